@@ -1,0 +1,76 @@
+# Every dependency of gale: what, which version, from where, under which licence. docs/third-party.md is the readable copy;
+# a shape test holds the two together. Debian packages come by version range, PyPI files by hash.
+set(CMAKE_FIND_PACKAGE_PREFER_CONFIG OFF)
+set(OPENSSL_USE_STATIC_LIBS ON)
+find_package(Threads REQUIRED)
+find_package(Boost 1.81...<2 REQUIRED)            # BSL-1.0: Asio and Beast, headers only
+find_package(OpenSSL 3.0 REQUIRED)                # Apache-2.0: SHA-256 of block hashes, TLS
+find_package(nlohmann_json 3.11 REQUIRED)         # MIT
+find_package(CLI11 2.1 REQUIRED)                  # BSD-3-Clause
+find_package(tl-expected REQUIRED)                # CC0-1.0
+find_package(Protobuf 3.21 REQUIRED)              # BSD-3-Clause: libprotobuf-lite and protoc
+
+# A Debian archive libX.a as a target; Debian has CMake files for the shared ones only.
+function(static_library target archive)
+  find_library(${target}_archive ${archive} REQUIRED)
+  add_library(${target} STATIC IMPORTED GLOBAL)
+  set_target_properties(${target} PROPERTIES IMPORTED_LOCATION ${${target}_archive} INTERFACE_LINK_LIBRARIES "${ARGN}")
+endfunction()
+static_library(pcre2 libpcre2-8.a)                # BSD-3-Clause
+static_library(utf8proc libutf8proc.a)            # MIT
+static_library(protobuf_lite libprotobuf-lite.a Threads::Threads)
+
+if(GALE_TESTS)
+  find_package(GTest 1.12 REQUIRED)               # BSD-3-Clause, tests only
+  include(GoogleTest)
+endif()
+
+# --- PyPI: pinned, checked, unpacked once outside the source tree ------------------------------------------------------
+set(GALE_DOWNLOADS $ENV{HOME}/.cache/gale CACHE PATH "where PyPI files are unpacked")
+function(pypi package version sha256)             # sets <package>_DIR; ARGN: patterns of what to unpack, each must match
+  set(dir ${GALE_DOWNLOADS}/${package}-${version}-${sha256})
+  if(NOT EXISTS ${dir}/complete)
+    message(STATUS "fetching ${package} ${version} from PyPI into ${dir}")
+    file(REMOVE_RECURSE ${dir})
+    file(WRITE ${dir}/pin.txt "${package}==${version} --hash=sha256:${sha256}\n")
+    # The stub build backends in cmake/sdist keep pip from fetching and running a source package's own backend.
+    execute_process(COMMAND_ERROR_IS_FATAL ANY
+      COMMAND ${CMAKE_COMMAND} -E env PYTHONPATH=${CMAKE_SOURCE_DIR}/cmake/sdist
+              python3 -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes --no-build-isolation
+              --no-binary llama-cpp-python,pysimdjson -r ${dir}/pin.txt -d ${dir}/file)
+    file(GLOB file ${dir}/file/*)
+    file(ARCHIVE_EXTRACT INPUT ${file} DESTINATION ${dir} PATTERNS ${ARGN})
+    file(TOUCH ${dir}/complete)
+  endif()
+  file(REAL_PATH ${dir} dir)
+  set(${package}_DIR ${dir} PARENT_SCOPE)
+endfunction()
+
+function(foreign name)                            # a static library of other people's sources: our flags, no warnings
+  add_library(${name} STATIC ${ARGN})
+  target_compile_options(${name} PRIVATE -w)
+endfunction()
+
+set(llama llama_cpp_python-0.3.36/vendor/llama.cpp)   # MIT: the Jinja engine
+pypi(llama-cpp-python 0.3.36 832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e
+     ${llama}/common/jinja ${llama}/common/json.* ${llama}/common/unicode.* ${llama}/models/templates/GLM* ${llama}/LICENSE)
+set(llama ${llama-cpp-python_DIR}/${llama})
+set(GALE_LLAMA_TEMPLATES ${llama}/models/templates)
+file(GLOB sources ${llama}/common/jinja/*.cpp)
+foreign(jinja ${sources} ${llama}/common/json.cpp ${llama}/common/unicode.cpp)
+target_include_directories(jinja SYSTEM PUBLIC ${llama}/common PRIVATE cmake/stub)   # never common/jinja: its string.h would hide the C one
+target_link_libraries(jinja PUBLIC nlohmann_json::nlohmann_json)
+
+# Apache-2.0. Debian has no archive of simdjson, only a shared object.
+pypi(pysimdjson 7.0.2 44cf276e48912a3b9c7ca362c14da8420a7ac15a9f1a16ec95becff86db3904a
+     pysimdjson-7.0.2/simdjson/simdjson.* pysimdjson-7.0.2/LICENSE)
+foreign(simdjson ${pysimdjson_DIR}/pysimdjson-7.0.2/simdjson/simdjson.cpp)
+target_include_directories(simdjson SYSTEM PUBLIC ${pysimdjson_DIR}/pysimdjson-7.0.2/simdjson)
+
+# --- Debian libraries without an archive: compiled once from their headers ---------------------------------------------
+find_path(fmt_headers fmt/format.h REQUIRED)      # MIT, fmt >= 9. Header-only fmt would cost 2.4 s in every file that formats
+foreign(fmt cmake/stub/fmt.cpp)
+find_path(spdlog_headers spdlog/spdlog.h REQUIRED)    # MIT, spdlog >= 1.10: included by base/log.cpp alone
+add_library(spdlog_header_only INTERFACE)
+target_compile_definitions(spdlog_header_only INTERFACE SPDLOG_FMT_EXTERNAL)
+find_path(tomlplusplus_headers toml++/toml.h REQUIRED)   # MIT

@@ -1,0 +1,97 @@
+#include <gtest/gtest.h>
+
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+
+#include "base/bounded_queue.h"
+#include "base/check.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "base/mapped_file.h"
+#include "base/utf8.h"
+
+namespace gale {
+namespace {
+
+TEST(Json, keeps_key_order_and_exact_integers) {
+  const auto value = parse_json(R"({"z":1,"a":[18446744073709551615,-9223372036854775808,1.5],"m":null})");
+  ASSERT_TRUE(value);
+  EXPECT_EQ(dump_json(*value), R"({"z":1,"a":[18446744073709551615,-9223372036854775808,1.5],"m":null})");
+}
+
+TEST(Json, refuses_what_rfc_8259_refuses) {
+  for (const char* text : {"", "{", "{\"a\":1,}", "[1,]", "{'a':1}", "NaN", "[1] x", "\"\xff\"", "{\"a\":1,\"a\":2}", "01", "\"\\ud800\""})
+    EXPECT_FALSE(parse_json(text)) << text;
+}
+
+TEST(Json, refuses_depth_over_the_limit) {
+  EXPECT_TRUE(parse_json(std::string(100, '[') + std::string(100, ']')));
+  EXPECT_FALSE(parse_json(std::string(200, '[') + std::string(200, ']')));
+}
+
+TEST(Json, appended_strings_parse_back) {
+  std::string all;
+  for (int c = 1; c < 128; ++c) all += static_cast<char>(c);
+  all += "é漢😀";
+  std::string literal;
+  append_json_string(literal, all);
+  const auto value = parse_json(literal);
+  ASSERT_TRUE(value);
+  EXPECT_EQ(value->get<std::string>(), all);
+}
+
+TEST(Utf8, decodes_and_refuses_by_the_unicode_table) {
+  EXPECT_EQ(decode_utf8("é").value, 0xE9u);
+  EXPECT_EQ(decode_utf8("😀").value, 0x1F600u);
+  for (const char* bad : {"\x80", "\xC0\x80", "\xED\xA0\x80", "\xF4\x90\x80\x80", "\xE2\x82", "\xFF"}) {
+    EXPECT_FALSE(is_valid_utf8(bad));
+    EXPECT_EQ(decode_utf8(bad).value, kInvalidCodePoint);
+  }
+}
+
+TEST(Utf8, holds_back_only_what_can_still_be_completed) {
+  const std::string smile = "a😀";
+  for (size_t n = 1; n < smile.size(); ++n) EXPECT_EQ(complete_utf8_prefix(smile.substr(0, n)), 1u);
+  EXPECT_EQ(complete_utf8_prefix(smile), smile.size());
+  EXPECT_EQ(complete_utf8_prefix("a\xFF"), 2u);
+  EXPECT_EQ(complete_utf8_prefix("\x80\x80\x80"), 3u);
+}
+
+TEST(Utf8, replaces_maximal_invalid_sequences) {
+  EXPECT_EQ(replace_invalid_utf8("a\xE2\x82z\xFF"), "a\xEF\xBF\xBDz\xEF\xBF\xBD");
+}
+
+TEST(Log, escapes_control_characters) { EXPECT_EQ(escape_control("a\nb\x1b[0m\x7f"), "a\\nb\\x1b[0m\\x7f"); }
+
+TEST(MappedFile, maps_reads_and_names_the_missing_path) {
+  const std::string path = std::filesystem::temp_directory_path() / "gale_base_test.bin";
+  std::ofstream(path) << "hello";
+  const auto file = MappedFile::open(path);
+  ASSERT_TRUE(file);
+  EXPECT_EQ(file->bytes().size(), 5u);
+  EXPECT_EQ(read_file(path, 10).value(), "hello");
+  EXPECT_EQ(read_file(path, 4).error().code, ErrorCode::kTooLarge);
+  std::filesystem::remove(path);
+  const auto missing = MappedFile::open(path);
+  ASSERT_FALSE(missing);
+  EXPECT_EQ(missing.error().code, ErrorCode::kNotFound);
+  EXPECT_NE(missing.error().message.find(path), std::string::npos);
+  EXPECT_FALSE(MappedFile::open("/"));
+}
+
+TEST(BoundedQueue, says_no_when_full_and_drains_after_close) {
+  BoundedQueue<int> queue(2);
+  EXPECT_TRUE(queue.try_push(1));
+  EXPECT_TRUE(queue.try_push(2));
+  EXPECT_FALSE(queue.try_push(3));
+  queue.close();
+  EXPECT_EQ(queue.pop(), 1);
+  EXPECT_EQ(queue.pop(), 2);
+  EXPECT_EQ(queue.pop(), std::nullopt);
+}
+
+TEST(CheckDeathTest, prints_values_and_aborts) { EXPECT_DEATH(CHECK(1 == 2, "one {}", 1), "CHECK failed: 1 == 2 one 1"); }
+
+}  // namespace
+}  // namespace gale
