@@ -1,0 +1,46 @@
+#pragma once
+
+#include "ops/op.h"
+#include "ops/rope.h"
+
+namespace gale {
+
+// Which token of a step belongs to which sequence and where its keys lie. All tensors are device memory, i32 unless said.
+struct AttentionMetadata {
+  Tensor query_start_loc;   // [S + 1]: sequence s owns tokens query_start_loc[s] … query_start_loc[s + 1] - 1
+  Tensor seq_lens;          // [S]: tokens in the cache once this step has written its own
+  Tensor block_tables;      // [S, max_blocks]: block of each block_size tokens
+  Tensor slot_mapping;      // i64 [T]: block * block_size + offset where a token's keys go; -1: padded row, nothing is written
+  Tensor positions;         // [3, T]: rope positions on the axes T, H, W (equal for text)
+  int num_seqs = 0;
+  int num_tokens = 0;
+  int max_query_len = 0;
+  int max_seq_len = 0;
+  int block_size = 0;
+};
+
+// Adds biases, optionally normalises heads, rotates q and k, writes k and v to the cache.
+struct QkvRopeWriteArgs {
+  Tensor q_out;             // [T, num_heads, head_dim]
+  Tensor qkv;               // [T, (num_heads + 2 * num_kv_heads) * head_dim]: q heads, k heads, v heads
+  Tensor bias;              // [(num_heads + 2 * num_kv_heads) * head_dim] or empty
+  Tensor q_norm, k_norm;    // [head_dim] or empty: RMSNorm of each head after bias, before rope
+  float norm_eps = 0;
+  Tensor k_cache, v_cache;  // [num_blocks, num_kv_heads, block_size, head_dim], f32 or bf16
+  const AttentionMetadata* metadata;
+  RopeParams rope;
+};
+void qkv_rope_write(OpContext& context, const QkvRopeWriteArgs& args);
+
+// Causal attention over the paged cache: query token i of sequence s sees positions 0 … seq_lens[s] - query_len[s] + i.
+// out[t, h] = sum_j softmax_j(scale * q[t, h] . k[j, h / group]) v[j, h / group], softmax in fp32.
+struct PagedAttentionArgs {
+  Tensor out;               // [T, num_heads, head_dim]
+  Tensor q;                 // [T, num_heads, head_dim]
+  Tensor k_cache, v_cache;  // as above
+  const AttentionMetadata* metadata;
+  float scale;
+};
+void paged_attention(OpContext& context, const PagedAttentionArgs& args);
+
+}  // namespace gale

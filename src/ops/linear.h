@@ -1,0 +1,43 @@
+#pragma once
+
+#include <span>
+
+#include "ops/op.h"
+
+namespace gale {
+
+// A weight in the order its backend likes, made once at load by pack_linear. Opaque to everybody but the backend.
+struct PackedWeight {
+  Tensor data;                 // backend's layout
+  Tensor scales;               // quantised weights: one fp32 a row; else empty
+  int64_t num_matrices = 0;    // 1, or heads / experts
+  int64_t num_rows = 0;        // N of each matrix (2 * I for gate + up)
+  int64_t num_cols = 0;        // K
+};
+
+enum class RowOrder : uint8_t { kPlain, kGateUp };   // kGateUp: sources are gate then up; the backend may interleave them
+
+struct PackShape { int64_t num_matrices; int64_t num_rows; int64_t num_cols; DType source_dtype; RowOrder order; };
+
+// sources: num_matrices groups of equally many matrices, each [n_i, K] with any strides (a transposed view is fine), f32,
+// f16 or bf16, stacked along rows within a group. A group of two with kGateUp is gate, up. Memory of the source is host
+// memory on the CPU, device memory on CUDA.
+struct PackLinearArgs { PackedWeight* out; std::span<const Tensor> sources; int64_t num_matrices; RowOrder order; };
+[[nodiscard]] size_t packed_linear_bytes(OpContext& context, const PackShape& shape);
+// Allocates from `arena` (the one op that does: it runs at load, never in a step) and fills `out`.
+void pack_linear(OpContext& context, Arena& arena, const PackLinearArgs& args);
+
+// out[t, n] = sum_k in[t, k] * weight[n, k] (+ bias[n])   in: [T, K], out: [T, N] (activation dtype or f32), bias: [N] or empty
+struct LinearArgs { Tensor out; Tensor in; const PackedWeight* weight; Tensor bias; };
+void linear(OpContext& context, const LinearArgs& args);
+
+// out[t, i] = silu(g) * u with [g; u] = weight(kGateUp) * in[t]   in: [T, K], out: [T, I], scratch: f32 or activation [T, 2I]
+struct LinearSwigluArgs { Tensor out; Tensor in; const PackedWeight* weight; Tensor scratch; };
+void linear_swiglu(OpContext& context, const LinearSwigluArgs& args);
+
+// One small matrix a head: out[t, h, n] = sum_k in[t, h, k] * weight[h][n, k]   in: [T, heads, K], out: [T, heads, N]
+// (both may be slices of wider rows: MLA's absorbed W_UK and W_UV).
+struct HeadLinearArgs { Tensor out; Tensor in; const PackedWeight* weight; };
+void head_linear(OpContext& context, const HeadLinearArgs& args);
+
+}  // namespace gale

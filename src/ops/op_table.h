@@ -1,0 +1,48 @@
+#pragma once
+
+#include <span>
+
+#include "ops/attention.h"
+#include "ops/embedding.h"
+#include "ops/linear.h"
+#include "ops/mla.h"
+#include "ops/moe.h"
+#include "ops/norm.h"
+#include "ops/op.h"
+#include "ops/sample.h"
+
+namespace gale {
+
+// How a backend orders weights at load.
+struct LinearPacking {
+  size_t (*packed_bytes)(const PackShape& shape);
+  void (*pack)(Stream& stream, Arena& arena, const PackLinearArgs& args);
+};
+
+// Every op with its implementations, best first. One constant table a backend; no registration by static initialisers.
+struct OpTable {
+  LinearPacking packing;
+  std::span<const OpImpl<EmbeddingArgs>> embedding;
+  std::span<const OpImpl<GatherRowsArgs>> gather_rows;
+  std::span<const OpImpl<RmsNormArgs>> rms_norm;
+  std::span<const OpImpl<AddRmsNormArgs>> add_rms_norm;
+  std::span<const OpImpl<NormAddRmsNormArgs>> norm_add_rms_norm;
+  std::span<const OpImpl<LinearArgs>> linear;
+  std::span<const OpImpl<LinearSwigluArgs>> linear_swiglu;
+  std::span<const OpImpl<HeadLinearArgs>> head_linear;
+  std::span<const OpImpl<QkvRopeWriteArgs>> qkv_rope_write;
+  std::span<const OpImpl<PagedAttentionArgs>> paged_attention;
+  std::span<const OpImpl<MlaWriteArgs>> mla_write;
+  std::span<const OpImpl<MlaQueryRopeArgs>> mla_query_rope;
+  std::span<const OpImpl<MlaAttentionArgs>> mla_attention;
+  std::span<const OpImpl<MoeRouteArgs>> moe_route;
+  std::span<const OpImpl<MoeUpArgs>> moe_up;
+  std::span<const OpImpl<MoeDownCombineArgs>> moe_down_combine;
+  std::span<const OpImpl<MaskLogitsArgs>> mask_logits;
+  std::span<const OpImpl<PenaltiesArgs>> apply_penalties;
+  std::span<const OpImpl<LogitBiasArgs>> apply_logit_bias;
+  std::span<const OpImpl<SampleArgs>> sample;
+  std::span<const OpImpl<LogprobsArgs>> logprobs;
+};
+
+}  // namespace gale
