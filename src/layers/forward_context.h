@@ -1,0 +1,49 @@
+#pragma once
+
+#include <vector>
+
+#include "ops/attention.h"
+#include "ops/op.h"
+
+namespace gale {
+
+enum class KvKind : uint8_t { kGqa, kMla };
+
+// What one layer keeps in the cache for each token.
+struct KvLayerSpec {
+  KvKind kind = KvKind::kGqa;
+  int num_kv_heads = 0;        // GQA
+  int head_dim = 0;            // GQA
+  int latent_dim = 0;          // MLA: kv_lora_rank
+  int rope_dim = 0;            // MLA
+  [[nodiscard]] int64_t elements_per_token() const {
+    return kind == KvKind::kMla ? latent_dim + rope_dim : 2LL * num_kv_heads * head_dim;
+  }
+  bool operator==(const KvLayerSpec&) const = default;
+};
+struct KvLayout {
+  std::vector<KvLayerSpec> layers;
+  [[nodiscard]] int64_t elements_per_token() const {
+    int64_t sum = 0;
+    for (const KvLayerSpec& layer : layers) sum += layer.elements_per_token();
+    return sum;
+  }
+};
+
+// The paged cache of all layers. GQA: k and v [num_blocks, num_kv_heads, block_size, head_dim]; MLA: k holds
+// [num_blocks, block_size, latent_dim + rope_dim], v is empty. One block id means the same block in every layer.
+struct KvLayerView { Tensor k; Tensor v; };
+struct KvStore {
+  std::vector<KvLayerView> layers;
+};
+
+// One step's input and surroundings, handed down to the attention layer.
+struct ForwardContext {
+  OpContext& ops;
+  Arena& workspace;                 // activations; reset before each forward; sized by Model::workspace_bytes
+  const AttentionMetadata& attention;
+  const KvStore& kv;
+  Tensor token_ids;                 // i32 [T]
+};
+
+}  // namespace gale

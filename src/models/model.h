@@ -1,0 +1,59 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "layers/forward_context.h"
+#include "tensor/device.h"
+
+namespace gale {
+
+struct ModelInfo {
+  std::string architecture;            // config.json architectures[0]
+  int vocab_size = 0;                  // rows of the head; ids without text are masked by the sampler
+  int hidden_size = 0;
+  int num_layers = 0;
+  int max_position_embeddings = 0;
+  DType checkpoint_dtype = DType::kBF16;
+  int64_t num_parameters = 0;          // of the tensors in use
+  size_t weight_bytes = 0;             // as packed on the device
+};
+
+// A loaded model. forward and logits only enqueue work on the context's stream.
+class Model {
+ public:
+  virtual ~Model() = default;
+  [[nodiscard]] virtual const ModelInfo& info() const = 0;
+  [[nodiscard]] virtual KvLayout kv_layout() const = 0;
+  // Bytes of ForwardContext::workspace that a step of max_tokens tokens and max_rows logit rows needs.
+  [[nodiscard]] virtual size_t workspace_bytes(int max_tokens, int max_rows) const = 0;
+  // Final hidden states after the last norm, [T, H] in the workspace. Writes the cache at slot_mapping.
+  [[nodiscard]] virtual Tensor forward(ForwardContext& context) const = 0;
+  // out[r] = head * hidden[rows[r]]     rows: i32 [R], out: f32 [R, V]
+  virtual void logits(ForwardContext& context, const Tensor& hidden, const Tensor& rows, const Tensor& out) const = 0;
+};
+
+struct LoadOptions {
+  std::string model_dir;
+  Device* device = nullptr;
+  OpContext* ops = nullptr;                                     // for packing
+  std::function<void(double fraction)> on_progress = {};        // 0 … 1
+};
+
+// Reads config.json, picks the architecture, claims every tensor of the checkpoint exactly once. Errors name file, tensor and
+// shape (kCorrupt), an architecture that is not known (kUnimplemented, listing those that are), a folder that is not there.
+[[nodiscard]] Result<std::unique_ptr<Model>> load_model(const LoadOptions& options);
+
+// What `gale inspect` prints and the memory plan starts from; reads headers only.
+struct TensorSummary { std::string name; std::string dtype; Shape shape; std::string file; std::string claimed_by; };
+struct ModelPlan {
+  ModelInfo info;
+  KvLayout kv_layout;
+  std::vector<TensorSummary> tensors;
+};
+[[nodiscard]] Result<ModelPlan> plan_model(const std::string& model_dir);
+
+}  // namespace gale

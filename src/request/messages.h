@@ -1,0 +1,120 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "base/result.h"
+#include "base/strong_id.h"
+#include "base/token.h"
+#include "request/sampling_params.h"
+
+namespace gale {
+
+// One sequence the engine works on. A client's request with n choices is n of them.
+using RequestId = StrongId<struct RequestIdTag, uint64_t>;
+
+// ---- front to engine ------------------------------------------------------------------------------------------------
+
+// Everything the engine needs to compute a sequence, at first or after a restart: it keeps no state that this cannot rebuild.
+struct Submit {
+  RequestId id;
+  std::vector<TokenId> prompt;         // >= 1
+  std::vector<TokenId> output;         // tokens the front already has; the engine continues behind them
+  SamplingParams sampling;
+  StopCondition stop;
+  std::string cache_salt;              // prefixes are shared only under equal salt
+  std::vector<std::string> extra_hash_keys;   // content that token ids do not show (images, later)
+  int priority = 0;                    // lower runs first, as vLLM's
+  int64_t deadline_ms = 0;             // remaining time at submission; 0: none
+  std::string grammar;                 // serialised grammar (later); empty: none
+  bool operator==(const Submit&) const = default;
+};
+
+struct Cancel {
+  RequestId id;
+  bool operator==(const Cancel&) const = default;
+};
+
+enum class ControlCommand : uint8_t { kDrain, kResetPrefixCache, kCheckIntegrity };
+struct Control {
+  ControlCommand command = ControlCommand::kDrain;
+  bool operator==(const Control&) const = default;
+};
+
+// ---- engine to front ------------------------------------------------------------------------------------------------
+
+// Sent once, when the model is loaded and the first step could run.
+struct Ready {
+  std::string model_name;              // architecture
+  int max_model_len = 0;               // tokens a sequence may have, prompt and output
+  int vocab_size = 0;
+  int block_size = 0;
+  int64_t num_blocks = 0;
+  int max_num_seqs = 0;
+  double load_seconds = 0;
+  bool operator==(const Ready&) const = default;
+};
+
+struct TokenLogprob {
+  TokenId token = 0;
+  float logprob = 0;
+  int rank = 0;                        // 1: the most likely
+  bool operator==(const TokenLogprob&) const = default;
+};
+struct TokenLogprobs {
+  TokenLogprob chosen;
+  std::vector<TokenLogprob> top;
+  bool operator==(const TokenLogprobs&) const = default;
+};
+
+enum class FinishReason : uint8_t { kStop, kLength, kCancelled, kError };
+
+// What one sequence got in one step: 0 … k + 1 tokens.
+struct SequenceOutput {
+  RequestId id;
+  std::vector<TokenId> tokens;
+  std::vector<TokenLogprobs> logprobs;           // one for each token if asked for
+  std::vector<TokenLogprobs> prompt_logprobs;    // of the prompt tokens computed in this step, from the second on
+  std::optional<FinishReason> finish;            // set exactly once, with the last tokens
+  std::optional<TokenId> stop_token;             // the stop id that ended it; it is the last of `tokens`
+  std::optional<Error> error;                    // with kError: the request failed, others live
+  std::optional<int> num_cached_tokens;          // prompt tokens found in the prefix cache; with the first output
+  bool operator==(const SequenceOutput&) const = default;
+};
+struct StepOutput {
+  uint64_t step = 0;
+  std::vector<SequenceOutput> sequences;
+  bool operator==(const StepOutput&) const = default;
+};
+
+// Sent at least twice a second, busy or idle: the engine's beat.
+struct Stats {
+  uint64_t step = 0;                   // finished steps
+  int num_running = 0;
+  int num_waiting = 0;
+  int64_t num_blocks = 0;
+  int64_t num_free_blocks = 0;         // free or holding only unreferenced cached prefixes
+  int64_t num_cached_blocks = 0;       // of them: holding a cached prefix
+  uint64_t num_preemptions = 0;
+  uint64_t prefix_queries = 0;         // tokens looked up
+  uint64_t prefix_hits = 0;            // tokens found
+  uint64_t prompt_tokens = 0;          // computed
+  uint64_t generation_tokens = 0;
+  uint64_t num_leaked_blocks = 0;      // found by the audit when idle: always 0
+  bool operator==(const Stats&) const = default;
+};
+
+// The engine cannot go on (or could not start); it exits after this.
+struct Fault {
+  Error error;
+  bool operator==(const Fault&) const = default;
+};
+
+using ToEngine = std::variant<Submit, Cancel, Control>;
+using ToFront = std::variant<Ready, StepOutput, Stats, Fault>;
+
+}  // namespace gale
