@@ -1,0 +1,89 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "base/json.h"
+#include "base/result.h"
+#include "base/token.h"
+#include "chat/chat_template.h"
+#include "chat/output_parser.h"
+#include "request/messages.h"
+
+// What a client asks for and what it is told, in the model's terms: wire formats (api) and the pipeline (serving) meet here.
+namespace gale {
+
+// ---- what api makes of a client's JSON ----------------------------------------------------------------------------
+
+struct TextPrompt { std::string text; bool add_special_tokens = true; };
+struct TokenPrompt { std::vector<TokenId> tokens; };
+using PromptInput = std::variant<ChatInput, TextPrompt, TokenPrompt>;
+
+// Where a client said nothing the model's generation defaults, then SamplingParams' own, apply.
+struct SamplingOverrides {
+  std::optional<float> temperature, top_p, min_p, repetition_penalty, frequency_penalty, presence_penalty;
+  std::optional<int> top_k;
+  std::optional<uint64_t> seed;                 // none: the front draws one
+};
+
+struct GenerateRequest {
+  PromptInput prompt;
+  SamplingOverrides sampling;
+  std::vector<std::pair<TokenId, float>> logit_bias;
+  std::vector<TokenId> allowed_token_ids;
+  int num_logprobs = -1, num_prompt_logprobs = -1;
+  std::optional<int> max_tokens;                // none: --default-max-tokens or what is left of the context
+  int min_tokens = 0;
+  std::vector<std::string> stop;                // stop strings
+  std::vector<TokenId> stop_token_ids;
+  bool include_stop_str_in_output = false;
+  bool ignore_eos = false;
+  bool skip_special_tokens = true;
+  bool parse_output = false;                    // chat: split into reasoning, content and tool calls
+  bool parse_tool_calls = false;                // chat with tools and tool_choice != none
+  int n = 1;
+  int priority = 0;
+  std::string cache_salt;
+  std::string request_id;                       // for logs; already validated
+};
+
+// ---- what a sink gets, in this order for each choice --------------------------------------------------------------
+
+struct Usage {
+  int prompt_tokens = 0;
+  int completion_tokens = 0;
+  int cached_tokens = 0;
+  int reasoning_tokens = 0;
+};
+// Once, first: the request was admitted and tokenised.
+struct Started { std::vector<TokenId> prompt_tokens; };
+// Logprobs of the prompt (echo), once per request, before the first delta; first entry (no logprob) is left out.
+struct PromptLogprobs { std::vector<TokenLogprobs> tokens; };
+// New output of a choice. `text` is raw text if parse_output is off, else `parts` holds it split. Text never ends inside a
+// code point, and never holds (part of) a stop string that is not to be shown. Tokens and logprobs are those that text
+// became certain with; they may come with empty text, or text without tokens at the end.
+struct Delta {
+  int choice = 0;
+  std::string text;
+  std::vector<ChatDelta> parts;
+  std::vector<TokenId> tokens;
+  std::vector<TokenLogprobs> logprobs;
+  Usage usage;                                  // so far, this request
+};
+enum class ChoiceFinish : uint8_t { kStop, kLength, kToolCalls };
+struct Finished {
+  int choice = 0;
+  ChoiceFinish reason = ChoiceFinish::kStop;
+  std::variant<std::monostate, std::string, TokenId> stop_reason;   // the stop string or client's stop id that ended it
+};
+// Once, last, after all choices finished.
+struct Completed { Usage usage; };
+// Instead of everything that would follow. Nothing comes after it.
+struct Failed { Error error; std::optional<int> retry_after_s; };
+using Event = std::variant<Started, PromptLogprobs, Delta, Finished, Completed, Failed>;
+
+}  // namespace gale
