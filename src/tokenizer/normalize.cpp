@@ -1,0 +1,65 @@
+#include "tokenizer/normalize.h"
+
+#include <utf8proc.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "base/check.h"
+#include "base/utf8.h"
+
+namespace gale {
+namespace {
+
+int combining_class(utf8proc_int32_t code_point) { return utf8proc_get_property(code_point)->combining_class; }
+
+std::vector<utf8proc_int32_t> decompose(std::string_view text) {
+  constexpr int kMaxDecomposition = 16;   // the longest canonical one has 4
+  std::vector<utf8proc_int32_t> out;
+  out.reserve(text.size());
+  while (!text.empty()) {
+    const CodePoint code_point = decode_utf8(text);
+    utf8proc_int32_t parts[kMaxDecomposition];
+    int last_boundary_class = 0;
+    const utf8proc_ssize_t count =
+        utf8proc_decompose_char(static_cast<utf8proc_int32_t>(code_point.value), parts, kMaxDecomposition,
+                                static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_DECOMPOSE), &last_boundary_class);
+    CHECK(count >= 0 && count <= kMaxDecomposition, "code point {:#x}", code_point.value);
+    out.insert(out.end(), parts, parts + count);
+    text.remove_prefix(code_point.length);
+  }
+  return out;
+}
+
+// Canonical order. Not utf8proc's own: that one is quadratic in the length of a run of marks.
+void sort_marks(std::vector<utf8proc_int32_t>& code_points) {
+  const auto is_mark = [](utf8proc_int32_t code_point) { return combining_class(code_point) != 0; };
+  auto run = std::find_if(code_points.begin(), code_points.end(), is_mark);
+  while (run != code_points.end()) {
+    const auto end = std::find_if_not(run, code_points.end(), is_mark);
+    std::stable_sort(run, end, [](auto a, auto b) { return combining_class(a) < combining_class(b); });
+    run = std::find_if(end, code_points.end(), is_mark);
+  }
+}
+
+}  // namespace
+
+bool is_ascii(std::string_view text) {
+  return std::all_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x80; });
+}
+
+std::string normalize_nfc(std::string_view text) {
+  if (is_ascii(text)) return std::string(text);
+  std::vector<utf8proc_int32_t> code_points = decompose(text);
+  sort_marks(code_points);
+  const utf8proc_ssize_t length =
+      utf8proc_normalize_utf32(code_points.data(), static_cast<utf8proc_ssize_t>(code_points.size()),
+                               static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
+  CHECK(length >= 0);
+  std::string out;
+  out.reserve(text.size());
+  for (utf8proc_ssize_t i = 0; i < length; ++i) append_utf8(out, static_cast<uint32_t>(code_points[i]));
+  return out;
+}
+
+}  // namespace gale
