@@ -6,7 +6,6 @@ find_package(Threads REQUIRED)
 find_package(Boost 1.81...<2 REQUIRED)            # BSL-1.0: Asio and Beast, headers only
 find_package(OpenSSL 3.0 REQUIRED)                # Apache-2.0: SHA-256 of block hashes, TLS
 find_package(nlohmann_json 3.11 REQUIRED)         # MIT
-find_package(CLI11 2.1 REQUIRED)                  # BSD-3-Clause
 find_package(tl-expected REQUIRED)                # CC0-1.0
 find_package(Protobuf 3.21 REQUIRED)              # BSD-3-Clause: libprotobuf-lite and protoc
 

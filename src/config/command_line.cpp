@@ -1,0 +1,111 @@
+#include "config/command_line.h"
+
+#include <fmt/format.h>
+
+#include "config/help.h"
+#include "config/nearest.h"
+#include "config/sources.h"
+
+namespace gale {
+namespace {
+
+Result<Command> take_command(std::span<const std::string>& arguments) {
+  const std::string word = arguments[0];
+  arguments = arguments.subspan(1);
+  if (word == "bench") {
+    if (arguments.empty() || arguments[0] != "serve") {
+      return fail(ErrorCode::kInvalidArgument, "gale bench knows one benchmark: gale bench serve");
+    }
+    arguments = arguments.subspan(1);
+    return Command::kBenchServe;
+  }
+  std::vector<std::string> names;
+  for (const CommandInfo& info : commands()) {
+    if (word == info.name) return info.command;
+    names.emplace_back(info.name);
+  }
+  const std::optional<std::string> nearest = nearest_word(word, names);
+  return fail(ErrorCode::kInvalidArgument, "unknown command '{}'{}", word,
+              nearest ? fmt::format("; did you mean gale {}?", *nearest) : "; gale --help lists what there is");
+}
+
+Status apply(const Values& values, std::string_view source, Config& config) {
+  for (const auto& [option, texts] : values) {
+    const Status set = option->set(config, texts);
+    if (!set) {
+      const std::string_view name = option->row.is_positional ? option->row.placeholder : option->row.flag;
+      return fail_param(set.error().code, std::string(option->row.flag), "{}{}: {}", source, name, set.error().message);
+    }
+  }
+  return {};
+}
+
+Status require_positional(Command command, const Values& given, const Values& more) {
+  for (const Option& option : all_options()) {
+    const bool is_missing = option.row.is_positional && (option.row.commands & in(command)) != 0 &&
+                            !given.contains(&option) && !more.contains(&option);
+    if (!is_missing || command == Command::kDoctor) continue;
+    for (const auto& [list, values] : given) {
+      if (list->takes_many && values.size() > 1) {
+        return fail(ErrorCode::kInvalidArgument, "{} is missing; {} took '{}': put {} before it", option.row.placeholder,
+                    list->row.flag, values.back(), option.row.placeholder);
+      }
+    }
+    return fail(ErrorCode::kInvalidArgument, "{} is missing: {}", option.row.placeholder, option.row.help);
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<Invocation> read_command_line(std::span<const std::string> arguments, const Environment& environment) {
+  Invocation out;
+  if (arguments.empty() || arguments[0] == "--help" || arguments[0] == "-h" || arguments[0] == "help") {
+    out.text = overview();
+    return out;
+  }
+  if (arguments[0] == "--version" || arguments[0] == "-V") {
+    out.text = fmt::format("gale {}\n", kVersion);
+    return out;
+  }
+  if (arguments[0] == "--help=markdown") {
+    out.text = options_page();
+    return out;
+  }
+  GALE_ASSIGN(out.command, take_command(arguments));
+  GALE_ASSIGN(ParsedArguments parsed, parse_arguments(out.command, arguments));
+  if (parsed.help) {
+    GALE_ASSIGN(out.text, command_help(out.command, *parsed.help));
+    return out;
+  }
+  out.notes = std::move(parsed.notes);
+  Values from_file;
+  if (parsed.config_file) {
+    GALE_ASSIGN(from_file, parse_config_file(out.command, *parsed.config_file));
+  }
+  GALE_TRY(require_positional(out.command, parsed.values, from_file));
+  GALE_TRY(apply(from_file, parsed.config_file.value_or("") + ": ", out.config));
+  GALE_TRY(apply(parse_environment(out.command, environment, out.notes), "environment: ", out.config));
+  GALE_TRY(apply(parsed.values, "", out.config));
+  return out;
+}
+
+std::vector<std::string> arguments_for(Command command, const Config& config) {
+  const Config fresh;
+  std::vector<std::string> positional;
+  std::vector<std::string> flags;
+  for (const Option& option : all_options()) {
+    if ((option.row.commands & in(command)) == 0 || option.row.flag == "--config") continue;
+    std::vector<std::string> values = option.show(config);
+    if (values == option.show(fresh)) continue;
+    if (option.row.is_positional) {
+      positional = std::move(values);
+      continue;
+    }
+    for (const std::string& value : values) flags.push_back(fmt::format("{}={}", option.row.flag, value));
+  }
+  flags.insert(flags.end(), positional.begin(), positional.end());
+  return flags;
+}
+
+}  // namespace gale

@@ -1,0 +1,50 @@
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+
+#include "config/sources.h"
+
+namespace gale {
+namespace {
+
+constexpr std::string_view kOurs = "GALE_";
+
+// "--max-num-seqs" as GALE_MAX_NUM_SEQS.
+std::string variable_name(const Option& option) {
+  std::string name(kOurs);
+  for (const char c : option.row.flag.substr(2)) {
+    name += c == '-' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  }
+  return name;
+}
+
+}  // namespace
+
+Environment process_environment() {
+  Environment out;
+  for (char** entry = environ; entry != nullptr && *entry != nullptr; ++entry) out.emplace_back(*entry);
+  return out;
+}
+
+Values parse_environment(Command command, const Environment& environment, std::vector<std::string>& notes) {
+  Values values;
+  for (const std::string& entry : environment) {
+    const size_t equals = entry.find('=');
+    if (equals == std::string::npos) continue;
+    const std::string name = entry.substr(0, equals);
+    const bool is_candidate = name.starts_with(kOurs) || name.starts_with("VLLM_");
+    bool is_known = false;
+    for (const Option& option : all_options()) {
+      if (name != variable_name(option) && name != option.row.environment) continue;
+      is_known = true;
+      // A variable may stand there for another command: only one that this command has is set.
+      if ((option.row.commands & in(command)) != 0) values[&option] = {entry.substr(equals + 1)};
+    }
+    if (is_candidate && !is_known) notes.push_back("environment variable " + name + " is not known and changes nothing");
+  }
+  return values;
+}
+
+}  // namespace gale

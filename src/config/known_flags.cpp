@@ -1,0 +1,86 @@
+#include "config/known_flags.h"
+
+namespace gale {
+namespace {
+
+constexpr auto kNoted = KnownFlag::Kind::kNoted;
+constexpr auto kRefused = KnownFlag::Kind::kRefused;
+
+// The names are vLLM's, as people type them.
+const std::vector<KnownFlag>& flags() {
+  static const std::vector<KnownFlag> list = {
+      {"--trust-remote-code", "", false, kNoted, "gale never runs code from a checkpoint"},
+      {"--enable-auto-tool-choice", "", false, kNoted, "tool calls are parsed whenever a request brings tools"},
+      {"--tool-call-parser", "", true, kNoted, "the tool dialect is read from the model's own tokens"},
+      {"--reasoning-parser", "", true, kNoted, "thinking is found by the model's own tokens"},
+      {"--enable-reasoning", "", false, kNoted, "thinking is found by the model's own tokens"},
+      {"--tokenizer-mode", "", true, kNoted, "there is one tokenizer"},
+      {"--config-format", "", true, kNoted, "checkpoints are read in Hugging Face's layout"},
+      {"--download-dir", "", true, kNoted, "models are folders on this machine, nothing is downloaded"},
+      {"--hf-token", "", true, kNoted, "models are folders on this machine, nothing is downloaded"},
+      {"--prefix-caching-hash-algo", "", true, kNoted, "blocks are hashed with SHA-256"},
+      {"--cudagraph-capture-sizes", "", true, kNoted, "the CPU captures no graphs"},
+      {"--compilation-config", "-O", true, kNoted, "kernels are compiled ahead, not at start"},
+      {"--enable-expert-parallel", "-ep", false, kNoted, "with one device all experts are on it"},
+      {"--async-scheduling", "", false, kNoted, "the CPU engine computes on its scheduling thread"},
+      {"--chat-template-content-format", "", true, kNoted, "message parts are brought into the form that the template expects"},
+      {"--enable-force-include-usage", "", false, kNoted, "ask with stream_options.include_usage"},
+      {"--enable-prompt-tokens-details", "", false, kNoted, "prompt_tokens_details are always sent"},
+      {"--enable-request-id-headers", "", false, kNoted, "X-Request-Id is always sent"},
+      {"--enable-server-load-tracking", "", false, kNoted, "/metrics always tells the load"},
+      {"--disable-fastapi-docs", "", false, kNoted, "there is no documentation page yet"},
+      {"--disable-frontend-multiprocessing", "", false, kNoted, "front and engine are always two processes"},
+      {"--disable-access-log-for-endpoints", "", true, kNoted, "probes are never logged"},
+      {"--limit-mm-per-prompt", "", true, kNoted, "pictures and videos are refused by this build"},
+      {"--mm-processor-kwargs", "", true, kNoted, "pictures and videos are refused by this build"},
+      {"--mm-processor-cache-gb", "", true, kNoted, "pictures and videos are refused by this build"},
+      {"--media-io-kwargs", "", true, kNoted, "pictures and videos are refused by this build"},
+      {"--allowed-local-media-path", "", true, kNoted, "pictures and videos are refused by this build"},
+      {"--allowed-media-domains", "", true, kNoted, "pictures and videos are refused by this build"},
+      {"--disable-custom-all-reduce", "", false, kNoted, "there is one device"},
+      {"--swap-space", "", true, kNoted, "preempted sequences are computed again, not swapped"},
+
+      {"--quantization", "-q", true, kRefused, "this build computes with the checkpoint's own weights only", {"none"}},
+      {"--speculative-config", "-sc", true, kRefused, "speculative decoding is not there yet", {"none"}},
+      {"--num-speculative-tokens", "", true, kRefused, "speculative decoding is not there yet", {"0"}},
+      {"--enable-lora", "", false, kRefused, "adapters are not supported"},
+      {"--lora-modules", "", true, kRefused, "adapters are not supported"},
+      {"--tensor-parallel-size", "-tp", true, kRefused, "this build computes on one device", {"1"}},
+      {"--pipeline-parallel-size", "-pp", true, kRefused, "this build computes on one device", {"1"}},
+      {"--data-parallel-size", "-dp", true, kRefused, "this build computes on one device", {"1"}},
+      {"--decode-context-parallel-size", "-dcp", true, kRefused, "this build computes on one device", {"1"}},
+      {"--cpu-offload-gb", "", true, kRefused, "weights stay on the device that computes", {"0"}},
+      {"--kv-offloading-size", "", true, kRefused, "KV blocks stay on the device that computes", {"0"}},
+      {"--revision", "", true, kRefused, "give the folder of the revision as MODEL; nothing is downloaded"},
+      {"--hf-overrides", "", true, kRefused, "change config.json in a copy of the model folder instead"},
+      {"--load-format", "", true, kRefused, "weights are read from safetensors", {"auto", "safetensors"}},
+      {"--runner", "", true, kRefused, "this build generates text only", {"auto", "generate"}},
+      {"--task", "", true, kRefused, "this build generates text only", {"auto", "generate"}},
+      {"--structured-outputs-config", "", true, kRefused, "grammars and schemas are not there yet"},
+      {"--logprobs-mode", "", true, kRefused, "logprobs are those of the model's raw output", {"raw_logprobs"}},
+      {"--trust-request-chat-template", "", false, kRefused, "templates are taken from the model folder only"},
+      {"--uds", "", true, kRefused, "the server listens on TCP only"},
+      {"--ssl-keyfile", "", true, kRefused, "TLS is not there yet; put a proxy in front"},
+      {"--ssl-certfile", "", true, kRefused, "TLS is not there yet; put a proxy in front"},
+      {"--ssl-ca-certs", "", true, kRefused, "TLS is not there yet; put a proxy in front"},
+      {"--otlp-traces-endpoint", "", true, kRefused, "traces are not there yet"},
+      {"--root-path", "", true, kRefused, "let the proxy strip the path"},
+  };
+  return list;
+}
+
+}  // namespace
+
+std::span<const KnownFlag> known_flags() { return flags(); }
+
+const KnownFlag* find_known_flag(std::string_view flag) {
+  constexpr std::string_view kNo = "--no-";
+  for (const KnownFlag& known : flags()) {
+    if (flag == known.flag || (!known.alias.empty() && flag == known.alias)) return &known;
+    const bool is_negation = !known.takes_value && flag.starts_with(kNo) && flag.substr(kNo.size()) == known.flag.substr(2);
+    if (is_negation && known.kind == kNoted) return &known;
+  }
+  return nullptr;
+}
+
+}  // namespace gale

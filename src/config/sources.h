@@ -1,0 +1,33 @@
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "config/command_line.h"
+
+namespace gale {
+
+// What one source says of each option, in the order it said so.
+using Values = std::map<const Option*, std::vector<std::string>>;
+
+struct ParsedArguments {
+  Values values;
+  std::vector<std::string> notes;
+  std::optional<std::string> help;     // set by --help: "" for all, else a group or flag
+  std::optional<std::string> config_file;
+};
+
+[[nodiscard]] Result<ParsedArguments> parse_arguments(Command command, std::span<const std::string> arguments);
+
+// Variables called GALE_<FLAG>, and those the rows name. Unknown ones of ours or vLLM's get a note.
+[[nodiscard]] Values parse_environment(Command command, const Environment& environment, std::vector<std::string>& notes);
+
+// A TOML file whose keys are the flags without dashes in front; "_" may stand for "-". Keys that belong to another command
+// are fine (one file can serve all), keys that belong to none are an error.
+[[nodiscard]] Result<Values> parse_config_file(Command command, const std::string& path);
+
+// "did you mean --port?" or nothing; with a leading blank.
+[[nodiscard]] std::string suggestion(Command command, std::string_view flag);
+
+}  // namespace gale
