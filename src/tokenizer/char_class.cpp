@@ -22,11 +22,10 @@ std::string all_code_points(uint32_t num_code_points) {
 
 // Sets the class of what `set` (the inside of brackets) contains.
 Status classify(std::string_view set, CharClass value, const std::string& text, std::vector<CharClass>& classes) {
-  // Pieces alternate between members and others; the first code point (U+0000) is in none of the sets.
   GALE_ASSIGN(const auto splitter, RegexSplitter::compile(fmt::format("[{}]+", set)));
   std::vector<size_t> ends;
   splitter->split(text, ends);
-  bool is_member = false;
+  bool is_member = false;   // pieces alternate between members and others; U+0000 is in none of the sets
   size_t begin = 0;
   uint32_t code_point = 0;
   for (const size_t end : ends) {

@@ -4,6 +4,7 @@
 #include <pcre2.h>
 
 #include "base/log.h"
+#include "tokenizer/unicode_additions.h"
 
 namespace gale {
 namespace {
@@ -25,41 +26,85 @@ std::string error_text(int code) {
   return reinterpret_cast<const char*>(buffer);
 }
 
+// What \p{NAME} means, for use in brackets.
+std::string property(std::string_view name) {
+  std::string set = fmt::format(R"(\p{{{}}})", name);
+  for (const UnicodeAddition& addition : unicode_additions())
+    if (addition.category.starts_with(name)) set += fmt::format(R"(\x{{{:x}}}-\x{{{:x}}})", addition.first, addition.last);
+  return set;
+}
+
+class PatternTranslator {
+ public:
+  explicit PatternTranslator(std::string_view pattern) : pattern_(pattern) {}
+
+  Result<std::string> translate() {
+    while (at_ < pattern_.size()) {
+      if (pattern_[at_] == '\\' && at_ + 1 < pattern_.size()) {
+        GALE_TRY(translate_escape());
+      } else {
+        GALE_TRY(translate_character());
+      }
+    }
+    return std::move(out_);
+  }
+
+ private:
+  Status unsupported(std::string_view what) const {
+    return fail(ErrorCode::kCorrupt, "{} within brackets is not supported (offset {})", what, at_);
+  }
+
+  Status write_set(std::string_view set, bool is_negated) {
+    if (in_brackets_ && is_negated) return unsupported(R"(\S or \P)");
+    out_ += in_brackets_ ? std::string(set) : fmt::format("[{}{}]", is_negated ? "^" : "", set);
+    return {};
+  }
+
+  Status translate_escape() {
+    const char escaped = pattern_[at_ + 1];
+    const bool is_blank = escaped == 's' || escaped == 'S';
+    const size_t close = pattern_.find('}', at_);
+    const bool is_property =
+        (escaped == 'p' || escaped == 'P') && pattern_.substr(at_ + 2, 1) == "{" && close != std::string_view::npos;
+    if (is_blank) {
+      GALE_TRY(write_set(kWhiteSpace, escaped == 'S'));
+    } else if (is_property) {
+      std::string_view name = pattern_.substr(at_ + 3, close - at_ - 3);
+      const bool has_caret = name.starts_with('^');
+      if (has_caret) name.remove_prefix(1);
+      GALE_TRY(write_set(property(name), has_caret != (escaped == 'P')));
+    } else {
+      out_ += pattern_.substr(at_, 2);
+    }
+    at_ = is_property ? close + 1 : at_ + 2;
+    return {};
+  }
+
+  Status translate_character() {
+    const char c = pattern_[at_];
+    if (in_brackets_ && c == '[') return unsupported("[");
+    if (in_brackets_ && pattern_.substr(at_, 2) == "&&") return unsupported("&&");
+    if (c == '[') {
+      in_brackets_ = true;
+      bracket_ = at_;
+    } else if (c == ']' && at_ > bracket_ + 1) {
+      in_brackets_ = false;
+    }
+    out_ += c;
+    ++at_;
+    return {};
+  }
+
+  std::string_view pattern_;
+  size_t at_ = 0;
+  size_t bracket_ = 0;         // where the open one began
+  bool in_brackets_ = false;
+  std::string out_;
+};
+
 }  // namespace
 
-Result<std::string> pcre2_pattern(std::string_view pattern) {
-  std::string out;
-  bool in_brackets = false;
-  size_t bracket = 0;   // where the open one began
-  for (size_t i = 0; i < pattern.size(); ++i) {
-    const char c = pattern[i];
-    if (c == '\\' && i + 1 < pattern.size()) {
-      const char escaped = pattern[++i];
-      if (escaped == 's') {
-        out += in_brackets ? std::string(kWhiteSpace) : fmt::format("[{}]", kWhiteSpace);
-      } else if (escaped == 'S' && in_brackets) {
-        return fail(ErrorCode::kCorrupt, "\\S within brackets is not supported (offset {})", i - 1);
-      } else if (escaped == 'S') {
-        out += fmt::format("[^{}]", kWhiteSpace);
-      } else {
-        out += {c, escaped};
-      }
-      continue;
-    }
-    if (in_brackets && c == '[')
-      return fail(ErrorCode::kCorrupt, "brackets within brackets are not supported (offset {})", i);
-    if (in_brackets && c == '&' && pattern.substr(i, 2) == "&&")
-      return fail(ErrorCode::kCorrupt, "&& within brackets is not supported (offset {})", i);
-    if (c == '[') {
-      in_brackets = true;
-      bracket = i;
-    } else if (c == ']' && in_brackets && i > bracket + 1) {
-      in_brackets = false;
-    }
-    out += c;
-  }
-  return out;
-}
+Result<std::string> pcre2_pattern(std::string_view pattern) { return PatternTranslator(pattern).translate(); }
 
 struct RegexSplitter::Code {
   CodeHandle handle;

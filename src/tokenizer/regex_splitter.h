@@ -23,8 +23,9 @@ class RegexSplitter final : public Splitter {
   std::unique_ptr<const Code> code_;
 };
 
-// The pattern with \s and \S written out, inside and outside of brackets. Fails on what has no equal in PCRE2: \S
-// within brackets, intersections (&&) and nested brackets.
+// The pattern in PCRE2's words: \s and \S written out, \p{..} and \P{..} with the code points of a newer Unicode than
+// PCRE2's, inside and outside of brackets. Fails on what has no equal in PCRE2: \S and \P{..} within brackets,
+// intersections (&&) and nested brackets.
 [[nodiscard]] Result<std::string> pcre2_pattern(std::string_view oniguruma_pattern);
 
 }  // namespace gale
