@@ -1,0 +1,76 @@
+#include "layers/gqa.h"
+
+#include <cmath>
+
+#include "layers/workspace.h"
+
+namespace gale {
+namespace {
+
+std::vector<LinearPart> qkv_parts(const GqaSpec& spec) {
+  const int64_t q_rows = int64_t{spec.num_heads} * spec.head_dim, kv_rows = int64_t{spec.num_kv_heads} * spec.head_dim;
+  return {{"q_proj", q_rows}, {"k_proj", kv_rows}, {"v_proj", kv_rows}};
+}
+
+const Tensor* claim_qkv_bias(const WeightScope& scope, const GqaSpec& spec) {
+  std::vector<Tensor> biases;
+  for (const LinearPart& part : qkv_parts(spec)) biases.push_back(scope.claim(part.name + ".bias", {part.num_rows}));
+  return scope.vector(std::move(biases));
+}
+
+Tensor value_or_empty(const Tensor* tensor) { return tensor == nullptr ? Tensor{} : *tensor; }
+
+}  // namespace
+
+struct GqaAttention::Scratch {
+  Tensor qkv;       // [T, (heads + 2 * kv_heads) * head_dim]
+  Tensor q;         // [T, heads, head_dim]
+  Tensor attended;  // [T, heads, head_dim]
+};
+
+template <class Allocator>
+GqaAttention::Scratch GqaAttention::scratch(Allocator& allocator, int64_t num_tokens) const {
+  const Shape heads = {num_tokens, spec_.num_heads, spec_.head_dim};
+  return {.qkv = allocator.allocate(dtype_, {num_tokens, qkv_proj_.num_rows()}),
+          .q = allocator.allocate(dtype_, heads),
+          .attended = allocator.allocate(dtype_, heads)};
+}
+
+GqaAttention::GqaAttention(const WeightScope& scope, const GqaSpec& spec)
+    : spec_(spec),
+      dtype_(scope.activation_dtype()),
+      qkv_proj_(scope, qkv_parts(spec), spec.hidden_size),
+      o_proj_(scope, {{"o_proj", spec.hidden_size}}, int64_t{spec.num_heads} * spec.head_dim) {
+  if (spec.has_qkv_bias) qkv_bias_ = claim_qkv_bias(scope, spec);
+  if (spec.has_qk_norm) {
+    q_norm_ = RmsNorm(scope, "q_norm", spec.head_dim, spec.norm_eps).weight;
+    k_norm_ = RmsNorm(scope, "k_norm", spec.head_dim, spec.norm_eps).weight;
+  }
+}
+
+void GqaAttention::forward(ForwardContext& context, const KvLayerView& kv, const Tensor& out, const Tensor& in) const {
+  const WorkspaceScope scope(context.workspace);
+  const int64_t num_tokens = in.shape[0];
+  const Scratch tmp = scratch(context.workspace, num_tokens);
+  qkv_proj_.apply(context.ops, tmp.qkv, in);
+  qkv_rope_write(context.ops, {.q_out = tmp.q, .qkv = tmp.qkv, .bias = value_or_empty(qkv_bias_),
+                               .q_norm = value_or_empty(q_norm_), .k_norm = value_or_empty(k_norm_),
+                               .norm_eps = spec_.norm_eps, .k_cache = kv.k, .v_cache = kv.v,
+                               .metadata = &context.attention, .rope = spec_.rope});
+  paged_attention(context.ops, {.out = tmp.attended, .q = tmp.q, .k_cache = kv.k, .v_cache = kv.v,
+                                .metadata = &context.attention,
+                                .scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(spec_.head_dim)))});
+  o_proj_.apply(context.ops, out, tmp.attended.view({num_tokens, int64_t{spec_.num_heads} * spec_.head_dim}));
+}
+
+size_t GqaAttention::workspace_bytes(int64_t num_tokens) const {
+  ArenaMeter meter;
+  scratch(meter, num_tokens);
+  return meter.bytes();
+}
+
+KvLayerSpec GqaAttention::kv_spec() const {
+  return {.kind = KvKind::kGqa, .num_kv_heads = spec_.num_kv_heads, .head_dim = spec_.head_dim};
+}
+
+}  // namespace gale

@@ -1,0 +1,81 @@
+#include "layers/mla.h"
+
+#include <cmath>
+
+#include "layers/workspace.h"
+#include "ops/mla.h"
+
+namespace gale {
+
+struct MlaAttention::Scratch {
+  Tensor qkv_a;      // [T, q_lora + latent + rope]
+  Tensor q_latent;   // [T, q_lora]
+  Tensor q;          // [T, heads, nope + rope]
+  Tensor absorbed;   // [T, heads, latent + rope]
+  Tensor attended;   // [T, heads, latent]
+  Tensor values;     // [T, heads, v]
+};
+
+template <class Allocator>
+MlaAttention::Scratch MlaAttention::scratch(Allocator& allocator, int64_t num_tokens) const {
+  const int64_t heads = spec_.num_heads, latent = spec_.kv_lora_rank, rope = spec_.qk_rope_head_dim;
+  return {.qkv_a = allocator.allocate(dtype_, {num_tokens, qkv_a_proj_.num_rows()}),
+          .q_latent = allocator.allocate(dtype_, {num_tokens, spec_.q_lora_rank}),
+          .q = allocator.allocate(dtype_, {num_tokens, heads, spec_.qk_nope_head_dim + rope}),
+          .absorbed = allocator.allocate(dtype_, {num_tokens, heads, latent + rope}),
+          .attended = allocator.allocate(dtype_, {num_tokens, heads, latent}),
+          .values = allocator.allocate(dtype_, {num_tokens, heads, spec_.v_head_dim})};
+}
+
+MlaAttention::MlaAttention(const WeightScope& scope, const MlaSpec& spec)
+    : spec_(spec),
+      dtype_(scope.activation_dtype()),
+      qkv_a_proj_(scope, {{"q_a_proj", spec.q_lora_rank}, {"kv_a_proj_with_mqa", spec.kv_lora_rank + spec.qk_rope_head_dim}},
+                  spec.hidden_size),
+      q_norm_(scope, "q_a_layernorm", spec.q_lora_rank, spec.norm_eps),
+      kv_norm_(scope, "kv_a_layernorm", spec.kv_lora_rank, spec.norm_eps),
+      q_b_proj_(scope, {{"q_b_proj", int64_t{spec.num_heads} * (spec.qk_nope_head_dim + spec.qk_rope_head_dim)}},
+                spec.q_lora_rank),
+      o_proj_(scope, {{"o_proj", spec.hidden_size}}, int64_t{spec.num_heads} * spec.v_head_dim) {
+  const int64_t nope = spec.qk_nope_head_dim, rows_per_head = nope + spec.v_head_dim;
+  const Tensor kv_b = scope.claim("kv_b_proj.weight", {spec.num_heads * rows_per_head, spec.kv_lora_rank});
+  std::vector<Tensor> keys, values;
+  for (int64_t head = 0; head < spec.num_heads; ++head) {
+    const int64_t begin = head * rows_per_head;
+    keys.push_back(kv_b.slice(0, begin, begin + nope).transposed(0, 1));
+    values.push_back(kv_b.slice(0, begin + nope, begin + rows_per_head));
+  }
+  w_uk_ = scope.matrices(std::move(keys), spec.num_heads, RowOrder::kPlain);
+  w_uv_ = scope.matrices(std::move(values), spec.num_heads, RowOrder::kPlain);
+}
+
+void MlaAttention::forward(ForwardContext& context, const KvLayerView& kv, const Tensor& out, const Tensor& in) const {
+  const WorkspaceScope scope(context.workspace);
+  OpContext& ops = context.ops;
+  const int64_t num_tokens = in.shape[0], nope = spec_.qk_nope_head_dim, rope = spec_.qk_rope_head_dim;
+  const int64_t latent = spec_.kv_lora_rank;
+  const Scratch tmp = scratch(context.workspace, num_tokens);
+  qkv_a_proj_.apply(ops, tmp.qkv_a, in);
+  mla_write(ops, {.q_latent = tmp.q_latent, .qkv_a = tmp.qkv_a, .q_norm = *q_norm_.weight, .kv_norm = *kv_norm_.weight,
+                  .norm_eps = spec_.norm_eps, .cache = kv.k, .metadata = &context.attention, .rope = spec_.rope});
+  q_b_proj_.apply(ops, tmp.q.view({num_tokens, q_b_proj_.num_rows()}), tmp.q_latent);
+  head_linear(ops, {.out = tmp.absorbed.slice(2, 0, latent), .in = tmp.q.slice(2, 0, nope), .weight = w_uk_});
+  mla_query_rope(ops, {.out = tmp.absorbed.slice(2, latent, latent + rope), .in = tmp.q.slice(2, nope, nope + rope),
+                       .metadata = &context.attention, .rope = spec_.rope});
+  const auto scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(nope + rope)));
+  mla_attention(ops, {.out = tmp.attended, .q = tmp.absorbed, .cache = kv.k, .metadata = &context.attention, .scale = scale});
+  head_linear(ops, {.out = tmp.values, .in = tmp.attended, .weight = w_uv_});
+  o_proj_.apply(ops, out, tmp.values.view({num_tokens, int64_t{spec_.num_heads} * spec_.v_head_dim}));
+}
+
+size_t MlaAttention::workspace_bytes(int64_t num_tokens) const {
+  ArenaMeter meter;
+  scratch(meter, num_tokens);
+  return meter.bytes();
+}
+
+KvLayerSpec MlaAttention::kv_spec() const {
+  return {.kind = KvKind::kMla, .latent_dim = spec_.kv_lora_rank, .rope_dim = spec_.qk_rope_head_dim};
+}
+
+}  // namespace gale

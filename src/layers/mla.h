@@ -1,0 +1,46 @@
+#pragma once
+
+#include "layers/forward_context.h"
+#include "layers/linear.h"
+#include "layers/norm.h"
+
+namespace gale {
+
+struct MlaSpec {
+  int64_t hidden_size = 0;
+  int num_heads = 0;
+  int q_lora_rank = 0;
+  int kv_lora_rank = 0;
+  int qk_nope_head_dim = 0;
+  int qk_rope_head_dim = 0;
+  int v_head_dim = 0;
+  float norm_eps = 0;
+  RopeParams rope;              // of qk_rope_head_dim dims
+};
+
+// Multi-head latent attention, absorbed: kv_b_proj is split by head into W_UK [nope, latent], multiplied into the query, and
+// W_UV [v, latent], applied to the attended latent. Scale (nope + rope)^-0.5.
+class MlaAttention {
+ public:
+  MlaAttention(const WeightScope& scope, const MlaSpec& spec);
+  void forward(ForwardContext& context, const KvLayerView& kv, const Tensor& out, const Tensor& in) const;   // [T, H]
+  [[nodiscard]] size_t workspace_bytes(int64_t num_tokens) const;
+  [[nodiscard]] KvLayerSpec kv_spec() const;
+
+ private:
+  struct Scratch;
+  template <class Allocator>
+  Scratch scratch(Allocator& allocator, int64_t num_tokens) const;
+
+  MlaSpec spec_;
+  DType dtype_;
+  Linear qkv_a_proj_;
+  RmsNorm q_norm_;
+  RmsNorm kv_norm_;
+  Linear q_b_proj_;
+  Linear o_proj_;
+  const PackedWeight* w_uk_ = nullptr;   // heads x [latent, nope]
+  const PackedWeight* w_uv_ = nullptr;   // heads x [v, latent]
+};
+
+}  // namespace gale

@@ -1,0 +1,90 @@
+#include "layers/moe.h"
+
+#include "layers/linear.h"
+#include "layers/workspace.h"
+#include "ops/moe.h"
+
+namespace gale {
+namespace {
+
+// Matrices of all experts in the order of the packed weights: gate and up of each, down of each.
+struct ExpertSources { std::vector<Tensor> gate_up; std::vector<Tensor> down; };
+
+void claim_stacked(const WeightScope& scope, const MoeSpec& spec, ExpertSources& out) {
+  const int64_t inner = spec.inner_size;
+  const Tensor gate_up = scope.claim("experts.gate_up_proj", {spec.num_experts, 2 * inner, spec.hidden_size});
+  const Tensor down = scope.claim("experts.down_proj", {spec.num_experts, spec.hidden_size, inner});
+  for (int64_t expert = 0; expert < spec.num_experts; ++expert) {
+    out.gate_up.push_back(gate_up[expert].slice(0, 0, inner));
+    out.gate_up.push_back(gate_up[expert].slice(0, inner, 2 * inner));
+    out.down.push_back(down[expert]);
+  }
+}
+
+void claim_expert(const WeightScope& scope, const MoeSpec& spec, ExpertSources& out) {
+  for (const Tensor& half : claim_gate_up(scope, spec.inner_size, spec.hidden_size)) out.gate_up.push_back(half);
+  out.down.push_back(scope.claim("down_proj.weight", {spec.hidden_size, spec.inner_size}));
+}
+
+ExpertSources claim_experts(const WeightScope& scope, const MoeSpec& spec) {
+  ExpertSources out;
+  if (scope.has("experts.gate_up_proj")) {
+    claim_stacked(scope, spec, out);
+  } else {
+    for (int64_t e = 0; e < spec.num_experts; ++e) claim_expert(scope.child("experts." + std::to_string(e) + "."), spec, out);
+  }
+  if (spec.has_shared_expert) claim_expert(scope.child("shared_experts."), spec, out);
+  return out;
+}
+
+}  // namespace
+
+struct MoeBlock::Scratch {
+  Tensor ids;       // i32 [T, K]
+  Tensor weights;   // f32 [T, K]
+  Tensor inner;     // [T, K, I]
+  Tensor up;        // [T * K, 2I]
+  Tensor down;      // [T * K, H]
+};
+
+template <class Allocator>
+MoeBlock::Scratch MoeBlock::scratch(Allocator& allocator, int64_t num_tokens) const {
+  const int64_t chosen = num_chosen();
+  return {.ids = allocator.allocate(DType::kI32, {num_tokens, chosen}),
+          .weights = allocator.allocate(DType::kF32, {num_tokens, chosen}),
+          .inner = allocator.allocate(dtype_, {num_tokens, chosen, spec_.inner_size}),
+          .up = allocator.allocate(dtype_, {num_tokens * chosen, 2 * spec_.inner_size}),
+          .down = allocator.allocate(dtype_, {num_tokens * chosen, spec_.hidden_size})};
+}
+
+MoeBlock::MoeBlock(const WeightScope& scope, const MoeSpec& spec)
+    : spec_(spec),
+      dtype_(scope.activation_dtype()),
+      gate_(scope.tensor({scope.claim("gate.weight", {spec.num_experts, spec.hidden_size})}, DType::kF32)),
+      correction_bias_(scope.tensor(
+          {scope.claim("gate.e_score_correction_bias", {spec.num_experts}, WeightDType::kF32)}, DType::kF32)) {
+  ExpertSources sources = claim_experts(scope, spec);
+  const int64_t num_matrices = spec.num_experts + (spec.has_shared_expert ? 1 : 0);
+  up_ = scope.matrices(std::move(sources.gate_up), num_matrices, RowOrder::kGateUp);
+  down_ = scope.matrices(std::move(sources.down), num_matrices, RowOrder::kPlain);
+}
+
+void MoeBlock::forward(ForwardContext& context, const Tensor& out, const Tensor& in) const {
+  const WorkspaceScope scope(context.workspace);
+  const Scratch tmp = scratch(context.workspace, in.shape[0]);
+  moe_route(context.ops, {.expert_ids = tmp.ids, .expert_weights = tmp.weights, .in = in, .gate_weight = *gate_,
+                          .correction_bias = *correction_bias_, .num_groups = spec_.num_groups,
+                          .top_k_groups = spec_.top_k_groups, .renormalize = spec_.renormalize,
+                          .scale = spec_.routed_scale, .has_shared = spec_.has_shared_expert});
+  moe_up(context.ops, {.out = tmp.inner, .in = in, .weight = up_, .expert_ids = tmp.ids, .scratch = tmp.up});
+  moe_down_combine(context.ops, {.out = out, .in = tmp.inner, .weight = down_, .expert_ids = tmp.ids,
+                                 .expert_weights = tmp.weights, .scratch = tmp.down});
+}
+
+size_t MoeBlock::workspace_bytes(int64_t num_tokens) const {
+  ArenaMeter meter;
+  scratch(meter, num_tokens);
+  return meter.bytes();
+}
+
+}  // namespace gale

@@ -1,0 +1,49 @@
+#include "layers/weight_scope.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace gale {
+
+WeightScope WeightScope::child(std::string_view name) const {
+  WeightScope out = *this;
+  out.prefix_ += name;
+  return out;
+}
+
+WeightScope WeightScope::owned_by(std::string_view owner) const {
+  WeightScope out = *this;
+  if (use_ == WeightUse::kInUse) out.owner_ = owner;
+  return out;
+}
+
+WeightScope WeightScope::kept_for_later(std::string_view owner) const {
+  WeightScope out = *this;
+  out.owner_ = owner;
+  out.use_ = WeightUse::kKeptForLater;
+  return out;
+}
+
+Tensor WeightScope::claim(std::string_view name, const Shape& shape, WeightDType dtype) const {
+  return weights_->claim({.name = prefix_ + std::string(name), .shape = shape, .owner = owner_, .use = use_, .dtype = dtype});
+}
+
+const PackedWeight* WeightScope::matrices(std::vector<Tensor> sources, int64_t num_matrices, RowOrder order) const {
+  if (use_ != WeightUse::kInUse) return nullptr;
+  const bool is_complete = std::none_of(sources.begin(), sources.end(), [](const Tensor& t) { return t.data == nullptr; });
+  const auto other = std::find_if(sources.begin(), sources.end(),
+                                  [&](const Tensor& t) { return t.dtype != sources.front().dtype; });
+  if (is_complete && other != sources.end()) {
+    weights_->note_problem(fmt::format("{}*: {} and {} cannot be joined into one matrix", prefix_,
+                                       name_of(sources.front().dtype), name_of(other->dtype)));
+  }
+  return store_->add_matrices(std::move(sources), num_matrices, order);
+}
+
+const Tensor* WeightScope::tensor(std::vector<Tensor> sources, DType dtype) const {
+  if (use_ != WeightUse::kInUse) return nullptr;
+  return store_->add_tensor(std::move(sources), dtype);
+}
+
+}  // namespace gale
