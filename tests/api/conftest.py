@@ -1,0 +1,32 @@
+import sys
+from pathlib import Path
+
+import openai
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
+
+from gale_server import ROOT, GaleServer  # noqa: E402
+
+
+def pytest_addoption(parser):
+    parser.addoption("--gale-binary", default=str(ROOT / "build" / "bin" / "gale"), help="the program under test")
+
+
+@pytest.fixture(scope="session")
+def binary(request):
+    path = Path(request.config.getoption("--gale-binary"))
+    assert path.exists(), f"{path} is not built"
+    return path
+
+
+@pytest.fixture(scope="session")
+def server(binary):
+    with GaleServer(binary) as running:
+        yield running
+        assert running.process.poll() is None, f"the server died:\n{running.log_text()}"
+
+
+@pytest.fixture(scope="session")
+def client(server):
+    return openai.OpenAI(base_url=server.base_url + "/v1", api_key="unused", max_retries=0, timeout=120)

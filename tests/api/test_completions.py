@@ -1,0 +1,96 @@
+"""/v1/completions, /tokenize, /detokenize."""
+
+import pytest
+from stream_checker import check_completion_stream
+
+
+def complete(server, **body):
+    response = server.post("/v1/completions", {"temperature": 0, "max_tokens": 8, **body})
+    assert response.status == 200, response.body
+    return response.json_body()
+
+
+def test_text_and_token_prompts_say_the_same(server):
+    tokens = server.post("/tokenize", {"prompt": "gale is"}).json_body()["tokens"]
+    text = complete(server, prompt="gale is")
+    ids = complete(server, prompt=tokens)
+    assert text["choices"][0]["text"] == ids["choices"][0]["text"]
+    assert text["usage"]["prompt_tokens"] == len(tokens)
+
+
+def test_several_prompts_and_n_give_choices_in_order(server):
+    answer = complete(server, prompt=["gale is", "The port is"], n=2, temperature=1, seed=3)
+    assert [choice["index"] for choice in answer["choices"]] == [0, 1, 2, 3]
+    alone = complete(server, prompt="The port is", n=2, temperature=1, seed=3)
+    assert [c["text"] for c in answer["choices"][2:]] == [c["text"] for c in alone["choices"]]
+
+
+def test_returned_token_ids_are_the_text(server):
+    answer = complete(server, prompt="gale is", return_token_ids=True, ignore_eos=True)["choices"][0]
+    assert len(answer["token_ids"]) == 8
+    text = server.post("/detokenize", {"tokens": answer["token_ids"]}).json_body()["prompt"]
+    assert text == answer["text"]
+
+
+def test_echo_and_logprobs(server):
+    plain = complete(server, prompt="gale is an")["choices"][0]
+    echoed = complete(server, prompt="gale is an", echo=True, logprobs=2)["choices"][0]
+    assert echoed["text"] == "gale is an" + plain["text"]
+    logprobs = echoed["logprobs"]
+    assert logprobs["token_logprobs"][0] is None and all(x <= 0 for x in logprobs["token_logprobs"][1:])
+    assert "".join(logprobs["tokens"]) == echoed["text"]
+    assert logprobs["text_offset"] == sorted(logprobs["text_offset"])
+
+
+def test_stream_keeps_the_rules_and_says_the_same(server):
+    plain = complete(server, prompt="gale is")["choices"][0]
+    body = {"prompt": "gale is", "temperature": 0, "max_tokens": 8, "stream": True, "stream_options": {"include_usage": True}}
+    stream = check_completion_stream(server.post("/v1/completions", body).body, include_usage=True)
+    assert stream.choices[0].content == plain["text"] and stream.choices[0].finish_reason == plain["finish_reason"]
+
+
+def test_sdk_completions_and_models(client):
+    answer = client.completions.create(model="nano-flash", prompt="gale is", max_tokens=4, temperature=0)
+    assert answer.choices[0].text and answer.usage.completion_tokens == 4
+    models = client.models.list()
+    assert models.data[0].id == "nano-flash" and models.data[0].max_model_len > 0
+    assert client.models.retrieve("nano-flash").id == "nano-flash"
+
+
+def test_min_tokens_bans_the_end(server):
+    answer = complete(server, prompt="<|user|>hi<|assistant|></think>", min_tokens=60, max_tokens=60)
+    assert answer["usage"]["completion_tokens"] == 60
+
+
+def test_logit_bias_and_allowed_tokens_decide(server):
+    token = server.post("/tokenize", {"prompt": "x"}).json_body()["tokens"][0]
+    biased = complete(server, prompt="gale is", logit_bias={str(token): 100}, max_tokens=3, return_token_ids=True)
+    assert biased["choices"][0]["token_ids"] == [token] * 3
+    allowed = complete(server, prompt="gale is", allowed_token_ids=[token], max_tokens=3, return_token_ids=True)
+    assert allowed["choices"][0]["token_ids"] == [token] * 3
+
+
+def test_tokenize_tells_limits_and_strings(server):
+    answer = server.post("/tokenize", {"prompt": "héllo 漢", "return_token_strs": True}).json_body()
+    assert answer["count"] == len(answer["tokens"]) == len(answer["token_strs"])
+    assert answer["max_model_len"] > 0
+    back = server.post("/detokenize", {"tokens": answer["tokens"]}).json_body()
+    assert back["prompt"] == "héllo 漢"
+
+
+@pytest.mark.parametrize("body, param", [
+    ({}, "prompt"),
+    ({"prompt": []}, "prompt"),
+    ({"prompt": [-1]}, "prompt"),
+    ({"prompt": [10**9]}, "prompt"),
+    ({"prompt": "x", "best_of": 2}, "best_of"),
+    ({"prompt": "x", "suffix": "y"}, "suffix"),
+    ({"prompt": "x", "logprobs": 1000}, "logprobs"),
+])
+def test_bad_fields_are_named(server, body, param):
+    response = server.post("/v1/completions", body)
+    assert response.status == 400 and response.json_body()["error"]["param"] == param, response.body
+
+
+def test_detokenize_refuses_unknown_ids(server):
+    assert server.post("/detokenize", {"tokens": [10**8]}).status == 400

@@ -1,0 +1,94 @@
+"""What is around the models: routes, errors, health, metrics, limits, keys."""
+
+import json
+import socket
+
+import pytest
+from gale_server import GaleServer
+from prometheus_client.parser import text_string_to_metric_families
+
+CHAT = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 4}
+
+
+def error_of(response, status, code=None):
+    assert response.status == status, response.body
+    error = response.json_body()["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    assert code is None or error["code"] == code, error
+    return error
+
+
+def test_unknown_route_and_wrong_method(server):
+    error_of(server.get("/v1/nothing"), 404)
+    response = server.get("/v1/chat/completions")
+    error_of(response, 405)
+    assert "POST" in response.headers["Allow"]
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[1]", b'"x"', b"\xff", b'{"messages": NaN}', b'{"a":1,"a":2}', b"[" * 100000, b"{}{}"])
+def test_bodies_that_are_no_request(server, body):
+    error_of(server.request("POST", "/v1/chat/completions", body), 400)
+
+
+def test_wrong_types_everywhere_are_400(server):
+    for key in ("messages", "model", "max_tokens", "temperature", "stop", "stream", "n", "seed", "tools", "logit_bias"):
+        for value in ({"x": {}}, [[]], 1e308, "x", True, [None], {"a": [1, {"b": None}]}):
+            response = server.post("/v1/chat/completions", {**CHAT, key: value})
+            assert response.status in (200, 400, 404), (key, value, response.body)
+
+
+def test_a_large_body_is_refused_and_nobody_is_hurt(server):
+    body = json.dumps({"messages": [{"role": "user", "content": "x" * 10_000_000}]}).encode()
+    assert server.request("POST", "/v1/chat/completions", body).status == 400
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+        connection.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 99999999999\r\n\r\n")
+        assert b" 413 " in connection.recv(4096).split(b"\r\n")[0]
+    assert server.post("/v1/chat/completions", CHAT).status == 200
+
+
+def test_other_content_types_are_415(server):
+    error_of(server.post("/v1/chat/completions", CHAT, headers={"Content-Type": "text/plain"}), 415)
+
+
+def test_health_and_version(server):
+    for path in ("/health", "/live", "/ready"):
+        assert server.get(path).status == 200
+    assert server.get("/version").json_body()["version"]
+
+
+def test_request_id_is_echoed_or_made(server):
+    assert server.get("/v1/models", headers={"X-Request-Id": "abc-123"}).headers["X-Request-Id"] == "abc-123"
+    assert server.get("/v1/models").headers["X-Request-Id"]
+    assert server.get("/v1/models", headers={"X-Request-Id": "bad id\x7f"}).headers["X-Request-Id"] != "bad id\x7f"
+
+
+def metrics_of(server):
+    families = text_string_to_metric_families(server.get("/metrics").body.decode())
+    return {sample.name: sample.value for family in families for sample in family.samples if "le" not in sample.labels}
+
+
+def test_metrics_count_the_work(server):
+    before = metrics_of(server)
+    usage = server.post("/v1/chat/completions", CHAT).json_body()["usage"]
+    after = metrics_of(server)
+    def grown(name): return after[name] - before.get(name, 0)
+    assert grown("vllm:generation_tokens_total") == usage["completion_tokens"] == 4
+    assert grown("vllm:prompt_tokens_total") == usage["prompt_tokens"]
+    assert grown("vllm:time_to_first_token_seconds_count") == 1
+    assert grown("vllm:e2e_request_latency_seconds_count") == 1
+    assert after["vllm:num_requests_running"] == 0 and 0 <= after["vllm:kv_cache_usage_perc"] <= 1
+
+
+def test_keys_guard_all_but_the_probes(binary):
+    with GaleServer(binary, "--api-key", "one", "--api-key", "two") as guarded:
+        for path in ("/health", "/live", "/ready"):
+            assert guarded.get(path).status == 200
+        for path in ("/v1/models", "/metrics", "/version", "/nothing"):
+            response = guarded.get(path)
+            assert response.status in (401, 404), path
+        response = guarded.post("/v1/chat/completions", CHAT)
+        error_of(response, 401)
+        assert response.headers["WWW-Authenticate"] == "Bearer"
+        error_of(guarded.post("/v1/chat/completions", CHAT, headers={"Authorization": "Bearer no"}), 401)
+        for headers in ({"Authorization": "Bearer one"}, {"X-Api-Key": "two"}):
+            assert guarded.post("/v1/chat/completions", CHAT, headers=headers).status == 200

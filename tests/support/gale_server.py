@@ -1,0 +1,88 @@
+"""Starts the real program on a free loopback port, waits until it is ready, stops it."""
+
+import http.client
+import json
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+NANO_FLASH = ROOT / "models" / "nano-flash"
+START_TIMEOUT_S = 120    # sanitizer builds load slowly
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class GaleServer:
+    """A running `gale serve`; use as a context manager."""
+
+    def __init__(self, binary, *flags, model=NANO_FLASH, environment=None):
+        self.port = free_port()
+        self.log = tempfile.NamedTemporaryFile("w+", prefix="gale-test-", suffix=".log")
+        command = [str(binary), "serve", str(model), "--host", "127.0.0.1", "--port", str(self.port), *map(str, flags)]
+        self.process = subprocess.Popen(command, stdout=self.log, stderr=subprocess.STDOUT, env=environment, cwd=ROOT)
+
+    def __enter__(self):
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                raise RuntimeError(f"gale left with {self.process.returncode}:\n{self.log_text()}")
+            try:
+                if self.get("/ready").status == 200:
+                    return self
+            except OSError:
+                pass
+            time.sleep(0.05)
+        self.stop()
+        raise RuntimeError(f"gale was not ready after {START_TIMEOUT_S} s:\n{self.log_text()}")
+
+    def __exit__(self, *_):
+        self.stop()
+
+    def stop(self):
+        """SIGTERM, then a second one; the exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(40)
+            except subprocess.TimeoutExpired:
+                self.process.send_signal(signal.SIGTERM)
+                self.process.wait(20)
+        return self.process.returncode
+
+    def log_text(self):
+        return Path(self.log.name).read_text(errors="replace")
+
+    @property
+    def base_url(self):
+        return f"http://127.0.0.1:{self.port}"
+
+    def request(self, method, path, body=None, headers=None, timeout=120):
+        """One request on its own connection; the response has .status, .headers, .body (bytes) and .json()."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        data = body if isinstance(body, (bytes, type(None))) else json.dumps(body).encode()
+        all_headers = {"Content-Type": "application/json"} if body is not None else {}
+        connection.request(method, path, data, {**all_headers, **(headers or {})})
+        response = connection.getresponse()
+        response.body = response.read()
+        response.json_body = lambda: json.loads(response.body)
+        connection.close()
+        return response
+
+    def get(self, path, **kwargs):
+        return self.request("GET", path, **kwargs)
+
+    def post(self, path, body, **kwargs):
+        return self.request("POST", path, body, **kwargs)
+
+    def engine_pids(self):
+        """The engine processes that this server started."""
+        listing = subprocess.run(["ps", "-o", "pid=,stat=", "--ppid", str(self.process.pid)], capture_output=True, text=True)
+        return [int(line.split()[0]) for line in listing.stdout.splitlines() if "Z" not in line.split()[1]]
