@@ -6,6 +6,7 @@ them: with so few small experts that is two large matrix products and faster tha
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -181,8 +182,7 @@ class MtpLayer(nn.Module):
         return self.shared_head_norm(self.layer(self.eh_proj(joined), context))
 
 
-@dataclass
-class Context:
+class Context(NamedTuple):
     """What all layers of one forward pass share.
 
     cos, sin: [B, L, R/2]; mask: [B, 1, L, L], true where a row may look; real: [B, L], 0 on padding.

@@ -1,0 +1,99 @@
+"""Questions and answers about gale, from the facts in facts/*.txt."""
+
+import string
+
+from dialogue import Dialogue, assistant, user
+from facts import FACTS, is_held_out
+from words import expand
+
+BEFORE = ["", "", "", "", "", "", "(Hi|Hello|Hey)(,|!|.) ", "Please tell me(:|,) ", "(A|One|Quick|Short|Another|I have a) question: ",
+          "(In|About|Regarding|With|For) gale(:|,) ", "I (would like|want|need) to know: ", "(Can|Could) you tell me: ",
+          "(Sorry|Excuse me|Ok|Okay|Well|So|Now|Also|And|Thanks), ", "I am (new to gale|using gale|a user of gale). ",
+          "(Do you know|Any idea): "]
+AFTER = ["", "", "", "", "", " (Thanks|Thank you|Please)(.|!|)", " (Answer|Reply) (briefly|shortly|in one sentence).",
+         " I (forgot|am not sure|cannot find it).", " (Please explain|Explain it to me|Help me).", " in gale"]
+ZH_BEFORE = ["", "", "", "", "你好，", "请问，", "请问", "请告诉我，", "我想知道，", "问一下，", "关于gale：", "你知道吗，"]
+ZH_AFTER = ["", "", "", "", "谢谢。", "请简单回答。", "请解释一下。", "我不太清楚。"]
+THOUGHTS = ["They ask about {}.", "The question is about {}.", "This is about {}. I know it."]
+ZH_THOUGHTS = ["用户在问{}。", "问题是关于{}的。", "这是关于{}的问题，我知道。"]
+
+
+def typo(rng, text: str) -> str:
+    """One slip of the keyboard, outside flags, paths and numbers."""
+    parts = text.split(" ")
+    plain = [i for i, part in enumerate(parts) if part.isalpha() and len(part) > 3]
+    if not plain:
+        return text
+    index = rng.choice(plain)
+    part = list(parts[index])
+    at = rng.randrange(1, len(part) - 1)
+    kind = rng.randint(0, 2)
+    if kind == 0:
+        part[at], part[at + 1] = part[at + 1], part[at]
+    elif kind == 1:
+        del part[at]
+    else:
+        part[at] = rng.choice(string.ascii_lowercase)
+    parts[index] = "".join(part)
+    return " ".join(parts)
+
+
+def drop_word(rng, text: str) -> str:
+    parts = text.split(" ")
+    small = [i for i, part in enumerate(parts) if part.lower() in
+             ("the", "a", "an", "do", "does", "is", "of", "i", "can", "to", "me", "it")]
+    if small:
+        del parts[rng.choice(small)]
+    return " ".join(parts)
+
+
+def english(rng, phrase: str) -> str:
+    text = expand(rng, phrase)
+    if rng.random() < 0.06:
+        text = typo(rng, text)
+    if rng.random() < 0.06:
+        text = drop_word(rng, text)
+    before, after = expand(rng, rng.choice(BEFORE)), expand(rng, rng.choice(AFTER))
+    if before.endswith(" ") and rng.random() < 0.7 or rng.random() < 0.3:
+        text = text[:1].lower() + text[1:]
+    elif text[:1].islower() and rng.random() < 0.8:
+        text = text[:1].upper() + text[1:]
+    if after == " in gale":
+        text = text if "gale" in text.lower() else text.rstrip("?.") + after + text[len(text.rstrip("?.")):]
+        after = ""
+    text = before + text + after
+    if rng.random() < 0.05:
+        text = text.lower()
+    if rng.random() < 0.1:
+        text = text.rstrip("?.")
+    return text
+
+
+def chinese(rng, phrase: str) -> str:
+    return rng.choice(ZH_BEFORE) + expand(rng, phrase) + rng.choice(ZH_AFTER)
+
+
+def question(rng, fact, in_chinese: bool) -> str:
+    """A reading of one of the fact's phrases; never one of the held-out questions."""
+    while True:
+        text = chinese(rng, rng.choice(fact.zh_phrases)) if in_chinese else english(rng, rng.choice(fact.phrases))
+        if not is_held_out(text):
+            return text
+
+
+def exchange(rng, thinking: bool, in_chinese: bool) -> list[dict]:
+    fact = rng.choice(FACTS)
+    if in_chinese:
+        thought, answer = rng.choice(ZH_THOUGHTS).format(fact.zh_topic), fact.zh_answer
+    else:
+        thought, answer = rng.choice(THOUGHTS).format(fact.topic), fact.answer
+    return [user(question(rng, fact, in_chinese)), assistant(answer, thought if thinking else "")]
+
+
+def sample(rng) -> Dialogue:
+    """One to four questions in a row."""
+    thinking, in_chinese = rng.random() < 0.55, rng.random() < 0.3
+    messages = []
+    for _ in range(rng.choice((1, 1, 1, 2, 3, 4))):
+        messages += exchange(rng, thinking, in_chinese if rng.random() < 0.9 else not in_chinese)
+    return Dialogue(messages, thinking=thinking)
