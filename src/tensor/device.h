@@ -83,6 +83,11 @@ class Arena {
   // A contiguous tensor; CHECKs that it fits (sizes are planned before).
   [[nodiscard]] Tensor allocate(DType dtype, const Shape& shape);
   void reset() { used_ = 0; }                 // forgets all pieces; for workspaces
+  // Forgets all pieces handed out since used_bytes() was `used_bytes`: scratch of one layer within a step.
+  void rewind(size_t used_bytes) {
+    CHECK(used_bytes <= used_, "rewind to {} of {} bytes", used_bytes, used_);
+    used_ = used_bytes;
+  }
   [[nodiscard]] size_t used_bytes() const { return used_; }
   [[nodiscard]] size_t capacity_bytes() const { return buffer_->size(); }
 
