@@ -71,11 +71,19 @@ void KvCache::release(BlockTable& table) {
   table.num_published = 0;
 }
 
-void KvCache::reset_prefixes() {
-  for (const BlockId block : prefixes_.blocks()) {
-    prefixes_.erase(block);
-    pool_.forget(block);
+void KvCache::forget_block(BlockId block) {
+  prefixes_.erase(block);
+  pool_.forget(block);
+}
+
+void KvCache::forget(BlockTable& table) {
+  for (const BlockId block : table.blocks) {
+    if (prefixes_.holds(block)) forget_block(block);
   }
+}
+
+void KvCache::reset_prefixes() {
+  for (const BlockId block : prefixes_.blocks()) forget_block(block);
 }
 
 KvCache::Audit KvCache::check_integrity(std::span<const BlockTable* const> tables) const {

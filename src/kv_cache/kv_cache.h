@@ -44,6 +44,9 @@ class KvCache {
   // Makes the full blocks of the first num_computed tokens findable.
   void publish(BlockTable& table, std::span<const TokenId> tokens, int num_computed);
 
+  // Nobody shall find the table's blocks any more: what they hold is not to be trusted.
+  void forget(BlockTable& table);
+
   // Gives all blocks back. The tail is evicted before the head it hangs on.
   void release(BlockTable& table);
 
@@ -64,6 +67,7 @@ class KvCache {
   [[nodiscard]] Audit check_integrity(std::span<const BlockTable* const> tables) const;
 
  private:
+  void forget_block(BlockId block);
   // The hash of full block `index` of `tokens`, and all before it, are in table.hashes afterwards.
   const BlockHash& hash_of(BlockTable& table, std::span<const TokenId> tokens, size_t index);
 

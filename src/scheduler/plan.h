@@ -1,0 +1,54 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "base/strong_id.h"
+#include "kv_cache/block_pool.h"
+#include "request/messages.h"
+
+namespace gale {
+
+// A running sequence's place: 0 … max_num_seqs - 1, kept until it finishes or is preempted.
+using SlotId = StrongId<struct SlotIdTag, int32_t>;
+
+// Prompt positions whose logprobs this step computes: target tokens first … end - 1; empty if equal.
+struct PromptRange {
+  int first = 0, end = 0;
+  [[nodiscard]] bool is_empty() const { return first >= end; }
+  bool operator==(const PromptRange&) const = default;
+};
+
+struct ScheduledSequence {
+  SlotId slot;
+  RequestId id;
+  bool is_new = false;                 // the first step in this slot: whoever keeps state by slot starts afresh
+  int num_computed_tokens = 0;         // already in the cache
+  int num_scheduled_tokens = 0;        // of this step; they follow the computed ones; drafts are the last of them
+  std::vector<TokenId> draft_tokens;   // guesses behind the last known token
+  bool wants_token = false;            // the last known token is among the scheduled: up to 1 + drafts tokens come out
+  PromptRange prompt_logprobs;
+  std::vector<BlockId> new_blocks;     // appended to its block table for this step
+  bool operator==(const ScheduledSequence&) const = default;
+};
+
+// One step: which sequences compute which tokens.
+struct Plan {
+  uint64_t step = 0;
+  std::vector<ScheduledSequence> sequences;
+  int num_tokens = 0;                  // sum of num_scheduled_tokens
+  std::vector<RequestId> preempted;    // lost their blocks to others; they wait to be recomputed
+  bool operator==(const Plan&) const = default;
+};
+
+// What a step gave one scheduled sequence.
+struct SequenceResult {
+  std::vector<TokenId> tokens;                   // empty if no token was wanted; else 0 … 1 + drafts
+  std::vector<TokenLogprobs> logprobs;           // one for each token if asked for
+  std::vector<TokenLogprobs> prompt_logprobs;    // one for each position of the plan's range
+  std::vector<TokenId> next_drafts;              // guesses for the next step
+  std::optional<Error> error;                    // this sequence failed; the others are fine
+};
+
+}  // namespace gale

@@ -1,0 +1,345 @@
+#include "scheduler/scheduler.h"
+
+#include <algorithm>
+#include <iterator>
+
+#include "base/check.h"
+
+namespace gale {
+namespace {
+
+SequenceOutput finished(RequestId id, FinishReason reason) {
+  SequenceOutput output;
+  output.id = id;
+  output.finish = reason;
+  return output;
+}
+
+SequenceOutput failed(RequestId id, Error error) {
+  SequenceOutput output = finished(id, FinishReason::kError);
+  output.error = std::move(error);
+  return output;
+}
+
+bool contains(const std::vector<TokenId>& tokens, TokenId token) { return std::ranges::find(tokens, token) != tokens.end(); }
+
+std::unique_ptr<Sequence> make_sequence(Submit submit) {
+  auto sequence = std::make_unique<Sequence>();
+  sequence->num_prompt_tokens = static_cast<int>(submit.prompt.size());
+  sequence->tokens = std::move(submit.prompt);
+  sequence->tokens.insert(sequence->tokens.end(), submit.output.begin(), submit.output.end());
+  // Whoever has output already was told the prompt's logprobs before it.
+  if (!submit.output.empty()) sequence->num_prompt_logprobs_told = sequence->num_prompt_tokens;
+  submit.prompt.clear();
+  submit.output.clear();
+  sequence->request = std::move(submit);
+  return sequence;
+}
+
+}  // namespace
+
+bool Scheduler::Order::operator()(const Sequence* a, const Sequence* b) const {
+  return std::pair(a->request.priority, a->arrival) < std::pair(b->request.priority, b->arrival);
+}
+
+Scheduler::Scheduler(const SchedulerConfig& config)
+    : config_(config),
+      cache_({.num_blocks = config.num_blocks,
+              .block_size = config.block_size,
+              .enable_prefix_caching = config.enable_prefix_caching}) {
+  CHECK(config.max_num_seqs > 0 && config.max_num_batched_tokens > 0 && config.max_model_len > 0);
+  for (int slot = config.max_num_seqs; slot-- > 0;) free_slots_.push_back(SlotId{slot});
+}
+
+// ---- sequences come and go --------------------------------------------------------------------------------------------
+
+std::optional<Error> Scheduler::reason_never_to_run(const Submit& submit) const {
+  const auto num_prompt = static_cast<int64_t>(submit.prompt.size());
+  if (num_prompt == 0) return Error{ErrorCode::kInvalidArgument, "the prompt is empty", "prompt"};
+  if (submit.stop.max_tokens < 1) return Error{ErrorCode::kInvalidArgument, "max_tokens must be at least 1", "max_tokens"};
+  if (num_prompt >= config_.max_model_len) {
+    return Error{ErrorCode::kContextLength,
+                 fmt::format("the prompt has {} tokens; with at least one of output only {} fit the context", num_prompt,
+                             config_.max_model_len),
+                 "prompt"};
+  }
+  // The last token is never fed back, so it needs no place.
+  const int64_t longest = std::min<int64_t>(num_prompt + submit.stop.max_tokens, config_.max_model_len) - 1;
+  if (cache_.blocks_for(longest) <= cache_.num_blocks()) return std::nullopt;
+  return Error{ErrorCode::kContextLength,
+               fmt::format("{} prompt tokens and max_tokens {} need {} KV blocks of {} tokens; there are {}: lower max_tokens",
+                           num_prompt, submit.stop.max_tokens, cache_.blocks_for(longest), config_.block_size,
+                           cache_.num_blocks()),
+               "max_tokens"};
+}
+
+std::optional<SequenceOutput> Scheduler::finish_if_complete(const Submit& submit) const {
+  const auto num_output = static_cast<int64_t>(submit.output.size());
+  if (num_output > 0 && num_output > submit.stop.min_tokens && contains(submit.stop.stop_token_ids, submit.output.back())) {
+    SequenceOutput output = finished(submit.id, FinishReason::kStop);
+    output.stop_token = submit.output.back();
+    return output;
+  }
+  const bool is_full = num_output + static_cast<int64_t>(submit.prompt.size()) >= config_.max_model_len;
+  if (num_output < submit.stop.max_tokens && !is_full) return std::nullopt;
+  return finished(submit.id, FinishReason::kLength);
+}
+
+std::optional<SequenceOutput> Scheduler::add(Submit submit) {
+  (void)cancel(submit.id);
+  if (std::optional<Error> reason = reason_never_to_run(submit)) return failed(submit.id, std::move(*reason));
+  if (std::optional<SequenceOutput> outcome = finish_if_complete(submit)) return outcome;
+  std::unique_ptr<Sequence> sequence = make_sequence(std::move(submit));
+  sequence->arrival = next_arrival_++;
+  sequence->table = cache_.make_table(sequence->request.cache_salt, sequence->request.extra_hash_keys);
+  arrivals_.insert(sequence->arrival);
+  waiting_.insert(sequence.get());
+  const RequestId id = sequence->request.id;
+  sequences_.emplace(id, std::move(sequence));
+  return std::nullopt;
+}
+
+std::optional<SequenceOutput> Scheduler::cancel(RequestId id) {
+  const auto found = sequences_.find(id);
+  if (found == sequences_.end()) return std::nullopt;
+  erase(*found->second);
+  return finished(id, FinishReason::kCancelled);
+}
+
+void Scheduler::leave_slot(Sequence& sequence) {
+  cache_.release(sequence.table);
+  running_.erase(&sequence);
+  free_slots_.push_back(*sequence.slot);
+  sequence.slot.reset();
+  sequence.num_computed = 0;
+  sequence.drafts.clear();
+}
+
+void Scheduler::erase(Sequence& sequence) {
+  if (sequence.slot) leave_slot(sequence);
+  waiting_.erase(&sequence);
+  arrivals_.erase(sequence.arrival);
+  sequences_.erase(RequestId(sequence.request.id));
+}
+
+// ---- what to compute --------------------------------------------------------------------------------------------------
+
+Plan Scheduler::schedule() {
+  Plan plan;
+  plan.step = stats_.step;
+  schedule_running(plan);
+  if (plan.preempted.empty()) schedule_waiting(plan);   // memory that was just short is not given to newcomers
+  CHECK(!has_work() || !plan.sequences.empty(), "{} waiting, {} running, and none can", waiting_.size(), running_.size());
+  return plan;
+}
+
+void Scheduler::schedule_running(Plan& plan) {
+  const std::vector<Sequence*> in_order(running_.begin(), running_.end());
+  auto num_decoding = static_cast<int>(std::ranges::count_if(in_order, [](auto* s) { return s->num_missing() == 1; }));
+  for (Sequence* sequence : in_order) {
+    if (!sequence->slot) continue;                       // preempted a moment ago
+    const bool is_decoding = sequence->num_missing() == 1;
+    if (is_decoding) --num_decoding;
+    const int budget = config_.max_num_batched_tokens - plan.num_tokens;
+    const int spare = budget - num_decoding;             // every decoder behind gets its token before prompts and drafts
+    int num_tokens = is_decoding ? std::min(1, budget) : std::min(sequence->num_missing(), spare);
+    if (num_tokens <= 0) continue;
+    const size_t num_blocks_before = sequence->table.blocks.size();
+    const int end = sequence->num_computed + num_tokens;
+    const int num_drafts = std::clamp(
+        std::min(spare - num_tokens, config_.max_model_len - sequence->num_tokens()), 0, static_cast<int>(sequence->drafts.size()));
+    sequence->drafts.resize(static_cast<size_t>(is_decoding ? num_drafts : 0));
+    if (!cache_.grow(sequence->table, end + static_cast<int>(sequence->drafts.size()))) {
+      sequence->drafts.clear();                          // guesses are not worth a preemption
+      if (!make_room(plan, *sequence, end)) continue;
+    }
+    put_into_plan(plan, *sequence, num_tokens, num_blocks_before, false);
+  }
+}
+
+bool Scheduler::make_room(Plan& plan, Sequence& sequence, int num_tokens) {
+  while (!cache_.grow(sequence.table, num_tokens)) {
+    Sequence* victim = pick_victim(sequence);
+    preempt(plan, *victim);
+    if (victim == &sequence) return false;
+  }
+  return true;
+}
+
+Sequence* Scheduler::pick_victim(const Sequence& claimant) const {
+  for (auto it = running_.rbegin(); it != running_.rend() && *it != &claimant; ++it) {
+    const bool is_oldest = (*it)->arrival == *arrivals_.begin();
+    if (!is_oldest || !(*it)->was_preempted_without_progress) return *it;
+  }
+  return const_cast<Sequence*>(&claimant);
+}
+
+void Scheduler::preempt(Plan& plan, Sequence& sequence) {
+  leave_slot(sequence);
+  sequence.was_preempted_without_progress = true;
+  waiting_.insert(&sequence);
+  plan.preempted.push_back(sequence.request.id);
+  ++stats_.num_preemptions;
+}
+
+void Scheduler::schedule_waiting(Plan& plan) {
+  while (!waiting_.empty() && !free_slots_.empty()) {
+    const int budget = config_.max_num_batched_tokens - plan.num_tokens;
+    if (budget <= 0) return;
+    Sequence& sequence = **waiting_.begin();
+    // A block for each running sequence stays free: they will soon ask for it, and would preempt whom we let in.
+    if (!admit(sequence, static_cast<int64_t>(running_.size()))) return;
+    put_into_plan(plan, sequence, std::min(sequence.num_missing(), budget), 0, true);
+  }
+}
+
+bool Scheduler::admit(Sequence& sequence, int64_t num_reserved_blocks) {
+  const bool needs_all_logits = sequence.wants_prompt_logprobs() && sequence.num_prompt_logprobs_told < sequence.num_prompt_tokens;
+  const int num_found = needs_all_logits ? 0 : cache_.match_prefix(sequence.table, sequence.tokens);
+  if (!cache_.grow(sequence.table, sequence.num_tokens()) || cache_.num_available() < num_reserved_blocks) {
+    cache_.release(sequence.table);
+    return false;
+  }
+  if (!sequence.num_cached_tokens) {
+    sequence.num_cached_tokens = std::min(num_found, sequence.num_prompt_tokens);
+    stats_.prefix_queries += needs_all_logits ? 0 : sequence.tokens.size();
+    stats_.prefix_hits += static_cast<uint64_t>(num_found);
+  }
+  waiting_.erase(&sequence);
+  running_.insert(&sequence);
+  sequence.slot = free_slots_.back();
+  free_slots_.pop_back();
+  sequence.num_computed = num_found;
+  return true;
+}
+
+void Scheduler::put_into_plan(Plan& plan, Sequence& sequence, int num_tokens, size_t num_blocks_before, bool is_new) {
+  const int end = sequence.num_computed + num_tokens;
+  ScheduledSequence scheduled;
+  scheduled.slot = *sequence.slot;
+  scheduled.id = sequence.request.id;
+  scheduled.is_new = is_new;
+  scheduled.num_computed_tokens = sequence.num_computed;
+  scheduled.num_scheduled_tokens = num_tokens + static_cast<int>(sequence.drafts.size());
+  scheduled.draft_tokens = sequence.drafts;
+  scheduled.wants_token = end == sequence.num_tokens();
+  if (sequence.wants_prompt_logprobs()) {   // the hidden state at p - 1 tells about token p
+    scheduled.prompt_logprobs = {.first = std::max(sequence.num_computed + 1, sequence.num_prompt_logprobs_told),
+                                 .end = std::min(end + 1, sequence.num_prompt_tokens)};
+  }
+  const auto& blocks = sequence.table.blocks;
+  scheduled.new_blocks.assign(blocks.begin() + static_cast<std::ptrdiff_t>(num_blocks_before), blocks.end());
+  plan.num_tokens += scheduled.num_scheduled_tokens;
+  plan.sequences.push_back(std::move(scheduled));
+}
+
+// ---- what came out ----------------------------------------------------------------------------------------------------
+
+std::vector<SequenceOutput> Scheduler::commit(const Plan& plan, std::vector<SequenceResult> results) {
+  CHECK(results.size() == plan.sequences.size(), "{} results for {} sequences", results.size(), plan.sequences.size());
+  CHECK(plan.step == stats_.step, "plan of step {} committed at step {}", plan.step, stats_.step);
+  std::vector<SequenceOutput> outputs;
+  for (size_t i = 0; i < results.size(); ++i) {
+    if (std::optional<SequenceOutput> output = commit_one(plan.sequences[i], results[i])) outputs.push_back(std::move(*output));
+  }
+  ++stats_.step;
+  return outputs;
+}
+
+std::optional<SequenceOutput> Scheduler::commit_one(const ScheduledSequence& scheduled, SequenceResult& result) {
+  const auto found = sequences_.find(scheduled.id);
+  if (found == sequences_.end() || found->second->slot != scheduled.slot) return std::nullopt;   // cancelled meanwhile
+  Sequence& sequence = *found->second;
+  if (result.error) {
+    cache_.forget(sequence.table);                       // nobody else shall build on what went wrong
+    erase(sequence);
+    return failed(scheduled.id, std::move(*result.error));
+  }
+  const auto num_drafts = static_cast<int>(scheduled.draft_tokens.size());
+  CHECK(static_cast<int>(result.tokens.size()) <= (scheduled.wants_token ? 1 + num_drafts : 0), "{} tokens came out",
+        result.tokens.size());
+  const int num_known = scheduled.num_scheduled_tokens - num_drafts;
+  const int end = scheduled.num_computed_tokens + num_known;
+  stats_.prompt_tokens +=
+      static_cast<uint64_t>(std::max(0, std::min(end, sequence.num_prompt_tokens) - scheduled.num_computed_tokens));
+
+  SequenceOutput output;
+  output.id = scheduled.id;
+  accept_tokens(sequence, result, output);
+  // Accepted drafts are in the cache; a wanted token that did not come is asked for again.
+  const int num_drafts_right = std::max(0, static_cast<int>(output.tokens.size()) - 1);
+  sequence.num_computed = std::min(end + num_drafts_right, sequence.num_tokens() - 1);
+  if (!scheduled.wants_token) sequence.num_computed = end;
+  cache_.publish(sequence.table, sequence.tokens, sequence.num_computed);
+  output.prompt_logprobs = std::move(result.prompt_logprobs);
+  sequence.num_prompt_logprobs_told = std::max(sequence.num_prompt_logprobs_told, scheduled.prompt_logprobs.end);
+  if (output.tokens.empty() && output.prompt_logprobs.empty()) return std::nullopt;
+  if (!sequence.cached_tokens_told) output.num_cached_tokens = sequence.num_cached_tokens;
+  sequence.cached_tokens_told = true;
+  sequence.drafts = std::move(result.next_drafts);
+  if (output.finish) erase(sequence);
+  return output;
+}
+
+void Scheduler::accept_tokens(Sequence& sequence, SequenceResult& result, SequenceOutput& output) {
+  const StopCondition& stop = sequence.request.stop;
+  for (const TokenId token : result.tokens) {
+    sequence.tokens.push_back(token);
+    output.tokens.push_back(token);
+    if (sequence.num_output_tokens() > stop.min_tokens && contains(stop.stop_token_ids, token)) {
+      output.finish = FinishReason::kStop;
+      output.stop_token = token;
+    } else if (sequence.num_output_tokens() >= stop.max_tokens || sequence.num_tokens() >= config_.max_model_len) {
+      output.finish = FinishReason::kLength;
+    }
+    if (output.finish) break;
+  }
+  if (!output.tokens.empty()) sequence.was_preempted_without_progress = false;
+  stats_.generation_tokens += output.tokens.size();
+  result.logprobs.resize(std::min(result.logprobs.size(), output.tokens.size()));
+  output.logprobs = std::move(result.logprobs);
+}
+
+// ---- looking in -------------------------------------------------------------------------------------------------------
+
+const Sequence& Scheduler::sequence(RequestId id) const {
+  const auto found = sequences_.find(id);
+  CHECK(found != sequences_.end(), "no sequence {}", id.value);
+  return *found->second;
+}
+
+Stats Scheduler::stats() const {
+  Stats stats = stats_;
+  stats.num_running = static_cast<int>(running_.size());
+  stats.num_waiting = static_cast<int>(waiting_.size());
+  stats.num_blocks = cache_.num_blocks();
+  stats.num_free_blocks = cache_.num_available();
+  stats.num_cached_blocks = cache_.num_idle();
+  return stats;
+}
+
+KvCache::Audit Scheduler::check_integrity() const {
+  std::vector<const BlockTable*> tables;
+  std::set<SlotId> slots(free_slots_.begin(), free_slots_.end());
+  std::string problem;
+  for (const auto& [id, sequence] : sequences_) {
+    tables.push_back(&sequence->table);
+    const bool is_running = running_.contains(sequence.get()), is_waiting = waiting_.contains(sequence.get());
+    if (is_running == is_waiting || is_running != sequence->slot.has_value()) {
+      problem = fmt::format("sequence {} is in no place, or in two", id.value);
+    } else if (is_waiting && !sequence->table.is_empty()) {
+      problem = fmt::format("waiting sequence {} holds blocks", id.value);
+    } else if (is_running && !slots.insert(*sequence->slot).second) {
+      problem = fmt::format("slot {} is taken twice", sequence->slot->value);
+    }
+  }
+  if (slots.size() != static_cast<size_t>(config_.max_num_seqs)) problem = fmt::format("{} slots are known", slots.size());
+  if (running_.size() + waiting_.size() != sequences_.size() || arrivals_.size() != sequences_.size()) {
+    problem = fmt::format("{} running + {} waiting, {} in all", running_.size(), waiting_.size(), sequences_.size());
+  }
+  KvCache::Audit audit = cache_.check_integrity(tables);
+  if (audit.problem.empty()) audit.problem = problem;
+  return audit;
+}
+
+}  // namespace gale

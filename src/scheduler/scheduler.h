@@ -1,0 +1,88 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <set>
+#include <span>
+#include <unordered_map>
+#include <vector>
+
+#include "kv_cache/kv_cache.h"
+#include "request/messages.h"
+#include "scheduler/plan.h"
+#include "scheduler/scheduler_config.h"
+#include "scheduler/sequence.h"
+
+namespace gale {
+
+// Decides, step by step, which sequences compute which tokens, and keeps their blocks. Knows no device, model or clock.
+//
+//   add() --> waiting --schedule()--> running --commit()--> finished
+//                ^---- preempted -------|        cancel() from anywhere
+//
+// Order: lower priority value first, then first come. Sequences that decode get their token before prompts share the rest of
+// the budget in chunks. A prompt is admitted only when blocks for all its known tokens are free, so that it reaches its next
+// token without waiting for memory. If a running sequence needs a block and none is left, the last in order is preempted: it
+// gives all blocks back and is recomputed later. The oldest of all sequences is not preempted again before it has got a token
+// since the last time, so it always finishes.
+class Scheduler {
+ public:
+  // All fields of `config` are set (> 0).
+  explicit Scheduler(const SchedulerConfig& config);
+
+  // Takes a sequence in. If it is over before it starts (it can never fit, or its output is complete already), the outcome is
+  // returned and nothing is kept. A live id is replaced: the newer Submit says more.
+  [[nodiscard]] std::optional<SequenceOutput> add(Submit submit);
+
+  // Ends a live sequence; its blocks are free on return. nullopt if there is none of this id.
+  [[nodiscard]] std::optional<SequenceOutput> cancel(RequestId id);
+
+  // What to compute next; at least one sequence if has_work().
+  [[nodiscard]] Plan schedule();
+
+  // Applies a plan's results, one for each of plan.sequences; those cancelled meanwhile are skipped. Returns what to tell.
+  [[nodiscard]] std::vector<SequenceOutput> commit(const Plan& plan, std::vector<SequenceResult> results);
+
+  void reset_prefix_cache() { cache_.reset_prefixes(); }
+
+  [[nodiscard]] bool has_work() const { return !sequences_.empty(); }
+  // A sequence of the current plan.
+  [[nodiscard]] const Sequence& sequence(RequestId id) const;
+  [[nodiscard]] const SchedulerConfig& config() const { return config_; }
+  [[nodiscard]] const KvCache& cache() const { return cache_; }
+  [[nodiscard]] Stats stats() const;
+
+  // Blocks conserved, every sequence in exactly one place, slots unique.
+  [[nodiscard]] KvCache::Audit check_integrity() const;
+
+ private:
+  struct Order { bool operator()(const Sequence* a, const Sequence* b) const; };
+  using Queue = std::set<Sequence*, Order>;
+
+  [[nodiscard]] std::optional<Error> reason_never_to_run(const Submit& submit) const;
+  [[nodiscard]] std::optional<SequenceOutput> finish_if_complete(const Submit& submit) const;
+
+  void schedule_running(Plan& plan);
+  void schedule_waiting(Plan& plan);
+  [[nodiscard]] bool admit(Sequence& sequence, int64_t num_reserved_blocks);
+  [[nodiscard]] bool make_room(Plan& plan, Sequence& sequence, int num_tokens);
+  [[nodiscard]] Sequence* pick_victim(const Sequence& claimant) const;
+  void preempt(Plan& plan, Sequence& sequence);
+  void put_into_plan(Plan& plan, Sequence& sequence, int num_tokens, size_t num_blocks_before, bool is_new);
+
+  [[nodiscard]] std::optional<SequenceOutput> commit_one(const ScheduledSequence& scheduled, SequenceResult& result);
+  void accept_tokens(Sequence& sequence, SequenceResult& result, SequenceOutput& output);
+  void erase(Sequence& sequence);
+  void leave_slot(Sequence& sequence);
+
+  SchedulerConfig config_;
+  KvCache cache_;
+  std::unordered_map<RequestId, std::unique_ptr<Sequence>> sequences_;
+  std::set<uint64_t> arrivals_;        // of all live sequences: the first is the oldest
+  Queue waiting_, running_;
+  std::vector<SlotId> free_slots_;
+  uint64_t next_arrival_ = 0;
+  Stats stats_;
+};
+
+}  // namespace gale

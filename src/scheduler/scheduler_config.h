@@ -1,0 +1,16 @@
+#pragma once
+
+#include <cstdint>
+
+namespace gale {
+
+struct SchedulerConfig {
+  int max_num_seqs = 256;              // sequences that may run at once
+  int max_num_batched_tokens = 2048;   // tokens of one step, prompts and outputs together
+  int max_model_len = 0;               // tokens of one sequence, prompt and output; 0: what model and memory allow
+  int block_size = 0;                  // tokens of one block; 0: 16 on a CPU, 64 on a GPU
+  int64_t num_blocks = 0;              // 0: what memory allows
+  bool enable_prefix_caching = true;
+};
+
+}  // namespace gale

@@ -1,0 +1,39 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "kv_cache/kv_cache.h"
+#include "request/messages.h"
+#include "scheduler/plan.h"
+
+namespace gale {
+
+// A live sequence: what the front submitted, what came out since, and where it stands.
+//
+//   0 ........ num_prompt_tokens ................ tokens.size()
+//   0 ... num_computed ... | to compute: 1 while decoding, more while prefilling
+struct Sequence {
+  Submit request;                      // `prompt` and `output` have moved into `tokens`
+  std::vector<TokenId> tokens;         // prompt, output
+  int num_prompt_tokens = 0;
+  uint64_t arrival = 0;                // running number
+
+  std::optional<SlotId> slot;          // set while it runs
+  BlockTable table;
+  int num_computed = 0;
+  std::vector<TokenId> drafts;
+
+  std::optional<int> num_cached_tokens;     // prompt tokens found in the prefix cache when it first ran
+  bool cached_tokens_told = false;
+  int num_prompt_logprobs_told = 1;         // prompt positions whose logprobs are out; the first token has none
+  bool was_preempted_without_progress = false;
+
+  [[nodiscard]] int num_tokens() const { return static_cast<int>(tokens.size()); }
+  [[nodiscard]] int num_output_tokens() const { return num_tokens() - num_prompt_tokens; }
+  [[nodiscard]] int num_missing() const { return num_tokens() - num_computed; }   // known, not yet in the cache
+  [[nodiscard]] bool wants_prompt_logprobs() const { return request.sampling.num_prompt_logprobs >= 0; }
+};
+
+}  // namespace gale
