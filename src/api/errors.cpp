@@ -1,0 +1,43 @@
+#include "api/errors.h"
+
+#include "base/json.h"
+
+namespace gale {
+
+WireError wire_error(const Error& error) {
+  switch (error.code) {
+    case ErrorCode::kInvalidArgument: return {400, "invalid_request_error", error.param.empty() ? "invalid_json" : "invalid_value"};
+    case ErrorCode::kContextLength: return {400, "invalid_request_error", "context_length_exceeded"};
+    case ErrorCode::kUnauthorized: return {401, "authentication_error", "invalid_api_key"};
+    case ErrorCode::kForbidden: return {403, "permission_error", "forbidden"};
+    case ErrorCode::kNotFound: return {404, "not_found_error", error.param == "model" ? "model_not_found" : "not_found"};
+    case ErrorCode::kTooLarge: return {413, "invalid_request_error", "body_too_large"};
+    case ErrorCode::kUnsupportedMedia: return {415, "invalid_request_error", "unsupported_media_type"};
+    case ErrorCode::kOverloaded: return {429, "rate_limit_error", "overloaded"};
+    case ErrorCode::kUnimplemented:
+      // A part of a request that this build cannot serve is the request's fault; a whole route is ours.
+      return error.param.empty() ? WireError{501, "not_supported_error", "not_supported"}
+                                 : WireError{400, "invalid_request_error", "not_supported"};
+    case ErrorCode::kUnavailable: return {503, "service_unavailable_error", "unavailable"};
+    case ErrorCode::kDeadline: return {504, "timeout_error", "deadline_exceeded"};
+    case ErrorCode::kCancelled: return {499, "invalid_request_error", "cancelled"};
+    case ErrorCode::kCorrupt:
+    case ErrorCode::kOutOfMemory:
+    case ErrorCode::kBusy:
+    case ErrorCode::kInternal: return {500, "server_error", "internal_error"};
+  }
+  return {500, "server_error", "internal_error"};
+}
+
+std::string error_body(const Error& error) {
+  const WireError wire = wire_error(error);
+  const bool is_internal = wire.status == 500;
+  Json detail;
+  detail["message"] = is_internal ? "the server failed to answer this request; its log has the cause under the request id" : error.message;
+  detail["type"] = wire.type;
+  detail["param"] = error.param.empty() ? Json(nullptr) : Json(error.param);
+  detail["code"] = wire.code;
+  return dump_json(Json{{"error", detail}});
+}
+
+}  // namespace gale
