@@ -1,0 +1,24 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "scheduler/scheduler_config.h"
+
+namespace gale {
+
+enum class KvCacheDType : uint8_t { kAuto, kBF16, kF32 };   // auto: f32 for f32 checkpoints, else bf16
+
+struct EngineConfig {
+  std::string model_dir;                    // a checkpoint; empty with a script
+  std::string script_file;                  // the scripted engine instead of a model (scripted_executor.h)
+  SchedulerConfig scheduler;
+  double gpu_memory_utilization = 0.85;     // share of each card's memory that gale takes; GPUs only
+  int64_t kv_cache_memory_bytes = 0;        // 0: what the share above leaves; on a CPU min(4 GiB, a quarter of the free memory)
+  KvCacheDType kv_cache_dtype = KvCacheDType::kAuto;
+  int num_threads = 0;                      // CPU worker threads; 0: one a core
+  int num_valid_tokens = 0;                 // 1 + largest token id with text, from the tokenizer; 0: the whole vocabulary
+  bool enforce_eager = false;               // no graphs; without effect on a CPU
+};
+
+}  // namespace gale

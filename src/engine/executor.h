@@ -1,0 +1,28 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "scheduler/plan.h"
+#include "scheduler/scheduler.h"
+
+namespace gale {
+
+// What computes a plan: a model on a device, or a script. Sits under the loop, on its thread.
+class Executor {
+ public:
+  struct Info {
+    std::string model_name;
+    int vocab_size = 0;                // ids 0 … vocab_size - 1 may be submitted
+    SchedulerConfig scheduler;         // every field resolved
+    double load_seconds = 0;
+  };
+  virtual ~Executor() = default;
+  [[nodiscard]] virtual const Info& info() const = 0;
+  // One result for each of plan.sequences, whose tokens and blocks `scheduler` shows. An error means that the device is gone:
+  // the engine cannot go on.
+  [[nodiscard]] virtual Result<std::vector<SequenceResult>> execute(const Plan& plan, const Scheduler& scheduler) = 0;
+};
+
+}  // namespace gale
