@@ -6,6 +6,8 @@
 
 namespace gale {
 
+enum class RowOrder : uint8_t { kPlain, kGateUp };   // kGateUp: sources are gate then up; the backend may interleave them
+
 // A weight in the order its backend likes, made once at load by pack_linear. Opaque to everybody but the backend.
 struct PackedWeight {
   Tensor data;                 // backend's layout
@@ -13,9 +15,8 @@ struct PackedWeight {
   int64_t num_matrices = 0;    // 1, or heads / experts
   int64_t num_rows = 0;        // N of each matrix (2 * I for gate + up)
   int64_t num_cols = 0;        // K
+  RowOrder order = RowOrder::kPlain;
 };
-
-enum class RowOrder : uint8_t { kPlain, kGateUp };   // kGateUp: sources are gate then up; the backend may interleave them
 
 struct PackShape { int64_t num_matrices; int64_t num_rows; int64_t num_cols; DType source_dtype; RowOrder order; };
 
@@ -24,7 +25,8 @@ struct PackShape { int64_t num_matrices; int64_t num_rows; int64_t num_cols; DTy
 // memory on the CPU, device memory on CUDA.
 struct PackLinearArgs { PackedWeight* out; std::span<const Tensor> sources; int64_t num_matrices; RowOrder order; };
 [[nodiscard]] size_t packed_linear_bytes(OpContext& context, const PackShape& shape);
-// Allocates from `arena` (the one op that does: it runs at load, never in a step) and fills `out`.
+// Allocates from `arena` (the one op that does: it runs at load, never in a step) and fills `out`. On the null device the
+// arena piece stays unwritten.
 void pack_linear(OpContext& context, Arena& arena, const PackLinearArgs& args);
 
 // out[t, n] = sum_k in[t, k] * weight[n, k] (+ bias[n])   in: [T, K], out: [T, N] (activation dtype or f32), bias: [N] or empty

@@ -9,11 +9,19 @@ namespace gale {
 
 struct OpTable;
 
+// Is told which implementation ran, call by call; for tests and `inspect`. Must not allocate inside a captured step.
+class OpTrace {
+ public:
+  virtual ~OpTrace() = default;
+  virtual void ran(std::string_view op, std::string_view implementation) = 0;
+};
+
 // What every op call needs: the queue to run on, the implementations of this device, what the device can do.
 struct OpContext {
   Stream& stream;
   const OpTable& table;
   const DeviceCaps& caps;
+  OpTrace* trace = nullptr;   // nobody listens if null
 };
 
 // One implementation of an op. The first of a table's span that supports a call runs it.

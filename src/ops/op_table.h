@@ -1,6 +1,8 @@
 #pragma once
 
 #include <span>
+#include <string_view>
+#include <vector>
 
 #include "ops/attention.h"
 #include "ops/embedding.h"
@@ -44,5 +46,12 @@ struct OpTable {
   std::span<const OpImpl<SampleArgs>> sample;
   std::span<const OpImpl<LogprobsArgs>> logprobs;
 };
+
+// An op and the implementations a table has for it, best first; none: the table cannot run the op at all.
+struct OpChoice {
+  std::string_view op;
+  std::vector<std::string_view> implementations;
+};
+[[nodiscard]] std::vector<OpChoice> describe(const OpTable& table);
 
 }  // namespace gale

@@ -30,9 +30,10 @@ void apply_logit_bias(OpContext& context, const LogitBiasArgs& args);
 
 // Gumbel-max draw. temperature 0: the largest logit, lowest id on ties. Otherwise: divide by temperature; keep the top_k
 // largest (0: all; ties at the border are kept); of those the smallest set of largest probabilities whose sum reaches top_p
-// (the token that crosses is kept); of those p >= min_p * max p; draw argmax(logit + gumbel(u)), u from Philox4x32-10 with
-// key = seed and counter = (position, token id): one number for every (seed, position, token), whatever the batch row.
-// u = (bits + 0.5) / 2^32 of output word 0; gumbel = -log(-log(u)), in fp32.
+// (the token that crosses is kept, and its ties; the sum is relative to what top_k left); of those p >= min_p * max p; draw
+// argmax(logit + gumbel(u)), u from Philox4x32-10 with key = seed and counter = (position, token id): one number for every
+// (seed, position, token), whatever the batch row. u = (bits + 0.5) / 2^32 of output word 0; gumbel = -log(-log(u)), in
+// fp32 by ops/philox.h, which stays finite where u itself would round to 1. Rows without any finite logit draw token 0.
 struct SampleArgs {
   Tensor token_ids;         // out: i32 [R]
   Tensor logits;            // after masks, penalties, bias
