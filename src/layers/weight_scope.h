@@ -23,7 +23,7 @@ class WeightScope {
   [[nodiscard]] DType activation_dtype() const { return store_->activation_dtype(); }
 
   // The named tensor as it lies in the file; problems go to the weight set.
-  [[nodiscard]] Tensor claim(std::string_view name, const Shape& shape, WeightDType dtype = WeightDType::kFloat) const;
+  Tensor claim(std::string_view name, const Shape& shape, WeightDType dtype = WeightDType::kFloat) const;
   // Claimed tensors as a matrix for `linear` (one of num_matrices), see PackLinearArgs.
   [[nodiscard]] const PackedWeight* matrices(std::vector<Tensor> sources, int64_t num_matrices, RowOrder order) const;
   // Claimed tensors joined, in the activation type.

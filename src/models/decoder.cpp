@@ -1,0 +1,159 @@
+#include "models/decoder.h"
+
+#include <algorithm>
+
+#include "layers/workspace.h"
+#include "ops/embedding.h"
+
+namespace gale {
+namespace {
+
+std::variant<GqaAttention, MlaAttention> make_attention(const WeightScope& scope, const AttentionSpec& spec) {
+  if (const auto* gqa = std::get_if<GqaSpec>(&spec)) return GqaAttention(scope, *gqa);
+  return MlaAttention(scope, std::get<MlaSpec>(spec));
+}
+
+std::variant<Mlp, MoeBlock> make_mlp(const WeightScope& scope, const DecoderSpec& spec, bool is_sparse) {
+  if (!is_sparse) return Mlp(scope.owned_by("MLP"), {spec.hidden_size, spec.dense_inner_size});
+  CHECK(spec.moe.has_value(), "a sparse layer without experts");
+  return MoeBlock(scope.owned_by("MoE"), *spec.moe);
+}
+
+std::optional<RmsNorm> post_norm(const WeightScope& scope, const DecoderSpec& spec, std::string_view name) {
+  if (spec.norms == NormPlacement::kPre) return std::nullopt;
+  return RmsNorm(scope, name, spec.hidden_size, spec.norm_eps);
+}
+
+// The scope of everything outside a prefix: "model." and so on are added by child().
+WeightScope root_scope(WeightSet& weights, ParameterStore& store) {
+  return {weights, store, "", "model", WeightUse::kInUse};
+}
+
+const Tensor* claim_embedding(const WeightScope& scope, const DecoderSpec& spec) {
+  const Tensor table = scope.claim("embed_tokens.weight", {spec.vocab_size, spec.hidden_size});
+  return scope.tensor({table}, table.dtype);
+}
+
+// The next-token-prediction layers: one decoder layer each with what joins it to the model. Saves by transformers drop them.
+void claim_mtp(const WeightScope& text, const DecoderSpec& spec) {
+  const auto num_layers = static_cast<int>(spec.is_sparse.size());
+  const int64_t hidden = spec.hidden_size;
+  for (int i = num_layers; i < num_layers + spec.num_mtp_layers; ++i) {
+    const WeightScope scope = text.child("layers." + std::to_string(i) + ".").kept_for_later("MTP layer");
+    if (!scope.has("eh_proj.weight")) continue;
+    scope.claim("eh_proj.weight", {hidden, 2 * hidden});
+    for (const char* norm : {"enorm.weight", "hnorm.weight", "shared_head.norm.weight"}) scope.claim(norm, {hidden});
+    for (const char* table : {"embed_tokens.weight", "shared_head.head.weight"}) {
+      if (scope.has(table)) scope.claim(table, {spec.vocab_size, hidden});
+    }
+    const DecoderLayer declared(scope, spec, spec.moe.has_value());
+  }
+}
+
+}  // namespace
+
+DecoderLayer::DecoderLayer(const WeightScope& scope, const DecoderSpec& spec, bool is_sparse)
+    : attention(make_attention(scope.child("self_attn.").owned_by("attention"), spec.attention)),
+      mlp(make_mlp(scope.child("mlp."), spec, is_sparse)),
+      input_norm(scope, "input_layernorm", spec.hidden_size, spec.norm_eps),
+      pre_mlp_norm(scope, "post_attention_layernorm", spec.hidden_size, spec.norm_eps),
+      post_attention_norm(post_norm(scope, spec, "post_self_attn_layernorm")),
+      post_mlp_norm(post_norm(scope, spec, "post_mlp_layernorm")) {}
+
+Decoder::Decoder(DecoderSpec spec, WeightSet& weights, std::unique_ptr<ParameterStore> parameters)
+    : spec_(std::move(spec)),
+      parameters_(std::move(parameters)),
+      embedding_(claim_embedding(
+          root_scope(weights, *parameters_).child(spec_.text_prefix).owned_by("embedding"), spec_)),
+      final_norm_(root_scope(weights, *parameters_).child(spec_.text_prefix), "norm", spec_.hidden_size, spec_.norm_eps),
+      head_(root_scope(weights, *parameters_).child(spec_.head_prefix).owned_by("head"), {{"lm_head", spec_.vocab_size}},
+            spec_.hidden_size) {
+  const WeightScope text = root_scope(weights, *parameters_).child(spec_.text_prefix);
+  layers_.reserve(spec_.is_sparse.size());
+  for (size_t i = 0; i < spec_.is_sparse.size(); ++i) {
+    layers_.emplace_back(text.child("layers." + std::to_string(i) + "."), spec_, spec_.is_sparse[i]);
+  }
+  claim_mtp(text, spec_);
+  info_ = {.architecture = spec_.architecture,
+           .vocab_size = static_cast<int>(spec_.vocab_size),
+           .hidden_size = static_cast<int>(spec_.hidden_size),
+           .num_layers = static_cast<int>(layers_.size()),
+           .max_position_embeddings = spec_.max_position_embeddings,
+           .checkpoint_dtype = embedding_->dtype,
+           .num_parameters = weights.num_parameters_in_use(),
+           .weight_bytes = weights.bytes_in_use()};
+}
+
+KvLayout Decoder::kv_layout() const {
+  KvLayout layout;
+  for (const DecoderLayer& layer : layers_) {
+    layout.layers.push_back(std::visit([](const auto& attention) { return attention.kv_spec(); }, layer.attention));
+  }
+  return layout;
+}
+
+// What lives through all layers of a step; the layers' own scratch lies behind it and is given back after each.
+struct Decoder::Activations {
+  Tensor residual;   // [T, H]
+  Tensor normed;     // [T, H]: input of the next block, in the end the result
+  Tensor block;      // [T, H]: output of the last block
+};
+
+template <class Allocator>
+Decoder::Activations Decoder::activations(Allocator& allocator, int64_t num_tokens) const {
+  const Shape shape = {num_tokens, spec_.hidden_size};
+  const DType dtype = parameters_->activation_dtype();
+  return {.residual = allocator.allocate(dtype, shape),
+          .normed = allocator.allocate(dtype, shape),
+          .block = allocator.allocate(dtype, shape)};
+}
+
+size_t Decoder::workspace_bytes(int max_tokens, int max_rows) const {
+  ArenaMeter step, head;
+  activations(step, max_tokens);
+  head.allocate(parameters_->activation_dtype(), {max_rows, spec_.hidden_size});
+  size_t scratch = head.bytes();
+  const auto measure = [&](const auto& block) { scratch = std::max(scratch, block.workspace_bytes(max_tokens)); };
+  for (const DecoderLayer& layer : layers_) {
+    std::visit(measure, layer.attention);
+    std::visit(measure, layer.mlp);
+  }
+  return step.bytes() + scratch;
+}
+
+// residual += block (normed first in the sandwich); normed = next(residual)
+void Decoder::add_and_norm(ForwardContext& context, const Activations& step, const std::optional<RmsNorm>& post,
+                           const RmsNorm& next) const {
+  if (post) {
+    norm_add_rms_norm(context.ops, {.out = step.normed, .residual = step.residual, .in = step.block,
+                                    .post_weight = *post->weight, .weight = *next.weight, .eps = next.eps});
+  } else {
+    add_rms_norm(context.ops, {.out = step.normed, .residual = step.residual, .in = step.block, .weight = *next.weight,
+                               .eps = next.eps});
+  }
+}
+
+Tensor Decoder::forward(ForwardContext& context) const {
+  CHECK(context.kv.layers.size() == layers_.size(), "{} cache layers for {} layers", context.kv.layers.size(), layers_.size());
+  const Activations step = activations(context.workspace, context.token_ids.shape[0]);
+  embedding(context.ops, {.out = step.residual, .ids = context.token_ids, .table = *embedding_});
+  const RmsNorm& first = layers_.front().input_norm;
+  rms_norm(context.ops, {.out = step.normed, .in = step.residual, .weight = *first.weight, .eps = first.eps});
+  for (size_t i = 0; i < layers_.size(); ++i) {
+    const DecoderLayer& layer = layers_[i];
+    std::visit([&](const auto& a) { a.forward(context, context.kv.layers[i], step.block, step.normed); }, layer.attention);
+    add_and_norm(context, step, layer.post_attention_norm, layer.pre_mlp_norm);
+    std::visit([&](const auto& mlp) { mlp.forward(context, step.block, step.normed); }, layer.mlp);
+    add_and_norm(context, step, layer.post_mlp_norm, i + 1 < layers_.size() ? layers_[i + 1].input_norm : final_norm_);
+  }
+  return step.normed;
+}
+
+void Decoder::logits(ForwardContext& context, const Tensor& hidden, const Tensor& rows, const Tensor& out) const {
+  const WorkspaceScope scope(context.workspace);
+  const Tensor chosen = context.workspace.allocate(parameters_->activation_dtype(), {rows.shape[0], spec_.hidden_size});
+  gather_rows(context.ops, {.out = chosen, .in = hidden, .rows = rows});
+  head_.apply(context.ops, out, chosen);
+}
+
+}  // namespace gale

@@ -1,0 +1,87 @@
+#include "models/registry.h"
+
+#include <fmt/ranges.h>
+
+#include <array>
+
+namespace gale {
+namespace {
+
+constexpr std::array kRows = {
+    ModelRow{"Glm4MoeLiteForCausalLM", build_glm4_moe_lite},
+    ModelRow{"Glm4ForCausalLM", build_glm4},
+    ModelRow{"Glm4vForConditionalGeneration", build_glm4v},
+    ModelRow{"Glm46VForConditionalGeneration", build_glm4v},
+    ModelRow{"Glm4MoeForCausalLM", build_glm4_moe},
+    ModelRow{"Glm4vMoeForConditionalGeneration", build_glm4v_moe},
+};
+
+Result<const ModelRow*> find_row(HfConfig& config, const std::string& folder) {
+  const std::vector<std::string> architectures = config.texts("architectures");
+  GALE_TRY(config.finish());
+  const std::string name = architectures.empty() ? "" : architectures.front();
+  std::vector<std::string_view> known;
+  for (const ModelRow& row : kRows) {
+    if (row.architecture == name) return &row;
+    known.push_back(row.architecture);
+  }
+  return fail(ErrorCode::kUnimplemented, "{}/config.json: architecture \"{}\" is not known; known are {}", folder, name,
+              fmt::join(known, ", "));
+}
+
+Status refuse_quantisation(HfConfig& config, const std::string& folder) {
+  if (!config.has("quantization_config") && !config.section("text_config").has("quantization_config")) return {};
+  return fail(ErrorCode::kUnimplemented,
+              "{}/config.json: quantization_config: quantised checkpoints (FP8, int4) are not supported by this build yet; "
+              "use the bf16 checkpoint",
+              folder);
+}
+
+// Builds the model of a folder with every weight claimed; nothing is loaded.
+Result<std::unique_ptr<Decoder>> build_model(const std::string& folder, WeightSet& weights, DType activation_dtype) {
+  GALE_ASSIGN(HfConfig config, HfConfig::read(folder));
+  GALE_ASSIGN(const ModelRow* row, find_row(config, folder));
+  GALE_TRY(refuse_quantisation(config, folder));
+  GALE_ASSIGN(std::unique_ptr<Decoder> model,
+              row->build({std::string(row->architecture), config, weights, std::make_unique<ParameterStore>(activation_dtype)}));
+  GALE_TRY(weights.finish());
+  return model;
+}
+
+// config.json first: "no such architecture" says more than a missing tensor.
+Result<Checkpoint> open_checkpoint(const std::string& folder) {
+  GALE_ASSIGN(HfConfig config, HfConfig::read(folder));
+  GALE_TRY(find_row(config, folder));
+  GALE_ASSIGN(Checkpoint checkpoint, Checkpoint::open(folder));
+  GALE_TRY(refuse_quantised_weights(checkpoint));
+  return checkpoint;
+}
+
+}  // namespace
+
+std::span<const ModelRow> model_rows() { return kRows; }
+
+Result<std::unique_ptr<Model>> load_model(const LoadOptions& options) {
+  CHECK(options.device != nullptr && options.ops != nullptr, "load_model needs a device and its ops");
+  GALE_ASSIGN(const Checkpoint checkpoint, open_checkpoint(options.model_dir));
+  WeightSet weights(checkpoint);
+  GALE_ASSIGN(std::unique_ptr<Decoder> model,
+              build_model(options.model_dir, weights, options.device->caps().activation_dtype));
+  GALE_TRY(model->parameters().load(*options.device, *options.ops, options.on_progress));
+  model->set_weight_bytes(model->parameters().num_bytes());
+  return model;
+}
+
+Result<ModelPlan> plan_model(const std::string& model_dir) {
+  GALE_ASSIGN(const Checkpoint checkpoint, open_checkpoint(model_dir));
+  WeightSet weights(checkpoint);
+  GALE_ASSIGN(const std::unique_ptr<Decoder> model, build_model(model_dir, weights, DType::kF32));
+  ModelPlan plan{.info = model->info(), .kv_layout = model->kv_layout(), .tensors = {}};
+  for (const auto& [name, claim] : weights.claims()) {
+    plan.tensors.push_back({name, std::string(name_of(claim.tensor->data.dtype)), claim.tensor->data.shape,
+                            claim.tensor->file, describe(claim)});
+  }
+  return plan;
+}
+
+}  // namespace gale

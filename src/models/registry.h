@@ -1,0 +1,35 @@
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "models/decoder.h"
+#include "models/hf_config.h"
+
+namespace gale {
+
+// What a model is built from: it reads its config, then declares every tensor of the checkpoint.
+struct ModelSource {
+  std::string architecture;
+  HfConfig config;
+  WeightSet& weights;
+  std::unique_ptr<ParameterStore> parameters;
+};
+
+struct ModelRow {
+  std::string_view architecture;   // config.json architectures[0]
+  Result<std::unique_ptr<Decoder>> (*build)(ModelSource source);
+};
+
+[[nodiscard]] std::span<const ModelRow> model_rows();
+
+// One a file of models/.
+[[nodiscard]] Result<std::unique_ptr<Decoder>> build_glm4(ModelSource source);
+[[nodiscard]] Result<std::unique_ptr<Decoder>> build_glm4_moe(ModelSource source);
+[[nodiscard]] Result<std::unique_ptr<Decoder>> build_glm4_moe_lite(ModelSource source);
+[[nodiscard]] Result<std::unique_ptr<Decoder>> build_glm4v(ModelSource source);
+[[nodiscard]] Result<std::unique_ptr<Decoder>> build_glm4v_moe(ModelSource source);
+
+}  // namespace gale
