@@ -1,0 +1,39 @@
+#pragma once
+
+#include <string>
+
+#include "api/request_reader.h"
+#include "chat/generation.h"
+
+namespace gale {
+
+// Bounds of what one request may ask for.
+struct ApiLimits {
+  int max_choices = 128;            // n
+  int max_logprobs = 20;            // --max-logprobs
+  size_t max_stop_strings = 16;
+  size_t max_prompts = 1024;        // of one completion request
+};
+
+// What api has to know of the model to check a request.
+struct ApiContext {
+  ApiLimits limits;
+  int vocab_size = 0;
+};
+
+// Fields about the form of the answer, the same for chat and completions.
+struct AnswerOptions {
+  std::string model;                // as asked for; empty: the default
+  bool is_stream = false;
+  bool include_usage = false;       // stream_options
+  bool continuous_usage = false;
+  bool return_token_ids = false;
+};
+
+// Sampling, length, stop and stream fields: everything that chat and completions share. logprobs and prompts differ and are not here.
+void read_generation_fields(RequestReader& reader, const ApiContext& context, GenerateRequest& request, AnswerOptions& answer);
+
+// Logs the keys that nobody read (debug level); ends the reading.
+[[nodiscard]] Status finish_reading(const RequestReader& reader);
+
+}  // namespace gale
