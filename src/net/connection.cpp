@@ -1,0 +1,235 @@
+#include "net/connection.h"
+
+#include <boost/asio/buffer.hpp>
+
+namespace gale {
+namespace {
+
+constexpr size_t kMaxPipelinedBytes = size_t{64} << 10;   // beyond, reading waits until the answer is out
+constexpr size_t kKeptCapacity = size_t{64} << 10;
+
+TimePoint now() { return std::chrono::steady_clock::now(); }
+
+}  // namespace
+
+Connection::Connection(std::shared_ptr<IoThread> thread, IoSocket socket, std::string peer)
+    : thread_(std::move(thread)), socket_(std::move(socket)), peer_(std::move(peer)) {}
+
+void Connection::start() {
+  parser_ = std::make_unique<RequestParser>(config().limits);
+  since_ = now();
+  read();
+}
+
+// ---- reading --------------------------------------------------------------------------------------------------------
+
+void Connection::read() {
+  if (is_reading_ || saw_end_of_input_ || state_ == State::kClosed) return;
+  is_reading_ = true;
+  socket_.async_wait(IoSocket::wait_read, [self = shared_from_this()](const boost::system::error_code& error) {
+    self->is_reading_ = false;
+    self->on_readable(error);
+  });
+}
+
+void Connection::on_readable(const boost::system::error_code& error) {
+  if (state_ == State::kClosed) return;
+  if (error) return on_end_of_input();
+  boost::system::error_code code;
+  std::string& scratch = thread_->scratch();
+  const size_t num_bytes = socket_.read_some(asio::buffer(scratch), code);
+  if (code == asio::error::would_block || code == asio::error::interrupted) return read();
+  if (code || num_bytes == 0) return on_end_of_input();
+  on_bytes(std::string_view(scratch).substr(0, num_bytes));
+}
+
+void Connection::on_bytes(std::string_view bytes) {
+  switch (state_) {
+    case State::kClosed: return;
+    case State::kLingering: return read();   // not wanted any more
+    case State::kAnswering:
+      input_.append(bytes);
+      if (input_.size() < kMaxPipelinedBytes) read();
+      return;
+    case State::kHead:
+      if (!parser_->has_begun()) since_ = now();
+      input_.append(bytes);
+      return advance();
+    case State::kBody:
+      input_.append(bytes);
+      return advance();
+  }
+}
+
+void Connection::on_end_of_input() {
+  saw_end_of_input_ = true;
+  // A complete answer is still delivered to a client that only closed its sending half.
+  if (state_ == State::kAnswering && exchange_->is_finished()) return;
+  close(ExchangeEnd::kClientGone);
+}
+
+void Connection::advance() {
+  while (state_ == State::kHead || state_ == State::kBody) {
+    const auto progress = parser_->feed(input_);
+    if (!progress) return fail_request(progress.error());
+    switch (*progress) {
+      case RequestParser::Progress::kNeedMore: return read();
+      case RequestParser::Progress::kHeadDone: on_head(); break;
+      case RequestParser::Progress::kComplete: dispatch(); break;
+    }
+  }
+  read();
+}
+
+void Connection::on_head() {
+  state_ = State::kBody;
+  since_ = now();
+  RequestHead head = parser_->head();
+  head.peer = peer_;
+  head.peer_is_loopback = is_loopback_address(peer_);
+  if (auto refusal = thread_->server().handler.refuse(head)) {
+    begin_exchange(head, head.keep_alive && !head.has_body);
+    exchange_->reply(std::move(*refusal));
+    return;
+  }
+  if (head.has_body && head.expects_continue && input_.empty() && !is_writing_) {
+    output_ = "HTTP/1.1 100 Continue\r\n\r\n";
+    write();
+  }
+}
+
+void Connection::dispatch() {
+  HttpRequest request{parser_->head(), parser_->take_body()};
+  request.head.peer = peer_;
+  request.head.peer_is_loopback = is_loopback_address(peer_);
+  begin_exchange(request.head, request.head.keep_alive);
+  thread_->server().handler.handle(std::move(request), exchange_);
+}
+
+void Connection::begin_exchange(const RequestHead& head, bool keep_alive) {
+  // An HTTP/1.0 stream ends with its connection; such clients are too rare to treat whole answers differently.
+  if (thread_->server().is_closing_after_answers || head.is_http10) keep_alive = false;
+  exchange_ = std::make_shared<ExchangeState>(
+      ExchangeTraits{.is_http10 = head.is_http10, .is_head = head.method == "HEAD", .keep_alive = keep_alive,
+                     .max_pending_bytes = config().max_pending_bytes, .peer = peer_},
+      shared_from_this());
+  ++thread_->server().num_exchanges;
+  state_ = State::kAnswering;
+  parser_.reset();
+}
+
+void Connection::fail_request(const HttpError& error) {
+  begin_exchange({}, false);
+  exchange_->reply(thread_->server().handler.protocol_error(error));
+}
+
+// ---- writing --------------------------------------------------------------------------------------------------------
+
+void Connection::output_ready() { thread_->add_ready(shared_from_this()); }
+
+void Connection::flush() {
+  if (is_writing_ || !exchange_ || state_ == State::kClosed) return;
+  const ExchangeState::Taken taken = exchange_->take_output(output_, now());
+  if (taken.is_overflowing) return close(ExchangeEnd::kSlowReader);
+  if (!output_.empty()) return write();
+  if (taken.is_finished) finish_answer();
+}
+
+void Connection::write() {
+  if (!is_writing_) {
+    is_writing_ = true;
+    num_written_ = 0;
+    last_write_ = now();
+  }
+  socket_.async_write_some(asio::buffer(output_.data() + num_written_, output_.size() - num_written_),
+                           [self = shared_from_this()](const boost::system::error_code& error, size_t num_bytes) {
+                             self->on_written(error, num_bytes);
+                           });
+}
+
+void Connection::on_written(const boost::system::error_code& error, size_t num_bytes) {
+  if (state_ == State::kClosed) return;
+  if (error) return close(ExchangeEnd::kClientGone);
+  num_written_ += num_bytes;
+  last_write_ = now();
+  if (num_written_ < output_.size()) return write();
+  is_writing_ = false;
+  output_.clear();
+  if (output_.capacity() > kKeptCapacity) output_.shrink_to_fit();
+  flush();
+}
+
+void Connection::finish_answer() {
+  const bool keep_alive = exchange_->keep_alive() && !saw_end_of_input_;
+  const std::shared_ptr<ExchangeState> exchange = std::move(exchange_);
+  exchange_.reset();
+  --thread_->server().num_exchanges;
+  exchange->end(ExchangeEnd::kSent);
+  if (saw_end_of_input_ || !thread_->server().is_accepting) return close(ExchangeEnd::kSent);
+  if (!keep_alive) return linger();
+  state_ = State::kHead;
+  since_ = now();
+  parser_ = std::make_unique<RequestParser>(config().limits);
+  if (input_.empty()) read();
+  else advance();
+}
+
+// Closing at once while unread bytes arrive would reset the connection, and the client might never see the answer.
+void Connection::linger() {
+  boost::system::error_code ignored;   // the peer may be gone already: then reading says so
+  socket_.shutdown(IoSocket::shutdown_send, ignored);
+  state_ = State::kLingering;
+  since_ = now();
+  input_ = {};
+  read();
+}
+
+// ---- time and end -----------------------------------------------------------------------------------------------------
+
+void Connection::sweep(TimePoint at) {
+  const Duration elapsed = at - since_;
+  switch (state_) {
+    case State::kClosed: return;
+    case State::kHead:
+      if (parser_->has_begun() && elapsed > config().header_timeout) fail_request({408, "the request's head took too long"});
+      else if (!parser_->has_begun() && elapsed > config().idle_timeout) close(ExchangeEnd::kSent);
+      return;
+    case State::kBody: {
+      const auto wanted = static_cast<size_t>(static_cast<double>(config().min_body_bytes_per_s) * seconds(elapsed));
+      if (elapsed > config().body_grace && parser_->num_body_bytes() < wanted) {
+        fail_request({408, "the request's body came too slowly"});
+      }
+      return;
+    }
+    case State::kAnswering:
+      if (is_writing_ && at - last_write_ > config().write_timeout) close(ExchangeEnd::kSlowReader);
+      else if (!is_writing_ && exchange_->ping_if_silent(at, config().ping_interval)) flush();
+      return;
+    case State::kLingering:
+      if (elapsed > config().linger) close(ExchangeEnd::kSent);
+      return;
+  }
+}
+
+void Connection::close_if_idle() {
+  if (state_ == State::kHead && !parser_->has_begun()) close(ExchangeEnd::kShutdown);
+}
+
+void Connection::close(ExchangeEnd how) {
+  if (state_ == State::kClosed) return;
+  const std::shared_ptr<Connection> self = shared_from_this();
+  state_ = State::kClosed;
+  boost::system::error_code ignored;   // closing is all that is left to do
+  if (how == ExchangeEnd::kSlowReader) socket_.set_option(asio::socket_base::linger(true, 0), ignored);
+  socket_.close(ignored);
+  --thread_->server().num_connections;
+  if (exchange_) {
+    const std::shared_ptr<ExchangeState> exchange = std::move(exchange_);
+    exchange_.reset();
+    --thread_->server().num_exchanges;
+    exchange->end(how);
+  }
+  thread_->forget(self);
+}
+
+}  // namespace gale

@@ -1,0 +1,134 @@
+#pragma once
+
+#include <atomic>
+#include <boost/asio/basic_socket_acceptor.hpp>
+#include <boost/asio/basic_stream_socket.hpp>
+#include <boost/asio/basic_waitable_timer.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <unordered_set>
+#include <vector>
+
+#include "base/clock.h"
+#include "net/exchange_state.h"
+#include "net/http_server.h"
+#include "net/request_parser.h"
+
+// Internal to net: the only header that shows Asio.
+namespace gale {
+
+namespace asio = boost::asio;
+using IoExecutor = asio::io_context::executor_type;
+using IoSocket = asio::basic_stream_socket<asio::ip::tcp, IoExecutor>;
+using IoAcceptor = asio::basic_socket_acceptor<asio::ip::tcp, IoExecutor>;
+using IoTimer = asio::basic_waitable_timer<std::chrono::steady_clock, asio::wait_traits<std::chrono::steady_clock>, IoExecutor>;
+
+// What all I/O threads of a server share.
+struct ServerState {
+  HttpServerConfig config;
+  HttpHandler& handler;
+  std::atomic<int> num_connections{0};
+  std::atomic<int> num_exchanges{0};
+  std::atomic<bool> is_closing_after_answers{false};
+  std::atomic<bool> is_accepting{true};
+};
+
+class Connection;
+
+// One event loop with its acceptors and connections. Shared with its connections, so that an answer that is still being
+// written to from another thread finds it alive.
+class IoThread : public std::enable_shared_from_this<IoThread> {
+ public:
+  IoThread(ServerState& server, const std::vector<int>& listeners);
+  IoThread(const IoThread&) = delete;
+  IoThread& operator=(const IoThread&) = delete;
+  ~IoThread();
+  void start();
+  void stop_accepting();       // from any thread
+  void shut_down();            // closes everything and joins
+
+  // From any thread: `connection` has output. One task in the loop takes all that came since the last.
+  void add_ready(std::shared_ptr<Connection> connection);
+
+  // ---- for connections, on this thread ------------------------------------------------------------------------------
+  [[nodiscard]] ServerState& server() { return server_; }
+  [[nodiscard]] asio::io_context& context() { return context_; }
+  [[nodiscard]] std::string& scratch() { return scratch_; }
+  void forget(const std::shared_ptr<Connection>& connection);
+
+ private:
+  void accept(size_t listener);
+  void on_accepted(size_t listener, const boost::system::error_code& error, IoSocket socket);
+  void admit(IoSocket socket);
+  void shed_one(size_t listener);
+  void flush_ready();
+  void schedule_sweep();
+  void sweep();
+  void close_acceptors();
+
+  ServerState& server_;
+  asio::io_context context_{1};
+  std::vector<IoAcceptor> acceptors_;
+  IoTimer sweep_timer_;
+  std::vector<std::unique_ptr<IoTimer>> backoff_timers_;
+  std::unordered_set<std::shared_ptr<Connection>> connections_;
+  std::string scratch_;
+  int reserve_fd_ = -1;        // given up for a moment to accept and close a connection when descriptors run out
+  bool is_shut_down_ = false;
+  std::mutex ready_mutex_;
+  std::vector<std::shared_ptr<Connection>> ready_;
+  bool is_deaf_ = false;       // guarded by ready_mutex_: the loop is gone
+  std::thread thread_;
+};
+
+// One client: reads requests, has them handled one after the other, writes answers. Lives on its I/O thread. Reading goes on
+// while an answer is computed, so that a client that left is noticed at once.
+class Connection final : public OutputOwner, public std::enable_shared_from_this<Connection> {
+ public:
+  Connection(std::shared_ptr<IoThread> thread, IoSocket socket, std::string peer);
+  void start();
+  void output_ready() override;
+  void flush();
+  void sweep(TimePoint now);
+  void close_if_idle();
+  void close(ExchangeEnd how);
+
+ private:
+  enum class State { kHead, kBody, kAnswering, kLingering, kClosed };
+
+  void read();
+  void on_readable(const boost::system::error_code& error);
+  void on_bytes(std::string_view bytes);
+  void on_end_of_input();
+  void advance();
+  void on_head();
+  void dispatch();
+  void begin_exchange(const RequestHead& head, bool keep_alive);
+  void fail_request(const HttpError& error);
+  void write();
+  void on_written(const boost::system::error_code& error, size_t num_bytes);
+  void finish_answer();
+  void linger();
+  [[nodiscard]] const HttpServerConfig& config() const { return thread_->server().config; }
+
+  std::shared_ptr<IoThread> thread_;
+  IoSocket socket_;
+  const std::string peer_;
+  State state_ = State::kHead;
+  std::unique_ptr<RequestParser> parser_;
+  std::shared_ptr<ExchangeState> exchange_;
+  std::string input_;          // received, not yet parsed
+  std::string output_;         // being written
+  size_t num_written_ = 0;
+  bool is_reading_ = false;
+  bool is_writing_ = false;
+  bool saw_end_of_input_ = false;
+  TimePoint since_{};          // of the state; of the first byte, within a head
+  TimePoint last_write_{};
+};
+
+}  // namespace gale

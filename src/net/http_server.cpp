@@ -1,0 +1,211 @@
+#include "net/http_server.h"
+
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <boost/asio/post.hpp>
+
+#include "base/log.h"
+#include "net/connection.h"
+#include "net/listeners.h"
+
+namespace gale {
+namespace {
+
+constexpr size_t kScratchBytes = size_t{64} << 10;
+constexpr std::chrono::milliseconds kAcceptBackoff{100};
+
+std::chrono::milliseconds sweep_period(const HttpServerConfig& config) {
+  const auto shortest = std::min({config.header_timeout, config.idle_timeout, config.body_grace, config.write_timeout,
+                                  config.linger, config.ping_interval});
+  return std::clamp(shortest / 4, std::chrono::milliseconds(10), std::chrono::milliseconds(500));
+}
+
+int open_reserve() { return ::open("/dev/null", O_RDONLY | O_CLOEXEC); }
+
+std::string address_of(const IoSocket& socket) {
+  boost::system::error_code code;
+  const auto endpoint = socket.remote_endpoint(code);
+  return code ? std::string() : endpoint.address().to_string();
+}
+
+}  // namespace
+
+IoThread::IoThread(ServerState& server, const std::vector<int>& listeners)
+    : server_(server), sweep_timer_(context_), scratch_(kScratchBytes, '\0'), reserve_fd_(open_reserve()) {
+  for (const int fd : listeners) {
+    sockaddr_storage address{};
+    socklen_t length = sizeof address;
+    ::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &length);
+    acceptors_.emplace_back(context_);
+    acceptors_.back().assign(address.ss_family == AF_INET6 ? asio::ip::tcp::v6() : asio::ip::tcp::v4(), fd);
+    backoff_timers_.push_back(std::make_unique<IoTimer>(context_));
+  }
+}
+
+IoThread::~IoThread() {
+  if (reserve_fd_ >= 0) ::close(reserve_fd_);
+}
+
+void IoThread::start() {
+  for (size_t i = 0; i < acceptors_.size(); ++i) accept(i);
+  schedule_sweep();
+  thread_ = std::thread([this] { context_.run(); });
+}
+
+void IoThread::accept(size_t listener) {
+  if (!acceptors_[listener].is_open()) return;
+  acceptors_[listener].async_accept([this, listener](const boost::system::error_code& error, IoSocket socket) {
+    on_accepted(listener, error, std::move(socket));
+  });
+}
+
+void IoThread::on_accepted(size_t listener, const boost::system::error_code& error, IoSocket socket) {
+  if (!acceptors_[listener].is_open()) return;
+  const bool is_exhausted = error.value() == EMFILE || error.value() == ENFILE || error.value() == ENOBUFS || error.value() == ENOMEM;
+  if (is_exhausted) {
+    log_warning("no file descriptor left for a new connection ({} are open): raise the limit (ulimit -n)",
+                server_.num_connections.load());
+    shed_one(listener);
+    backoff_timers_[listener]->expires_after(kAcceptBackoff);
+    backoff_timers_[listener]->async_wait([this, listener](const boost::system::error_code& code) {
+      if (!code) accept(listener);
+    });
+    return;
+  }
+  if (!error) admit(std::move(socket));
+  accept(listener);
+}
+
+// The waiting client is told at once (its connection closes) instead of hanging in the backlog.
+void IoThread::shed_one(size_t listener) {
+  if (reserve_fd_ >= 0) ::close(reserve_fd_);
+  const int fd = ::accept4(acceptors_[listener].native_handle(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
+  if (fd >= 0) ::close(fd);
+  reserve_fd_ = open_reserve();
+}
+
+void IoThread::admit(IoSocket socket) {
+  boost::system::error_code ignored;   // a connection that is gone again shows at the first read
+  socket.non_blocking(true, ignored);
+  socket.set_option(asio::ip::tcp::no_delay(true), ignored);
+  if (++server_.num_connections > server_.config.max_connections) {
+    --server_.num_connections;
+    constexpr std::string_view kFull =
+        "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    socket.write_some(asio::buffer(kFull), ignored);
+    return;
+  }
+  std::string peer = address_of(socket);
+  const auto connection = std::make_shared<Connection>(shared_from_this(), std::move(socket), std::move(peer));
+  connections_.insert(connection);
+  connection->start();
+}
+
+void IoThread::add_ready(std::shared_ptr<Connection> connection) {
+  {
+    const std::lock_guard lock(ready_mutex_);
+    if (is_deaf_) return;
+    ready_.push_back(std::move(connection));
+    if (ready_.size() > 1) return;   // the task is under way
+  }
+  asio::post(context_, [this] { flush_ready(); });
+}
+
+void IoThread::flush_ready() {
+  std::vector<std::shared_ptr<Connection>> ready;
+  {
+    const std::lock_guard lock(ready_mutex_);
+    ready.swap(ready_);
+  }
+  for (const auto& connection : ready) connection->flush();
+}
+
+void IoThread::forget(const std::shared_ptr<Connection>& connection) { connections_.erase(connection); }
+
+void IoThread::schedule_sweep() {
+  sweep_timer_.expires_after(sweep_period(server_.config));
+  sweep_timer_.async_wait([this](const boost::system::error_code& code) {
+    if (code || is_shut_down_) return;
+    sweep();
+    schedule_sweep();
+  });
+}
+
+void IoThread::sweep() {
+  const std::vector<std::shared_ptr<Connection>> connections(connections_.begin(), connections_.end());
+  const TimePoint now = std::chrono::steady_clock::now();
+  for (const auto& connection : connections) connection->sweep(now);
+}
+
+void IoThread::close_acceptors() {
+  boost::system::error_code ignored;   // closing is all that is left to do
+  for (size_t i = 0; i < acceptors_.size(); ++i) {
+    acceptors_[i].close(ignored);
+    backoff_timers_[i]->cancel();
+  }
+}
+
+void IoThread::stop_accepting() {
+  asio::post(context_, [this] {
+    close_acceptors();
+    const std::vector<std::shared_ptr<Connection>> connections(connections_.begin(), connections_.end());
+    for (const auto& connection : connections) connection->close_if_idle();
+  });
+}
+
+void IoThread::shut_down() {
+  asio::post(context_, [this] {
+    is_shut_down_ = true;
+    close_acceptors();
+    sweep_timer_.cancel();
+    const std::vector<std::shared_ptr<Connection>> connections(connections_.begin(), connections_.end());
+    for (const auto& connection : connections) connection->close(ExchangeEnd::kShutdown);
+  });
+  if (thread_.joinable()) thread_.join();   // the loop ends when nothing is open any more
+  const std::lock_guard lock(ready_mutex_);
+  is_deaf_ = true;
+  ready_.clear();
+}
+
+namespace {
+
+class AsioHttpServer final : public HttpServer {
+ public:
+  AsioHttpServer(const HttpServerConfig& config, HttpHandler& handler, const Listeners& listeners)
+      : state_{.config = config, .handler = handler}, port_(listeners.port) {
+    for (const auto& group : listeners.groups) threads_.push_back(std::make_shared<IoThread>(state_, group));
+    for (const auto& thread : threads_) thread->start();
+  }
+  ~AsioHttpServer() override {
+    state_.is_accepting = false;
+    for (const auto& thread : threads_) thread->shut_down();
+  }
+
+  int port() const override { return port_; }
+  int num_connections() const override { return state_.num_connections; }
+  int num_exchanges() const override { return state_.num_exchanges; }
+  void close_after_answers() override { state_.is_closing_after_answers = true; }
+  void stop_accepting() override {
+    state_.is_accepting = false;
+    state_.is_closing_after_answers = true;
+    for (const auto& thread : threads_) thread->stop_accepting();
+  }
+
+ private:
+  ServerState state_;
+  const int port_;
+  std::vector<std::shared_ptr<IoThread>> threads_;   // shared with connections, see IoThread
+};
+
+}  // namespace
+
+Result<std::unique_ptr<HttpServer>> HttpServer::start(const HttpServerConfig& config, HttpHandler& handler) {
+  const int num_threads = std::max(1, config.num_io_threads);
+  GALE_ASSIGN(const Listeners listeners, open_listeners(config.host, config.port, num_threads, config.backlog));
+  return std::make_unique<AsioHttpServer>(config, handler, listeners);
+}
+
+}  // namespace gale
