@@ -5,6 +5,7 @@
 
 #include <array>
 
+#include "base/check.h"
 #include "config/config.h"
 #include "config/known_flags.h"
 
@@ -38,6 +39,7 @@ const CommandInfo& info_of(Command command) {
 std::string default_text(const Option& option) {
   static const Config fresh;
   const std::vector<std::string> values = option.show(fresh);
+  if (!option.row.rules.zero_name.empty() && values == std::vector<std::string>{"0"}) return std::string(option.row.rules.zero_name);
   return values.empty() ? "none" : fmt::format("{}", fmt::join(values, " "));
 }
 

@@ -37,6 +37,7 @@ double read_double(std::string_view text) {
 }  // namespace
 
 Result<int64_t> parse_whole_number(const ValueRules& rules, std::string_view text) {
+  if (!rules.zero_name.empty() && (text == rules.zero_name || text == "0" || text == "-1")) return 0;
   std::string_view digits = text;
   double factor = 1;
   for (const Suffix& suffix : kSuffixes) {
@@ -48,8 +49,8 @@ Result<int64_t> parse_whole_number(const ValueRules& rules, std::string_view tex
   }
   const double value = read_double(digits) * factor;
   if (!(value == std::floor(value)) || std::abs(value) > kLargestExact || value < rules.min || value > rules.max) {
-    return fail(ErrorCode::kInvalidArgument, "expected a whole number{} (k, m, g and K, M, G may follow), got '{}'",
-                range_text(rules), text);
+    return fail(ErrorCode::kInvalidArgument, "expected a whole number{}{} (k, m, g, K, M, G may follow), got '{}'",
+                range_text(rules), rules.zero_name.empty() ? "" : fmt::format(" or {}", rules.zero_name), text);
   }
   return static_cast<int64_t>(value);
 }

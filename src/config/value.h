@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <limits>
 #include <optional>
@@ -20,10 +21,12 @@ struct ValueRules {
   double min = -std::numeric_limits<double>::infinity();
   double max = std::numeric_limits<double>::infinity();
   std::vector<std::string_view> choices = {};   // of a text; empty: any
+  std::string_view zero_name = "";              // a word that means 0, as does -1: "auto"
 };
 
 [[nodiscard]] inline ValueRules range(double min, double max) { return {.min = min, .max = max}; }
 [[nodiscard]] inline ValueRules at_least(double min) { return {.min = min}; }
+[[nodiscard]] inline ValueRules at_least_or(double min, std::string_view zero_name) { return {.min = min, .zero_name = zero_name}; }
 [[nodiscard]] inline ValueRules one_of(std::vector<std::string_view> choices) { return {.choices = std::move(choices)}; }
 
 template <auto First, auto... Rest, class T>

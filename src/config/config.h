@@ -1,0 +1,48 @@
+#pragma once
+
+#include <string>
+
+#include "bench/bench_config.h"
+#include "scheduler/scheduler_config.h"
+
+namespace gale {
+
+inline constexpr const char* kVersion = "0.1.0";
+
+// `gale chat`.
+struct ChatConfig {
+  std::string url = "http://127.0.0.1:8000/v1";
+  std::string model_name;              // empty: the first of /v1/models
+  std::string api_key;
+  std::string system_prompt;
+  std::string quick;                   // one question; empty: a conversation
+  int max_tokens = 0;                  // 0: what the server gives
+  double temperature = -1;             // below 0: the model's own
+  int wait_s = 0;                      // how long the server may still be starting
+  bool stats = false;                  // time to first token and tokens a second after each answer
+  bool think = true;                   // let a thinking model think
+};
+
+// What only `gale engine` has.
+struct EngineProcessConfig {
+  int channel_fd = -1;                 // the socket to the front
+  std::string scripted;                // a script instead of a model
+};
+
+struct InspectConfig {
+  bool tensors = false;                // list them
+  bool kernels = false;                // print the op table
+};
+
+// Everything that can be set, each value in the struct of the layer that uses it. A default is what a field is born with.
+struct Config {
+  std::string model;                   // folder
+  std::string log_level = "info";
+  SchedulerConfig scheduler;
+  ChatConfig chat;
+  EngineProcessConfig engine_process;
+  InspectConfig inspect;
+  BenchConfig bench;
+};
+
+}  // namespace gale
