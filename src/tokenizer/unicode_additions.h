@@ -15,4 +15,13 @@ struct UnicodeAddition {
 
 [[nodiscard]] std::span<const UnicodeAddition> unicode_additions();
 
+struct CodePointRange {
+  uint32_t first;
+  uint32_t last;
+};
+
+// Code points, in order, whose combining class or composition is newer than the normal form of Hugging Face's library:
+// there they are like letters, which neither move nor compose.
+[[nodiscard]] std::span<const CodePointRange> inert_in_nfc();
+
 }  // namespace gale

@@ -1,6 +1,7 @@
-"""Writes src/tokenizer/unicode_additions.cpp: what the `tokenizers` library's Unicode has and Unicode 14 lacks.
+"""Writes src/tokenizer/unicode_additions.cpp: where the `tokenizers` library's Unicode differs from Unicode 14.
 
-PCRE2 of Debian 12 knows Unicode 14, as does Python 3.11, on which this runs.
+PCRE2 and utf8proc of Debian 12 know Unicode 14, as does Python 3.11, on which this runs. The library's regular expressions
+know a newer one, its normal form an older one.
 """
 
 import sys
@@ -8,6 +9,7 @@ import unicodedata
 
 from conftest import ROOT
 from tokenizers import Regex
+from tokenizers.normalizers import NFC
 from tokenizers.pre_tokenizers import Split
 
 CATEGORIES = ["Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "Me", "Nd", "Nl", "No", "Pc", "Pd", "Ps", "Pe", "Pi", "Pf", "Po",
@@ -40,6 +42,21 @@ def ranges(codes):
     return out
 
 
+def inert_in_nfc(text):
+    """What the library's normal form does not know: it neither moves marks past these nor composes them."""
+    nfc = NFC().normalize_str
+    marks = ["\u0334", "\u0316", "\u0301", "\u0345"]
+    out = set()
+    for c in text:
+        if unicodedata.combining(c):
+            probes = ["a" + mark + c for mark in marks] + ["a" + c + mark for mark in marks]
+        else:
+            probes = [unicodedata.normalize("NFD", c)]
+        if any(nfc(probe) != unicodedata.normalize("NFC", probe) for probe in probes):
+            out.update(map(ord, c if unicodedata.combining(c) else probes[0]))
+    return out
+
+
 def main():
     assert unicodedata.unidata_version == "14.0.0", "needs a Python with Unicode 14 (3.11)"
     text = "".join(chr(c) for c in range(sys.maxunicode + 1) if not 0xD800 <= c <= 0xDFFF)
@@ -53,7 +70,11 @@ def main():
         rows += [(category, low, high) for low, high in ranges(theirs - ours)]
     lines = ['    {"%s", 0x%04X, 0x%04X},' % row for row in rows]
     body = f"constexpr std::array<UnicodeAddition, {len(rows)}> kAdditions = {{{{\n" + "\n".join(lines) + "\n}};\n"
-    tail = "\n}  // namespace\n\nstd::span<const UnicodeAddition> unicode_additions() { return kAdditions; }\n\n}  // namespace gale\n"
+    inert = ranges(inert_in_nfc(text))
+    body += f"\nconstexpr std::array<CodePointRange, {len(inert)}> kInert = {{{{\n"
+    body += "\n".join("    {0x%04X, 0x%04X}," % tuple(row) for row in inert) + "\n}};\n"
+    tail = "\n}  // namespace\n\nstd::span<const UnicodeAddition> unicode_additions() { return kAdditions; }\n"
+    tail += "std::span<const CodePointRange> inert_in_nfc() { return kInert; }\n\n}  // namespace gale\n"
     (ROOT / "src/tokenizer/unicode_additions.cpp").write_text(HEAD + body + tail)
 
 
