@@ -1,0 +1,93 @@
+#include "server/serving_metrics.h"
+
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <fstream>
+
+namespace gale {
+namespace {
+
+constexpr double kFirstToken[] = {.001, .005, .01, .02, .04, .06, .08, .1, .25, .5, .75, 1, 2.5, 5, 7.5, 10, 20, 40, 80, 160, 640, 2560};
+constexpr double kTokenGap[] = {.001, .002, .003, .005, .0075, .01, .025, .05, .075, .1, .15, .2, .3, .4, .5, .75, 1, 2.5, 5, 7.5, 10, 20, 40, 80};
+constexpr double kLatency[] = {.3, .5, .8, 1, 1.5, 2, 2.5, 5, 10, 15, 20, 30, 40, 50, 60, 120, 240, 480, 960, 1920, 7680};
+constexpr double kTokens[] = {1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50000, 100000, 200000};
+constexpr double kChoices[] = {1, 2, 5, 10, 20};
+constexpr double kHttp[] = {.001, .005, .01, .05, .1, .5, 1, 5, 10, 60};
+
+}  // namespace
+
+void ServingMetrics::Followed::follow(uint64_t value) {
+  total.add(static_cast<double>(value >= last ? value - last : value));
+  last = value;
+}
+
+ServingMetrics::ServingMetrics(const std::string& model_name)
+    : registry_({{"engine", "0"}, {"model_name", model_name}}),
+      prompt_tokens(registry_.counter("vllm:prompt_tokens", "Prompt tokens of admitted requests.")),
+      prompt_tokens_cached(registry_.counter("vllm:prompt_tokens_cached", "Prompt tokens found in the prefix cache.")),
+      generation_tokens(registry_.counter("vllm:generation_tokens", "Tokens given to clients.")),
+      first_token_s(registry_.histogram("vllm:time_to_first_token_seconds", "From a request's arrival to its first token.", kFirstToken)),
+      inter_token_s(registry_.histogram("vllm:inter_token_latency_seconds", "Between two tokens of a choice.", kTokenGap)),
+      time_per_token_s(registry_.histogram("vllm:request_time_per_output_token_seconds", "Mean time a token after the first, of a request.", kTokenGap)),
+      latency_s(registry_.histogram("vllm:e2e_request_latency_seconds", "From a request's arrival to its last token.", kLatency)),
+      request_prompt_tokens(registry_.histogram("vllm:request_prompt_tokens", "Prompt tokens of a finished request.", kTokens)),
+      request_generation_tokens(registry_.histogram("vllm:request_generation_tokens", "Tokens made for a finished request.", kTokens)),
+      params_n(registry_.histogram("vllm:request_params_n", "Choices asked for.", kChoices)),
+      params_max_tokens(registry_.histogram("vllm:request_params_max_tokens", "max_tokens asked for.", kTokens)),
+      client_disconnects(registry_.counter("client_disconnects", "Clients that left before their answer was complete.")),
+      slow_readers(registry_.counter("stream_stalled", "Streams cut because the client did not read them.")),
+      body_bytes(registry_.counter("http_body_bytes", "Bytes of request bodies.")),
+      prefix_queries_{registry_.counter("vllm:prefix_cache_queries", "Tokens looked up in the prefix cache.")},
+      prefix_hits_{registry_.counter("vllm:prefix_cache_hits", "Tokens found in the prefix cache.")},
+      preemptions_{registry_.counter("vllm:num_preemptions", "Sequences set back to make room.")},
+      running_(registry_.gauge("vllm:num_requests_running", "Sequences in the running batch.")),
+      waiting_(registry_.gauge("vllm:num_requests_waiting", "Sequences that wait for room.")),
+      kv_usage_(registry_.gauge("vllm:kv_cache_usage_perc", "Share of KV blocks in use, 0 to 1.")),
+      beat_age_s_(registry_.gauge("engine_beat_age_seconds", "Since the engine's last sign of life.")),
+      blocks_leaked_(registry_.gauge("blocks_leaked", "KV blocks that the audit found without an owner.")),
+      engine_restarts_(registry_.gauge("engine_restarts", "Times the engine was started again.")) {}
+
+void ServingMetrics::refresh(const PipelineStatus& status) {
+  const std::lock_guard lock(mutex_);
+  const Stats& stats = status.stats;
+  prefix_queries_.follow(stats.prefix_queries);
+  prefix_hits_.follow(stats.prefix_hits);
+  preemptions_.follow(stats.num_preemptions);
+  running_.set(stats.num_running);
+  waiting_.set(stats.num_waiting);
+  const double used = static_cast<double>(stats.num_blocks - stats.num_free_blocks);
+  kv_usage_.set(stats.num_blocks > 0 ? used / static_cast<double>(stats.num_blocks) : 0);
+  beat_age_s_.set(status.beat_age_s);
+  blocks_leaked_.set(static_cast<double>(stats.num_leaked_blocks));
+  engine_restarts_.set(status.num_engine_restarts);
+  if (status.engine) {
+    const MetricLabels labels = {{"block_size", fmt::format("{}", status.engine->block_size)},
+                                 {"num_gpu_blocks", fmt::format("{}", status.engine->num_blocks)}};
+    registry_.gauge("vllm:cache_config_info", "The KV cache as labels; always 1.", labels).set(1);
+  }
+  rusage usage{};
+  ::getrusage(RUSAGE_SELF, &usage);
+  const auto to_seconds = [](const timeval& time) { return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) * 1e-6; };
+  registry_.gauge("process_cpu_seconds", "CPU time of the front.").set(to_seconds(usage.ru_utime) + to_seconds(usage.ru_stime));
+  long total_pages = 0;
+  long resident_pages = 0;
+  std::ifstream("/proc/self/statm") >> total_pages >> resident_pages;
+  registry_.gauge("process_resident_memory_bytes", "Memory of the front.").set(static_cast<double>(resident_pages) * static_cast<double>(::sysconf(_SC_PAGESIZE)));
+}
+
+void ServingMetrics::count_http(const std::string& method, const std::string& route, int status, double seconds) {
+  registry_.counter("http_requests", "Requests by method, route and status.", {{"method", method}, {"handler", route}, {"status", fmt::format("{}", status)}}).add();
+  registry_.histogram("http_request_duration_seconds", "From a request's head to the end of its answer.", kHttp, {{"handler", route}}).observe(seconds);
+}
+
+void ServingMetrics::count_finish(ChoiceFinish reason) {
+  const char* name = reason == ChoiceFinish::kLength ? "length" : "stop";
+  registry_.counter("vllm:request_success", "Finished choices by reason.", {{"finished_reason", name}}).add();
+}
+
+void ServingMetrics::count_failure(const std::string& reason) {
+  registry_.counter("vllm:request_success", "Finished choices by reason.", {{"finished_reason", reason}}).add();
+}
+
+}  // namespace gale
