@@ -1,0 +1,37 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "base/result.h"
+#include "engine/engine_config.h"
+
+namespace gale {
+
+// What is known before KV blocks are taken. Plain numbers, so that `inspect` can ask without a device.
+struct MemoryDemand {
+  bool is_gpu = false;
+  int64_t total_bytes = 0;             // of the card, or of the machine
+  int64_t free_bytes = 0;              // with the weights loaded (or, before that, less weight_bytes)
+  int64_t weight_bytes = 0;
+  int64_t workspace_bytes = 0;         // activations, logits, step buffers
+  int64_t kv_bytes_per_token = 0;      // all layers
+  std::string attention_form;          // "MLA, 576 values a token and layer"
+  int max_position_embeddings = 0;     // the model's own limit
+};
+
+struct MemoryPlan {
+  MemoryDemand demand;
+  SchedulerConfig scheduler;           // every field resolved
+  int64_t kv_bytes = 0;                // all blocks
+  int num_users = 0;                   // sequences of max_model_len that fit at once, at most max_num_seqs
+
+  // Several lines: weights, workspace, KV blocks, "N users x M tokens".
+  [[nodiscard]] std::string describe() const;
+};
+
+// Splits the memory. kInvalidArgument: --max-model-len beyond the model; kOutOfMemory: not even one sequence of max_model_len
+// fits; says by how much and which options help.
+[[nodiscard]] Result<MemoryPlan> plan_memory(const MemoryDemand& demand, const EngineConfig& config);
+
+}  // namespace gale
