@@ -19,6 +19,9 @@ struct MoeRouteArgs {
   bool renormalize = true;
   float scale = 1;
   bool has_shared = true;
+  // Out, or both empty (a backend that groups rows by itself, as the CPU does, needs neither): the rows t * K + k in the order of
+  // their expert, i32 [T * K], and where each expert's rows begin, i32 [experts + 1].
+  Tensor sorted_rows, expert_offsets;
 };
 void moe_route(OpContext& context, const MoeRouteArgs& args);
 
@@ -29,6 +32,7 @@ struct MoeUpArgs {
   const PackedWeight* weight;   // kGateUp, E (+ 1) matrices [2I, H]
   Tensor expert_ids;        // i32 [T, K]
   Tensor scratch;           // [T * K, 2I]
+  Tensor sorted_rows, expert_offsets;   // as moe_route made them
 };
 void moe_up(OpContext& context, const MoeUpArgs& args);
 
@@ -39,6 +43,7 @@ struct MoeDownCombineArgs {
   const PackedWeight* weight;   // E (+ 1) matrices [H, I]
   Tensor expert_ids, expert_weights;
   Tensor scratch;           // [T * K, H]
+  Tensor sorted_rows, expert_offsets;   // as moe_route made them
 };
 void moe_down_combine(OpContext& context, const MoeDownCombineArgs& args);
 
