@@ -1,0 +1,56 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "models/model.h"
+#include "ops/op.h"
+
+namespace gale::golden {
+
+inline constexpr int kBlockSize = 16;
+
+// One sequence's place in the cache.
+struct Sequence {
+  std::vector<int32_t> blocks;
+  int length = 0;
+};
+
+// Some tokens of a sequence to compute in a step.
+struct Piece { Sequence* sequence; std::vector<int32_t> tokens; };
+
+using Rows = std::vector<std::vector<float>>;   // logits, a row a token
+
+// Runs a model as the engine would, metadata filled by hand: paged f32 cache, blocks handed out in an order that is not
+// theirs in memory, and a workspace of exactly Model::workspace_bytes.
+class ModelDriver {
+ public:
+  [[nodiscard]] static Result<std::unique_ptr<ModelDriver>> load(const std::string& folder);
+
+  [[nodiscard]] const Model& model() const { return *model_; }
+  // One step; the logits of all its tokens in order.
+  Rows step(const std::vector<Piece>& pieces);
+  // The tokens of one sequence in chunks of at most `chunk`.
+  Rows prefill(Sequence& sequence, const std::vector<int32_t>& tokens, size_t chunk);
+  std::vector<int32_t> greedy(const std::vector<int32_t>& prompt, int num_tokens);
+
+ private:
+  ModelDriver();
+  void make_cache();
+  void grow(Sequence& sequence, size_t num_tokens);
+
+  static constexpr int kNumBlocks = 64;
+  std::unique_ptr<Device> device_;
+  std::unique_ptr<Stream> stream_;
+  OpContext ops_;
+  std::unique_ptr<Model> model_;
+  std::unique_ptr<Buffer> cache_memory_;
+  KvStore kv_;
+  int num_used_blocks_ = 0;
+};
+
+[[nodiscard]] int32_t best_token(const std::vector<float>& logits);
+
+}  // namespace gale::golden
