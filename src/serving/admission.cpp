@@ -1,0 +1,94 @@
+#include "serving/admission.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+namespace gale {
+namespace {
+
+constexpr size_t kNumEndsKept = 64;
+constexpr double kMinRetrySeconds = 1, kMaxRetrySeconds = 30;
+constexpr double kBlindRetrySeconds = 3;   // nothing finished yet to estimate from
+
+}  // namespace
+
+Admission::Admission(AdmissionConfig config, const Clock& clock, uint64_t jitter_seed)
+    : config_(config), clock_(clock), jitter_(jitter_seed) {}
+
+Admission::Slot::~Slot() {
+  if (admission_ != nullptr) admission_->release(*this);
+}
+
+void Admission::Slot::swap(Slot& other) noexcept {
+  std::swap(admission_, other.admission_);
+  std::swap(num_sequences_, other.num_sequences_);
+  std::swap(num_prompt_tokens_, other.num_prompt_tokens_);
+}
+
+void Admission::Slot::correct_prompt_tokens(int64_t num_prompt_tokens) {
+  if (admission_ == nullptr) return;
+  std::lock_guard lock(admission_->mutex_);
+  admission_->num_live_prompt_tokens_ += num_prompt_tokens - num_prompt_tokens_;
+  num_prompt_tokens_ = num_prompt_tokens;
+}
+
+Result<Admission::Slot> Admission::admit(int num_sequences, int64_t num_prompt_tokens, const EngineCapacity& capacity) {
+  std::lock_guard lock(mutex_);
+  max_num_seqs_ = std::max(1, capacity.max_num_seqs);
+  const int max_waiting = config_.max_waiting > 0 ? config_.max_waiting : config_.queue_factor * max_num_seqs_;
+  const int max_live = max_num_seqs_ + max_waiting;
+  if (num_sequences > max_live) {
+    return fail_param(ErrorCode::kInvalidArgument, "n", "{} sequences are more than this server takes at once ({})",
+                      num_sequences, max_live);
+  }
+  if (num_live_sequences_ + num_sequences > max_live) {
+    return fail(ErrorCode::kOverloaded, "the server is busy: {} sequences are running or waiting, {} may", num_live_sequences_,
+                max_live);
+  }
+  const int64_t max_tokens =
+      config_.max_prompt_tokens > 0 ? config_.max_prompt_tokens : config_.prompt_factor * capacity.num_cache_tokens;
+  const bool others_live = num_live_sequences_ > 0;   // alone a request is measured against the context only
+  if (max_tokens > 0 && others_live && num_live_prompt_tokens_ + num_prompt_tokens > max_tokens) {
+    return fail(ErrorCode::kOverloaded, "the server is busy: requests of {} prompt tokens are running or waiting, {} may",
+                num_live_prompt_tokens_, max_tokens);
+  }
+  Slot slot;
+  slot.admission_ = this;
+  slot.num_sequences_ = num_sequences;
+  slot.num_prompt_tokens_ = num_prompt_tokens;
+  ++num_live_requests_;
+  num_live_sequences_ += num_sequences;
+  num_live_prompt_tokens_ += num_prompt_tokens;
+  return slot;
+}
+
+void Admission::release(const Slot& slot) {
+  std::lock_guard lock(mutex_);
+  --num_live_requests_;
+  num_live_sequences_ -= slot.num_sequences_;
+  num_live_prompt_tokens_ -= slot.num_prompt_tokens_;
+  for (int i = 0; i < slot.num_sequences_; ++i) ends_.push_back(clock_.now());
+  while (ends_.size() > kNumEndsKept) ends_.pop_front();
+}
+
+int Admission::retry_after_s() const {
+  std::lock_guard lock(mutex_);
+  double wait = kBlindRetrySeconds;
+  if (ends_.size() >= 2) {
+    const double span = std::max(seconds(clock_.now() - ends_.front()), 1e-3);
+    const double ends_per_second = static_cast<double>(ends_.size()) / span;
+    const int num_before = std::max(1, num_live_sequences_ - max_num_seqs_ + 1);
+    wait = num_before / ends_per_second;
+  }
+  const double jittered = wait * std::uniform_real_distribution<double>(0.75, 1.25)(jitter_) +
+                          std::uniform_real_distribution<double>(0, 1)(jitter_);
+  return static_cast<int>(std::lround(std::clamp(std::ceil(jittered), kMinRetrySeconds, kMaxRetrySeconds)));
+}
+
+int Admission::num_live_requests() const {
+  std::lock_guard lock(mutex_);
+  return num_live_requests_;
+}
+
+}  // namespace gale

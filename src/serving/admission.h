@@ -1,0 +1,73 @@
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <mutex>
+#include <random>
+
+#include "base/clock.h"
+#include "base/result.h"
+
+namespace gale {
+
+struct AdmissionConfig {
+  int queue_factor = 4;                // sequences that may wait, for each that may run
+  int max_waiting = 0;                 // sequences that may wait; 0: queue_factor x the engine's max_num_seqs
+  int64_t max_prompt_tokens = 0;       // of all live requests; 0: prompt_factor x the tokens the engine's blocks hold
+  int prompt_factor = 8;
+};
+
+// What the engine said it can do at once.
+struct EngineCapacity {
+  int max_num_seqs = 1;
+  int64_t num_cache_tokens = 0;        // blocks x block size; 0: unknown, prompt tokens are then not bounded
+};
+
+// Decides at the door: how many sequences and prompt tokens are live, and when a refused client should come again.
+// Thread-safe.
+class Admission {
+ public:
+  Admission(AdmissionConfig config, const Clock& clock, uint64_t jitter_seed);
+
+  // A request's place; destroying it frees the place. Refers to the admission.
+  class Slot {
+   public:
+    Slot() = default;
+    Slot(Slot&& other) noexcept { swap(other); }
+    Slot& operator=(Slot&& other) noexcept {
+      Slot(std::move(other)).swap(*this);
+      return *this;
+    }
+    ~Slot();
+    // The prompt's true length, once it is known.
+    void correct_prompt_tokens(int64_t num_prompt_tokens);
+
+   private:
+    friend class Admission;
+    void swap(Slot& other) noexcept;
+    Admission* admission_ = nullptr;
+    int num_sequences_ = 0;
+    int64_t num_prompt_tokens_ = 0;
+  };
+
+  // kOverloaded if the request does not fit beside those that live; kInvalidArgument if it would never fit.
+  [[nodiscard]] Result<Slot> admit(int num_sequences, int64_t num_prompt_tokens, const EngineCapacity& capacity);
+  // From how fast requests have been finishing lately and how many sequences wait; jittered, 1 … 30.
+  [[nodiscard]] int retry_after_s() const;
+  [[nodiscard]] int num_live_requests() const;
+
+ private:
+  void release(const Slot& slot);
+
+  const AdmissionConfig config_;
+  const Clock& clock_;
+  mutable std::mutex mutex_;           // guards what follows
+  mutable std::mt19937_64 jitter_;
+  int num_live_requests_ = 0;
+  int num_live_sequences_ = 0;
+  int64_t num_live_prompt_tokens_ = 0;
+  int max_num_seqs_ = 1;
+  std::deque<TimePoint> ends_;         // of the last sequences
+};
+
+}  // namespace gale

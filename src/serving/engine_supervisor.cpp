@@ -1,0 +1,324 @@
+#include "serving/engine_supervisor.h"
+
+#include <utility>
+
+#include "base/log.h"
+
+namespace gale {
+namespace {
+
+// How long a closed channel may precede the exit of its process before we stop asking how it ended.
+constexpr std::chrono::milliseconds kEndingPatience{1000};
+
+}  // namespace
+
+EngineSupervisor::EngineSupervisor(SupervisorConfig config, const Clock& clock, EngineLauncher launcher)
+    : config_(config), clock_(clock), launcher_(std::move(launcher)), policy_(config.restart) {
+  watch_thread_ = std::thread([this] { watch(); });
+  send_thread_ = std::thread([this] { send_queued(); });
+}
+
+EngineSupervisor::~EngineSupervisor() { stop(); }
+
+// ---- what others ask ------------------------------------------------------------------------------------------------
+
+Status EngineSupervisor::availability() const {
+  std::lock_guard lock(mutex_);
+  return availability_locked();
+}
+
+Status EngineSupervisor::availability_locked() const {
+  switch (phase_) {
+    case EnginePhase::kReady:
+    case EnginePhase::kRestarting: return {};
+    case EnginePhase::kLoading: return fail(ErrorCode::kUnavailable, "the model is loading");
+    case EnginePhase::kDead: return fail(ErrorCode::kUnavailable, "the engine does not stay up; starting it is tried again");
+    case EnginePhase::kStopped: return fail(ErrorCode::kUnavailable, "the server is shutting down");
+  }
+  return {};
+}
+
+Status EngineSupervisor::submit(Submit submit, std::shared_ptr<OutputReceiver> receiver) {
+  {
+    std::lock_guard lock(mutex_);
+    GALE_TRY(availability_locked());
+    const RequestId id = submit.id;
+    receivers_[id] = std::move(receiver);
+    journal_.add(std::move(submit));
+    if (phase_ == EnginePhase::kReady) outbox_.push_back({id, false});
+  }
+  wake_.notify_all();
+  return {};
+}
+
+void EngineSupervisor::cancel(std::span<const RequestId> ids) {
+  std::vector<std::shared_ptr<OutputReceiver>> released;   // destroyed without the lock
+  {
+    std::lock_guard lock(mutex_);
+    for (const RequestId id : ids) {
+      const JournalEntry* entry = journal_.find(id);
+      if (entry == nullptr) continue;
+      if (entry->is_with_engine) outbox_.push_back({id, true});
+      journal_.remove(id);
+      released.push_back(take_receiver(id));
+    }
+  }
+  wake_.notify_all();
+}
+
+EngineStatus EngineSupervisor::status() const {
+  std::lock_guard lock(mutex_);
+  EngineStatus status{.phase = phase_, .cause = cause_, .fault = fault_, .num_restarts = num_restarts_, .ready = ready_,
+                      .stats = stats_};
+  if (phase_ == EnginePhase::kReady) {
+    status.beat_age = clock_.now() - last_beat_;
+    status.is_stalled = status.beat_age > config_.beat_timeout;
+  }
+  return status;
+}
+
+std::optional<Ready> EngineSupervisor::ready() const {
+  std::lock_guard lock(mutex_);
+  return ready_;
+}
+
+void EngineSupervisor::stop() {
+  std::vector<JournalEntry> entries;
+  Receivers receivers;
+  {
+    std::lock_guard lock(mutex_);
+    if (is_stopping_) return;
+    is_stopping_ = true;
+    phase_ = EnginePhase::kStopped;
+    entries = journal_.clear();
+    receivers.assign(receivers_.begin(), receivers_.end());
+    receivers_.clear();
+    outbox_.clear();
+  }
+  wake_.notify_all();
+  for (const auto& [id, receiver] : receivers) {
+    receiver->on_failure(id, Error{ErrorCode::kUnavailable, "the server is shutting down"});
+  }
+  send_thread_.join();
+  watch_thread_.join();   // last: it started the engine and lets it leave
+}
+
+std::shared_ptr<OutputReceiver> EngineSupervisor::take_receiver(RequestId id) {
+  auto node = receivers_.extract(id);
+  return node ? std::move(node.mapped()) : nullptr;
+}
+
+// ---- the life of engines: the watching thread ------------------------------------------------------------------------
+
+void EngineSupervisor::watch() {
+  Duration delay{};
+  while (wait_to_start(delay)) {
+    auto engine = launcher_();
+    std::optional<Death> death;
+    if (engine) {
+      death = serve(std::shared_ptr<EngineProcess>(std::move(*engine)));
+    } else {
+      death = Death{.cause = engine.error().message, .fault = engine.error()};
+    }
+    if (!death) return;
+    delay = bury(*death);
+  }
+}
+
+bool EngineSupervisor::wait_to_start(Duration delay) {
+  std::unique_lock lock(mutex_);
+  return !wake_.wait_for(lock, delay, [this] { return is_stopping_; });
+}
+
+std::optional<EngineSupervisor::Death> EngineSupervisor::serve(const std::shared_ptr<EngineProcess>& engine) {
+  {
+    std::lock_guard lock(mutex_);
+    engine_ = engine;
+    last_beat_ = clock_.now();
+  }
+  fault_of_this_engine_.reset();
+  std::optional<Death> death = listen(*engine);
+  std::shared_ptr<EngineProcess> released;
+  {
+    std::lock_guard lock(mutex_);
+    released = std::move(engine_);
+    outbox_.clear();
+    if (death && !is_stopping_) {
+      if (fault_of_this_engine_) {
+        death->fault = fault_of_this_engine_;
+        death->cause = death->fault->message;
+        death->is_refused_load = !ready_;
+      }
+      if (phase_ == EnginePhase::kReady) phase_ = EnginePhase::kRestarting;
+      journal_.note_engine_death();
+    }
+    if (is_stopping_) death.reset();
+  }
+  if (death) engine->kill();
+  return death;
+}
+
+// Until the engine is of no further use (how it died), or we are to stop (nothing).
+std::optional<EngineSupervisor::Death> EngineSupervisor::listen(EngineProcess& engine) {
+  while (true) {
+    auto messages = engine.channel().receive(config_.poll);
+    if (!messages) {
+      const Error& error = messages.error();
+      const bool is_gone = error.code == ErrorCode::kUnavailable;
+      return Death{.cause = is_gone ? ending_of(engine, error.message) : error.message,
+                   .fault = std::nullopt,
+                   .is_refused_load = error.code == ErrorCode::kUnimplemented};
+    }
+    for (ToFront& message : *messages) {
+      std::visit([this](auto&& kind) { handle(std::forward<decltype(kind)>(kind)); }, std::move(message));
+    }
+    {
+      std::lock_guard lock(mutex_);
+      if (is_stopping_) return std::nullopt;
+      if (!messages->empty()) last_beat_ = clock_.now();
+    }
+    if (!messages->empty()) continue;
+    if (auto trouble = find_trouble(engine)) return Death{.cause = std::move(*trouble), .fault = std::nullopt};
+  }
+}
+
+// Asked only when everything the engine sent has been taken.
+std::optional<std::string> EngineSupervisor::find_trouble(EngineProcess& engine) {
+  if (auto ending = engine.ending()) return ending;
+  std::lock_guard lock(mutex_);
+  const Duration silence = clock_.now() - last_beat_;
+  const bool is_ready = phase_ == EnginePhase::kReady;
+  if (is_ready && clock_.now() - ready_since_ > config_.calm_life) policy_.note_progress();
+  if (silence <= (is_ready ? config_.beat_timeout : config_.load_timeout)) return std::nullopt;
+  return is_ready ? fmt::format("no sign of life for {:.1f} s: it hangs and is killed", seconds(silence))
+                  : fmt::format("not ready after {:.0f} s: it is killed", seconds(silence));
+}
+
+std::string EngineSupervisor::ending_of(EngineProcess& engine, std::string otherwise) const {
+  const auto give_up = std::chrono::steady_clock::now() + kEndingPatience;
+  while (std::chrono::steady_clock::now() < give_up) {
+    if (auto ending = engine.ending()) return *ending;
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  }
+  return otherwise;
+}
+
+Duration EngineSupervisor::bury(const Death& death) {
+  std::vector<JournalEntry> failed;
+  Receivers receivers;
+  RestartPolicy::Decision decision;
+  {
+    std::lock_guard lock(mutex_);
+    decision = death.is_refused_load ? policy_.on_refused_load() : policy_.on_death();
+    ++num_restarts_;
+    cause_ = death.cause;
+    fault_ = death.fault;
+    if (decision.gives_up && !is_stopping_) {
+      phase_ = EnginePhase::kDead;
+      failed = journal_.clear();
+      receivers.assign(receivers_.begin(), receivers_.end());
+      receivers_.clear();
+    }
+  }
+  log_error("engine died: {}; the next one starts in {:.1f} s{}", death.cause, seconds(decision.delay),
+            decision.gives_up ? fmt::format("; {} live sequences failed", failed.size()) : "");
+  fail_live(failed, receivers);
+  return decision.delay;
+}
+
+// Those that ran when engines died get 500: they may be the reason. Those that only waited may try again.
+void EngineSupervisor::fail_live(const std::vector<JournalEntry>& entries, const Receivers& receivers) {
+  std::unordered_map<RequestId, int> num_deaths;
+  for (const JournalEntry& entry : entries) num_deaths[entry.submit.id] = entry.num_deaths;
+  for (const auto& [id, receiver] : receivers) {
+    Error error{ErrorCode::kUnavailable, "the engine does not stay up; try again later"};
+    if (num_deaths[id] > 0) {
+      error = {ErrorCode::kInternal, fmt::format("the engine died {} times in a row with this request", num_deaths[id])};
+    }
+    receiver->on_failure(id, std::move(error));
+  }
+}
+
+// ---- what the engine says: the watching thread -----------------------------------------------------------------------
+
+void EngineSupervisor::handle(Ready ready) {
+  size_t num_resumed = 0;
+  {
+    std::lock_guard lock(mutex_);
+    if (is_stopping_ || phase_ == EnginePhase::kReady) return;
+    phase_ = EnginePhase::kReady;
+    cause_.clear();
+    fault_.reset();
+    ready_since_ = clock_.now();
+    last_beat_ = ready_since_;
+    for (const RequestId id : journal_.to_resume()) outbox_.push_back({id, false});
+    num_resumed = outbox_.size();
+    ready_ = std::move(ready);
+  }
+  wake_.notify_all();
+  log_info("engine ready, {} sequences handed over", num_resumed);
+}
+
+void EngineSupervisor::handle(StepOutput step) {
+  std::vector<std::pair<std::shared_ptr<OutputReceiver>, SequenceOutput>> deliveries;
+  {
+    std::lock_guard lock(mutex_);
+    for (SequenceOutput& sequence : step.sequences) {
+      std::optional<SequenceOutput> news = journal_.record(std::move(sequence));
+      if (!news) continue;
+      if (!news->tokens.empty()) policy_.note_progress();
+      const auto it = receivers_.find(news->id);
+      auto receiver = news->finish ? take_receiver(news->id) : it->second;
+      deliveries.emplace_back(std::move(receiver), std::move(*news));
+    }
+  }
+  for (auto& [receiver, output] : deliveries) receiver->on_output(std::move(output));
+}
+
+void EngineSupervisor::handle(const Stats& stats) {
+  std::lock_guard lock(mutex_);
+  stats_ = stats;
+}
+
+void EngineSupervisor::handle(Fault fault) {
+  log_error("engine fault: {}", fault.error.message);
+  fault_of_this_engine_ = std::move(fault.error);
+}
+
+// ---- what the engine is told: the sending thread ---------------------------------------------------------------------
+
+void EngineSupervisor::send_queued() {
+  std::unique_lock lock(mutex_);
+  while (true) {
+    wake_.wait(lock, [this] { return is_stopping_ || !outbox_.empty(); });
+    if (is_stopping_) return;
+    const Outgoing outgoing = outbox_.front();
+    outbox_.pop_front();
+    const std::optional<ToEngine> message = compose(outgoing);
+    std::shared_ptr<EngineProcess> engine = engine_;
+    if (!message || !engine) continue;
+    lock.unlock();
+    const Status sent = engine->channel().send(*message);
+    engine.reset();
+    lock.lock();
+    if (!sent) send_failed(outgoing, sent.error(), lock);
+  }
+}
+
+std::optional<ToEngine> EngineSupervisor::compose(const Outgoing& outgoing) {
+  if (outgoing.is_cancel) return Cancel{outgoing.id};
+  std::optional<Submit> submit = journal_.hand_over(outgoing.id);
+  if (!submit) return std::nullopt;
+  return std::move(*submit);
+}
+
+// A message that is too large fails its request; a channel that broke is the watching thread's to notice.
+void EngineSupervisor::send_failed(const Outgoing& outgoing, const Error& error, std::unique_lock<std::mutex>& lock) {
+  if (error.code != ErrorCode::kTooLarge || !journal_.remove(outgoing.id)) return;
+  const std::shared_ptr<OutputReceiver> receiver = take_receiver(outgoing.id);
+  lock.unlock();
+  receiver->on_failure(outgoing.id, error);
+  lock.lock();
+}
+
+}  // namespace gale

@@ -1,0 +1,139 @@
+#include "serving/prompt.h"
+
+#include <algorithm>
+#include <string_view>
+#include <utility>
+
+#include "tokenizer/tokenizer.h"
+
+namespace gale {
+namespace {
+
+// What a token has in bytes, on average, at least: most text has about four.
+constexpr int64_t kBytesPerToken = 3;
+
+int64_t text_bytes(const Json& json) {
+  if (json.is_string()) return static_cast<int64_t>(json.get_ref<const std::string&>().size());
+  int64_t total = 0;
+  if (json.is_structured()) {
+    for (const Json& child : json) total += text_bytes(child);
+  }
+  return total;
+}
+
+Status check_ids(const std::vector<TokenId>& ids, int vocab_size, const char* param) {
+  for (const TokenId id : ids) {
+    if (id < 0 || id >= vocab_size) {
+      return fail_param(ErrorCode::kInvalidArgument, param, "token id {} is outside of the vocabulary (0 to {})", id,
+                        vocab_size - 1);
+    }
+  }
+  return {};
+}
+
+Result<std::vector<TokenId>> encode_chat(const ChatInput& chat, const Tokenizer& tokenizer, const ChatTemplate* chat_template) {
+  if (chat_template == nullptr) {
+    return fail_param(ErrorCode::kInvalidArgument, "messages",
+                      "this model has no chat template: use /v1/completions with a prompt");
+  }
+  GALE_ASSIGN(std::vector<PromptSegment> segments, chat_template->render(chat));
+  std::vector<TextSegment> texts;
+  texts.reserve(segments.size());
+  for (PromptSegment& segment : segments) {
+    texts.push_back({std::move(segment.text), segment.is_template_text ? AddedTokens::kMatch : AddedTokens::kPlain});
+  }
+  return tokenizer.encode(texts);
+}
+
+Result<int> choose_max_tokens(const GenerateRequest& request, int prompt_length, const SequenceLimits& limits) {
+  const int room = limits.max_model_len - prompt_length;
+  if (room < 1) {
+    return fail(ErrorCode::kContextLength,
+                "the prompt has {} tokens, but the model's context holds {} for prompt and output together", prompt_length,
+                limits.max_model_len);
+  }
+  if (request.max_tokens && *request.max_tokens > room) {
+    return fail(ErrorCode::kContextLength,
+                "the prompt has {} tokens and {} are asked for, but the model's context holds {} for both together",
+                prompt_length, *request.max_tokens, limits.max_model_len);
+  }
+  const int max_tokens = request.max_tokens.value_or(std::min(room, limits.default_max_tokens.value_or(room)));
+  if (max_tokens < 1) {
+    return fail_param(ErrorCode::kInvalidArgument, "max_tokens", "max_tokens is {}, expected at least 1", max_tokens);
+  }
+  if (request.min_tokens > max_tokens) {
+    return fail_param(ErrorCode::kInvalidArgument, "min_tokens", "min_tokens is {}, but at most {} tokens will be made",
+                      request.min_tokens, max_tokens);
+  }
+  return max_tokens;
+}
+
+SamplingParams choose_sampling(const GenerateRequest& request, const GenerationDefaults& defaults) {
+  const SamplingOverrides& asked = request.sampling;
+  const SamplingParams own;
+  SamplingParams out;
+  out.temperature = asked.temperature.value_or(defaults.temperature.value_or(own.temperature));
+  out.top_p = asked.top_p.value_or(defaults.top_p.value_or(own.top_p));
+  out.min_p = asked.min_p.value_or(defaults.min_p.value_or(own.min_p));
+  out.top_k = asked.top_k.value_or(defaults.top_k.value_or(own.top_k));
+  out.repetition_penalty = asked.repetition_penalty.value_or(defaults.repetition_penalty.value_or(own.repetition_penalty));
+  out.frequency_penalty = asked.frequency_penalty.value_or(own.frequency_penalty);
+  out.presence_penalty = asked.presence_penalty.value_or(own.presence_penalty);
+  out.logit_bias = request.logit_bias;
+  out.allowed_token_ids = request.allowed_token_ids;
+  out.num_logprobs = request.num_logprobs;
+  out.num_prompt_logprobs = request.num_prompt_logprobs;
+  return out;
+}
+
+}  // namespace
+
+Result<std::vector<TokenId>> encode_prompt(const PromptInput& prompt, const Tokenizer& tokenizer,
+                                           const ChatTemplate* chat_template, int vocab_size) {
+  std::vector<TokenId> tokens;
+  if (const auto* chat = std::get_if<ChatInput>(&prompt)) {
+    GALE_ASSIGN(tokens, encode_chat(*chat, tokenizer, chat_template));
+  } else if (const auto* text = std::get_if<TextPrompt>(&prompt)) {
+    tokens = tokenizer.encode(text->text, AddedTokens::kMatch);
+  } else {
+    tokens = std::get<TokenPrompt>(prompt).tokens;
+    GALE_TRY(check_ids(tokens, vocab_size, "prompt"));
+  }
+  if (tokens.empty()) {
+    return fail_param(ErrorCode::kInvalidArgument, "prompt", "the prompt is empty, expected at least one token");
+  }
+  return tokens;
+}
+
+int64_t estimate_prompt_tokens(const PromptInput& prompt) {
+  if (const auto* tokens = std::get_if<TokenPrompt>(&prompt)) return static_cast<int64_t>(tokens->tokens.size());
+  if (const auto* text = std::get_if<TextPrompt>(&prompt)) return static_cast<int64_t>(text->text.size()) / kBytesPerToken;
+  const ChatInput& chat = std::get<ChatInput>(prompt);
+  return (text_bytes(chat.messages) + text_bytes(chat.tools)) / kBytesPerToken;
+}
+
+Result<Submit> make_submit(const GenerateRequest& request, std::vector<TokenId> prompt, const GenerationDefaults& defaults,
+                           const SequenceLimits& limits) {
+  GALE_ASSIGN(const int max_tokens, choose_max_tokens(request, static_cast<int>(prompt.size()), limits));
+  GALE_TRY(check_ids(request.stop_token_ids, limits.vocab_size, "stop_token_ids"));
+  GALE_TRY(check_ids(request.allowed_token_ids, limits.vocab_size, "allowed_token_ids"));
+  std::vector<TokenId> biased;
+  for (const auto& [token, bias] : request.logit_bias) biased.push_back(token);
+  GALE_TRY(check_ids(biased, limits.vocab_size, "logit_bias"));
+
+  Submit submit;
+  submit.prompt = std::move(prompt);
+  submit.sampling = choose_sampling(request, defaults);
+  submit.stop = {.stop_token_ids = request.stop_token_ids, .min_tokens = request.min_tokens, .max_tokens = max_tokens};
+  if (!request.ignore_eos) {
+    auto& stops = submit.stop.stop_token_ids;
+    for (const TokenId eos : defaults.eos_token_ids) {
+      if (std::find(stops.begin(), stops.end(), eos) == stops.end()) stops.push_back(eos);
+    }
+  }
+  submit.cache_salt = request.cache_salt;
+  submit.priority = request.priority;
+  return submit;
+}
+
+}  // namespace gale

@@ -1,0 +1,246 @@
+#include "serving/session.h"
+
+#include <algorithm>
+#include <random>
+#include <utility>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "serving/random.h"
+#include "serving/seed.h"
+#include "tokenizer/tokenizer.h"
+
+namespace gale {
+
+PipelineParts::PipelineParts(PipelineConfig config_in, std::unique_ptr<Tokenizer> tokenizer_in,
+                             std::unique_ptr<ChatTemplate> chat_template_in, GenerationDefaults defaults_in,
+                             const Clock& clock, EngineLauncher launcher)
+    : config(std::move(config_in)),
+      tokenizer(std::move(tokenizer_in)),
+      chat_template(std::move(chat_template_in)),
+      defaults(std::move(defaults_in)),
+      output_format(OutputFormat::detect(*tokenizer)),
+      admission(config.admission, clock, random_bits()),
+      workers(config.num_workers),
+      supervisor(config.supervisor, clock, std::move(launcher)) {}
+
+PipelineParts::~PipelineParts() = default;
+
+SequenceLimits PipelineParts::limits() const {
+  SequenceLimits limits{.max_model_len = config.model.max_model_len,
+                        .vocab_size = tokenizer->vocab_size(),
+                        .default_max_tokens = config.default_max_tokens};
+  if (const std::optional<Ready> ready = supervisor.ready()) {
+    limits.vocab_size = ready->vocab_size;
+    const bool is_engine_shorter = limits.max_model_len <= 0 || ready->max_model_len < limits.max_model_len;
+    if (is_engine_shorter) limits.max_model_len = ready->max_model_len;
+  }
+  return limits;
+}
+
+Session::Session(std::shared_ptr<PipelineParts> parts, GenerateRequest request, Sink sink, Admission::Slot slot,
+                 std::vector<RequestId> ids)
+    : parts_(std::move(parts)), ids_(std::move(ids)), request_(std::move(request)), sink_(std::move(sink)),
+      slot_(std::move(slot)) {}
+
+void Session::start() {
+  is_queued_ = true;
+  parts_->workers.add(shared_from_this(), WorkerPool::Kind::kPrompt);
+}
+
+// ---- from other threads ---------------------------------------------------------------------------------------------
+
+void Session::abandon() {
+  Sink released;   // destroyed without the lock
+  {
+    std::lock_guard lock(delivery_mutex_);
+    if (is_over_) return;
+    is_over_ = true;
+    released = std::move(sink_);
+    slot_ = {};
+  }
+  parts_->supervisor.cancel(ids_);
+}
+
+void Session::on_output(SequenceOutput output) { receive({std::move(output), std::nullopt}); }
+
+void Session::on_failure(RequestId id, Error error) { receive({SequenceOutput{.id = id}, std::move(error)}); }
+
+void Session::receive(Incoming incoming) {
+  {
+    std::lock_guard lock(inbox_mutex_);
+    inbox_.push_back(std::move(incoming));
+    if (is_queued_) return;
+    is_queued_ = true;
+  }
+  parts_->workers.add(shared_from_this(), WorkerPool::Kind::kOutput);
+}
+
+// ---- on a worker ----------------------------------------------------------------------------------------------------
+
+void Session::run() {
+  if (!is_prepared_) {
+    is_prepared_ = true;
+    prepare();
+  }
+  std::vector<Incoming> arrived;
+  {
+    std::lock_guard lock(inbox_mutex_);
+    arrived.swap(inbox_);
+  }
+  for (Incoming& incoming : arrived) {
+    if (is_over()) break;
+    if (incoming.failure) {
+      fail_request(std::move(*incoming.failure));
+    } else {
+      process(std::move(incoming.output));
+    }
+  }
+  {
+    std::lock_guard lock(inbox_mutex_);
+    is_queued_ = !inbox_.empty();
+    if (!is_queued_) return;
+  }
+  parts_->workers.add(shared_from_this(), WorkerPool::Kind::kOutput);   // behind the others: nobody is starved
+}
+
+void Session::prepare() {
+  if (is_over()) return;
+  if (Status submitted = submit_choices(); !submitted) return fail_request(std::move(submitted).error());
+  if (is_over()) parts_->supervisor.cancel(ids_);   // abandoned before the engine knew of it
+}
+
+Status Session::submit_choices() {
+  const SequenceLimits limits = parts_->limits();
+  GALE_ASSIGN(std::vector<TokenId> prompt, encode_prompt(request_.prompt, *parts_->tokenizer, parts_->chat_template.get(),
+                                                         limits.vocab_size));
+  GALE_ASSIGN(Submit submit, make_submit(request_, prompt, parts_->defaults, limits));
+  num_prompt_tokens_ = static_cast<int>(prompt.size());
+  {
+    std::lock_guard lock(delivery_mutex_);
+    slot_.correct_prompt_tokens(num_prompt_tokens_ * static_cast<int64_t>(ids_.size()));
+  }
+  awaits_prompt_logprobs_ = request_.num_prompt_logprobs >= 0;
+  for (size_t i = 0; i < ids_.size(); ++i) {
+    choices_.emplace_back(*parts_->tokenizer, parts_->output_format, choice_options(prompt));
+  }
+  request_.prompt = TokenPrompt{};   // large, and of no further use
+  emit(Started{std::move(prompt)});
+  const uint64_t seed = request_.sampling.seed ? *request_.sampling.seed : random_bits();
+  for (size_t i = 0; i < ids_.size(); ++i) {
+    Submit choice = submit;
+    choice.id = ids_[i];
+    choice.sampling.seed = choice_seed(seed, static_cast<int>(i));
+    if (i > 0) choice.sampling.num_prompt_logprobs = -1;   // the same for all
+    GALE_TRY(parts_->supervisor.submit(std::move(choice), shared_from_this()));
+  }
+  return {};
+}
+
+ChoiceOptions Session::choice_options(std::span<const TokenId> prompt) const {
+  ChoiceOptions options{.stop_strings = request_.stop,
+                        .include_stop_str_in_output = request_.include_stop_str_in_output,
+                        .skip_special_tokens = request_.skip_special_tokens,
+                        .min_tokens = request_.min_tokens};
+  const auto& eos = parts_->defaults.eos_token_ids;
+  for (const TokenId id : request_.stop_token_ids) {
+    const bool is_eos = std::find(eos.begin(), eos.end(), id) != eos.end();
+    if (request_.ignore_eos || !is_eos) options.reported_stop_ids.push_back(id);
+  }
+  if (request_.parse_output) {
+    const auto* chat = std::get_if<ChatInput>(&request_.prompt);
+    options.parser = OutputParserOptions{.starts_in_reasoning = prompt_ends_in_reasoning(parts_->output_format, prompt),
+                                         .parse_tool_calls = request_.parse_tool_calls,
+                                         .tools = chat != nullptr ? chat->tools : Json(),
+                                         .tool_call_id_seed = random_bits()};
+  }
+  return options;
+}
+
+void Session::process(SequenceOutput output) {
+  const size_t choice = static_cast<size_t>(std::find(ids_.begin(), ids_.end(), output.id) - ids_.begin());
+  CHECK(choice < ids_.size(), "output of sequence {} went to another request", output.id.value);
+  if (output.finish == FinishReason::kError) {
+    return fail_request(output.error.value_or(Error{ErrorCode::kInternal, "the engine failed this request"}));
+  }
+  if (output.finish == FinishReason::kCancelled) {
+    return fail_request({ErrorCode::kUnavailable, "the engine gave this request up"});
+  }
+  if (awaits_prompt_logprobs_) {
+    if (choice > 0) return deferred_.push_back(std::move(output));
+    process_prompt_logprobs(output);
+  }
+  deliver(choice, std::move(output));
+  if (awaits_prompt_logprobs_) return;
+  for (SequenceOutput& waiting : std::exchange(deferred_, {})) {
+    if (!is_over()) process(std::move(waiting));
+  }
+}
+
+void Session::process_prompt_logprobs(SequenceOutput& output) {
+  prompt_logprobs_.insert(prompt_logprobs_.end(), std::make_move_iterator(output.prompt_logprobs.begin()),
+                          std::make_move_iterator(output.prompt_logprobs.end()));
+  if (output.tokens.empty() && !output.finish) return;
+  awaits_prompt_logprobs_ = false;
+  emit(PromptLogprobs{std::move(prompt_logprobs_)});
+}
+
+void Session::deliver(size_t choice, SequenceOutput output) {
+  ChoiceStream& stream = choices_[choice];
+  if (stream.is_finished()) return;   // cut at a stop string: what the engine computed beyond it is nobody's
+  if (choice == 0 && output.num_cached_tokens) num_cached_tokens_ = *output.num_cached_tokens;
+  const bool engine_goes_on = !output.finish;
+  ChoiceStep step = stream.append(std::move(output));
+  if (step.finished && engine_goes_on) parts_->supervisor.cancel(std::span(&ids_[choice], 1));
+  if (step.has_output) {
+    step.delta.choice = static_cast<int>(choice);
+    step.delta.usage = usage();
+    emit(std::move(step.delta));
+  }
+  if (!step.finished) return;
+  step.finished->choice = static_cast<int>(choice);
+  emit(std::move(*step.finished));
+  if (++num_finished_ == ids_.size()) end_with(Completed{usage()});
+}
+
+Usage Session::usage() const {
+  Usage usage{.prompt_tokens = num_prompt_tokens_, .cached_tokens = num_cached_tokens_};
+  for (const ChoiceStream& choice : choices_) {
+    usage.completion_tokens += choice.num_tokens();
+    usage.reasoning_tokens += choice.num_reasoning_tokens();
+  }
+  return usage;
+}
+
+void Session::fail_request(Error error) {
+  const bool is_worth_retrying = error.code == ErrorCode::kOverloaded || error.code == ErrorCode::kUnavailable;
+  std::optional<int> retry_after_s;
+  if (is_worth_retrying) retry_after_s = parts_->admission.retry_after_s();
+  log_debug("request {} failed: {}", request_.request_id, error.message);
+  end_with(Failed{std::move(error), retry_after_s});
+  parts_->supervisor.cancel(ids_);
+}
+
+// ---- to the client --------------------------------------------------------------------------------------------------
+
+bool Session::is_over() const {
+  std::lock_guard lock(delivery_mutex_);
+  return is_over_;
+}
+
+void Session::emit(Event event) {
+  std::lock_guard lock(delivery_mutex_);
+  if (!is_over_) sink_(std::move(event));
+}
+
+void Session::end_with(Event event) {
+  Sink released;
+  std::lock_guard lock(delivery_mutex_);
+  if (is_over_) return;
+  is_over_ = true;
+  slot_ = {};   // first: whoever hears the end may come with the next request at once
+  released = std::move(sink_);
+  released(std::move(event));
+}
+
+}  // namespace gale

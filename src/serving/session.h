@@ -1,0 +1,98 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "chat/output_parser.h"
+#include "request/generation_config.h"
+#include "serving/admission.h"
+#include "serving/choice_stream.h"
+#include "serving/engine_pipeline.h"
+#include "serving/engine_supervisor.h"
+#include "serving/pipeline.h"
+#include "serving/prompt.h"
+#include "serving/worker_pool.h"
+
+namespace gale {
+
+// What all requests of a pipeline use.
+struct PipelineParts {
+  PipelineParts(PipelineConfig config, std::unique_ptr<Tokenizer> tokenizer, std::unique_ptr<ChatTemplate> chat_template,
+                GenerationDefaults defaults, const Clock& clock, EngineLauncher launcher);
+  ~PipelineParts();
+  [[nodiscard]] SequenceLimits limits() const;
+
+  const PipelineConfig config;
+  const std::unique_ptr<const Tokenizer> tokenizer;
+  const std::unique_ptr<const ChatTemplate> chat_template;   // may be null
+  const GenerationDefaults defaults;
+  const OutputFormat output_format;
+  Admission admission;
+  WorkerPool workers;
+  EngineSupervisor supervisor;
+};
+
+// One client's request on its way: from prompt to tokens, then each choice from tokens to events. Runs on the worker
+// threads, one at a time; ends with Completed, Failed or abandon(), and frees its place at the door then.
+class Session final : public OutputReceiver, public Job, public std::enable_shared_from_this<Session> {
+ public:
+  // `ids`: one for each choice. `parts` is shared because a handle may outlive the pipeline.
+  Session(std::shared_ptr<PipelineParts> parts, GenerateRequest request, Sink sink, Admission::Slot slot,
+          std::vector<RequestId> ids);
+
+  void start();
+  // No sink call is running or will come once this has returned.
+  void abandon();
+
+  void on_output(SequenceOutput output) override;
+  void on_failure(RequestId id, Error error) override;
+  void run() override;
+
+ private:
+  struct Incoming {
+    SequenceOutput output;
+    std::optional<Error> failure;
+  };
+  void prepare();
+  [[nodiscard]] Status submit_choices();
+  [[nodiscard]] ChoiceOptions choice_options(std::span<const TokenId> prompt) const;
+  void receive(Incoming incoming);
+  void process(SequenceOutput output);
+  void process_prompt_logprobs(SequenceOutput& output);
+  void deliver(size_t choice, SequenceOutput output);
+  [[nodiscard]] Usage usage() const;
+  void fail_request(Error error);
+  void emit(Event event);
+  void end_with(Event event);
+  [[nodiscard]] bool is_over() const;
+
+  const std::shared_ptr<PipelineParts> parts_;
+  const std::vector<RequestId> ids_;
+
+  // Touched only inside run().
+  GenerateRequest request_;
+  bool is_prepared_ = false;
+  std::vector<ChoiceStream> choices_;
+  size_t num_finished_ = 0;
+  int num_prompt_tokens_ = 0;
+  int num_cached_tokens_ = 0;
+  bool awaits_prompt_logprobs_ = false;          // nothing else is told before them
+  std::vector<TokenLogprobs> prompt_logprobs_;
+  std::vector<SequenceOutput> deferred_;         // of other choices, meanwhile
+
+  std::mutex inbox_mutex_;                       // guards the two
+  std::vector<Incoming> inbox_;
+  bool is_queued_ = false;                       // with the workers, or running
+
+  mutable std::mutex delivery_mutex_;            // held during a sink call; guards the three
+  Sink sink_;
+  Admission::Slot slot_;
+  bool is_over_ = false;
+};
+
+}  // namespace gale

@@ -1,0 +1,59 @@
+#include "serving/worker_pool.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace gale {
+
+WorkerPool::WorkerPool(int num_threads) : num_threads_(std::max(1, num_threads)) {
+  for (int i = 0; i < num_threads_; ++i) threads_.emplace_back([this] { work(); });
+}
+
+WorkerPool::~WorkerPool() { stop(); }
+
+void WorkerPool::add(std::shared_ptr<Job> job, Kind kind) {
+  {
+    std::lock_guard lock(mutex_);
+    if (has_stopped_) return;
+    (kind == Kind::kPrompt ? prompts_ : outputs_).push_back(std::move(job));
+  }
+  wake_.notify_one();
+}
+
+void WorkerPool::stop() {
+  {
+    std::lock_guard lock(mutex_);
+    is_stopping_ = true;
+  }
+  wake_.notify_all();
+  for (std::thread& thread : threads_) thread.join();
+  threads_.clear();
+  std::lock_guard lock(mutex_);
+  has_stopped_ = true;
+  outputs_.clear();
+}
+
+bool WorkerPool::may_take_prompt() const {
+  return !prompts_.empty() && num_in_prompts_ < std::max(1, num_threads_ - 1);
+}
+
+void WorkerPool::work() {
+  std::unique_lock lock(mutex_);
+  while (true) {
+    wake_.wait(lock, [this] { return !outputs_.empty() || may_take_prompt() || (is_stopping_ && prompts_.empty()); });
+    const bool takes_prompt = outputs_.empty();
+    auto& queue = takes_prompt ? prompts_ : outputs_;
+    if (queue.empty()) return;   // stopping, and nothing is left
+    std::shared_ptr<Job> job = std::move(queue.front());
+    queue.pop_front();
+    num_in_prompts_ += takes_prompt ? 1 : 0;
+    lock.unlock();
+    job->run();
+    job.reset();
+    lock.lock();
+    num_in_prompts_ -= takes_prompt ? 1 : 0;
+    if (takes_prompt) wake_.notify_all();   // somebody may have waited for the turn at prompts
+  }
+}
+
+}  // namespace gale
