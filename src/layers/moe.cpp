@@ -45,6 +45,8 @@ struct MoeBlock::Scratch {
   Tensor inner;     // [T, K, I]
   Tensor up;        // [T * K, 2I]
   Tensor down;      // [T * K, H]
+  Tensor sorted;    // i32 [T * K]
+  Tensor offsets;   // i32 [experts + 1]
 };
 
 template <class Allocator>
@@ -54,7 +56,9 @@ MoeBlock::Scratch MoeBlock::scratch(Allocator& allocator, int64_t num_tokens) co
           .weights = allocator.allocate(DType::kF32, {num_tokens, chosen}),
           .inner = allocator.allocate(dtype_, {num_tokens, chosen, spec_.inner_size}),
           .up = allocator.allocate(dtype_, {num_tokens * chosen, 2 * spec_.inner_size}),
-          .down = allocator.allocate(dtype_, {num_tokens * chosen, spec_.hidden_size})};
+          .down = allocator.allocate(dtype_, {num_tokens * chosen, spec_.hidden_size}),
+          .sorted = allocator.allocate(DType::kI32, {num_tokens * chosen}),
+          .offsets = allocator.allocate(DType::kI32, {spec_.num_experts + 2})};
 }
 
 MoeBlock::MoeBlock(const WeightScope& scope, const MoeSpec& spec)
@@ -75,10 +79,13 @@ void MoeBlock::forward(ForwardContext& context, const Tensor& out, const Tensor&
   moe_route(context.ops, {.expert_ids = tmp.ids, .expert_weights = tmp.weights, .in = in, .gate_weight = *gate_,
                           .correction_bias = *correction_bias_, .num_groups = spec_.num_groups,
                           .top_k_groups = spec_.top_k_groups, .renormalize = spec_.renormalize,
-                          .scale = spec_.routed_scale, .has_shared = spec_.has_shared_expert});
-  moe_up(context.ops, {.out = tmp.inner, .in = in, .weight = up_, .expert_ids = tmp.ids, .scratch = tmp.up});
+                          .scale = spec_.routed_scale, .has_shared = spec_.has_shared_expert,
+                          .sorted_rows = tmp.sorted, .expert_offsets = tmp.offsets});
+  moe_up(context.ops, {.out = tmp.inner, .in = in, .weight = up_, .expert_ids = tmp.ids, .scratch = tmp.up,
+                       .sorted_rows = tmp.sorted, .expert_offsets = tmp.offsets});
   moe_down_combine(context.ops, {.out = out, .in = tmp.inner, .weight = down_, .expert_ids = tmp.ids,
-                                 .expert_weights = tmp.weights, .scratch = tmp.down});
+                                 .expert_weights = tmp.weights, .scratch = tmp.down, .sorted_rows = tmp.sorted,
+                                 .expert_offsets = tmp.offsets});
 }
 
 size_t MoeBlock::workspace_bytes(int64_t num_tokens) const {
