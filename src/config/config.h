@@ -3,7 +3,7 @@
 #include <string>
 
 #include "bench/bench_config.h"
-#include "scheduler/scheduler_config.h"
+#include "engine/engine_config.h"
 
 namespace gale {
 
@@ -26,7 +26,6 @@ struct ChatConfig {
 // What only `gale engine` has.
 struct EngineProcessConfig {
   int channel_fd = -1;                 // the socket to the front
-  std::string scripted;                // a script instead of a model
 };
 
 struct InspectConfig {
@@ -36,9 +35,8 @@ struct InspectConfig {
 
 // Everything that can be set, each value in the struct of the layer that uses it. A default is what a field is born with.
 struct Config {
-  std::string model;                   // folder
   std::string log_level = "info";
-  SchedulerConfig scheduler;
+  EngineConfig engine;                 // with the model's folder
   ChatConfig chat;
   EngineProcessConfig engine_process;
   InspectConfig inspect;

@@ -57,6 +57,9 @@ template <auto... Path>
   using Field = std::remove_cvref_t<decltype(reach_member<Path...>(std::declval<Config&>()))>;
   Option made{.row = std::move(row), .is_switch = IsSwitch<Field>::value, .takes_many = IsList<Field>::value,
               .is_json = std::is_same_v<Field, Json>};
+  if constexpr (std::is_enum_v<Field>) {
+    for (const auto& [name, value] : EnumNames<Field>::names) made.row.rules.choices.push_back(name);
+  }
   const ValueRules rules = made.row.rules;
   made.set = [reach, rules](Config& config, std::span<const std::string> values) {
     return read_values(rules, values, reach(config));

@@ -1,46 +1,91 @@
+#include <array>
+
 #include "config/config.h"
 #include "config/options.h"
 
 namespace gale {
 
-std::vector<Option> engine_options() {
+template <>
+struct EnumNames<KvCacheDType> {
+  static constexpr std::array names = {std::pair{std::string_view("auto"), KvCacheDType::kAuto},
+                                       std::pair{std::string_view("bfloat16"), KvCacheDType::kBF16},
+                                       std::pair{std::string_view("float32"), KvCacheDType::kF32}};
+};
+
+namespace {
+
+constexpr CommandSet kLoad = in(Command::kServe, Command::kEngine, Command::kInspect);
+
+std::vector<Option> memory_options() {
   using enum OptionGroup;
-  constexpr CommandSet kLoad = in(Command::kServe, Command::kEngine, Command::kInspect);
+  using S = SchedulerConfig;
+  using E = EngineConfig;
   return {
-      option<&Config::model>({.flag = "--model", .placeholder = "MODEL",
-          .help = "A folder with config.json, tokenizer.json and safetensors files, as Hugging Face lays them out.",
-          .group = kModel, .commands = static_cast<CommandSet>(kLoad | in(Command::kDoctor)), .is_positional = true}),
-      option<&Config::scheduler, &SchedulerConfig::max_model_len>({.flag = "--max-model-len", .placeholder = "N",
+      option<&Config::engine, &E::scheduler, &S::max_model_len>({.flag = "--max-model-len", .placeholder = "N",
           .help = "Tokens one sequence may have, prompt and output together; auto: what model and memory allow.",
           .group = kMemory, .commands = kLoad, .rules = at_least_or(1, "auto")}),
-      option<&Config::scheduler, &SchedulerConfig::block_size>({.flag = "--block-size", .placeholder = "N",
+      option<&Config::engine, &E::scheduler, &S::block_size>({.flag = "--block-size", .placeholder = "N",
           .help = "Tokens in one block of the KV cache; auto: 16 on a CPU.",
           .group = kMemory, .commands = kLoad, .rules = {.min = 1, .max = 1024, .zero_name = "auto"}}),
-      option<&Config::scheduler, &SchedulerConfig::num_blocks>({.flag = "--num-gpu-blocks-override", .placeholder = "N",
+      option<&Config::engine, &E::scheduler, &S::num_blocks>({.flag = "--num-gpu-blocks-override", .placeholder = "N",
           .help = "Blocks of the KV cache; auto: what memory allows.",
           .group = kMemory, .commands = kLoad, .rules = at_least_or(1, "auto")}),
-      option<&Config::scheduler, &SchedulerConfig::enable_prefix_caching>({.flag = "--enable-prefix-caching",
+      option<&Config::engine, &E::scheduler, &S::enable_prefix_caching>({.flag = "--enable-prefix-caching",
           .help = "Keep finished blocks and find them again by their content, so that a shared prefix is computed once.",
           .group = kMemory, .commands = kLoad}),
-      option<&Config::scheduler, &SchedulerConfig::max_num_seqs>({.flag = "--max-num-seqs", .placeholder = "N",
-          .help = "Sequences that may run at once.",
-          .group = kScheduling, .commands = kLoad, .rules = range(1, 1024)}),
-      option<&Config::scheduler, &SchedulerConfig::max_num_batched_tokens>({.flag = "--max-num-batched-tokens", .placeholder = "N",
-          .help = "Tokens computed in one step, of prompts and outputs together.",
-          .group = kScheduling, .commands = kLoad, .rules = range(1, 1 << 20)}),
-      option<&Config::engine_process, &EngineProcessConfig::channel_fd>({.flag = "--channel-fd", .placeholder = "N",
-          .help = "The inherited socket to the front.",
-          .group = kRuntime, .commands = in(Command::kEngine), .rules = range(0, 1 << 20)}),
-      option<&Config::engine_process, &EngineProcessConfig::scripted>({.flag = "--scripted", .placeholder = "FILE",
-          .help = "Follow this script instead of computing a model: for tests.",
-          .group = kRuntime, .commands = in(Command::kServe, Command::kEngine)}),
+      option<&Config::engine, &E::gpu_memory_utilization>({.flag = "--gpu-memory-utilization", .placeholder = "SHARE",
+          .help = "The share of each card's memory that gale takes; without effect on a CPU.",
+          .group = kMemory, .commands = kLoad, .rules = range(0.05, 1)}),
+      option<&Config::engine, &E::kv_cache_memory_bytes>({.flag = "--kv-cache-memory-bytes", .placeholder = "N",
+          .help = "Memory of the KV cache; auto: on a CPU a quarter of what is free, at most 4 GiB.",
+          .group = kMemory, .commands = kLoad, .rules = at_least_or(1 << 16, "auto")}),
+      option<&Config::engine, &E::kv_cache_dtype>({.flag = "--kv-cache-dtype", .placeholder = "TYPE",
+          .help = "Numbers in the KV cache; auto: float32 for a checkpoint in float32, else bfloat16.",
+          .group = kMemory, .commands = kLoad}),
+  };
+}
+
+}  // namespace
+
+std::vector<Option> engine_options() {
+  using enum OptionGroup;
+  using S = SchedulerConfig;
+  using E = EngineConfig;
+  constexpr CommandSet kCompute = in(Command::kServe, Command::kEngine);
+  std::vector<Option> out = {
+      option<&Config::engine, &E::model_dir>({.flag = "--model", .placeholder = "MODEL",
+          .help = "A folder with config.json, tokenizer.json and safetensors files, as Hugging Face lays them out.",
+          .group = kModel, .commands = static_cast<CommandSet>(kLoad | in(Command::kDoctor)), .is_positional = true}),
       option<&Config::inspect, &InspectConfig::tensors>({.flag = "--tensors",
           .help = "List every tensor: shape, type, file, and which part of the model takes it.",
           .group = kModel, .commands = in(Command::kInspect)}),
       option<&Config::inspect, &InspectConfig::kernels>({.flag = "--kernels",
           .help = "List every operation with its implementations, best first.",
           .group = kModel, .commands = in(Command::kInspect)}),
+      option<&Config::engine, &E::scheduler, &S::max_num_seqs>({.flag = "--max-num-seqs", .placeholder = "N",
+          .help = "Sequences that may run at once.",
+          .group = kScheduling, .commands = kLoad, .rules = range(1, 1024)}),
+      option<&Config::engine, &E::scheduler, &S::max_num_batched_tokens>({.flag = "--max-num-batched-tokens", .placeholder = "N",
+          .help = "Tokens computed in one step, of prompts and outputs together.",
+          .group = kScheduling, .commands = kLoad, .rules = range(1, 1 << 20)}),
+      option<&Config::engine, &E::num_threads>({.flag = "--num-threads", .placeholder = "N",
+          .help = "Threads that compute on a CPU; auto: one a core.",
+          .group = kRuntime, .commands = kCompute, .rules = {.min = 1, .max = 1024, .zero_name = "auto"}}),
+      option<&Config::engine, &E::enforce_eager>({.flag = "--enforce-eager",
+          .help = "Launch kernels one by one instead of as graphs; without effect on a CPU.",
+          .group = kRuntime, .commands = kCompute}),
+      option<&Config::engine, &E::script_file>({.flag = "--scripted", .placeholder = "FILE",
+          .help = "Follow this script instead of computing the model: for tests.",
+          .group = kRuntime, .commands = kCompute}),
+      option<&Config::engine, &E::num_valid_tokens>({.flag = "--num-valid-tokens", .placeholder = "N",
+          .help = "Ids from here on have no text and are never drawn; auto: all may be.",
+          .group = kRuntime, .commands = in(Command::kEngine), .rules = at_least_or(1, "auto")}),
+      option<&Config::engine_process, &EngineProcessConfig::channel_fd>({.flag = "--channel-fd", .placeholder = "N",
+          .help = "The inherited socket to the front.",
+          .group = kRuntime, .commands = in(Command::kEngine), .rules = range(0, 1 << 20)}),
   };
+  for (Option& option : memory_options()) out.push_back(std::move(option));
+  return out;
 }
 
 }  // namespace gale

@@ -44,6 +44,9 @@ template <class T> struct IsOptional : std::false_type {};
 template <class T> struct IsOptional<std::optional<T>> : std::true_type {};
 template <class T> struct IsSwitch : std::is_same<T, bool> {};
 
+// The words for an enumeration's values: a specialisation holds `static constexpr std::array names` of pairs of word and value.
+template <class T> struct EnumNames;
+
 // Text to value. The errors say what was expected and what came; the caller puts the option's name before them.
 // Whole numbers take suffixes: k, m, g are powers of 1000, K, M, G of 1024; with the small ones 1.5k is fine.
 [[nodiscard]] Result<int64_t> parse_whole_number(const ValueRules& rules, std::string_view text);
@@ -72,6 +75,11 @@ template <class T>
   } else if constexpr (std::is_floating_point_v<T>) {
     GALE_ASSIGN(const double number, parse_number(rules, text));
     out = static_cast<T>(number);
+  } else if constexpr (std::is_enum_v<T>) {
+    for (const auto& [name, value] : EnumNames<T>::names) {
+      if (text == name) out = value;
+    }
+    GALE_TRY(parse_text(rules, text).map([](const std::string&) {}));   // the rules hold the words
   } else {
     static_assert(std::is_same_v<T, std::string>, "no way to read this type from an option");
     GALE_ASSIGN(out, parse_text(rules, text));
@@ -110,6 +118,11 @@ template <class T>
     return value ? show_values(*value) : std::vector<std::string>{};
   } else if constexpr (std::is_same_v<T, bool>) {
     return {value ? "true" : "false"};
+  } else if constexpr (std::is_enum_v<T>) {
+    for (const auto& [name, known] : EnumNames<T>::names) {
+      if (known == value) return {std::string(name)};
+    }
+    return {};
   } else if constexpr (std::is_integral_v<T>) {
     return {std::to_string(value)};
   } else if constexpr (std::is_floating_point_v<T>) {
