@@ -46,6 +46,7 @@ class Scheduler {
   void reset_prefix_cache() { cache_.reset_prefixes(); }
 
   [[nodiscard]] bool has_work() const { return !sequences_.empty(); }
+  [[nodiscard]] bool is_live(RequestId id) const { return sequences_.contains(id); }
   // A sequence of the current plan.
   [[nodiscard]] const Sequence& sequence(RequestId id) const;
   [[nodiscard]] const SchedulerConfig& config() const { return config_; }

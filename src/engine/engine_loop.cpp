@@ -1,0 +1,141 @@
+#include "engine/engine_loop.h"
+
+#include <algorithm>
+
+#include "base/log.h"
+#include "engine/engine.h"
+#include "sampling/sampler.h"
+
+namespace gale {
+namespace {
+
+constexpr auto kStatsInterval = std::chrono::milliseconds(250);   // the front counts on two beats a second
+constexpr int kExitFault = 70;
+
+Ready ready_message(const Executor::Info& info) {
+  return {.model_name = info.model_name,
+          .max_model_len = info.scheduler.max_model_len,
+          .vocab_size = info.vocab_size,
+          .block_size = info.scheduler.block_size,
+          .num_blocks = info.scheduler.num_blocks,
+          .max_num_seqs = info.scheduler.max_num_seqs,
+          .load_seconds = info.load_seconds};
+}
+
+SequenceOutput refused(RequestId id, Error error) {
+  SequenceOutput output;
+  output.id = id;
+  output.finish = FinishReason::kError;
+  output.error = std::move(error);
+  return output;
+}
+
+std::optional<Error> unknown_token(const std::vector<TokenId>& tokens, int vocab_size) {
+  const auto bad = std::ranges::find_if(tokens, [vocab_size](TokenId token) { return token < 0 || token >= vocab_size; });
+  if (bad == tokens.end()) return std::nullopt;
+  return Error{ErrorCode::kInvalidArgument, fmt::format("token id {} is not one of the model's 0 to {}", *bad, vocab_size - 1), "prompt"};
+}
+
+}  // namespace
+
+std::optional<Error> reason_to_refuse(const Submit& submit, int vocab_size) {
+  if (!submit.grammar.empty()) return Error{ErrorCode::kUnimplemented, "this engine does not enforce grammars", "response_format"};
+  if (std::optional<Error> error = unknown_token(submit.prompt, vocab_size)) return error;
+  if (std::optional<Error> error = unknown_token(submit.output, vocab_size)) return error;
+  return Sampler::check(submit.sampling, vocab_size);
+}
+
+Result<std::vector<SequenceOutput>> run_step(Scheduler& scheduler, Executor& executor) {
+  const Plan plan = scheduler.schedule();
+  GALE_ASSIGN(std::vector<SequenceResult> results, executor.execute(plan, scheduler));
+  return scheduler.commit(plan, std::move(results));
+}
+
+EngineLoop::EngineLoop(Executor& executor, const Clock& clock)
+    : executor_(executor), clock_(clock), scheduler_(executor.info().scheduler) {}
+
+int EngineLoop::run(EngineChannel& channel) {
+  Status status = channel.send(ready_message(executor_.info()));
+  while (status) status = serve(channel);
+  if (status.error().code == ErrorCode::kUnavailable) {
+    log_info("the channel is closed: {}", status.error().message);
+    return 0;
+  }
+  log_error("the engine cannot go on: {}", status.error().message);
+  (void)channel.send(Fault{status.error()});   // nobody left to tell if this fails, too
+  return kExitFault;
+}
+
+Status EngineLoop::serve(EngineChannel& channel) {
+  const auto patience = scheduler_.has_work() ? std::chrono::milliseconds(0) : time_to_stats();
+  GALE_ASSIGN(std::vector<ToEngine> messages, channel.receive(patience));
+  for (ToEngine& message : messages) std::visit([this](auto& m) { handle(std::move(m)); }, message);
+  if (scheduler_.has_work()) {
+    auto outputs = run_step(scheduler_, executor_);
+    if (!outputs) {   // whatever an executor calls its trouble, it must not pass for a closed channel
+      return fail(ErrorCode::kInternal, "{}", outputs.error().message);
+    }
+    std::ranges::move(*outputs, std::back_inserter(outcomes_));
+    needs_audit_ = true;
+  }
+  GALE_TRY(send_outcomes(channel));
+  return send_stats_if_due(channel);
+}
+
+void EngineLoop::handle(Submit submit) {
+  const RequestId id = submit.id;
+  std::optional<Error> reason;
+  if (is_draining_) reason = Error{ErrorCode::kUnavailable, "the engine is draining"};
+  if (!reason) reason = reason_to_refuse(submit, executor_.info().vocab_size);
+  std::optional<SequenceOutput> outcome = reason ? refused(id, std::move(*reason)) : scheduler_.add(std::move(submit));
+  if (outcome) outcomes_.push_back(std::move(*outcome));
+}
+
+void EngineLoop::handle(const Cancel& cancel) {
+  if (std::optional<SequenceOutput> outcome = scheduler_.cancel(cancel.id)) outcomes_.push_back(std::move(*outcome));
+  needs_audit_ = true;
+}
+
+void EngineLoop::handle(const Control& control) {
+  switch (control.command) {
+    case ControlCommand::kDrain: is_draining_ = true; break;
+    case ControlCommand::kResetPrefixCache: scheduler_.reset_prefix_cache(); break;
+    case ControlCommand::kCheckIntegrity: audit(); break;
+  }
+  stats_are_urgent_ = true;
+}
+
+Status EngineLoop::send_outcomes(EngineChannel& channel) {
+  if (outcomes_.empty()) return {};
+  return channel.send(StepOutput{.step = scheduler_.stats().step, .sequences = std::exchange(outcomes_, {})});
+}
+
+std::chrono::milliseconds EngineLoop::time_to_stats() const {
+  const Duration left = kStatsInterval - (clock_.now() - last_stats_);
+  return std::chrono::ceil<std::chrono::milliseconds>(std::max(left, Duration::zero()));
+}
+
+Status EngineLoop::send_stats_if_due(EngineChannel& channel) {
+  if (!stats_are_urgent_ && clock_.now() - last_stats_ < kStatsInterval) return {};
+  if (needs_audit_ && !scheduler_.has_work()) audit();
+  stats_are_urgent_ = false;
+  last_stats_ = clock_.now();
+  Stats stats = scheduler_.stats();
+  stats.num_leaked_blocks = num_leaked_blocks_;
+  return channel.send(stats);
+}
+
+void EngineLoop::audit() {
+  const KvCache::Audit audit = scheduler_.check_integrity();
+  num_leaked_blocks_ = static_cast<uint64_t>(audit.num_leaked_blocks);
+  if (!audit.problem.empty()) log_error("block audit: {} ({} blocks leaked)", audit.problem, audit.num_leaked_blocks);
+  needs_audit_ = false;
+}
+
+int run_engine(EngineChannel& channel, Executor& executor, const EngineConfig&) {
+  const SteadyClock clock;
+  EngineLoop loop(executor, clock);
+  return loop.run(channel);
+}
+
+}  // namespace gale

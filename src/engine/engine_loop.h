@@ -1,0 +1,50 @@
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "base/clock.h"
+#include "channel/channel.h"
+#include "engine/executor.h"
+#include "scheduler/scheduler.h"
+
+namespace gale {
+
+// Why the engine cannot take a sequence, whatever the load; nullopt if it can.
+[[nodiscard]] std::optional<Error> reason_to_refuse(const Submit& submit, int vocab_size);
+
+// schedule, execute, commit: one step. An error means that the device is gone.
+[[nodiscard]] Result<std::vector<SequenceOutput>> run_step(Scheduler& scheduler, Executor& executor);
+
+// The engine's one thread: takes messages, runs steps, tells what came out. Holds nothing that Submit messages cannot rebuild.
+class EngineLoop {
+ public:
+  EngineLoop(Executor& executor, const Clock& clock);
+
+  // Until the channel closes. Exit code: 0; 70 after a Fault was sent.
+  [[nodiscard]] int run(EngineChannel& channel);
+
+ private:
+  // Each adds to outcomes_ what the front must be told.
+  void handle(Submit submit);
+  void handle(const Cancel& cancel);
+  void handle(const Control& control);
+
+  [[nodiscard]] Status serve(EngineChannel& channel);           // kUnavailable: the channel is closed; else the device is gone
+  [[nodiscard]] Status send_outcomes(EngineChannel& channel);
+  [[nodiscard]] Status send_stats_if_due(EngineChannel& channel);
+  [[nodiscard]] std::chrono::milliseconds time_to_stats() const;
+  void audit();
+
+  Executor& executor_;
+  const Clock& clock_;
+  Scheduler scheduler_;
+  std::vector<SequenceOutput> outcomes_;
+  TimePoint last_stats_{};
+  bool stats_are_urgent_ = true;
+  bool is_draining_ = false;
+  bool needs_audit_ = false;           // there was work since the last
+  uint64_t num_leaked_blocks_ = 0;
+};
+
+}  // namespace gale
