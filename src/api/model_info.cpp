@@ -1,0 +1,73 @@
+#include "api/model_info.h"
+
+#include "api/openai_chat.h"
+#include "api/request_reader.h"
+#include "base/utf8.h"
+
+namespace gale {
+
+Json model_json(const ModelCard& card) {
+  Json out;
+  out["id"] = card.name;
+  out["object"] = "model";
+  out["created"] = card.created;
+  out["owned_by"] = "gale";
+  out["root"] = card.name;
+  out["parent"] = nullptr;
+  out["max_model_len"] = card.max_model_len;
+  out["permission"] = Json::array();
+  return out;
+}
+
+Json model_list_json(std::span<const ModelCard> cards) {
+  Json data = Json::array();
+  for (const ModelCard& card : cards) data.push_back(model_json(card));
+  return {{"object", "list"}, {"data", data}};
+}
+
+Result<TokenizeRequest> parse_tokenize_request(const Json& body) {
+  RequestReader reader(body);
+  TokenizeRequest request;
+  reader.string("model", request.model);
+  reader.boolean("return_token_strs", request.return_token_strs);
+  if (reader.find("messages") != nullptr) {
+    GALE_TRY(reader.status());
+    GALE_ASSIGN(request.prompt, parse_chat_input(body));
+    return request;
+  }
+  TextPrompt prompt;
+  if (reader.find("prompt") == nullptr) {
+    reader.refuse("prompt", ErrorCode::kInvalidArgument, "`prompt` (a string) or `messages` is needed");
+  }
+  reader.string("prompt", prompt.text);
+  reader.boolean("add_special_tokens", prompt.add_special_tokens);
+  GALE_TRY(finish_reading(reader));
+  request.prompt = std::move(prompt);
+  return request;
+}
+
+Json tokenize_json(std::span<const TokenId> tokens, int max_model_len, const std::vector<std::string>* token_strs) {
+  Json out;
+  out["count"] = tokens.size();
+  out["max_model_len"] = max_model_len;
+  out["tokens"] = Json(std::vector<TokenId>(tokens.begin(), tokens.end()));
+  if (token_strs == nullptr) {
+    out["token_strs"] = nullptr;
+    return out;
+  }
+  out["token_strs"] = Json::array();
+  for (const std::string& bytes : *token_strs) out["token_strs"].push_back(replace_invalid_utf8(bytes));
+  return out;
+}
+
+Result<DetokenizeRequest> parse_detokenize_request(const Json& body, const ApiContext& context) {
+  RequestReader reader(body);
+  DetokenizeRequest request;
+  reader.string("model", request.model);
+  if (reader.find("tokens") == nullptr) reader.refuse("tokens", ErrorCode::kInvalidArgument, "`tokens` (a list of ids) is needed");
+  reader.token_ids("tokens", context.vocab_size, request.tokens);
+  GALE_TRY(finish_reading(reader));
+  return request;
+}
+
+}  // namespace gale

@@ -1,0 +1,78 @@
+#include "server/access.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <random>
+
+namespace gale {
+namespace {
+
+constexpr size_t kMaxRequestIdBytes = 128;
+
+}  // namespace
+
+bool equal_in_constant_time(std::string_view secret, std::string_view given) {
+  unsigned difference = secret.size() == given.size() ? 0 : 1;
+  for (size_t i = 0; i < given.size(); ++i) {
+    const unsigned char wanted = secret.empty() ? 0 : static_cast<unsigned char>(secret[i % secret.size()]);
+    difference |= static_cast<unsigned>(wanted ^ static_cast<unsigned char>(given[i]));
+  }
+  return difference == 0;
+}
+
+bool has_valid_key(const RequestHead& head, const std::vector<std::string>& keys) {
+  std::string_view given;
+  constexpr std::string_view kBearer = "bearer ";
+  const std::string_view authorization = head.field("authorization").value_or("");
+  if (equal_ignoring_case(authorization.substr(0, kBearer.size()), kBearer)) given = trim_blanks(authorization.substr(kBearer.size()));
+  else given = head.field("x-api-key").value_or("");
+  bool is_valid = false;
+  for (const std::string& key : keys) is_valid |= equal_in_constant_time(key, given) && !key.empty();
+  return is_valid;
+}
+
+bool is_valid_request_id(std::string_view id) {
+  const auto is_safe = [](char c) {
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-' || c == '_' || c == '.' || c == ':';
+  };
+  return !id.empty() && id.size() <= kMaxRequestIdBytes && std::all_of(id.begin(), id.end(), is_safe);
+}
+
+std::string request_id_of(const RequestHead& head) {
+  const auto given = head.field("x-request-id");
+  if (given && is_valid_request_id(*given)) return std::string(*given);
+  thread_local std::random_device device;
+  return fmt::format("{:08x}{:08x}{:08x}{:08x}", device(), device(), device(), device());
+}
+
+bool is_json_content_type(const RequestHead& head) {
+  const std::string_view given = head.field("content-type").value_or("");
+  const std::string_view type = trim_blanks(given.substr(0, given.find(';')));
+  constexpr std::string_view kSuffix = "+json";
+  const bool has_suffix = type.size() > kSuffix.size() && equal_ignoring_case(type.substr(type.size() - kSuffix.size()), kSuffix);
+  return type.empty() || equal_ignoring_case(type, "application/json") || has_suffix;
+}
+
+HttpFields cors_fields(const RequestHead& head, const std::vector<std::string>& allowed_origins) {
+  const auto origin = head.field("origin");
+  if (!origin) return {};
+  HttpFields fields;
+  if (std::find(allowed_origins.begin(), allowed_origins.end(), "*") != allowed_origins.end()) {
+    fields = {{"Access-Control-Allow-Origin", "*"}};
+  } else if (std::find(allowed_origins.begin(), allowed_origins.end(), *origin) != allowed_origins.end()) {
+    fields = {{"Access-Control-Allow-Origin", std::string(*origin)}, {"Vary", "Origin"}};
+  } else {
+    return {};
+  }
+  fields.emplace_back("Access-Control-Expose-Headers", "X-Request-Id, Retry-After");
+  if (head.method == "OPTIONS") {
+    fields.emplace_back("Access-Control-Allow-Methods", "GET, POST, OPTIONS");
+    fields.emplace_back("Access-Control-Allow-Headers",
+                        "Authorization, Content-Type, X-Api-Key, X-Request-Id, X-Session-ID, OpenAI-Organization, OpenAI-Project");
+    fields.emplace_back("Access-Control-Max-Age", "600");
+  }
+  return fields;
+}
+
+}  // namespace gale

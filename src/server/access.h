@@ -1,0 +1,29 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "net/http.h"
+
+namespace gale {
+
+// Equality whose time tells nothing about where the texts differ.
+[[nodiscard]] bool equal_in_constant_time(std::string_view secret, std::string_view given);
+
+// Whether the request brings one of `keys`, as `Authorization: Bearer KEY` or `X-Api-Key: KEY`.
+[[nodiscard]] bool has_valid_key(const RequestHead& head, const std::vector<std::string>& keys);
+
+// Letters, digits and -_.: only, 1 to 128 of them: safe in logs and headers.
+[[nodiscard]] bool is_valid_request_id(std::string_view id);
+
+// The client's X-Request-Id if it is valid, else 32 random hex digits.
+[[nodiscard]] std::string request_id_of(const RequestHead& head);
+
+// Nothing, JSON, or a +json type. Form types and text/plain are what a page of another origin can send without asking.
+[[nodiscard]] bool is_json_content_type(const RequestHead& head);
+
+// The CORS fields of an answer to that request; empty if its origin is not allowed. Never with credentials.
+[[nodiscard]] HttpFields cors_fields(const RequestHead& head, const std::vector<std::string>& allowed_origins);
+
+}  // namespace gale

@@ -1,0 +1,153 @@
+#include "server/api_server.h"
+
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+
+#include "api/errors.h"
+#include "api/protocol_errors.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "server/access.h"
+#include "server/endpoints.h"
+#include "server/routes.h"
+#include "server/stats_reporter.h"
+#include "server/worker_pool.h"
+
+namespace gale {
+namespace {
+
+constexpr size_t kLargeBody = size_t{64} << 10;   // parsing more would hold up the streams of an I/O thread
+constexpr int kNumWorkers = 2;
+constexpr size_t kMaxWaitingBodies = 256;
+constexpr std::chrono::milliseconds kDrainPoll{10};
+constexpr std::chrono::milliseconds kLastWords{1000};   // for error frames of aborted requests to leave
+
+class BeastApiServer final : public ApiServer, private HttpHandler {
+ public:
+  BeastApiServer(const ServerConfig& config, Pipeline& pipeline)
+      : config_(config), pipeline_(pipeline), metrics_(pipeline.model().name), endpoints_(config_, pipeline, metrics_),
+        workers_(kNumWorkers, kMaxWaitingBodies) {}
+  ~BeastApiServer() override { endpoints_.abort_sessions(kLeaving); }
+
+  [[nodiscard]] Status listen() {
+    GALE_ASSIGN(http_, HttpServer::start(config_.http, *this));
+    if (config_.stats_interval.count() > 0) stats_.emplace(pipeline_, metrics_, config_.stats_interval);
+    return {};
+  }
+
+  int port() const override { return http_->port(); }
+  std::string url() const override {
+    const std::string& host = config_.http.host;
+    const bool is_any = host.empty() || host == "0.0.0.0" || host == "::";
+    const std::string shown = is_any ? "127.0.0.1" : host.find(':') == std::string::npos ? host : "[" + host + "]";
+    return fmt::format("http://{}:{}", shown, port());
+  }
+  int num_live_requests() const override { return endpoints_.num_sessions(); }
+  int shut_down(const ShutdownPlan& plan, const std::function<bool()>& is_urged) override;
+
+ private:
+  inline static const Error kLeaving{ErrorCode::kUnavailable, "the server is shutting down: try again elsewhere or later", {}};
+
+  std::optional<HttpResponse> refuse(const RequestHead& head) override;
+  void handle(HttpRequest request, std::shared_ptr<Exchange> exchange) override;
+  HttpResponse protocol_error(const HttpError& error) override;
+  [[nodiscard]] bool is_foreign(const RequestHead& head) const {
+    return config_.is_protected && config_.api_keys.empty() && config_.http.host.empty() && !head.peer_is_loopback;
+  }
+  HttpResponse refusal(const RequestHead& head, std::string_view route, int status, std::string body, HttpFields fields = {});
+
+  const ServerConfig config_;
+  Pipeline& pipeline_;
+  ServingMetrics metrics_;
+  Endpoints endpoints_;
+  std::unique_ptr<HttpServer> http_;   // goes before what its calls refer to; after the workers that make answers
+  std::optional<StatsReporter> stats_;
+  WorkerPool workers_;
+};
+
+HttpResponse BeastApiServer::refusal(const RequestHead& head, std::string_view route, int status, std::string body, HttpFields fields) {
+  const Call::Setting setting{.route = std::string(route), .request_id = request_id_of(head), .fields = {}};
+  note_request(metrics_, head, setting, status, 0);
+  HttpFields all = cors_fields(head, config_.allowed_origins);
+  all.emplace_back("X-Request-Id", setting.request_id);
+  if (!body.empty()) all.emplace_back("Content-Type", "application/json");
+  for (auto& field : fields) all.push_back(std::move(field));
+  return {status, std::move(all), std::move(body)};
+}
+
+// In the order of the contract: route, method, who asks, what type; all before a body is read.
+std::optional<HttpResponse> BeastApiServer::refuse(const RequestHead& head) {
+  constexpr std::string_view kNone = "none";   // one label for all unknown paths: they are the client's to invent
+  const RouteMatch match = find_route(head.method, head.path);
+  if (match.allow.empty()) return refusal(head, kNone, 404, protocol_error_body(404, "there is no such route here"));
+  if (head.method == "OPTIONS") return refusal(head, kNone, 204, "", {{"Allow", match.allow + ", OPTIONS"}});
+  if (match.route == nullptr) {
+    return refusal(head, kNone, 405, protocol_error_body(405, "this route takes " + match.allow), {{"Allow", match.allow}});
+  }
+  const Route& route = *match.route;
+  if (!route.is_public && !config_.api_keys.empty() && !has_valid_key(head, config_.api_keys)) {
+    const Error error{ErrorCode::kUnauthorized, "a valid API key is needed: `Authorization: Bearer KEY` or `X-Api-Key: KEY`", {}};
+    return refusal(head, route.path, 401, error_body(error), {{"WWW-Authenticate", "Bearer"}});
+  }
+  if (is_foreign(head)) {
+    const Error error{ErrorCode::kForbidden,
+                      "protected mode: started without --api-key and --host, this server answers its own machine only. Start it with "
+                      "--api-key KEY, with --host ADDRESS, or with --no-protected-mode on a trusted network",
+                      {}};
+    return refusal(head, route.path, 403, error_body(error));
+  }
+  if (head.method == "POST" && !is_json_content_type(head)) {
+    const Error error{ErrorCode::kUnsupportedMedia, "Content-Type must be application/json", {}};
+    return refusal(head, route.path, 415, error_body(error));
+  }
+  return std::nullopt;
+}
+
+void BeastApiServer::handle(HttpRequest request, std::shared_ptr<Exchange> exchange) {
+  const RouteMatch match = find_route(request.head.method, request.head.path);
+  const Route& route = *match.route;   // refuse() let it through
+  const bool is_large = request.body.size() > kLargeBody;
+  Call::Setting setting{.route = std::string(route.path), .request_id = request_id_of(request.head),
+                        .fields = cors_fields(request.head, config_.allowed_origins),
+                        .is_logged = config_.logs_access && !route.is_public};
+  const auto call = std::make_shared<Call>(std::move(request), std::move(exchange), std::move(setting), metrics_);
+  call->on_end({});
+  if (!is_large) return (endpoints_.*route.handle)(*call);
+  if (workers_.try_run([this, call, &route] { (endpoints_.*route.handle)(*call); })) return;
+  call->reply_error({ErrorCode::kOverloaded, "too many large requests at once", {}}, pipeline_.retry_after_s());
+}
+
+HttpResponse BeastApiServer::protocol_error(const HttpError& error) {
+  return refusal({}, "none", error.status, protocol_error_body(error.status, error.message));
+}
+
+int BeastApiServer::shut_down(const ShutdownPlan& plan, const std::function<bool()>& is_urged) {
+  const auto start = std::chrono::steady_clock::now();
+  const auto wait_until = [&](std::chrono::milliseconds limit, const std::function<bool()>& is_done) {
+    while (std::chrono::steady_clock::now() - start < limit && !is_done() && !is_urged()) std::this_thread::sleep_for(kDrainPoll);
+  };
+  endpoints_.leave();
+  wait_until(plan.drain_delay, [] { return false; });
+  endpoints_.refuse_work();
+  http_->close_after_answers();
+  wait_until(plan.drain_delay + plan.timeout, [this] { return http_->num_exchanges() == 0; });
+  const int num_cut = endpoints_.abort_sessions(kLeaving);
+  http_->stop_accepting();
+  const auto last = std::chrono::steady_clock::now();
+  while (http_->num_exchanges() > 0 && std::chrono::steady_clock::now() - last < kLastWords) std::this_thread::sleep_for(kDrainPoll);
+  return num_cut;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<ApiServer>> ApiServer::start(const ServerConfig& config, Pipeline& pipeline) {
+  auto server = std::make_unique<BeastApiServer>(config, pipeline);
+  GALE_TRY(server->listen());
+  log_info("Starting gale {} server on {}", config.version, server->url());
+  log_info("Available routes are:");
+  for (const Route& route : all_routes()) log_info("Route: {}, Methods: {}", route.path, route.method);
+  return server;
+}
+
+}  // namespace gale

@@ -1,0 +1,37 @@
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "base/result.h"
+#include "server/server_config.h"
+#include "serving/pipeline.h"
+
+namespace gale {
+
+// How a server leaves. Its answer to /ready is 503 at once; for `drain_delay` it still takes requests (balancers notice late);
+// then new work is refused with 503 and running requests have until `timeout` to end; what is left gets an error and [DONE].
+struct ShutdownPlan {
+  std::chrono::milliseconds drain_delay{0};
+  std::chrono::milliseconds timeout{30'000};
+};
+
+// The API over HTTP: routes, keys, health, metrics. Serves from start() until it is destroyed. Thread-safe.
+class ApiServer {
+ public:
+  // Errors as HttpServer::start. `pipeline` outlives the server; it may still be loading.
+  [[nodiscard]] static Result<std::unique_ptr<ApiServer>> start(const ServerConfig& config, Pipeline& pipeline);
+  virtual ~ApiServer() = default;
+
+  [[nodiscard]] virtual int port() const = 0;
+  [[nodiscard]] virtual std::string url() const = 0;         // where this machine reaches it
+  [[nodiscard]] virtual int num_live_requests() const = 0;
+
+  // Returns when everything was answered. `is_urged` is asked every few milliseconds: true ends the waiting at once (a second
+  // SIGTERM). The number of requests that had to be cut.
+  virtual int shut_down(const ShutdownPlan& plan, const std::function<bool()>& is_urged) = 0;
+};
+
+}  // namespace gale

@@ -1,0 +1,73 @@
+#include "server/call.h"
+
+#include "api/errors.h"
+#include "base/log.h"
+
+namespace gale {
+namespace {
+
+TimePoint now() { return std::chrono::steady_clock::now(); }
+
+constexpr int kClientGone = 499;   // in log and metric only
+
+}  // namespace
+
+Call::Call(HttpRequest request, std::shared_ptr<Exchange> exchange, Setting setting, ServingMetrics& metrics)
+    : request_(std::move(request)), exchange_(std::move(exchange)), setting_(std::move(setting)), metrics_(metrics), arrival_(now()) {
+  metrics_.body_bytes.add(static_cast<double>(request_.body.size()));
+}
+
+HttpFields Call::answer_fields(std::string_view content_type) const {
+  HttpFields fields = setting_.fields;
+  fields.emplace_back("Content-Type", std::string(content_type));
+  fields.emplace_back("X-Request-Id", setting_.request_id);
+  return fields;
+}
+
+void Call::reply(int status, std::string body, std::string_view content_type, HttpFields fields) {
+  status_ = status;
+  HttpFields all = answer_fields(content_type);
+  for (auto& field : fields) all.push_back(std::move(field));
+  exchange_->reply({status, std::move(all), std::move(body)});
+}
+
+void Call::reply_error(const Error& error, int retry_after_s) {
+  const WireError wire = wire_error(error);
+  if (wire.status >= 500 && wire.status != 503) log_error("request {}: {}", setting_.request_id, error.message);
+  HttpFields fields;
+  if (wire.status == 429 || wire.status == 503) fields.emplace_back("Retry-After", fmt::format("{}", retry_after_s));
+  if (wire.status == 401) fields.emplace_back("WWW-Authenticate", "Bearer");
+  reply(wire.status, error_body(error), "application/json", std::move(fields));
+}
+
+void Call::start_stream() {
+  status_ = 200;
+  HttpFields fields = answer_fields("text/event-stream; charset=utf-8");
+  fields.emplace_back("Cache-Control", "no-cache");
+  fields.emplace_back("X-Accel-Buffering", "no");
+  exchange_->start_stream({200, std::move(fields), ""});
+}
+
+void Call::on_end(std::function<void(ExchangeEnd)> callback) {
+  exchange_->on_end([self = shared_from_this(), callback = std::move(callback)](ExchangeEnd how) {
+    if (callback) callback(how);
+    self->note_end(how);
+  });
+}
+
+void Call::note_end(ExchangeEnd how) {
+  if (is_noted_.exchange(true)) return;
+  if (how == ExchangeEnd::kClientGone) metrics_.client_disconnects.add();
+  if (how == ExchangeEnd::kSlowReader) metrics_.slow_readers.add();
+  const int status = how == ExchangeEnd::kSent ? status_.load() : kClientGone;
+  note_request(metrics_, request_.head, setting_, status, seconds(now() - arrival_));
+}
+
+void note_request(ServingMetrics& metrics, const RequestHead& head, const Call::Setting& setting, int status, double elapsed_s) {
+  metrics.count_http(head.method, setting.route, status, elapsed_s);
+  if (!setting.is_logged) return;
+  log_info("{} - \"{} {} HTTP/1.{}\" {} {:.1f} ms id={}", head.peer, head.method, head.path, head.is_http10 ? 0 : 1, status,
+           elapsed_s * 1e3, setting.request_id);
+}
+
+}  // namespace gale

@@ -1,0 +1,124 @@
+#include "server/generate_session.h"
+
+#include <algorithm>
+
+namespace gale {
+namespace {
+
+TimePoint now() { return std::chrono::steady_clock::now(); }
+
+}  // namespace
+
+GenerateSession::GenerateSession(Parts parts, std::shared_ptr<Call> call, Pipeline& pipeline, ServingMetrics& metrics)
+    : writer_(std::move(parts.writer)),
+      is_stream_(parts.is_stream),
+      call_(std::move(call)),
+      pipeline_(pipeline),
+      metrics_(metrics),
+      progress_(parts.num_requests) {}
+
+void GenerateSession::start(std::vector<GenerateRequest> requests) {
+  for (size_t i = 0; i < requests.size(); ++i) {
+    metrics_.params_n.observe(requests[i].n);
+    if (requests[i].max_tokens) metrics_.params_max_tokens.observe(*requests[i].max_tokens);
+    auto handle = pipeline_.submit(std::move(requests[i]),
+                                   [self = shared_from_this(), i](const Event& event) { self->on_event(i, event); });
+    if (!handle) return abort(handle.error());
+    const std::lock_guard lock(mutex_);
+    if (!is_over_) {
+      handles_.push_back(std::move(*handle));
+      continue;
+    }
+    break;                       // the client left meanwhile; the handle goes out of scope after the lock, below
+  }
+}
+
+void GenerateSession::release() {
+  std::vector<std::unique_ptr<RequestHandle>> handles;   // destroyed without the lock: that waits for a sink that may hold it
+  const std::lock_guard lock(mutex_);
+  is_over_ = true;
+  handles.swap(handles_);
+}
+
+void GenerateSession::abort(const Error& error) {
+  on_event(0, Failed{error, std::nullopt});
+}
+
+void GenerateSession::on_event(size_t request, const Event& event) {
+  const std::lock_guard lock(mutex_);
+  if (is_over_) return;
+  observe(progress_[request], event);
+  deliver(request, event);
+}
+
+void GenerateSession::deliver(size_t request, const Event& event) {
+  held_ += writer_->add(static_cast<int>(request), event);
+  const std::optional<Failed>& failure = writer_->failure();
+  const bool is_done = writer_->is_done();
+  if (failure && !is_streaming_) {
+    call_->reply_error(failure->error, failure->retry_after_s.value_or(pipeline_.retry_after_s()));
+  } else if (!is_stream_) {
+    if (is_done) call_->reply(200, writer_->body());
+  } else {
+    const bool is_admitted = std::all_of(progress_.begin(), progress_.end(), [](const Progress& p) { return p.is_started; });
+    if (is_admitted && !is_streaming_) {
+      call_->start_stream();
+      is_streaming_ = true;
+    }
+    if (!is_streaming_) return;
+    call_->send(held_);
+    held_.clear();
+    if (is_done) call_->finish();
+  }
+  is_over_ = is_done;
+}
+
+// ---- metrics --------------------------------------------------------------------------------------------------------
+
+void GenerateSession::observe(Progress& progress, const Event& event) {
+  if (const auto* started = std::get_if<Started>(&event)) {
+    progress.is_started = true;
+    metrics_.prompt_tokens.add(static_cast<double>(started->prompt_tokens.size()));
+    metrics_.request_prompt_tokens.observe(static_cast<double>(started->prompt_tokens.size()));
+  } else if (const auto* delta = std::get_if<Delta>(&event)) {
+    observe_delta(progress, *delta);
+  } else if (const auto* finished = std::get_if<Finished>(&event)) {
+    metrics_.count_finish(finished->reason);
+  } else if (const auto* completed = std::get_if<Completed>(&event)) {
+    const Usage& usage = completed->usage;
+    add_generated(progress, usage.completion_tokens);
+    metrics_.prompt_tokens_cached.add(usage.cached_tokens);
+    metrics_.request_generation_tokens.observe(usage.completion_tokens);
+    const TimePoint end = now();
+    metrics_.latency_s.observe(seconds(end - call_->arrival()));
+    if (progress.first_token && usage.completion_tokens > 1) {
+      metrics_.time_per_token_s.observe(seconds(end - *progress.first_token) / (usage.completion_tokens - 1));
+    }
+  } else if (std::holds_alternative<Failed>(event)) {
+    metrics_.count_failure("error");
+  }
+}
+
+void GenerateSession::observe_delta(Progress& progress, const Delta& delta) {
+  add_generated(progress, delta.usage.completion_tokens);
+  if (delta.tokens.empty()) return;
+  const TimePoint at = now();
+  if (!progress.first_token) {
+    progress.first_token = at;
+    metrics_.first_token_s.observe(seconds(at - call_->arrival()));
+  }
+  const auto choice = static_cast<size_t>(delta.choice);
+  if (progress.last_token.size() <= choice) progress.last_token.resize(choice + 1);
+  TimePoint& last = progress.last_token[choice];
+  const auto num_tokens = delta.tokens.size();
+  if (last != TimePoint{}) metrics_.inter_token_s.observe(seconds(at - last) / static_cast<double>(num_tokens), num_tokens);
+  last = at;
+}
+
+void GenerateSession::add_generated(Progress& progress, int total) {
+  if (total <= progress.num_generated) return;
+  metrics_.generation_tokens.add(total - progress.num_generated);
+  progress.num_generated = total;
+}
+
+}  // namespace gale

@@ -1,0 +1,23 @@
+#pragma once
+
+#include <chrono>
+#include <string>
+#include <vector>
+
+#include "net/http_server.h"
+
+namespace gale {
+
+struct ServerConfig {
+  HttpServerConfig http;                             // host empty: all interfaces, see is_protected
+  std::vector<std::string> api_keys;                 // any of them opens; empty: no key is asked for
+  bool is_protected = true;                          // without a key and an explicit host only this machine is served
+  std::vector<std::string> allowed_origins = {"*"};  // CORS
+  int max_choices = 128;                             // n of a request
+  int max_logprobs = 20;
+  bool logs_access = true;                           // a line a request, probes excepted
+  std::chrono::seconds stats_interval{10};           // of the throughput line; 0: never
+  std::string version = "0.1.0";
+};
+
+}  // namespace gale
