@@ -30,7 +30,8 @@ MlaAttention::Scratch MlaAttention::scratch(Allocator& allocator, int64_t num_to
 MlaAttention::MlaAttention(const WeightScope& scope, const MlaSpec& spec)
     : spec_(spec),
       dtype_(scope.activation_dtype()),
-      qkv_a_proj_(scope, {{"q_a_proj", spec.q_lora_rank}, {"kv_a_proj_with_mqa", spec.kv_lora_rank + spec.qk_rope_head_dim}},
+      qkv_a_proj_(scope,
+                  {{"q_a_proj", spec.q_lora_rank}, {"kv_a_proj_with_mqa", spec.kv_lora_rank + spec.qk_rope_head_dim}},
                   spec.hidden_size),
       q_norm_(scope, "q_a_layernorm", spec.q_lora_rank, spec.norm_eps),
       kv_norm_(scope, "kv_a_layernorm", spec.kv_lora_rank, spec.norm_eps),
@@ -63,7 +64,8 @@ void MlaAttention::forward(ForwardContext& context, const KvLayerView& kv, const
   mla_query_rope(ops, {.out = tmp.absorbed.slice(2, latent, latent + rope), .in = tmp.q.slice(2, nope, nope + rope),
                        .metadata = &context.attention, .rope = spec_.rope});
   const auto scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(nope + rope)));
-  mla_attention(ops, {.out = tmp.attended, .q = tmp.absorbed, .cache = kv.k, .metadata = &context.attention, .scale = scale});
+  mla_attention(
+      ops, {.out = tmp.attended, .q = tmp.absorbed, .cache = kv.k, .metadata = &context.attention, .scale = scale});
   head_linear(ops, {.out = tmp.values, .in = tmp.attended, .weight = w_uv_});
   o_proj_.apply(ops, out, tmp.values.view({num_tokens, int64_t{spec_.num_heads} * spec_.v_head_dim}));
 }

@@ -18,8 +18,8 @@ struct MlaSpec {
   RopeParams rope;              // of qk_rope_head_dim dims
 };
 
-// Multi-head latent attention, absorbed: kv_b_proj is split by head into W_UK [nope, latent], multiplied into the query, and
-// W_UV [v, latent], applied to the attended latent. Scale (nope + rope)^-0.5.
+// Multi-head latent attention, absorbed: kv_b_proj is split by head into W_UK [nope, latent], multiplied into the
+// query, and W_UV [v, latent], applied to the attended latent. Scale (nope + rope)^-0.5.
 class MlaAttention {
  public:
   MlaAttention(const WeightScope& scope, const MlaSpec& spec);

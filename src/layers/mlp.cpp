@@ -20,7 +20,8 @@ Mlp::Mlp(const WeightScope& scope, const MlpSpec& spec)
     : spec_(spec),
       dtype_(scope.activation_dtype()),
       gate_up_(scope.matrices(claim_gate_up(scope, spec.inner_size, spec.hidden_size), 1, RowOrder::kGateUp)),
-      down_(scope.matrices({scope.claim("down_proj.weight", {spec.hidden_size, spec.inner_size})}, 1, RowOrder::kPlain)) {}
+      down_(scope.matrices({scope.claim("down_proj.weight", {spec.hidden_size, spec.inner_size})}, 1,
+                           RowOrder::kPlain)) {}
 
 void Mlp::forward(ForwardContext& context, const Tensor& out, const Tensor& in) const {
   const WorkspaceScope scope(context.workspace);

@@ -31,7 +31,8 @@ ExpertSources claim_experts(const WeightScope& scope, const MoeSpec& spec) {
   if (scope.has("experts.gate_up_proj")) {
     claim_stacked(scope, spec, out);
   } else {
-    for (int64_t e = 0; e < spec.num_experts; ++e) claim_expert(scope.child("experts." + std::to_string(e) + "."), spec, out);
+    for (int64_t e = 0; e < spec.num_experts; ++e)
+      claim_expert(scope.child("experts." + std::to_string(e) + "."), spec, out);
   }
   if (spec.has_shared_expert) claim_expert(scope.child("shared_experts."), spec, out);
   return out;

@@ -18,8 +18,9 @@ struct MoeSpec {
   float routed_scale = 1;          // of the routed experts' weights, not of the shared one's
 };
 
-// sum of the chosen experts + the shared expert, which is expert number num_experts of the same packed weights. Accepts a
-// tensor an expert (experts.E.gate_proj.weight …) and stacked ones (experts.gate_up_proj [E, 2I, H], experts.down_proj).
+// sum of the chosen experts + the shared expert, which is expert number num_experts of the same packed weights. Accepts
+// a tensor an expert (experts.E.gate_proj.weight …) and stacked ones (experts.gate_up_proj [E, 2I, H],
+// experts.down_proj).
 class MoeBlock {
  public:
   MoeBlock(const WeightScope& scope, const MoeSpec& spec);

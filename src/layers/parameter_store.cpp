@@ -144,7 +144,8 @@ Status ParameterStore::load(Device& device, OpContext& ops, const std::function<
   GALE_ASSIGN(Staging staging, Staging::create(device, ops.stream, matrices_));
   for (Matrices& item : matrices_) {
     const std::vector<Tensor> sources = staging.stage(item.sources);
-    pack_linear(ops, arena, {.out = &item.packed, .sources = sources, .num_matrices = item.num_matrices, .order = item.order});
+    pack_linear(ops, arena,
+                {.out = &item.packed, .sources = sources, .num_matrices = item.num_matrices, .order = item.order});
     std::exchange(item.sources, {});
     report();
   }

@@ -12,7 +12,8 @@
 namespace gale {
 
 // Owns a model's weights on its device. Layers declare what they need and keep the pointers they get; load() packs and
-// copies all of it into one arena and fills what the pointers point to. Sources must stay readable until load() returns.
+// copies all of it into one arena and fills what the pointers point to. Sources must stay readable until load()
+// returns.
 class ParameterStore {
  public:
   explicit ParameterStore(DType activation_dtype) : activation_dtype_(activation_dtype) {}

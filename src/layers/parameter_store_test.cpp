@@ -19,7 +19,9 @@ class ParameterStoreTest : public testing::Test {
   OpContext ops_{.stream = *stream_, .table = cpu_op_table(), .caps = device_->caps()};
 };
 
-Tensor host(std::vector<float>& values, const Shape& shape) { return Tensor::contiguous(values.data(), DType::kF32, shape); }
+Tensor host(std::vector<float>& values, const Shape& shape) {
+  return Tensor::contiguous(values.data(), DType::kF32, shape);
+}
 
 TEST_F(ParameterStoreTest, joins_and_widens_tensors) {
   std::vector<float> first = {1, 2};
@@ -37,7 +39,8 @@ TEST_F(ParameterStoreTest, packs_stacked_and_transposed_sources) {
   std::vector<float> top = {1, 2, 3, 4, 5, 6};        // [2, 3]
   std::vector<float> side = {7, 8, 9};                // [3, 1], used transposed: [1, 3]
   ParameterStore store(DType::kF32);
-  const PackedWeight* weight = store.add_matrices({host(top, {2, 3}), host(side, {3, 1}).transposed(0, 1)}, 1, RowOrder::kPlain);
+  const PackedWeight* weight =
+      store.add_matrices({host(top, {2, 3}), host(side, {3, 1}).transposed(0, 1)}, 1, RowOrder::kPlain);
   ASSERT_TRUE(store.load(*device_, ops_, {}));
   std::vector<float> in = {1, 10, 100}, out(3);
   linear(ops_, {.out = host(out, {1, 3}), .in = host(in, {1, 3}), .weight = weight});

@@ -26,12 +26,14 @@ WeightScope WeightScope::kept_for_later(std::string_view owner) const {
 }
 
 Tensor WeightScope::claim(std::string_view name, const Shape& shape, WeightDType dtype) const {
-  return weights_->claim({.name = prefix_ + std::string(name), .shape = shape, .owner = owner_, .use = use_, .dtype = dtype});
+  return weights_->claim(
+      {.name = prefix_ + std::string(name), .shape = shape, .owner = owner_, .use = use_, .dtype = dtype});
 }
 
 const PackedWeight* WeightScope::matrices(std::vector<Tensor> sources, int64_t num_matrices, RowOrder order) const {
   if (use_ != WeightUse::kInUse) return nullptr;
-  const bool is_complete = std::none_of(sources.begin(), sources.end(), [](const Tensor& t) { return t.data == nullptr; });
+  const bool is_complete =
+      std::none_of(sources.begin(), sources.end(), [](const Tensor& t) { return t.data == nullptr; });
   const auto other = std::find_if(sources.begin(), sources.end(),
                                   [&](const Tensor& t) { return t.dtype != sources.front().dtype; });
   if (is_complete && other != sources.end()) {

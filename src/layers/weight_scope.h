@@ -9,8 +9,8 @@
 
 namespace gale {
 
-// What a layer declares its weights with: a prefix of names, who asks, what the tensors are for. A layer built under a use
-// other than kInUse claims its tensors and gets null pointers: it is declared and never run.
+// What a layer declares its weights with: a prefix of names, who asks, what the tensors are for. A layer built under a
+// use other than kInUse claims its tensors and gets null pointers: it is declared and never run.
 class WeightScope {
  public:
   WeightScope(WeightSet& weights, ParameterStore& store, std::string prefix, std::string owner, WeightUse use)
@@ -27,7 +27,9 @@ class WeightScope {
   // Claimed tensors as a matrix for `linear` (one of num_matrices), see PackLinearArgs.
   [[nodiscard]] const PackedWeight* matrices(std::vector<Tensor> sources, int64_t num_matrices, RowOrder order) const;
   // Claimed tensors joined, in the activation type.
-  [[nodiscard]] const Tensor* vector(std::vector<Tensor> sources) const { return tensor(std::move(sources), activation_dtype()); }
+  [[nodiscard]] const Tensor* vector(std::vector<Tensor> sources) const {
+    return tensor(std::move(sources), activation_dtype());
+  }
   [[nodiscard]] const Tensor* tensor(std::vector<Tensor> sources, DType dtype) const;
 
  private:

@@ -34,7 +34,8 @@ const Tensor* claim_embedding(const WeightScope& scope, const DecoderSpec& spec)
   return scope.tensor({table}, table.dtype);
 }
 
-// The next-token-prediction layers: one decoder layer each with what joins it to the model. Saves by transformers drop them.
+// The next-token-prediction layers: one decoder layer each with what joins it to the model. Saves by transformers drop
+// them.
 void claim_mtp(const WeightScope& text, const DecoderSpec& spec) {
   const auto num_layers = static_cast<int>(spec.is_sparse.size());
   const int64_t hidden = spec.hidden_size;
@@ -63,11 +64,12 @@ DecoderLayer::DecoderLayer(const WeightScope& scope, const DecoderSpec& spec, bo
 Decoder::Decoder(DecoderSpec spec, WeightSet& weights, std::unique_ptr<ParameterStore> parameters)
     : spec_(std::move(spec)),
       parameters_(std::move(parameters)),
-      embedding_(claim_embedding(
-          root_scope(weights, *parameters_).child(spec_.text_prefix).owned_by("embedding"), spec_)),
-      final_norm_(root_scope(weights, *parameters_).child(spec_.text_prefix), "norm", spec_.hidden_size, spec_.norm_eps),
-      head_(root_scope(weights, *parameters_).child(spec_.head_prefix).owned_by("head"), {{"lm_head", spec_.vocab_size}},
-            spec_.hidden_size) {
+      embedding_(
+          claim_embedding(root_scope(weights, *parameters_).child(spec_.text_prefix).owned_by("embedding"), spec_)),
+      final_norm_(root_scope(weights, *parameters_).child(spec_.text_prefix), "norm", spec_.hidden_size,
+                  spec_.norm_eps),
+      head_(root_scope(weights, *parameters_).child(spec_.head_prefix).owned_by("head"),
+            {{"lm_head", spec_.vocab_size}}, spec_.hidden_size) {
   const WeightScope text = root_scope(weights, *parameters_).child(spec_.text_prefix);
   layers_.reserve(spec_.is_sparse.size());
   for (size_t i = 0; i < spec_.is_sparse.size(); ++i) {
@@ -134,14 +136,16 @@ void Decoder::add_and_norm(ForwardContext& context, const Activations& step, con
 }
 
 Tensor Decoder::forward(ForwardContext& context) const {
-  CHECK(context.kv.layers.size() == layers_.size(), "{} cache layers for {} layers", context.kv.layers.size(), layers_.size());
+  CHECK(context.kv.layers.size() == layers_.size(), "{} cache layers for {} layers", context.kv.layers.size(),
+        layers_.size());
   const Activations step = activations(context.workspace, context.token_ids.shape[0]);
   embedding(context.ops, {.out = step.residual, .ids = context.token_ids, .table = *embedding_});
   const RmsNorm& first = layers_.front().input_norm;
   rms_norm(context.ops, {.out = step.normed, .in = step.residual, .weight = *first.weight, .eps = first.eps});
   for (size_t i = 0; i < layers_.size(); ++i) {
     const DecoderLayer& layer = layers_[i];
-    std::visit([&](const auto& a) { a.forward(context, context.kv.layers[i], step.block, step.normed); }, layer.attention);
+    std::visit([&](const auto& a) { a.forward(context, context.kv.layers[i], step.block, step.normed); },
+               layer.attention);
     add_and_norm(context, step, layer.post_attention_norm, layer.pre_mlp_norm);
     std::visit([&](const auto& mlp) { mlp.forward(context, step.block, step.normed); }, layer.mlp);
     add_and_norm(context, step, layer.post_mlp_norm, i + 1 < layers_.size() ? layers_[i + 1].input_norm : final_norm_);

@@ -47,8 +47,8 @@ struct DecoderLayer {
   std::optional<RmsNorm> post_attention_norm, post_mlp_norm;   // sandwich
 };
 
-// The skeleton all models share: embedding, layers, final norm, head. Which weights it needs is declared when it is built;
-// it can run once parameters() are loaded.
+// The skeleton all models share: embedding, layers, final norm, head. Which weights it needs is declared when it is
+// built; it can run once parameters() are loaded.
 class Decoder final : public Model {
  public:
   Decoder(DecoderSpec spec, WeightSet& weights, std::unique_ptr<ParameterStore> parameters);

@@ -1,8 +1,8 @@
 #include "models/registry.h"
 #include "models/text_config.h"
 
-// GLM-4-9B-0414: dense, grouped-query attention with biases on q, k, v, sandwich norms, interleaved rope on the first half
-// of each head.
+// GLM-4-9B-0414: dense, grouped-query attention with biases on q, k, v, sandwich norms, interleaved rope on the first
+// half of each head.
 
 namespace gale {
 

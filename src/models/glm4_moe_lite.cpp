@@ -2,7 +2,8 @@
 #include "models/text_config.h"
 
 // GLM-4.7-Flash: multi-head latent attention, pre-norms, interleaved rope on the rope part of each head, sigmoid-routed
-// experts behind a dense first layer, one MTP layer. `head_dim` of saved configs is an alias of qk_rope_head_dim: not read.
+// experts behind a dense first layer, one MTP layer. `head_dim` of saved configs is an alias of qk_rope_head_dim: not
+// read.
 
 namespace gale {
 namespace {

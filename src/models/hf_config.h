@@ -11,8 +11,9 @@
 
 namespace gale {
 
-// An object of config.json read with types. A value that is missing or of the wrong kind is noted, and the reader gets a
-// harmless one; finish() then tells all of them. Call finish() before using what was read. Keys set to null count as absent.
+// An object of config.json read with types. A value that is missing or of the wrong kind is noted, and the reader gets
+// a harmless one; finish() then tells all of them. Call finish() before using what was read. Keys set to null count as
+// absent.
 class HfConfig {
  public:
   // <folder>/config.json; kNotFound, or kCorrupt if it is no JSON object.
@@ -37,7 +38,8 @@ class HfConfig {
   void expect_text_if_present(std::string_view key, std::string_view only);
   void expect_flag_if_present(std::string_view key, bool only);
 
-  void note_problem(std::string_view key, std::string_view expected);   // "<section>.<key>: expected <expected>, found <value>"
+  void note_problem(std::string_view key,
+                    std::string_view expected);  // "<section>.<key>: expected <expected>, found <value>"
   [[nodiscard]] Status finish() const;                                  // kCorrupt, naming the file and all problems
 
  private:

@@ -31,10 +31,11 @@ Result<const ModelRow*> find_row(HfConfig& config, const std::string& folder) {
 
 Status refuse_quantisation(HfConfig& config, const std::string& folder) {
   if (!config.has("quantization_config") && !config.section("text_config").has("quantization_config")) return {};
-  return fail(ErrorCode::kUnimplemented,
-              "{}/config.json: quantization_config: quantised checkpoints (FP8, int4) are not supported by this build yet; "
-              "use the bf16 checkpoint",
-              folder);
+  return fail(
+      ErrorCode::kUnimplemented,
+      "{}/config.json: quantization_config: quantised checkpoints (FP8, int4) are not supported by this build yet; "
+      "use the bf16 checkpoint",
+      folder);
 }
 
 // Builds the model of a folder with every weight claimed; nothing is loaded.
@@ -42,8 +43,8 @@ Result<std::unique_ptr<Decoder>> build_model(const std::string& folder, WeightSe
   GALE_ASSIGN(HfConfig config, HfConfig::read(folder));
   GALE_ASSIGN(const ModelRow* row, find_row(config, folder));
   GALE_TRY(refuse_quantisation(config, folder));
-  GALE_ASSIGN(std::unique_ptr<Decoder> model,
-              row->build({std::string(row->architecture), config, weights, std::make_unique<ParameterStore>(activation_dtype)}));
+  GALE_ASSIGN(std::unique_ptr<Decoder> model, row->build({std::string(row->architecture), config, weights,
+                                                          std::make_unique<ParameterStore>(activation_dtype)}));
   GALE_TRY(weights.finish());
   return model;
 }

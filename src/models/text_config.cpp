@@ -94,7 +94,8 @@ GqaSpec read_gqa(HfConfig& config, const GqaSource& source) {
                .has_qkv_bias = config.flag_or("attention_bias", source.default_bias),
                .has_qk_norm = config.flag_or("use_qk_norm", false),
                .norm_eps = static_cast<float>(config.number("rms_norm_eps"))};
-  if (spec.num_heads % spec.num_kv_heads != 0) config.note_problem("num_key_value_heads", "a divisor of num_attention_heads");
+  if (spec.num_heads % spec.num_kv_heads != 0)
+    config.note_problem("num_key_value_heads", "a divisor of num_attention_heads");
   if (!config.has("head_dim") && spec.hidden_size % spec.num_heads != 0) {
     config.note_problem("head_dim", "an integer, as num_attention_heads does not divide hidden_size");
   }

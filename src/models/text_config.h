@@ -7,8 +7,8 @@ namespace gale {
 
 // Parts of config.json that several models share. Each reads what is there and notes problems in `config`.
 
-// Rope parameters in the new form (rope_parameters) or the older one (rope_theta, partial_rotary_factor, rope_scaling beside
-// the sizes); a missing theta is a problem, never a default, as is any rope_type but "default".
+// Rope parameters in the new form (rope_parameters) or the older one (rope_theta, partial_rotary_factor, rope_scaling
+// beside the sizes); a missing theta is a problem, never a default, as is any rope_type but "default".
 struct RopeSource {
   RopePairing pairing;
   int head_dim;

@@ -22,7 +22,8 @@ bool exists(const std::string& path) {
 
 // A name inside the folder: a path in an index could make us read (and show) any file.
 bool is_plain_file_name(const std::string& name) {
-  return !name.empty() && name != "." && name != ".." && name.find_first_of(std::string("/\\\0", 3)) == std::string::npos;
+  return !name.empty() && name != "." && name != ".." &&
+         name.find_first_of(std::string("/\\\0", 3)) == std::string::npos;
 }
 
 using WeightMap = std::vector<std::pair<std::string, std::string>>;   // tensor, file
@@ -38,8 +39,8 @@ Result<WeightMap> read_index(const std::string& path) {
     if (!file.is_string()) return fail(ErrorCode::kCorrupt, "{}: the file of {} is not a string", path, tensor);
     out.emplace_back(tensor, file.get<std::string>());
     if (!is_plain_file_name(out.back().second)) {
-      return fail(ErrorCode::kCorrupt, "{}: {} is said to be in \"{}\", which is not a file name inside the folder", path,
-                  tensor, out.back().second);
+      return fail(ErrorCode::kCorrupt, "{}: {} is said to be in \"{}\", which is not a file name inside the folder",
+                  path, tensor, out.back().second);
     }
   }
   return out;

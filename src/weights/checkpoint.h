@@ -10,9 +10,9 @@
 namespace gale {
 
 // All tensors of a model folder by name: model.safetensors, or the files that model.safetensors.index.json lists (its
-// metadata.total_size is ignored: published indexes carry parameter counts there). Files stay mapped as long as this lives.
-// Errors: kNotFound if the folder, the weights or a listed file is missing; kCorrupt if a file lies, if the index names a
-// tensor that its file does not hold or a file outside the folder, or if two files hold the same name.
+// metadata.total_size is ignored: published indexes carry parameter counts there). Files stay mapped as long as this
+// lives. Errors: kNotFound if the folder, the weights or a listed file is missing; kCorrupt if a file lies, if the
+// index names a tensor that its file does not hold or a file outside the folder, or if two files hold the same name.
 class Checkpoint {
  public:
   [[nodiscard]] static Result<Checkpoint> open(const std::string& folder);

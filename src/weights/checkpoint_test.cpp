@@ -78,11 +78,15 @@ TEST_F(CheckpointTest, refuses_headers_that_are_no_description_of_tensors) {
   expect_header_error("[1]", 0, ErrorCode::kCorrupt, HasSubstr("not a JSON object"));
   expect_header_error("{\"a\":", 0, ErrorCode::kCorrupt, HasSubstr("header"));
   expect_header_error(R"({"a":7})", 0, ErrorCode::kCorrupt, HasSubstr("tensor a has no dtype"));
-  expect_header_error(R"({"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}})", 4, ErrorCode::kCorrupt, HasSubstr("shape must be"));
-  expect_header_error(R"({"a":{"dtype":"F32","shape":[1,1,1,1,1,1],"data_offsets":[0,4]}})", 4, ErrorCode::kCorrupt, HasSubstr("shape must be"));
-  expect_header_error(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[4,0]}})", 4, ErrorCode::kCorrupt, HasSubstr("data_offsets must be"));
-  expect_header_error(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})",
-                      8, ErrorCode::kCorrupt, HasSubstr("duplicate key"));
+  expect_header_error(R"({"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}})", 4, ErrorCode::kCorrupt,
+                      HasSubstr("shape must be"));
+  expect_header_error(R"({"a":{"dtype":"F32","shape":[1,1,1,1,1,1],"data_offsets":[0,4]}})", 4, ErrorCode::kCorrupt,
+                      HasSubstr("shape must be"));
+  expect_header_error(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[4,0]}})", 4, ErrorCode::kCorrupt,
+                      HasSubstr("data_offsets must be"));
+  expect_header_error(
+      R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})",
+      8, ErrorCode::kCorrupt, HasSubstr("duplicate key"));
 }
 
 TEST_F(CheckpointTest, names_the_unknown_dtype) {
@@ -91,27 +95,33 @@ TEST_F(CheckpointTest, names_the_unknown_dtype) {
 }
 
 TEST_F(CheckpointTest, refuses_tensors_outside_the_file) {
-  expect_header_error(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", 4, ErrorCode::kCorrupt, HasSubstr("truncated?"));
-  expect_header_error(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[9223372036854775800,9223372036854775804]}})", 4,
-                      ErrorCode::kCorrupt, HasSubstr("of 4 bytes of data"));
+  expect_header_error(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", 4, ErrorCode::kCorrupt,
+                      HasSubstr("truncated?"));
+  expect_header_error(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[9223372036854775800,9223372036854775804]}})",
+                      4, ErrorCode::kCorrupt, HasSubstr("of 4 bytes of data"));
 }
 
 TEST_F(CheckpointTest, refuses_shapes_that_do_not_fill_their_bytes) {
-  expect_header_error(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}})", 4, ErrorCode::kCorrupt, HasSubstr("does not fill its 4 bytes"));
-  expect_header_error(R"({"a":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,0]}})", 0, ErrorCode::kCorrupt,
-                      HasSubstr("does not fill"));
+  expect_header_error(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}})", 4, ErrorCode::kCorrupt,
+                      HasSubstr("does not fill its 4 bytes"));
+  expect_header_error(R"({"a":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,0]}})", 0,
+                      ErrorCode::kCorrupt, HasSubstr("does not fill"));
 }
 
 TEST_F(CheckpointTest, refuses_overlaps_and_holes) {
-  expect_header_error(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})", 8,
-                      ErrorCode::kCorrupt, HasSubstr("tensor b overlaps a"));
-  expect_header_error(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})", 8, ErrorCode::kCorrupt, HasSubstr("4 bytes between the start"));
-  expect_header_error(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})", 9, ErrorCode::kCorrupt, HasSubstr("5 bytes behind the last"));
+  expect_header_error(
+      R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})",
+      8, ErrorCode::kCorrupt, HasSubstr("tensor b overlaps a"));
+  expect_header_error(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})", 8, ErrorCode::kCorrupt,
+                      HasSubstr("4 bytes between the start"));
+  expect_header_error(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})", 9, ErrorCode::kCorrupt,
+                      HasSubstr("5 bytes behind the last"));
 }
 
 TEST_F(CheckpointTest, refuses_misaligned_tensors) {
-  expect_header_error(R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"b":{"dtype":"F32","shape":[1],"data_offsets":[1,5]}})", 5,
-                      ErrorCode::kUnimplemented, HasSubstr("tensor b is not aligned"));
+  expect_header_error(
+      R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"b":{"dtype":"F32","shape":[1],"data_offsets":[1,5]}})",
+      5, ErrorCode::kUnimplemented, HasSubstr("tensor b is not aligned"));
 }
 
 constexpr const char* kOneTensor = R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})";
@@ -138,10 +148,12 @@ TEST_F(CheckpointTest, index_must_agree_with_its_files) {
 }
 
 TEST_F(CheckpointTest, claims_are_counted_by_use_and_leftovers_fail) {
-  write_tensors("model.safetensors",
-                R"({"a":{"dtype":"F32","shape":[3],"data_offsets":[0,12]},"b":{"dtype":"BF16","shape":[2],"data_offsets":[12,16]},)"
-                R"("c":{"dtype":"BF16","shape":[4],"data_offsets":[16,24]}})",
-                24);
+  write_tensors(
+      "model.safetensors",
+      R"({"a":{"dtype":"F32","shape":[3],"data_offsets":[0,12]},)"
+      R"("b":{"dtype":"BF16","shape":[2],"data_offsets":[12,16]},)"
+      R"("c":{"dtype":"BF16","shape":[4],"data_offsets":[16,24]}})",
+      24);
   const Checkpoint checkpoint = Checkpoint::open(folder_.string()).value();
   WeightSet weights(checkpoint);
   EXPECT_NE(weights.claim({.name = "a", .shape = {3}, .owner = "norm"}).data, nullptr);

@@ -54,7 +54,8 @@ std::optional<std::vector<int64_t>> integers(const Json& entry, std::string_view
   std::vector<int64_t> out;
   for (const Json& item : *found) {
     if (!item.is_number_integer()) return std::nullopt;
-    if (item.is_number_unsigned() && item.get<uint64_t>() > uint64_t{std::numeric_limits<int64_t>::max()}) return std::nullopt;
+    if (item.is_number_unsigned() && item.get<uint64_t>() > uint64_t{std::numeric_limits<int64_t>::max()})
+      return std::nullopt;
     out.push_back(item.get<int64_t>());
     if (out.back() < 0) return std::nullopt;
   }
@@ -91,8 +92,8 @@ class HeaderReader {
     }
     const auto extents = integers(json, "shape");
     if (!extents || extents->size() > size_t{Shape::kMaxRank}) {
-      return fail(ErrorCode::kCorrupt, "{}: tensor {}: shape must be up to {} non-negative integers", file_.path(), name,
-                  Shape::kMaxRank);
+      return fail(ErrorCode::kCorrupt, "{}: tensor {}: shape must be up to {} non-negative integers", file_.path(),
+                  name, Shape::kMaxRank);
     }
     const auto offsets = integers(json, "data_offsets");
     if (!offsets || offsets->size() != 2 || (*offsets)[0] > (*offsets)[1]) {
@@ -105,8 +106,8 @@ class HeaderReader {
   Result<Entry> place(const std::string& name, DType dtype, std::span<const int64_t> extents, int64_t begin,
                       int64_t end) const {
     if (end > data_bytes_) {
-      return fail(ErrorCode::kCorrupt, "{}: tensor {} ends at byte {} of {} bytes of data (truncated?)", file_.path(), name,
-                  end, data_bytes_);
+      return fail(ErrorCode::kCorrupt, "{}: tensor {} ends at byte {} of {} bytes of data (truncated?)", file_.path(),
+                  name, end, data_bytes_);
     }
     const Shape shape(extents);
     const std::optional<int64_t> expected = bytes_of(extents, dtype);
@@ -149,7 +150,8 @@ Status check_coverage(const std::string& path, std::vector<Entry>& entries, int6
     previous = entry.tensor.name;
   }
   if (position != data_bytes) {
-    return fail(ErrorCode::kCorrupt, "{}: {} bytes behind the last tensor belong to nothing", path, data_bytes - position);
+    return fail(ErrorCode::kCorrupt, "{}: {} bytes behind the last tensor belong to nothing", path,
+                data_bytes - position);
   }
   return {};
 }

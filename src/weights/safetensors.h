@@ -18,10 +18,10 @@ struct StoredTensor {
   std::string file;   // name of the file, without its folder
 };
 
-// A safetensors file, mapped. Opening checks the header and touches nothing behind it: 8 bytes of length (at most 100 MB),
-// JSON {name: {dtype, shape, data_offsets}}, then the data. Offsets must lie inside the file, leave no holes and not overlap,
-// and the extents of each tensor must fill them. Errors (kCorrupt; kUnimplemented for a dtype gale does not know) name the
-// file and the tensor.
+// A safetensors file, mapped. Opening checks the header and touches nothing behind it: 8 bytes of length (at most 100
+// MB), JSON {name: {dtype, shape, data_offsets}}, then the data. Offsets must lie inside the file, leave no holes and
+// not overlap, and the extents of each tensor must fill them. Errors (kCorrupt; kUnimplemented for a dtype gale does
+// not know) name the file and the tensor.
 class SafetensorsFile {
  public:
   static constexpr size_t kMaxHeaderBytes = 100'000'000;

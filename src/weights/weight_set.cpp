@@ -26,14 +26,15 @@ Tensor WeightSet::claim(const WeightSpec& spec) {
   const Tensor nothing = Tensor::contiguous(nullptr, DType::kF32, spec.shape);
   const StoredTensor* stored = checkpoint_.find(spec.name);
   if (stored == nullptr) {
-    note_problem(fmt::format("{}: missing, expected {} {}", spec.name, name_of_rule(spec.dtype), spec.shape.to_string()));
+    note_problem(
+        fmt::format("{}: missing, expected {} {}", spec.name, name_of_rule(spec.dtype), spec.shape.to_string()));
     return nothing;
   }
   const auto [other, is_new] = claims_.emplace(spec.name, Claim{stored, spec.owner, spec.use});
   CHECK(is_new, "{} is claimed by {} and by {}", spec.name, other->second.owner, spec.owner);
   if (!(stored->data.shape == spec.shape) || !is_accepted(stored->data.dtype, spec.dtype)) {
-    note_problem(fmt::format("{}: expected {} {}, {} has {}", spec.name, name_of_rule(spec.dtype), spec.shape.to_string(),
-                             stored->file, stored->data.describe()));
+    note_problem(fmt::format("{}: expected {} {}, {} has {}", spec.name, name_of_rule(spec.dtype),
+                             spec.shape.to_string(), stored->file, stored->data.describe()));
     return nothing;
   }
   return stored->data;

@@ -54,17 +54,20 @@ TEST(BadCheckpoint, every_problem_with_tensors_is_listed) {
   checkpoint.take("model.layers.1.mlp.down_proj.weight");
   checkpoint.set_f32("model.layers.2.input_layernorm.weight", {4}, {1, 1, 1, 1});
   checkpoint.set_f32("model.layers.9.surprise", {2}, {0, 0});
-  expect_refused(checkpoint.save(), ErrorCode::kCorrupt,
-                 AllOf(HasSubstr("3 problems"),
-                       HasSubstr("model.layers.1.mlp.down_proj.weight: missing, expected f32, f16 or bf16 [40, 52]"),
-                       HasSubstr("model.layers.2.input_layernorm.weight: expected f32, f16 or bf16 [40], model.safetensors has f32 [4]"),
-                       HasSubstr("model.layers.9.surprise: not expected, model.safetensors has f32 [2]")));
+  expect_refused(
+      checkpoint.save(), ErrorCode::kCorrupt,
+      AllOf(HasSubstr("3 problems"),
+            HasSubstr("model.layers.1.mlp.down_proj.weight: missing, expected f32, f16 or bf16 [40, 52]"),
+            HasSubstr(
+                "model.layers.2.input_layernorm.weight: expected f32, f16 or bf16 [40], model.safetensors has f32 [4]"),
+            HasSubstr("model.layers.9.surprise: not expected, model.safetensors has f32 [2]")));
 }
 
 TEST(BadCheckpoint, long_lists_of_problems_are_cut_and_counted) {
   CheckpointEditor checkpoint("glm4_moe_lite_f32");
   checkpoint.config["n_routed_experts"] = 12;
-  expect_refused(checkpoint.save(), ErrorCode::kCorrupt, AllOf(HasSubstr("problems with the weights"), HasSubstr("more")));
+  expect_refused(checkpoint.save(), ErrorCode::kCorrupt,
+                 AllOf(HasSubstr("problems with the weights"), HasSubstr("more")));
 }
 
 TEST(BadCheckpoint, correction_bias_must_be_f32) {
@@ -72,8 +75,9 @@ TEST(BadCheckpoint, correction_bias_must_be_f32) {
   StoredBytes& bias = checkpoint.tensors.at("model.layers.0.mlp.gate.e_score_correction_bias");
   bias.dtype = DType::kBF16;
   bias.bytes.resize(bias.bytes.size() / 2);
-  expect_refused(checkpoint.save(), ErrorCode::kCorrupt,
-                 HasSubstr("model.layers.0.mlp.gate.e_score_correction_bias: expected f32 [8], model.safetensors has bf16 [8]"));
+  expect_refused(
+      checkpoint.save(), ErrorCode::kCorrupt,
+      HasSubstr("model.layers.0.mlp.gate.e_score_correction_bias: expected f32 [8], model.safetensors has bf16 [8]"));
 }
 
 TEST(BadCheckpoint, mixed_types_in_one_matrix_are_refused) {
@@ -107,8 +111,9 @@ TEST(BadCheckpoint, fp8_is_not_supported_yet) {
   weight.dtype = DType::kF8E4M3;
   weight.bytes.resize(weight.bytes.size() / 4);
   checkpoint.set_f32("model.layers.0.self_attn.o_proj.weight_scale", {40, 1}, std::vector<float>(40));
-  expect_refused(checkpoint.save(), ErrorCode::kUnimplemented,
-                 AllOf(HasSubstr("model.layers.0.self_attn.o_proj.weight_scale"), HasSubstr("not supported by this build yet")));
+  expect_refused(
+      checkpoint.save(), ErrorCode::kUnimplemented,
+      AllOf(HasSubstr("model.layers.0.self_attn.o_proj.weight_scale"), HasSubstr("not supported by this build yet")));
 }
 
 TEST(BadCheckpoint, missing_folder_and_missing_weights_are_told_apart) {
@@ -119,7 +124,13 @@ TEST(BadCheckpoint, missing_folder_and_missing_weights_are_told_apart) {
   expect_refused(folder, ErrorCode::kNotFound, HasSubstr("holds neither"));
 }
 
-struct BadConfig { const char* name; const char* case_name; std::function<void(Json&)> apply; const char* message; ErrorCode code = ErrorCode::kCorrupt; };
+struct BadConfig {
+  const char* name;
+  const char* case_name;
+  std::function<void(Json&)> apply;
+  const char* message;
+  ErrorCode code = ErrorCode::kCorrupt;
+};
 
 class BadConfigTest : public testing::TestWithParam<BadConfig> {};
 
@@ -142,18 +153,27 @@ INSTANTIATE_TEST_SUITE_P(
                   "text_config.rope_theta: expected a positive number, found nothing"},
         BadConfig{"rope_type", "glm4_f32", [](Json& c) { c["rope_parameters"]["rope_type"] = "yarn"; },
                   "rope_parameters.rope_type: expected \"default\", found \"yarn\""},
-        BadConfig{"activation", "glm4_f32", [](Json& c) { c["hidden_act"] = "gelu"; }, "hidden_act: expected \"silu\", found \"gelu\""},
+        BadConfig{"activation", "glm4_f32", [](Json& c) { c["hidden_act"] = "gelu"; },
+                  "hidden_act: expected \"silu\", found \"gelu\""},
         BadConfig{"scoring", "glm4_moe_lite_f32", [](Json& c) { c["scoring_func"] = "softmax"; },
                   "scoring_func: expected \"sigmoid\", found \"softmax\""},
-        BadConfig{"tied_embeddings", "glm4_f32", [](Json& c) { c["tie_word_embeddings"] = true; }, "tie_word_embeddings: expected false, found true"},
-        BadConfig{"rope_interleave", "glm4_moe_lite_f32", [](Json& c) { c["rope_interleave"] = false; }, "rope_interleave: expected true"},
-        BadConfig{"layer_types", "glm4_moe_lite_f32", [](Json& c) { c["mlp_layer_types"] = {"dense", "sparse"}; }, "mlp_layer_types: expected 3 entries"},
-        BadConfig{"layer_types_disagree", "glm4_moe_lite_f32", [](Json& c) { c["first_k_dense_replace"] = 2; }, "agree with first_k_dense_replace"},
-        BadConfig{"mrope_sections", "glm4v_f32", [](Json& c) { c["text_config"]["rope_parameters"]["mrope_section"] = {1, 1, 1}; },
+        BadConfig{"tied_embeddings", "glm4_f32", [](Json& c) { c["tie_word_embeddings"] = true; },
+                  "tie_word_embeddings: expected false, found true"},
+        BadConfig{"rope_interleave", "glm4_moe_lite_f32", [](Json& c) { c["rope_interleave"] = false; },
+                  "rope_interleave: expected true"},
+        BadConfig{"layer_types", "glm4_moe_lite_f32", [](Json& c) { c["mlp_layer_types"] = {"dense", "sparse"}; },
+                  "mlp_layer_types: expected 3 entries"},
+        BadConfig{"layer_types_disagree", "glm4_moe_lite_f32", [](Json& c) { c["first_k_dense_replace"] = 2; },
+                  "agree with first_k_dense_replace"},
+        BadConfig{"mrope_sections", "glm4v_f32",
+                  [](Json& c) { c["text_config"]["rope_parameters"]["mrope_section"] = {1, 1, 1}; },
                   "mrope_section: expected three integers that sum up to 4"},
-        BadConfig{"two_shared_experts", "glm4_moe_f32", [](Json& c) { c["n_shared_experts"] = 2; }, "n_shared_experts: expected 0 or 1, found 2"},
-        BadConfig{"no_size", "glm4_f32", [](Json& c) { c["hidden_size"] = "forty"; }, "hidden_size: expected an integer from 1"},
-        BadConfig{"absurd_size", "glm4_f32", [](Json& c) { c["num_hidden_layers"] = 2000000000; }, "num_hidden_layers: expected an integer from 1 to 1024"}),
+        BadConfig{"two_shared_experts", "glm4_moe_f32", [](Json& c) { c["n_shared_experts"] = 2; },
+                  "n_shared_experts: expected 0 or 1, found 2"},
+        BadConfig{"no_size", "glm4_f32", [](Json& c) { c["hidden_size"] = "forty"; },
+                  "hidden_size: expected an integer from 1"},
+        BadConfig{"absurd_size", "glm4_f32", [](Json& c) { c["num_hidden_layers"] = 2000000000; },
+                  "num_hidden_layers: expected an integer from 1 to 1024"}),
     [](const testing::TestParamInfo<BadConfig>& info) { return std::string(info.param.name); });
 
 }  // namespace

@@ -34,7 +34,8 @@ void write_safetensors(const std::filesystem::path& path, const Named& tensors) 
   for (const auto& [name, tensor] : tensors) {
     const size_t begin = data.size();
     data.append(reinterpret_cast<const char*>(tensor->bytes.data()), tensor->bytes.size());
-    header[name] = {{"dtype", safetensors_dtype(tensor->dtype)}, {"shape", tensor->shape}, {"data_offsets", {begin, data.size()}}};
+    header[name] = {
+        {"dtype", safetensors_dtype(tensor->dtype)}, {"shape", tensor->shape}, {"data_offsets", {begin, data.size()}}};
   }
   std::string text = dump_json(header);
   text.resize((text.size() + 7) / 8 * 8, ' ');   // data starts aligned
@@ -110,7 +111,8 @@ void CheckpointEditor::rename_prefix(const std::string& from, const std::string&
 }
 
 void CheckpointEditor::set_f32(const std::string& name, std::vector<int64_t> shape, const std::vector<float>& values) {
-  StoredBytes tensor{.dtype = DType::kF32, .shape = std::move(shape), .bytes = std::vector<std::byte>(values.size() * sizeof(float))};
+  StoredBytes tensor{
+      .dtype = DType::kF32, .shape = std::move(shape), .bytes = std::vector<std::byte>(values.size() * sizeof(float))};
   std::memcpy(tensor.bytes.data(), values.data(), tensor.bytes.size());
   tensors[name] = std::move(tensor);
 }
@@ -126,14 +128,18 @@ std::string CheckpointEditor::save_sharded(int num_files, const Json& metadata) 
   std::vector<Named> shards(static_cast<size_t>(num_files));
   Json weight_map = Json::object();
   size_t next = 0;
-  const auto name_of_shard = [&](size_t shard) { return fmt::format("model-{:05}-of-{:05}.safetensors", shard + 1, num_files); };
+  const auto name_of_shard = [&](size_t shard) {
+    return fmt::format("model-{:05}-of-{:05}.safetensors", shard + 1, num_files);
+  };
   for (const auto& [name, tensor] : sorted_for_alignment(tensors)) {
     const size_t shard = next++ % shards.size();
     shards[shard].emplace_back(name, tensor);
     weight_map[name] = name_of_shard(shard);
   }
-  for (size_t shard = 0; shard < shards.size(); ++shard) write_safetensors(folder_.path / name_of_shard(shard), shards[shard]);
-  write_file(folder_.path / "model.safetensors.index.json", dump_json({{"metadata", metadata}, {"weight_map", weight_map}}));
+  for (size_t shard = 0; shard < shards.size(); ++shard)
+    write_safetensors(folder_.path / name_of_shard(shard), shards[shard]);
+  write_file(folder_.path / "model.safetensors.index.json",
+             dump_json({{"metadata", metadata}, {"weight_map", weight_map}}));
   return folder_.path.string();
 }
 

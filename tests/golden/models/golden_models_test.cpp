@@ -13,8 +13,8 @@
 namespace gale::golden {
 namespace {
 
-// Shares of the largest |logit|. The reference is fp32 arithmetic on the checkpoint's weights, so what is left is the order
-// of sums; kBf16Tolerance is for transformers' own bf16 arithmetic on the same weights.
+// Shares of the largest |logit|. The reference is fp32 arithmetic on the checkpoint's weights, so what is left is the
+// order of sums; kBf16Tolerance is for transformers' own bf16 arithmetic on the same weights.
 constexpr float kTolerance = 2e-3f;
 constexpr float kBf16Tolerance = 3e-2f;
 constexpr float kNearTie = 4e-4f;      // the generator passes over seeds with a greedy choice closer than 5e-4
@@ -22,7 +22,8 @@ constexpr int kNumPrompts = 3;
 
 class Golden {
  public:
-  explicit Golden(const std::string& case_name) : file_(SafetensorsFile::open(data_folder(case_name), "golden.safetensors").value()) {}
+  explicit Golden(const std::string& case_name)
+      : file_(SafetensorsFile::open(data_folder(case_name), "golden.safetensors").value()) {}
 
   [[nodiscard]] std::vector<int32_t> ids(const std::string& name) const { return values<int32_t>(name); }
   [[nodiscard]] std::vector<float> floats(const std::string& name) const { return values<float>(name); }
@@ -96,14 +97,16 @@ TEST_P(GoldenBf16Model, is_close_to_the_reference_in_bf16_arithmetic) {
   for (int i = 0; i < kNumPrompts; ++i) {
     Sequence sequence;
     const Rows rows = driver_->step({{&sequence, prompt(i)}});
-    EXPECT_LE(worst_difference(rows, golden_.floats("logits_bf16." + std::to_string(i))), kBf16Tolerance) << "prompt " << i;
+    EXPECT_LE(worst_difference(rows, golden_.floats("logits_bf16." + std::to_string(i))), kBf16Tolerance)
+        << "prompt " << i;
   }
 }
 
 TEST_P(GoldenModel, generates_the_reference_tokens) {
   for (int i = 0; i < kNumPrompts; ++i) {
     const std::vector<float> margins = golden_.floats("margins." + std::to_string(i));
-    ASSERT_GE(*std::min_element(margins.begin(), margins.end()), kNearTie * largest(golden_.floats("logits." + std::to_string(i))));
+    ASSERT_GE(*std::min_element(margins.begin(), margins.end()),
+              kNearTie * largest(golden_.floats("logits." + std::to_string(i))));
     EXPECT_EQ(driver_->greedy(prompt(i), static_cast<int>(reply(i).size())), reply(i)) << "prompt " << i;
   }
 }
@@ -139,7 +142,9 @@ TEST_P(GoldenModel, gives_the_same_bits_alone_and_batched) {
       const std::vector<int32_t> all = prompt_and_reply(i);
       const size_t end = std::min(all.size(), done[s] + pace[s]);
       if (end == done[s]) continue;
-      pieces.push_back({&sequences[s], {all.begin() + static_cast<std::ptrdiff_t>(done[s]), all.begin() + static_cast<std::ptrdiff_t>(end)}});
+      pieces.push_back(
+          {&sequences[s],
+           {all.begin() + static_cast<std::ptrdiff_t>(done[s]), all.begin() + static_cast<std::ptrdiff_t>(end)}});
       owners.insert(owners.end(), end - done[s], i);
       done[s] = end;
     }
@@ -169,8 +174,10 @@ TEST_P(GoldenModel, plans_what_it_loads) {
 std::string case_name(const testing::TestParamInfo<std::string>& info) { return info.param; }
 
 INSTANTIATE_TEST_SUITE_P(F32, GoldenModel,
-                         testing::Values("glm4_moe_lite_f32", "glm4_f32", "glm4v_f32", "glm4_moe_f32", "glm4v_moe_f32"), case_name);
-const auto kBf16Cases = testing::Values("glm4_moe_lite_bf16", "glm4_bf16", "glm4v_bf16", "glm4_moe_bf16", "glm4v_moe_bf16");
+                         testing::Values("glm4_moe_lite_f32", "glm4_f32", "glm4v_f32", "glm4_moe_f32", "glm4v_moe_f32"),
+                         case_name);
+const auto kBf16Cases =
+    testing::Values("glm4_moe_lite_bf16", "glm4_bf16", "glm4v_bf16", "glm4_moe_bf16", "glm4v_moe_bf16");
 INSTANTIATE_TEST_SUITE_P(Bf16, GoldenModel, kBf16Cases, case_name);
 INSTANTIATE_TEST_SUITE_P(Bf16, GoldenBf16Model, kBf16Cases, case_name);
 

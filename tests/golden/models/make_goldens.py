@@ -49,29 +49,32 @@ CASES = {
     "glm4v_bf16": ("Glm4v", dict(DENSE, hidden_size=48, head_dim=None, num_attention_heads=4, num_key_value_heads=1,
                    partial_rotary_factor=0.5, num_hidden_layers=2, mrope_section=[1, 1, 1]), "bfloat16", "old", 0),
     "glm4_moe_f32": ("Glm4Moe", dict(MOE, use_qk_norm=True, routed_scaling_factor=1.7), "float32", "new", 1),
-    "glm4_moe_bf16": ("Glm4Moe", dict(MOE, use_qk_norm=False, num_hidden_layers=2, norm_topk_prob=False), "bfloat16", "old", 0),
+    "glm4_moe_bf16": ("Glm4Moe", dict(MOE, use_qk_norm=False, num_hidden_layers=2, norm_topk_prob=False),
+                      "bfloat16", "old", 0),
     "glm4v_moe_f32": ("Glm4vMoe", dict(MOE, mrope_section=[1, 1, 1]), "float32", "new", 0),
-    "glm4v_moe_bf16": ("Glm4vMoe", dict(MOE, num_hidden_layers=2, num_attention_heads=4, mrope_section=[1, 0, 2]), "bfloat16", "old", 0),
+    "glm4v_moe_bf16": ("Glm4vMoe", dict(MOE, num_hidden_layers=2, num_attention_heads=4, mrope_section=[1, 0, 2]),
+                       "bfloat16", "old", 0),
 }
+VISION_KINDS = ("Glm4v", "Glm4vMoe")
+ROPE_KEYS = ("rope_theta", "partial_rotary_factor", "mrope_section")
 COMMON = dict(hidden_act="silu", rms_norm_eps=1e-5, max_position_embeddings=512, attention_dropout=0.0,
               tie_word_embeddings=False, pad_token_id=None, bos_token_id=None, eos_token_id=[1])
 
 
 def hf_config(kind, text):
-    rope = {"rope_type": "default", "rope_theta": text["rope_theta"], "partial_rotary_factor": text["partial_rotary_factor"]}
-    if "mrope_section" in text:
-        rope["mrope_section"] = text["mrope_section"]
-    flat = {k: v for k, v in text.items() if k not in ("rope_theta", "partial_rotary_factor", "mrope_section") and v is not None}
+    rope = {key: text[key] for key in ROPE_KEYS if key in text} | {"rope_type": "default"}
+    flat = {k: v for k, v in text.items() if k not in ROPE_KEYS and v is not None}
     flat = dict(COMMON, **flat, rope_parameters=rope)
-    if kind in ("Glm4v", "Glm4vMoe"):
-        return getattr(transformers, kind + "Config")(text_config=flat, vision_config=dict(VISION), tie_word_embeddings=False,
-            image_token_id=90, video_token_id=91, image_start_token_id=92, image_end_token_id=93,
-            video_start_token_id=94, video_end_token_id=95)
+    if kind in VISION_KINDS:
+        ids = {name + "_token_id": 90 + i for i, name in enumerate(
+            ("image", "video", "image_start", "image_end", "video_start", "video_end"))}
+        return getattr(transformers, kind + "Config")(
+            text_config=flat, vision_config=dict(VISION), tie_word_embeddings=False, **ids)
     return getattr(transformers, kind + "Config")(**flat)
 
 
 def model_class(kind):
-    return getattr(transformers, kind + ("ForConditionalGeneration" if kind in ("Glm4v", "Glm4vMoe") else "ForCausalLM"))
+    return getattr(transformers, kind + ("ForConditionalGeneration" if kind in VISION_KINDS else "ForCausalLM"))
 
 
 def randomise(model, generator):
@@ -217,7 +220,7 @@ def config_json(kind, text, config, style, dtype, num_mtp):
         if "mrope_section" in text:
             flat["rope_scaling"] = {"rope_type": "default", "mrope_section": text["mrope_section"]}
         nested = {"text_config": flat, "vision_config": VISION, "image_token_id": 90, "video_token_id": 91}
-        out = nested if kind in ("Glm4v", "Glm4vMoe") else flat
+        out = nested if kind in VISION_KINDS else flat
         out["model_type"] = config.model_type
     out["architectures"] = [model_class(kind).__name__]
     out["dtype"] = dtype
@@ -238,9 +241,11 @@ def make(name):
     folder.mkdir(parents=True, exist_ok=True)
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
     save_file({n: t.contiguous() for n, t in golden.items()}, folder / "golden.safetensors")
-    (folder / "config.json").write_text(json.dumps(config_json(kind, text, config, style, dtype, num_mtp), indent=1) + "\n")
+    written = config_json(kind, text, config, style, dtype, num_mtp)
+    (folder / "config.json").write_text(json.dumps(written, indent=1) + "\n")
     size = sum(f.stat().st_size for f in folder.iterdir())
-    print(f"{name}: seed {seed}, margin {figures[0]:.2e}, router gap {figures[1]:.2e}, bf16 error {figures[2]:.2e}, {size} bytes")
+    margin, gap, error = figures
+    print(f"{name}: seed {seed}, margin {margin:.2e}, router gap {gap:.2e}, bf16 error {error:.2e}, {size} bytes")
 
 
 if __name__ == "__main__":

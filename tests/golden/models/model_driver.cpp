@@ -22,11 +22,13 @@ struct StepTables {
       rows.push_back(static_cast<int32_t>(token_ids.size()));
       token_ids.push_back(token);
       positions.push_back(position);
-      slots.push_back(int64_t{blocks.at(static_cast<size_t>(position / kBlockSize))} * kBlockSize + position % kBlockSize);
+      slots.push_back(int64_t{blocks.at(static_cast<size_t>(position / kBlockSize))} * kBlockSize +
+                      position % kBlockSize);
     }
     query_start.push_back(static_cast<int32_t>(token_ids.size()));
     seq_lens.push_back(piece.sequence->length);
-    for (int i = 0; i < max_blocks; ++i) block_tables.push_back(static_cast<size_t>(i) < blocks.size() ? blocks[static_cast<size_t>(i)] : 0);
+    for (int i = 0; i < max_blocks; ++i)
+      block_tables.push_back(static_cast<size_t>(i) < blocks.size() ? blocks[static_cast<size_t>(i)] : 0);
     max_query = std::max(max_query, static_cast<int>(piece.tokens.size()));
     max_seq = std::max(max_seq, piece.sequence->length);
   }
@@ -37,7 +39,9 @@ struct StepTables {
   }
 };
 
-Tensor i32(std::vector<int32_t>& values, const Shape& shape) { return Tensor::contiguous(values.data(), DType::kI32, shape); }
+Tensor i32(std::vector<int32_t>& values, const Shape& shape) {
+  return Tensor::contiguous(values.data(), DType::kI32, shape);
+}
 
 AttentionMetadata metadata_of(StepTables& tables, int num_seqs, int max_blocks) {
   const auto num_tokens = static_cast<int64_t>(tables.token_ids.size());
@@ -107,7 +111,8 @@ Rows ModelDriver::step(const std::vector<Piece>& pieces) {
   const auto num_tokens = static_cast<int>(tables.token_ids.size());
   const AttentionMetadata metadata = metadata_of(tables, static_cast<int>(pieces.size()), static_cast<int>(max_blocks));
 
-  Arena workspace = Arena::create(*device_, MemoryKind::kDevice, model_->workspace_bytes(num_tokens, num_tokens)).value();
+  Arena workspace =
+      Arena::create(*device_, MemoryKind::kDevice, model_->workspace_bytes(num_tokens, num_tokens)).value();
   ForwardContext context{.ops = ops_, .workspace = workspace, .attention = metadata, .kv = kv_,
                          .token_ids = i32(tables.token_ids, {num_tokens})};
   const Tensor hidden = model_->forward(context);
@@ -128,7 +133,8 @@ Rows ModelDriver::prefill(Sequence& sequence, const std::vector<int32_t>& tokens
   for (size_t begin = 0; begin < tokens.size(); begin += chunk) {
     const size_t end = std::min(begin + chunk, tokens.size());
     const auto first = tokens.begin();
-    Rows rows = step({{&sequence, {first + static_cast<std::ptrdiff_t>(begin), first + static_cast<std::ptrdiff_t>(end)}}});
+    Rows rows =
+        step({{&sequence, {first + static_cast<std::ptrdiff_t>(begin), first + static_cast<std::ptrdiff_t>(end)}}});
     out.insert(out.end(), rows.begin(), rows.end());
   }
   return out;

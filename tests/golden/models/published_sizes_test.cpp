@@ -8,8 +8,8 @@
 #include "checkpoint_editor.h"
 #include "models/model.h"
 
-// The published checkpoints in full size, as files of a header and nothing but a hole behind it: names and shapes as their
-// tables have them, written down here apart from the model code. Planning reads headers only.
+// The published checkpoints in full size, as files of a header and nothing but a hole behind it: names and shapes as
+// their tables have them, written down here apart from the model code. Planning reads headers only.
 
 namespace gale::golden {
 namespace {
@@ -109,8 +109,8 @@ void Listing::add_vision(int64_t merger_inner) {
 }
 
 const std::vector<std::string> kPreNorms = {"input_layernorm", "post_attention_layernorm"};
-const std::vector<std::string> kSandwichNorms = {"input_layernorm", "post_self_attn_layernorm", "post_attention_layernorm",
-                                                 "post_mlp_layernorm"};
+const std::vector<std::string> kSandwichNorms = {"input_layernorm", "post_self_attn_layernorm",
+                                                 "post_attention_layernorm", "post_mlp_layernorm"};
 
 Listing flash() {
   Listing out;
@@ -165,20 +165,25 @@ Listing air() {
   return out;
 }
 
-constexpr const char* kFlashConfig = R"({"architectures":["Glm4MoeLiteForCausalLM"],"model_type":"glm4_moe_lite","hidden_size":2048,
- "num_hidden_layers":47,"intermediate_size":10240,"first_k_dense_replace":1,"moe_intermediate_size":1536,"n_routed_experts":64,
- "n_shared_experts":1,"num_experts_per_tok":4,"n_group":1,"topk_group":1,"topk_method":"noaux_tc","norm_topk_prob":true,
+constexpr const char* kFlashConfig =
+    R"({"architectures":["Glm4MoeLiteForCausalLM"],"model_type":"glm4_moe_lite","hidden_size":2048,
+ "num_hidden_layers":47,"intermediate_size":10240,"first_k_dense_replace":1,"moe_intermediate_size":1536,
+ "n_routed_experts":64, "n_shared_experts":1,"num_experts_per_tok":4,"n_group":1,"topk_group":1,"topk_method":"noaux_tc","norm_topk_prob":true,
  "routed_scaling_factor":1.8,"num_attention_heads":20,"num_key_value_heads":20,"q_lora_rank":768,"kv_lora_rank":512,
  "qk_nope_head_dim":192,"qk_rope_head_dim":64,"v_head_dim":256,"attention_bias":false,"partial_rotary_factor":1.0,
  "rope_theta":1000000,"rope_scaling":null,"max_position_embeddings":202752,"rms_norm_eps":1e-5,"hidden_act":"silu",
  "tie_word_embeddings":false,"num_nextn_predict_layers":1,"vocab_size":154880})";
-constexpr const char* kVision = R"({"depth":24,"hidden_size":1536,"num_heads":12,"out_hidden_size":4096,"image_size":336,
- "patch_size":14,"temporal_patch_size":2,"spatial_merge_size":2,"in_channels":3,"attention_bias":false,"intermediate_size":)";
+constexpr const char* kVision =
+    R"({"depth":24,"hidden_size":1536,"num_heads":12,"out_hidden_size":4096,"image_size":336,
+ "patch_size":14,"temporal_patch_size":2,"spatial_merge_size":2,"in_channels":3,"attention_bias":false,
+ "intermediate_size":)";
 constexpr const char* kDenseText = R"({"hidden_size":4096,"num_hidden_layers":40,"num_attention_heads":32,
  "num_key_value_heads":2,"intermediate_size":13696,"vocab_size":151552,"attention_bias":true,"hidden_act":"silu",
- "rms_norm_eps":1e-5,"max_position_embeddings":131072,"rope_parameters":{"rope_theta":500000,"partial_rotary_factor":0.5,
+ "rms_norm_eps":1e-5,"max_position_embeddings":131072,
+ "rope_parameters":{"rope_theta":500000,"partial_rotary_factor":0.5,
  "mrope_section":[8,12,12],"rope_type":"default"}})";
-constexpr const char* kMoeSizes = R"("hidden_size":4096,"num_hidden_layers":46,"num_attention_heads":96,"num_key_value_heads":8,
+constexpr const char* kMoeSizes =
+    R"("hidden_size":4096,"num_hidden_layers":46,"num_attention_heads":96,"num_key_value_heads":8,
  "head_dim":128,"attention_bias":true,"use_qk_norm":false,"intermediate_size":10944,"moe_intermediate_size":1408,
  "n_routed_experts":128,"num_experts_per_tok":8,"n_shared_experts":1,"n_group":1,"topk_group":1,"norm_topk_prob":true,
  "routed_scaling_factor":1.0,"first_k_dense_replace":1,"max_position_embeddings":131072,"rms_norm_eps":1e-5,
@@ -208,8 +213,9 @@ TEST_P(PublishedCheckpoint, every_tensor_is_claimed_and_the_sums_are_right) {
   published.listing().save(folder / "model.safetensors");
   const Result<ModelPlan> plan = plan_model(folder.string());
   ASSERT_TRUE(plan) << plan.error().message;
-  const auto in_use = std::count_if(plan->tensors.begin(), plan->tensors.end(),
-                                    [](const TensorSummary& tensor) { return tensor.claimed_by.starts_with("in use: "); });
+  const auto in_use = std::count_if(plan->tensors.begin(), plan->tensors.end(), [](const TensorSummary& tensor) {
+    return tensor.claimed_by.starts_with("in use: ");
+  });
   int64_t all_parameters = 0;
   for (const TensorSummary& tensor : plan->tensors) all_parameters += tensor.shape.num_elements();
   EXPECT_EQ(static_cast<size_t>(in_use), published.num_in_use);
@@ -223,15 +229,18 @@ INSTANTIATE_TEST_SUITE_P(
     Models, PublishedCheckpoint,
     testing::Values(
         Published{"glm_4_7_flash", flash, kFlashConfig, 9491, 9703, 29'943'393'920, 31'221'488'576, 27'072},
-        Published{"glm_4_6v_flash", dense_vision, vision_language_config("Glm4vForConditionalGeneration", kDenseText, 13696), 523, 704,
-                  9'400'279'040, 10'292'777'472, 20'480},
+        Published{"glm_4_6v_flash", dense_vision,
+                  vision_language_config("Glm4vForConditionalGeneration", kDenseText, 13696), 523, 704, 9'400'279'040,
+                  10'292'777'472, 20'480},
         Published{"glm_4_6v", large_moe_vision,
                   vision_language_config("Glm4vMoeForConditionalGeneration",
                                          std::string("{") + kMoeSizes + R"(,"rope_parameters":{"rope_theta":500000,
-                                         "partial_rotary_factor":0.5,"mrope_section":[8,12,12],"rope_type":"default"}})", 10944),
+                         "partial_rotary_factor":0.5,"mrope_section":[8,12,12],"rope_type":"default"}})",
+                                         10944),
                   17925, 18106, 106'852'251'264, 107'710'933'120, 94'208},
         Published{"glm_4_5_air", air,
-                  std::string(R"({"architectures":["Glm4MoeForCausalLM"],"rope_theta":1000000,"partial_rotary_factor":0.5,)") +
+                  std::string(
+                      R"({"architectures":["Glm4MoeForCausalLM"],"rope_theta":1000000,"partial_rotary_factor":0.5,)") +
                       R"("num_nextn_predict_layers":1,)" + kMoeSizes + "}",
                   17925, 18329, 106'852'251'264, 110'468'824'832, 94'208}),
     [](const testing::TestParamInfo<Published>& info) { return std::string(info.param.name); });

@@ -43,7 +43,8 @@ void stack_experts(CheckpointEditor& checkpoint, const std::string& mlp, int num
 
 TEST(CheckpointVariants, stacked_experts_are_the_same_model) {
   CheckpointEditor checkpoint("glm4v_moe_f32");
-  for (const char* layer : {"1", "2"}) stack_experts(checkpoint, std::string("model.language_model.layers.") + layer + ".mlp.", 6);
+  for (const char* layer : {"1", "2"})
+    stack_experts(checkpoint, std::string("model.language_model.layers.") + layer + ".mlp.", 6);
   EXPECT_EQ(logits_of(checkpoint.save()), logits_of(data_folder("glm4v_moe_f32")));
 }
 
@@ -75,7 +76,8 @@ TEST(CheckpointVariants, both_class_names_of_the_dense_vision_model_are_known) {
 
 TEST(CheckpointVariants, shards_are_joined_and_the_total_size_of_the_index_is_ignored) {
   CheckpointEditor checkpoint("glm4_moe_lite_bf16");
-  EXPECT_EQ(logits_of(checkpoint.save_sharded(3, {{"total_size", 12345}})), logits_of(data_folder("glm4_moe_lite_bf16")));
+  EXPECT_EQ(logits_of(checkpoint.save_sharded(3, {{"total_size", 12345}})),
+            logits_of(data_folder("glm4_moe_lite_bf16")));
 }
 
 TEST(CheckpointVariants, mtp_layer_may_come_without_its_tables_or_not_at_all) {
@@ -117,10 +119,12 @@ TEST(CheckpointVariants, rope_parameters_may_stand_in_either_place) {
 TEST(CheckpointVariants, mtp_and_vision_tensors_are_claimed_for_what_they_are) {
   const auto count = [](const std::string& case_name, const std::string& claimed_by) {
     const ModelPlan plan = plan_model(data_folder(case_name)).value();
-    return std::count_if(plan.tensors.begin(), plan.tensors.end(), [&](const auto& t) { return t.claimed_by == claimed_by; });
+    return std::count_if(plan.tensors.begin(), plan.tensors.end(),
+                         [&](const auto& t) { return t.claimed_by == claimed_by; });
   };
   EXPECT_EQ(count("glm4v_f32", "not used: vision tower"), 13 + 2 * 7);
-  EXPECT_EQ(count("glm4_moe_f32", "kept for later: MTP layer"), 6 + 2 + 9 + 2 + 6 * 3 + 3);   // own, norms, attention, router, experts, shared
+  EXPECT_EQ(count("glm4_moe_f32", "kept for later: MTP layer"),
+            6 + 2 + 9 + 2 + 6 * 3 + 3);  // own, norms, attention, router, experts, shared
   EXPECT_EQ(count("glm4_moe_f32", "in use: embedding"), 1);
 }
 
@@ -135,7 +139,8 @@ TEST_P(ConfigChange, changes_the_logits) {
   const Rows changed = logits_of(checkpoint.save()), original = logits_of(data_folder(GetParam().case_name));
   float worst = 0;
   for (size_t row = 0; row < original.size(); ++row) {
-    for (size_t i = 0; i < original[row].size(); ++i) worst = std::max(worst, std::abs(changed.at(row).at(i) - original[row][i]));
+    for (size_t i = 0; i < original[row].size(); ++i)
+      worst = std::max(worst, std::abs(changed.at(row).at(i) - original[row][i]));
   }
   EXPECT_GT(worst, 1e-3f);
 }
@@ -149,12 +154,15 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(
         Change{"routed_scale", "glm4_moe_lite_f32", [](auto& c) { c.config["routed_scaling_factor"] = 1.0; }},
         Change{"renormalised_weights", "glm4_moe_lite_f32", [](auto& c) { c.config["norm_topk_prob"] = false; }},
-        Change{"correction_bias", "glm4_moe_lite_f32", [](auto& c) { zero(c, "model.layers.1.mlp.gate.e_score_correction_bias"); }},
+        Change{"correction_bias", "glm4_moe_lite_f32",
+               [](auto& c) { zero(c, "model.layers.1.mlp.gate.e_score_correction_bias"); }},
         Change{"expert_groups", "glm4_moe_lite_bf16", [](auto& c) { c.config["n_group"] = 1; }},
         Change{"norm_epsilon", "glm4_moe_lite_f32", [](auto& c) { c.config["rms_norm_eps"] = 1e-2; }},
         Change{"theta", "glm4_f32", [](auto& c) { c.config["rope_parameters"]["rope_theta"] = 10000.0; }},
-        Change{"partial_rotation", "glm4_moe_f32", [](auto& c) { c.config["rope_parameters"]["partial_rotary_factor"] = 1.0; }},
-        Change{"shared_expert", "glm4_moe_f32", [](auto& c) { zero(c, "model.layers.1.mlp.shared_experts.down_proj.weight"); }}),
+        Change{"partial_rotation", "glm4_moe_f32",
+               [](auto& c) { c.config["rope_parameters"]["partial_rotary_factor"] = 1.0; }},
+        Change{"shared_expert", "glm4_moe_f32",
+               [](auto& c) { zero(c, "model.layers.1.mlp.shared_experts.down_proj.weight"); }}),
     [](const testing::TestParamInfo<Change>& info) { return std::string(info.param.name); });
 
 TEST(NanoFlash, loads_and_computes) {
