@@ -107,7 +107,7 @@ class PythonLiteral {
   bool number() {
     const size_t end = std::min(text_.find_first_of(" \t\r\n,]})", at_), text_.size());
     const std::string_view token = text_.substr(at_, end - at_);
-    if (!Json::accept(token)) return false;   // true, false and null cannot get here in a sensible literal
+    if (!parse_json(token)) return false;
     out_ += token;
     at_ = end;
     return true;
@@ -225,8 +225,8 @@ std::optional<std::string> python_literal_json(std::string_view text) { return P
 
 std::string argument_json(std::string_view text) {
   const std::string_view value = trimmed(text);
-  if (Json::accept(value)) return std::string(value);
-  if (auto json = python_literal_json(value)) return *std::move(json);
+  if (parse_json(value)) return std::string(value);   // what we would read ourselves when it comes back as history
+  if (auto json = python_literal_json(value); json && parse_json(*json)) return *std::move(json);
   std::string out;
   append_json_string(out, text);
   return out;

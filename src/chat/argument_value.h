@@ -31,7 +31,7 @@ class ArgumentTypes {
   std::map<std::string, std::map<std::string, ArgumentType, std::less<>>> types_;
 };
 
-// The value of an argument of type kOther, as JSON text.
+// The value of an argument of type kOther, as JSON text that parse_json reads.
 [[nodiscard]] std::string argument_json(std::string_view text);
 
 // A Python literal (numbers, strings, True, False, None, lists, tuples, dicts with string keys) as JSON text; nothing if

@@ -65,10 +65,7 @@ void ToolCallMachine::add_tag(Tag tag, std::string_view text, std::vector<ChatDe
     if (tag == Tag::kValueClose) return end_value(out);
     return add_value_text(text, out);
   }
-  if (state_ == State::kName) {
-    if (tag == Tag::kKeyOpen || tag == Tag::kCallClose) return end_name(tag, text, out);
-    return add_text(text, out);
-  }
+  if (state_ == State::kName) return end_name(tag, text, out);
   switch (tag) {
     case Tag::kCallClose: return close_object(out);
     case Tag::kKeyOpen:
