@@ -128,9 +128,10 @@ void Connection::fail_request(const HttpError& error) {
 void Connection::output_ready() { thread_->add_ready(shared_from_this()); }
 
 void Connection::flush() {
-  if (is_writing_ || !exchange_ || state_ == State::kClosed) return;
+  if (!exchange_ || state_ == State::kClosed) return;
+  if (exchange_->is_overflowing()) return close(ExchangeEnd::kSlowReader);
+  if (is_writing_) return;
   const ExchangeState::Taken taken = exchange_->take_output(output_, now());
-  if (taken.is_overflowing) return close(ExchangeEnd::kSlowReader);
   if (!output_.empty()) return write();
   if (taken.is_finished) finish_answer();
 }

@@ -53,8 +53,12 @@ void ExchangeState::start_stream(HttpResponse head) {
 void ExchangeState::send(std::string_view bytes) {
   std::unique_lock lock(mutex_);
   if (end_ || is_finished_ || is_overflowing_ || traits_.is_head || bytes.empty()) return;
-  if (pending_.size() + bytes.size() > traits_.max_pending_bytes) is_overflowing_ = true;
-  else pending_.append(bytes);
+  if (pending_.size() + bytes.size() > traits_.max_pending_bytes) {
+    is_overflowing_ = true;
+    is_announced_ = false;   // the owner, stuck in a write, has to hear of this
+  } else {
+    pending_.append(bytes);
+  }
   notify(lock);
 }
 
@@ -104,7 +108,7 @@ ExchangeState::Taken ExchangeState::take_output(std::string& out, TimePoint now)
   }
   pending_.clear();
   if (!out.empty()) last_output_ = now;
-  return {is_finished_, is_overflowing_};
+  return {is_finished_};
 }
 
 bool ExchangeState::ping_if_silent(TimePoint now, Duration interval) {
@@ -112,6 +116,11 @@ bool ExchangeState::ping_if_silent(TimePoint now, Duration interval) {
   const bool is_due = is_stream_ && !is_finished_ && pending_.empty() && now - last_output_ >= interval;
   if (is_due) pending_ = ": ping\n\n";
   return is_due;
+}
+
+bool ExchangeState::is_overflowing() const {
+  const std::lock_guard lock(mutex_);
+  return is_overflowing_;
 }
 
 bool ExchangeState::is_finished() const {

@@ -41,11 +41,11 @@ class ExchangeState final : public Exchange {
   // ---- the I/O thread's side --------------------------------------------------------------------------------------
   struct Taken {
     bool is_finished = false;    // nothing will follow
-    bool is_overflowing = false; // the reader is too slow
   };
   Taken take_output(std::string& out, TimePoint now);
   // Adds a comment line if the stream has been silent for `interval`; true if it did.
   bool ping_if_silent(TimePoint now, Duration interval);
+  [[nodiscard]] bool is_overflowing() const;   // the reader is too slow
   [[nodiscard]] bool is_finished() const;
   [[nodiscard]] bool keep_alive() const { return traits_.keep_alive; }
   void end(ExchangeEnd how);
