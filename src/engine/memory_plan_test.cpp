@@ -1,0 +1,87 @@
+#include "engine/memory_plan.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace gale {
+namespace {
+
+constexpr int64_t kGiB = int64_t{1} << 30;
+
+MemoryDemand card_of_80_gib() {
+  return {.is_gpu = true, .total_bytes = 80 * kGiB, .free_bytes = 50 * kGiB, .weight_bytes = 29 * kGiB, .workspace_bytes = 2 * kGiB,
+          .kv_bytes_per_token = 54'144, .attention_form = "MLA", .max_position_embeddings = 202'752};
+}
+MemoryDemand small_machine() {
+  return {.total_bytes = 8 * kGiB, .free_bytes = 4 * kGiB, .workspace_bytes = kGiB / 8, .kv_bytes_per_token = 65'536,
+          .attention_form = "GQA", .max_position_embeddings = 131'072};
+}
+
+TEST(MemoryPlan, a_gpu_gives_what_its_share_leaves) {
+  EngineConfig config;
+  const auto plan = plan_memory(card_of_80_gib(), config);
+  ASSERT_TRUE(plan) << plan.error().message;
+  EXPECT_EQ(plan->scheduler.block_size, 64);
+  EXPECT_EQ(plan->scheduler.max_model_len, 202'752);
+  const int64_t budget = 68 * kGiB - 30 * kGiB - 2 * kGiB;   // 0.85 of 80, what others and the weights took, the workspace
+  EXPECT_LE(plan->kv_bytes, budget);
+  EXPECT_GT(plan->kv_bytes, budget - 54'144 * 64);
+  EXPECT_EQ(plan->num_users, plan->scheduler.num_blocks / (202'752 / 64));
+  EXPECT_THAT(plan->describe(), testing::HasSubstr("users x 202752 tokens"));
+}
+
+TEST(MemoryPlan, a_cpu_gives_a_quarter_of_what_is_free_and_caps_the_length) {
+  const auto plan = plan_memory(small_machine(), {});
+  ASSERT_TRUE(plan) << plan.error().message;
+  EXPECT_EQ(plan->kv_bytes, kGiB);
+  EXPECT_EQ(plan->scheduler.block_size, 16);
+  EXPECT_EQ(plan->scheduler.max_model_len, kGiB / 65'536);
+  EXPECT_EQ(plan->num_users, 1);
+}
+
+TEST(MemoryPlan, never_plans_more_blocks_than_all_slots_can_fill) {
+  EngineConfig config;
+  config.scheduler.max_model_len = 100;
+  config.scheduler.max_num_seqs = 4;
+  const auto plan = plan_memory(small_machine(), config);
+  ASSERT_TRUE(plan);
+  EXPECT_EQ(plan->scheduler.num_blocks, 4 * 7);
+  EXPECT_EQ(plan->num_users, 4);
+}
+
+TEST(MemoryPlan, a_length_that_does_not_fit_names_what_is_missing_and_the_options) {
+  EngineConfig config;
+  config.scheduler.max_model_len = 131'072;
+  const auto plan = plan_memory(small_machine(), config);
+  ASSERT_FALSE(plan);
+  EXPECT_EQ(plan.error().code, ErrorCode::kOutOfMemory);
+  EXPECT_THAT(plan.error().message, testing::AllOf(testing::HasSubstr("8.00 GiB"), testing::HasSubstr("1.00 GiB are planned"),
+                                                   testing::HasSubstr("--max-model-len")));
+}
+
+TEST(MemoryPlan, a_full_card_is_an_error_not_a_negative_cache) {
+  MemoryDemand demand = card_of_80_gib();
+  demand.free_bytes = 5 * kGiB;
+  const auto plan = plan_memory(demand, {});
+  ASSERT_FALSE(plan);
+  EXPECT_THAT(plan.error().message, testing::HasSubstr("--gpu-memory-utilization"));
+}
+
+TEST(MemoryPlan, a_budget_beyond_the_free_memory_is_refused) {
+  EngineConfig config;
+  config.kv_cache_memory_bytes = 4 * kGiB;
+  const auto plan = plan_memory(small_machine(), config);
+  ASSERT_FALSE(plan);
+  EXPECT_THAT(plan.error().message, testing::HasSubstr("0.12 GiB more than is free"));
+}
+
+TEST(MemoryPlan, a_length_beyond_the_model_is_refused) {
+  EngineConfig config;
+  config.scheduler.max_model_len = 200'000;
+  const auto plan = plan_memory(small_machine(), config);
+  ASSERT_FALSE(plan);
+  EXPECT_EQ(plan.error().param, "max-model-len");
+}
+
+}  // namespace
+}  // namespace gale
