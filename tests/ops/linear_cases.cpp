@@ -1,0 +1,155 @@
+#include <cmath>
+#include <utility>
+
+#include "support/problems.h"
+
+namespace gale {
+
+Values product(const double* weight, const double* in, int64_t num_rows, int64_t num_cols) {
+  Values out(static_cast<size_t>(num_rows), 0.0);
+  for (int64_t n = 0; n < num_rows; ++n) {
+    for (int64_t k = 0; k < num_cols; ++k) out[static_cast<size_t>(n)] += weight[n * num_cols + k] * in[k];
+  }
+  return out;
+}
+
+double silu(double x) { return x / (1 + std::exp(-x)); }
+
+LinearProblem::LinearProblem(Kind kind, int64_t num_tokens, std::vector<int64_t> rows, int64_t num_cols,
+                             DType weight_dtype, DType dtype)
+    : kind(kind), num_tokens(num_tokens), source_rows(std::move(rows)), num_cols(num_cols), weight_dtype(weight_dtype) {
+  for (const int64_t n : source_rows) num_rows += n;
+  in = random_values(num_tokens * num_cols, 11, dtype);
+  weight = random_values(num_rows * num_cols, 12, weight_dtype);
+  bias = random_values(num_rows, 13, dtype);
+}
+
+Values LinearProblem::run(Harness& harness, int64_t begin, int64_t end) const {
+  const int64_t count = end - begin;
+  const Tensor x = harness.activations(slice_of(in, begin, end, num_cols), {count, num_cols});
+  const Tensor out = harness.output({count, width()});
+  const RowOrder order = kind == Kind::kSwiglu ? RowOrder::kGateUp : RowOrder::kPlain;
+  const PackedWeight packed = harness.pack(weight, source_rows, num_cols, 1, weight_dtype, order);
+  if (kind == Kind::kSwiglu) {
+    harness.call<LinearSwigluArgs>(linear_swiglu, &OpTable::linear_swiglu,
+                                   {.out = out, .in = x, .weight = &packed, .scratch = harness.output({count, num_rows})});
+  } else {
+    const Tensor added = kind == Kind::kBias ? harness.activations(bias, {num_rows}) : Tensor{};
+    harness.call<LinearArgs>(linear, &OpTable::linear, {.out = out, .in = x, .weight = &packed, .bias = added});
+  }
+  return harness.get(out);
+}
+
+Values LinearProblem::reference() const {
+  Values rows;
+  for (int64_t t = 0; t < num_tokens; ++t) {
+    Values row = product(weight.data(), in.data() + t * num_cols, num_rows, num_cols);
+    for (size_t n = 0; n < row.size(); ++n) row[n] += kind == Kind::kBias ? bias[n] : 0;
+    const auto inner = static_cast<size_t>(width());
+    for (size_t n = 0; n < inner; ++n) rows.push_back(kind == Kind::kSwiglu ? silu(row[n]) * row[inner + n] : row[n]);
+  }
+  return rows;
+}
+
+HeadLinearProblem::HeadLinearProblem(int64_t num_tokens, int64_t num_heads, int64_t num_rows, int64_t num_cols, DType dtype)
+    : num_tokens(num_tokens), num_heads(num_heads), num_rows(num_rows), num_cols(num_cols),
+      in(random_values(num_tokens * num_heads * (num_cols + 8), 14, dtype)),
+      weight(random_values(num_heads * num_rows * num_cols, 15, DType::kBF16)) {}
+
+Values HeadLinearProblem::run(Harness& harness, int64_t begin, int64_t end) const {
+  const int64_t count = end - begin, wide_in = num_cols + 8, wide_out = num_rows + 4;
+  const Tensor x = harness.activations(slice_of(in, begin, end, num_heads * wide_in), {count, num_heads, wide_in});
+  const Tensor out = harness.output({count, num_heads, wide_out});
+  const PackedWeight packed = harness.pack(weight, {num_rows}, num_cols, num_heads, DType::kBF16, RowOrder::kPlain);
+  harness.call<HeadLinearArgs>(head_linear, &OpTable::head_linear,
+                               {.out = out.slice(2, 0, num_rows), .in = x.slice(2, 8, wide_in), .weight = &packed});
+  const Values all = harness.get(out);
+  Values rows;
+  for (int64_t head = 0; head < count * num_heads; ++head) {
+    rows.insert(rows.end(), all.begin() + head * wide_out, all.begin() + head * wide_out + num_rows);
+    for (int64_t i = num_rows; i < wide_out; ++i) {   // the neighbours stay as they were
+      EXPECT_NEAR(all[static_cast<size_t>(head * wide_out + i)], -12345.0, 64);
+    }
+  }
+  return rows;
+}
+
+Values HeadLinearProblem::reference() const {
+  Values rows;
+  for (int64_t i = 0; i < num_tokens * num_heads; ++i) {
+    const Values row = product(weight.data() + i % num_heads * num_rows * num_cols, in.data() + i * (num_cols + 8) + 8,
+                               num_rows, num_cols);
+    rows.insert(rows.end(), row.begin(), row.end());
+  }
+  return rows;
+}
+
+namespace {
+
+void expect_linear(Harness& harness, LinearProblem::Kind kind, const std::vector<int64_t>& rows) {
+  for (const DType weight_dtype : {DType::kBF16, DType::kF16, DType::kF32}) {
+    for (const int64_t num_tokens : {0, 1, 2, 3, 7, 8, 9, 17}) {
+      for (const int64_t num_cols : {1, 2, 17, 64, 257}) {
+        SCOPED_TRACE(testing::Message() << name_of(weight_dtype) << ", " << num_tokens << " tokens, K = " << num_cols);
+        const LinearProblem problem(kind, num_tokens, rows, num_cols, weight_dtype, harness.activation());
+        expect_close(problem.run(harness, 0, num_tokens), problem.reference(), problem.width(), harness.activation());
+      }
+    }
+  }
+}
+
+TEST(Linear, multiplies_stacked_sources_of_any_size) {
+  const auto harness = make_harness();
+  harness->for_each_variant(&OpTable::linear, [&] {
+    for (const auto& rows : std::vector<std::vector<int64_t>>{{1}, {15}, {16}, {17}, {5, 20, 3}, {80}}) {
+      expect_linear(*harness, LinearProblem::Kind::kPlain, rows);
+    }
+  });
+}
+
+TEST(Linear, adds_the_bias) {
+  const auto harness = make_harness();
+  harness->for_each_variant(&OpTable::linear, [&] { expect_linear(*harness, LinearProblem::Kind::kBias, {33}); });
+}
+
+TEST(Linear, swiglu_joins_gate_and_up) {
+  const auto harness = make_harness();
+  harness->for_each_variant(&OpTable::linear_swiglu, [&] {
+    for (const int64_t inner : {1, 16, 23, 64}) expect_linear(*harness, LinearProblem::Kind::kSwiglu, {inner, inner});
+  });
+}
+
+TEST(Linear, multiplies_many_tokens_with_a_weight_of_several_pieces) {
+  const auto harness = make_harness();
+  const LinearProblem problem(LinearProblem::Kind::kPlain, 67, {700}, 512, DType::kBF16, harness->activation());
+  expect_close(problem.run(*harness, 0, 67), problem.reference(), 700, harness->activation());
+}
+
+TEST(HeadLinear, multiplies_each_head_with_its_matrix_in_strided_rows) {
+  const auto harness = make_harness();
+  harness->for_each_variant(&OpTable::head_linear, [&] {
+    for (const int64_t num_tokens : {0, 1, 9}) {
+      for (const int64_t num_rows : {16, 17, 200}) {
+        const HeadLinearProblem problem(num_tokens, 3, num_rows, 48, harness->activation());
+        expect_close(problem.run(*harness, 0, num_tokens), problem.reference(), num_rows, harness->activation());
+      }
+    }
+  });
+}
+
+TEST(Pack, takes_transposed_views) {
+  const auto harness = make_harness();
+  const Values weight = random_values(20 * 6, 21, DType::kBF16), in = random_values(6, 22, harness->activation());
+  Values flipped(weight.size());
+  for (size_t n = 0; n < 20; ++n) {
+    for (size_t k = 0; k < 6; ++k) flipped[k * 20 + n] = weight[n * 6 + k];
+  }
+  const Tensor out = harness->output({1, 20});
+  const PackedWeight packed = harness->pack_one(harness->put(flipped, {6, 20}, DType::kBF16).transposed(0, 1));
+  harness->call<LinearArgs>(linear, &OpTable::linear,
+                            {.out = out, .in = harness->activations(in, {1, 6}), .weight = &packed, .bias = {}});
+  expect_close(harness->get(out), product(weight.data(), in.data(), 20, 6), 20, harness->activation());
+}
+
+}  // namespace
+}  // namespace gale
