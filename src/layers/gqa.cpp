@@ -64,9 +64,7 @@ void GqaAttention::forward(ForwardContext& context, const KvLayerView& kv, const
 }
 
 size_t GqaAttention::workspace_bytes(int64_t num_tokens) const {
-  ArenaMeter meter;
-  scratch(meter, num_tokens);
-  return meter.bytes();
+  return metered_bytes([&](ArenaMeter& meter) { scratch(meter, num_tokens); });
 }
 
 KvLayerSpec GqaAttention::kv_spec() const {

@@ -71,9 +71,7 @@ void MlaAttention::forward(ForwardContext& context, const KvLayerView& kv, const
 }
 
 size_t MlaAttention::workspace_bytes(int64_t num_tokens) const {
-  ArenaMeter meter;
-  scratch(meter, num_tokens);
-  return meter.bytes();
+  return metered_bytes([&](ArenaMeter& meter) { scratch(meter, num_tokens); });
 }
 
 KvLayerSpec MlaAttention::kv_spec() const {

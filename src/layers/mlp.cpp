@@ -31,9 +31,7 @@ void Mlp::forward(ForwardContext& context, const Tensor& out, const Tensor& in) 
 }
 
 size_t Mlp::workspace_bytes(int64_t num_tokens) const {
-  ArenaMeter meter;
-  scratch(meter, num_tokens);
-  return meter.bytes();
+  return metered_bytes([&](ArenaMeter& meter) { scratch(meter, num_tokens); });
 }
 
 }  // namespace gale

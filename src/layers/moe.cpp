@@ -90,9 +90,7 @@ void MoeBlock::forward(ForwardContext& context, const Tensor& out, const Tensor&
 }
 
 size_t MoeBlock::workspace_bytes(int64_t num_tokens) const {
-  ArenaMeter meter;
-  scratch(meter, num_tokens);
-  return meter.bytes();
+  return metered_bytes([&](ArenaMeter& meter) { scratch(meter, num_tokens); });
 }
 
 }  // namespace gale

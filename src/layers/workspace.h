@@ -18,6 +18,14 @@ class ArenaMeter {
   size_t bytes_ = 0;
 };
 
+// Bytes that `take(allocator)` allocates.
+template <class Take>
+[[nodiscard]] size_t metered_bytes(const Take& take) {
+  ArenaMeter meter;
+  take(meter);
+  return meter.bytes();
+}
+
 // Gives what was taken from the workspace within a block back at its end.
 class WorkspaceScope {
  public:

@@ -5,15 +5,18 @@
 // half of each head.
 
 namespace gale {
+namespace {
 
-Result<std::unique_ptr<Decoder>> build_glm4(ModelSource source) {
-  HfConfig& config = source.config;
-  DecoderSpec spec = read_decoder(config, source.architecture);
+void read_glm4(HfConfig& config, DecoderSpec& spec) {
   spec.norms = NormPlacement::kSandwich;
   spec.attention = read_gqa(config, {.pairing = RopePairing::kInterleaved, .has_mrope = false, .default_bias = true});
   read_dense(config, spec);
-  GALE_TRY(config.finish());
-  return std::make_unique<Decoder>(std::move(spec), source.weights, std::move(source.parameters));
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Decoder>> build_glm4(ModelSource source) {
+  return build_text_model(std::move(source), read_glm4);
 }
 
 }  // namespace gale

@@ -5,14 +5,17 @@
 // sigmoid-routed experts behind dense first layers, an MTP layer; the large ones norm each q and k head (use_qk_norm).
 
 namespace gale {
+namespace {
 
-Result<std::unique_ptr<Decoder>> build_glm4_moe(ModelSource source) {
-  HfConfig& config = source.config;
-  DecoderSpec spec = read_decoder(config, source.architecture);
+void read_glm4_moe(HfConfig& config, DecoderSpec& spec) {
   spec.attention = read_gqa(config, {.pairing = RopePairing::kHalfSplit, .has_mrope = false, .default_bias = false});
   read_moe(config, spec);
-  GALE_TRY(config.finish());
-  return std::make_unique<Decoder>(std::move(spec), source.weights, std::move(source.parameters));
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Decoder>> build_glm4_moe(ModelSource source) {
+  return build_text_model(std::move(source), read_glm4_moe);
 }
 
 }  // namespace gale

@@ -25,15 +25,15 @@ MlaSpec read_mla(HfConfig& config, const DecoderSpec& decoder) {
   return spec;
 }
 
+void read_glm4_moe_lite(HfConfig& config, DecoderSpec& spec) {
+  spec.attention = read_mla(config, spec);
+  read_moe(config, spec);
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Decoder>> build_glm4_moe_lite(ModelSource source) {
-  HfConfig& config = source.config;
-  DecoderSpec spec = read_decoder(config, source.architecture);
-  spec.attention = read_mla(config, spec);
-  read_moe(config, spec);
-  GALE_TRY(config.finish());
-  return std::make_unique<Decoder>(std::move(spec), source.weights, std::move(source.parameters));
+  return build_text_model(std::move(source), read_glm4_moe_lite);
 }
 
 }  // namespace gale

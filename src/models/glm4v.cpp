@@ -1,23 +1,21 @@
 #include "models/registry.h"
 #include "models/text_config.h"
-#include "models/vision_language.h"
 
 // Text half of GLM-4.6V-Flash and GLM-4.1V: as glm4, with rope positions on three axes.
 
 namespace gale {
+namespace {
+
+void read_glm4v(HfConfig& config, DecoderSpec& spec) {
+  spec.norms = NormPlacement::kSandwich;
+  spec.attention = read_gqa(config, {.pairing = RopePairing::kInterleaved, .has_mrope = true, .default_bias = true});
+  read_dense(config, spec);
+}
+
+}  // namespace
 
 Result<std::unique_ptr<Decoder>> build_glm4v(ModelSource source) {
-  source.config.expect_flag_if_present("tie_word_embeddings", false);
-  HfConfig text = source.config.section("text_config"), vision = source.config.section("vision_config");
-  DecoderSpec spec = read_decoder(text, source.architecture);
-  spec.norms = NormPlacement::kSandwich;
-  spec.attention = read_gqa(text, {.pairing = RopePairing::kInterleaved, .has_mrope = true, .default_bias = true});
-  read_dense(text, spec);
-  const VisionSpec tower = read_vision(vision);
-  GALE_TRY(source.config.finish());
-  choose_text_prefixes(source.weights, spec);
-  claim_vision(source.weights, tower);
-  return std::make_unique<Decoder>(std::move(spec), source.weights, std::move(source.parameters));
+  return build_vision_language_model(std::move(source), read_glm4v);
 }
 
 }  // namespace gale

@@ -4,6 +4,9 @@
 
 #include <array>
 
+#include "models/text_config.h"
+#include "models/vision_language.h"
+
 namespace gale {
 namespace {
 
@@ -61,6 +64,25 @@ Result<Checkpoint> open_checkpoint(const std::string& folder) {
 }  // namespace
 
 std::span<const ModelRow> model_rows() { return kRows; }
+
+Result<std::unique_ptr<Decoder>> build_text_model(ModelSource source, ReadSpec read) {
+  DecoderSpec spec = read_decoder(source.config, source.architecture);
+  read(source.config, spec);
+  GALE_TRY(source.config.finish());
+  return std::make_unique<Decoder>(std::move(spec), source.weights, std::move(source.parameters));
+}
+
+Result<std::unique_ptr<Decoder>> build_vision_language_model(ModelSource source, ReadSpec read) {
+  source.config.expect_flag_if_present("tie_word_embeddings", false);
+  HfConfig text = source.config.section("text_config"), vision = source.config.section("vision_config");
+  DecoderSpec spec = read_decoder(text, source.architecture);
+  read(text, spec);
+  const VisionSpec tower = read_vision(vision);
+  GALE_TRY(source.config.finish());
+  choose_text_prefixes(source.weights, spec);
+  claim_vision(source.weights, tower);
+  return std::make_unique<Decoder>(std::move(spec), source.weights, std::move(source.parameters));
+}
 
 Result<std::unique_ptr<Model>> load_model(const LoadOptions& options) {
   CHECK(options.device != nullptr && options.ops != nullptr, "load_model needs a device and its ops");
