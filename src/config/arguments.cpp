@@ -123,6 +123,7 @@ class ArgumentReader {
   }
 
   Status add_known(const KnownFlag& known, const Spelling& spelling) {
+    if (known.kind == KnownFlag::Kind::kMeans) return add_flag(take_apart(known.reason));
     std::string value = spelling.value.value_or("");
     if (known.takes_value && !spelling.value) {
       GALE_ASSIGN(value, take_value(known.flag, spelling));

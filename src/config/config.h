@@ -1,9 +1,14 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
+#include "base/log.h"
 #include "bench/bench_config.h"
 #include "engine/engine_config.h"
+#include "server/api_server.h"
+#include "server/server_config.h"
+#include "serving/engine_pipeline.h"
 
 namespace gale {
 
@@ -23,6 +28,13 @@ struct ChatConfig {
   bool think = true;                   // let a thinking model think
 };
 
+// What only `gale serve` itself has.
+struct ServeConfig {
+  std::vector<std::string> served_model_names;   // empty: MODEL as it was written
+  std::string tokenizer;                         // tokenizer.json's folder; empty: the model's
+  std::string chat_template;                     // a file; empty: the model's
+};
+
 // What only `gale engine` has.
 struct EngineProcessConfig {
   int channel_fd = -1;                 // the socket to the front
@@ -35,8 +47,12 @@ struct InspectConfig {
 
 // Everything that can be set, each value in the struct of the layer that uses it. A default is what a field is born with.
 struct Config {
-  std::string log_level = "info";
+  LogLevel log_level = LogLevel::kInfo;
   EngineConfig engine;                 // with the model's folder
+  ServeConfig serve;
+  PipelineConfig pipeline;
+  ServerConfig server;
+  ShutdownPlan shutdown;
   ChatConfig chat;
   EngineProcessConfig engine_process;
   InspectConfig inspect;

@@ -160,6 +160,7 @@ std::string options_page() {
     }
   }
   append_known(out, KnownFlag::Kind::kNoted, "Accepted by gale serve, without effect (a note says so)");
+  append_known(out, KnownFlag::Kind::kMeans, "Other spellings");
   append_known(out, KnownFlag::Kind::kRefused, "Refused by gale serve (exit code 2)");
   return out;
 }

@@ -4,6 +4,7 @@ namespace gale {
 namespace {
 
 constexpr auto kNoted = KnownFlag::Kind::kNoted;
+constexpr auto kMeans = KnownFlag::Kind::kMeans;
 constexpr auto kRefused = KnownFlag::Kind::kRefused;
 
 // The names are vLLM's, as people type them.
@@ -30,6 +31,18 @@ const std::vector<KnownFlag>& flags() {
       {"--enable-server-load-tracking", "", false, kNoted, "/metrics always tells the load"},
       {"--disable-fastapi-docs", "", false, kNoted, "there is no documentation page yet"},
       {"--disable-frontend-multiprocessing", "", false, kNoted, "front and engine are always two processes"},
+      {"--enable-chunked-prefill", "", false, kNoted, "prompts are always computed in chunks"},
+      {"--scheduling-policy", "", true, kNoted, "a request's own priority always counts, equal ones go first come first served"},
+      {"--stream-interval", "", true, kNoted, "every token is sent as soon as it is there"},
+      {"--dtype", "", true, kNoted, "the CPU computes in float32 with the checkpoint's own weights"},
+      {"--seed", "", true, kNoted, "a request's seed counts; one without a seed gets a random one"},
+      {"--disable-log-requests", "", false, kNoted, "prompts and answers are never logged"},
+      {"--uvicorn-log-level", "", true, kNoted, "--log-level is for the whole program"},
+      {"--allow-credentials", "", false, kNoted, "answers never carry credentials of a browser"},
+      {"--generation-config", "", true, kNoted, "the model's generation_config.json gives the defaults"},
+      {"--max-seq-len-to-capture", "", true, kNoted, "the CPU captures no graphs"},
+      {"--disable-uvicorn-access-log", "", false, kMeans, "--no-access-log"},
+      {"--disable-log-stats", "", false, kMeans, "--stats-interval=0"},
       {"--disable-access-log-for-endpoints", "", true, kNoted, "probes are never logged"},
       {"--limit-mm-per-prompt", "", true, kNoted, "pictures and videos are refused by this build"},
       {"--mm-processor-kwargs", "", true, kNoted, "pictures and videos are refused by this build"},
@@ -63,6 +76,10 @@ const std::vector<KnownFlag>& flags() {
       {"--ssl-keyfile", "", true, kRefused, "TLS is not there yet; put a proxy in front"},
       {"--ssl-certfile", "", true, kRefused, "TLS is not there yet; put a proxy in front"},
       {"--ssl-ca-certs", "", true, kRefused, "TLS is not there yet; put a proxy in front"},
+      {"--enable-log-requests", "", false, kRefused, "prompts are never logged"},
+      {"--enable-log-outputs", "", false, kRefused, "answers are never logged"},
+      {"--override-generation-config", "", true, kRefused, "change generation_config.json in a copy of the model folder instead"},
+      {"--default-chat-template-kwargs", "", true, kRefused, "requests bring chat_template_kwargs themselves"},
       {"--otlp-traces-endpoint", "", true, kRefused, "traces are not there yet"},
       {"--root-path", "", true, kRefused, "let the proxy strip the path"},
   };

@@ -10,6 +10,7 @@ namespace gale {
 struct KnownFlag {
   enum class Kind : unsigned char {
     kNoted,     // accepted; a note says why it changes nothing here
+    kMeans,     // another spelling: `reason` is the argument it stands for
     kRefused,   // exit 2 with the reason: ignoring it would change results or promise what is not there
   };
   std::string_view flag;

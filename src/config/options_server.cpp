@@ -1,16 +1,119 @@
+#include <array>
+
 #include "config/config.h"
 #include "config/options.h"
 
 namespace gale {
 
+template <>
+struct EnumNames<LogLevel> {
+  static constexpr std::array names = {
+      std::pair{std::string_view("debug"), LogLevel::kDebug}, std::pair{std::string_view("info"), LogLevel::kInfo},
+      std::pair{std::string_view("warning"), LogLevel::kWarning}, std::pair{std::string_view("error"), LogLevel::kError}};
+};
+
+namespace {
+
+constexpr CommandSet kServe = in(Command::kServe);
+
+std::vector<Option> pipeline_options() {
+  using enum OptionGroup;
+  using P = PipelineConfig;
+  using A = AdmissionConfig;
+  return {
+      option<&Config::serve, &ServeConfig::served_model_names>({.flag = "--served-model-name", .placeholder = "NAME",
+          .help = "What clients call the model; the first is the one that answers carry. None: MODEL as written.",
+          .group = kModel, .commands = kServe}),
+      option<&Config::serve, &ServeConfig::tokenizer>({.flag = "--tokenizer", .placeholder = "DIR",
+          .help = "The folder of tokenizer.json; none: MODEL.", .group = kModel, .commands = kServe}),
+      option<&Config::serve, &ServeConfig::chat_template>({.flag = "--chat-template", .placeholder = "FILE",
+          .help = "A Jinja template; none: the model's own.", .group = kChat, .commands = kServe}),
+      option<&Config::pipeline, &P::default_max_tokens>({.flag = "--default-max-tokens", .placeholder = "N",
+          .help = "Output tokens of a request that names no limit; none: what is left of the context.",
+          .group = kChat, .commands = kServe, .rules = at_least(1)}),
+      option<&Config::server, &ServerConfig::max_logprobs>({.flag = "--max-logprobs", .placeholder = "N",
+          .help = "The most logprobs a request may ask for at each position.",
+          .group = kChat, .commands = kServe, .rules = range(0, 1000)}),
+      option<&Config::server, &ServerConfig::max_choices>({.flag = "--max-choices", .placeholder = "N",
+          .help = "The most choices (n) a request may ask for.", .group = kChat, .commands = kServe, .rules = range(1, 4096)}),
+      option<&Config::pipeline, &P::num_workers>({.flag = "--num-text-workers", .placeholder = "N",
+          .help = "Threads for templates, tokenising and parsing.",
+          .group = kRuntime, .commands = kServe, .rules = range(1, 256)}),
+      option<&Config::pipeline, &P::admission, &A::max_waiting>({.flag = "--max-num-queued-reqs", .placeholder = "N",
+          .help = "Sequences that may wait; more are refused with 429. auto: four times --max-num-seqs.",
+          .group = kScheduling, .commands = kServe, .rules = at_least_or(1, "auto")}),
+      option<&Config::pipeline, &P::admission, &A::max_prompt_tokens>({.flag = "--max-num-queued-tokens", .placeholder = "N",
+          .help = "Prompt tokens of all live requests; more are refused with 429. auto: eight times what the KV cache holds.",
+          .group = kScheduling, .commands = kServe, .rules = at_least_or(1, "auto")}),
+      option<&Config::pipeline, &P::supervisor, &SupervisorConfig::load_timeout>({.flag = "--engine-ready-timeout",
+          .placeholder = "SECONDS", .help = "An engine that takes longer to load is ended and started anew.",
+          .group = kRuntime, .commands = kServe, .environment = "VLLM_ENGINE_READY_TIMEOUT_S", .rules = at_least(1)}),
+      option<&Config::pipeline, &P::supervisor, &SupervisorConfig::beat_timeout>({.flag = "--engine-beat-timeout",
+          .placeholder = "SECONDS", .help = "A loaded engine that is silent for so long hangs: it is ended and started anew.",
+          .group = kRuntime, .commands = kServe, .rules = at_least(1)}),
+  };
+}
+
+std::vector<Option> http_options() {
+  using enum OptionGroup;
+  using S = ServerConfig;
+  using H = HttpServerConfig;
+  return {
+      option<&Config::server, &S::http, &H::host>({.flag = "--host", .placeholder = "ADDRESS",
+          .help = "The address to listen on. None: all of them, but without a key only this machine is served.",
+          .group = kHttp, .commands = kServe}),
+      option<&Config::server, &S::http, &H::port>({.flag = "--port", .placeholder = "N", .help = "0: any free one.",
+          .group = kHttp, .commands = kServe, .rules = range(0, 65535)}),
+      option<&Config::server, &S::api_keys>({.flag = "--api-key", .placeholder = "KEY",
+          .help = "Requests must bring one of these as bearer token.",
+          .group = kHttp, .commands = kServe, .environment = "VLLM_API_KEY"}),
+      option<&Config::server, &S::is_protected>({.flag = "--protected-mode",
+          .help = "Without --host and --api-key answer only clients on this machine.", .group = kHttp, .commands = kServe}),
+      option<&Config::server, &S::allowed_origins>({.flag = "--allowed-origins", .placeholder = "ORIGIN",
+          .help = "Pages of these origins may call the API from a browser.", .group = kHttp, .commands = kServe}),
+      option<&Config::shutdown, &ShutdownPlan::timeout>({.flag = "--shutdown-timeout", .placeholder = "SECONDS",
+          .help = "After SIGTERM or SIGINT running requests have so long to end; a second signal ends them at once.",
+          .group = kHttp, .commands = kServe, .rules = at_least(0)}),
+      option<&Config::shutdown, &ShutdownPlan::drain_delay>({.flag = "--drain-delay", .placeholder = "SECONDS",
+          .help = "After SIGTERM new requests are still taken for so long, while /ready already says no.",
+          .group = kHttp, .commands = kServe, .rules = at_least(0)}),
+      option<&Config::server, &S::http, &H::num_io_threads>({.flag = "--num-io-threads", .placeholder = "N",
+          .help = "Threads that read and write connections.", .group = kHttp, .commands = kServe, .rules = range(1, 256)}),
+      option<&Config::server, &S::http, &H::max_connections>({.flag = "--max-connections", .placeholder = "N",
+          .help = "Open connections; more are answered with 503 and closed.",
+          .group = kHttp, .commands = kServe, .rules = at_least(1)}),
+      option<&Config::server, &S::http, &H::limits, &RequestLimits::max_body_bytes>({.flag = "--max-request-bytes",
+          .placeholder = "N", .help = "The largest body; larger ones get 413.",
+          .group = kHttp, .commands = kServe, .rules = at_least(1)}),
+      option<&Config::server, &S::http, &H::limits, &RequestLimits::max_head_bytes>({.flag = "--h11-max-incomplete-event-size",
+          .placeholder = "N", .help = "The largest request line with header fields; larger ones get 431.",
+          .group = kHttp, .commands = kServe, .rules = at_least(256)}),
+      option<&Config::server, &S::http, &H::limits, &RequestLimits::max_fields>({.flag = "--h11-max-header-count",
+          .placeholder = "N", .help = "The most header fields; more get 431.",
+          .group = kHttp, .commands = kServe, .rules = at_least(1)}),
+      option<&Config::server, &S::http, &H::idle_timeout>({.flag = "--timeout-keep-alive", .placeholder = "SECONDS",
+          .help = "An idle connection is closed after so long.",
+          .group = kHttp, .commands = kServe, .environment = "VLLM_HTTP_TIMEOUT_KEEP_ALIVE", .rules = at_least(1)}),
+      option<&Config::server, &S::http, &H::ping_interval>({.flag = "--ping-interval", .placeholder = "SECONDS",
+          .help = "A silent stream gets a comment line this often, so that nobody between closes it.",
+          .group = kHttp, .commands = kServe, .rules = at_least(1)}),
+  };
+}
+
+}  // namespace
+
 std::vector<Option> server_options() {
   using enum OptionGroup;
-  constexpr CommandSet kBoth = in(Command::kServe, Command::kEngine);
-  return {
-      option<&Config::log_level>({.flag = "--log-level", .placeholder = "LEVEL", .help = "What is logged to stderr.",
-          .group = kLog, .commands = kBoth, .environment = "VLLM_LOGGING_LEVEL",
-          .rules = one_of({"debug", "info", "warning", "error"})}),
-  };
+  std::vector<Option> out = pipeline_options();
+  for (Option& option : http_options()) out.push_back(std::move(option));
+  out.push_back(option<&Config::server, &ServerConfig::logs_access>({.flag = "--access-log",
+      .help = "A line for each request, probes excepted.", .group = kLog, .commands = kServe}));
+  out.push_back(option<&Config::server, &ServerConfig::stats_interval>({.flag = "--stats-interval", .placeholder = "SECONDS",
+      .help = "How often a line tells the throughput; 0: never.",
+      .group = kLog, .commands = kServe, .environment = "VLLM_LOG_STATS_INTERVAL", .rules = at_least(0)}));
+  out.push_back(option<&Config::log_level>({.flag = "--log-level", .placeholder = "LEVEL", .help = "What is logged to stderr.",
+      .group = kLog, .commands = in(Command::kServe, Command::kEngine), .environment = "VLLM_LOGGING_LEVEL"}));
+  return out;
 }
 
 }  // namespace gale

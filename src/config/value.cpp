@@ -89,6 +89,12 @@ Result<Json> parse_object(std::string_view text) {
   return *value;
 }
 
+std::string lower_case(std::string_view text) {
+  std::string out(text);
+  for (char& c : out) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  return out;
+}
+
 std::string show_number(double value) { return fmt::format("{}", value); }
 
 }  // namespace gale

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <chrono>
 #include <cstdint>
 #include <limits>
 #include <optional>
@@ -42,6 +43,8 @@ template <class T> struct IsList : std::false_type {};
 template <class T> struct IsList<std::vector<T>> : std::true_type {};
 template <class T> struct IsOptional : std::false_type {};
 template <class T> struct IsOptional<std::optional<T>> : std::true_type {};
+template <class T> struct IsDuration : std::false_type {};   // read and shown in seconds
+template <class Rep, class Period> struct IsDuration<std::chrono::duration<Rep, Period>> : std::true_type {};
 template <class T> struct IsSwitch : std::is_same<T, bool> {};
 
 // The words for an enumeration's values: a specialisation holds `static constexpr std::array names` of pairs of word and value.
@@ -54,6 +57,7 @@ template <class T> struct EnumNames;
 [[nodiscard]] Result<bool> parse_switch(std::string_view text);
 [[nodiscard]] Result<std::string> parse_text(const ValueRules& rules, std::string_view text);
 [[nodiscard]] Result<Json> parse_object(std::string_view text);
+[[nodiscard]] std::string lower_case(std::string_view text);
 [[nodiscard]] std::string show_number(double value);
 
 template <class T>
@@ -76,10 +80,14 @@ template <class T>
     GALE_ASSIGN(const double number, parse_number(rules, text));
     out = static_cast<T>(number);
   } else if constexpr (std::is_enum_v<T>) {
+    const std::string word = lower_case(text);
     for (const auto& [name, value] : EnumNames<T>::names) {
-      if (text == name) out = value;
+      if (word == name) out = value;
     }
-    GALE_TRY(parse_text(rules, text).map([](const std::string&) {}));   // the rules hold the words
+    GALE_TRY(parse_text(rules, word).map([](const std::string&) {}));   // the rules hold the words
+  } else if constexpr (IsDuration<T>::value) {
+    GALE_ASSIGN(const double number, parse_number(rules, text));
+    out = std::chrono::duration_cast<T>(std::chrono::duration<double>(number));
   } else {
     static_assert(std::is_same_v<T, std::string>, "no way to read this type from an option");
     GALE_ASSIGN(out, parse_text(rules, text));
@@ -123,6 +131,8 @@ template <class T>
       if (known == value) return {std::string(name)};
     }
     return {};
+  } else if constexpr (IsDuration<T>::value) {
+    return {show_number(std::chrono::duration<double>(value).count())};
   } else if constexpr (std::is_integral_v<T>) {
     return {std::to_string(value)};
   } else if constexpr (std::is_floating_point_v<T>) {

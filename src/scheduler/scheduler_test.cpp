@@ -1,0 +1,245 @@
+#include "scheduler/scheduler.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+namespace gale {
+namespace {
+
+using testing::HasSubstr;
+
+constexpr TokenId kStop = 2;
+
+class SchedulerTest : public testing::Test {
+ protected:
+  static SchedulerConfig small() {
+    return {.max_num_seqs = 4, .max_num_batched_tokens = 16, .max_model_len = 64, .block_size = 4, .num_blocks = 16};
+  }
+  explicit SchedulerTest(const SchedulerConfig& config = small()) : scheduler_(config) {}
+  void TearDown() override { EXPECT_EQ(scheduler_.check_integrity().problem, ""); }
+
+  std::optional<SequenceOutput> add(uint64_t id, int num_prompt_tokens, int max_tokens = 8, int priority = 0) {
+    Submit submit{.id = {id}, .priority = priority};
+    for (int i = 0; i < num_prompt_tokens; ++i) submit.prompt.push_back(static_cast<TokenId>(10 + 100 * id) + i);
+    submit.stop = {.stop_token_ids = {kStop}, .max_tokens = max_tokens};
+    return scheduler_.add(std::move(submit));
+  }
+  // Commits a plan with this token for everyone who wants one.
+  std::vector<SequenceOutput> give(const Plan& plan, TokenId token = 7) {
+    std::vector<SequenceResult> results(plan.sequences.size());
+    for (size_t i = 0; i < results.size(); ++i) {
+      if (plan.sequences[i].wants_token) results[i].tokens = {token};
+    }
+    return scheduler_.commit(plan, std::move(results));
+  }
+  static std::vector<std::pair<uint64_t, int>> ids_and_tokens(const Plan& plan) {
+    std::vector<std::pair<uint64_t, int>> out;
+    for (const ScheduledSequence& scheduled : plan.sequences) out.emplace_back(scheduled.id.value, scheduled.num_scheduled_tokens);
+    return out;
+  }
+  using Scheduled = std::vector<std::pair<uint64_t, int>>;
+
+  Scheduler scheduler_;
+};
+
+TEST_F(SchedulerTest, mixes_decodes_with_chunks_of_a_prompt_under_the_token_budget) {
+  ASSERT_FALSE(add(1, 5));
+  EXPECT_EQ(give(scheduler_.schedule()).size(), 1U);
+  ASSERT_FALSE(add(2, 20));
+  Plan plan = scheduler_.schedule();
+  EXPECT_EQ(ids_and_tokens(plan), (Scheduled{{1, 1}, {2, 15}}));
+  EXPECT_FALSE(plan.sequences[1].wants_token);
+  EXPECT_EQ(give(plan).size(), 1U) << "a chunk tells nothing";
+  plan = scheduler_.schedule();
+  EXPECT_EQ(ids_and_tokens(plan), (Scheduled{{1, 1}, {2, 5}}));
+  EXPECT_TRUE(plan.sequences[1].wants_token);
+  EXPECT_EQ(give(plan).size(), 2U);
+}
+
+TEST_F(SchedulerTest, an_old_prompt_leaves_a_token_for_each_decoder_behind_it) {
+  ASSERT_FALSE(add(1, 40));
+  ASSERT_FALSE(add(2, 3, 8, -1));
+  (void)give(scheduler_.schedule());
+  EXPECT_EQ(ids_and_tokens(scheduler_.schedule()), (Scheduled{{2, 1}, {1, 15}}));
+}
+
+TEST_F(SchedulerTest, equal_histories_give_equal_plans) {
+  Scheduler twin(scheduler_.config());
+  for (uint64_t id = 1; id <= 3; ++id) {
+    Submit submit{.id = {id}, .prompt = {1, 2, 3, 4, 5, static_cast<TokenId>(id)}};
+    ASSERT_FALSE(scheduler_.add(submit));
+    ASSERT_FALSE(twin.add(submit));
+  }
+  const Plan a = scheduler_.schedule(), b = twin.schedule();
+  EXPECT_EQ(a, b);
+}
+
+TEST_F(SchedulerTest, ends_at_a_stop_id_at_max_tokens_and_at_the_context) {
+  ASSERT_FALSE(add(1, 3, 8));
+  ASSERT_FALSE(add(2, 3, 1));
+  auto outputs = give(scheduler_.schedule(), kStop);
+  ASSERT_EQ(outputs.size(), 2U);
+  EXPECT_EQ(outputs[0].finish, FinishReason::kStop);
+  EXPECT_EQ(outputs[0].stop_token, kStop);
+  EXPECT_EQ(outputs[0].tokens, std::vector<TokenId>{kStop});
+  EXPECT_EQ(outputs[1].finish, FinishReason::kStop) << "the stop id counts more than the limit";
+  ASSERT_FALSE(add(3, 3, 1));
+  EXPECT_EQ(give(scheduler_.schedule())[0].finish, FinishReason::kLength);
+  ASSERT_FALSE(add(4, 62, 1000));
+  int num_tokens = 0;
+  while (scheduler_.has_work()) {
+    for (const SequenceOutput& output : give(scheduler_.schedule())) num_tokens += static_cast<int>(output.tokens.size());
+  }
+  EXPECT_EQ(num_tokens, 2);
+}
+
+TEST_F(SchedulerTest, says_at_once_what_can_never_run) {
+  EXPECT_EQ(add(1, 0)->error->code, ErrorCode::kInvalidArgument);
+  EXPECT_EQ(add(2, 64)->error->code, ErrorCode::kContextLength);
+  EXPECT_EQ(add(3, 5, 0)->error->param, "max_tokens");
+  EXPECT_FALSE(scheduler_.has_work());
+}
+
+TEST(Scheduler, a_request_larger_than_the_pool_fails_with_the_numbers) {
+  Scheduler scheduler({.max_num_seqs = 4, .max_num_batched_tokens = 16, .max_model_len = 1000, .block_size = 4, .num_blocks = 4});
+  Submit submit{.id = {1}, .prompt = {1, 2, 3}, .stop = {.max_tokens = 15}};
+  const auto outcome = scheduler.add(submit);
+  ASSERT_TRUE(outcome && outcome->error);
+  EXPECT_EQ(outcome->finish, FinishReason::kError);
+  EXPECT_THAT(outcome->error->message, HasSubstr("need 5 KV blocks of 4 tokens; there are 4"));
+  submit.stop.max_tokens = 14;   // the last token needs no place
+  EXPECT_FALSE(scheduler.add(submit));
+}
+
+TEST_F(SchedulerTest, a_lower_priority_value_runs_first_and_equal_ones_in_order) {
+  for (uint64_t id = 1; id <= 4; ++id) ASSERT_FALSE(add(id, 10, 8, id == 3 ? -5 : 0));
+  EXPECT_EQ(ids_and_tokens(scheduler_.schedule()), (Scheduled{{3, 10}, {1, 6}}));
+}
+
+TEST_F(SchedulerTest, preempts_the_newest_and_brings_it_back_with_all_its_tokens) {
+  ASSERT_FALSE(add(1, 16, 32));
+  (void)give(scheduler_.schedule());
+  ASSERT_FALSE(add(2, 12, 32));
+  std::vector<RequestId> preempted;
+  std::vector<TokenId> second;
+  TokenId token = 100;
+  while (scheduler_.has_work()) {
+    const Plan plan = scheduler_.schedule();
+    preempted.insert(preempted.end(), plan.preempted.begin(), plan.preempted.end());
+    for (const SequenceOutput& output : give(plan, token++)) {
+      if (output.id.value == 2) second.insert(second.end(), output.tokens.begin(), output.tokens.end());
+    }
+  }
+  EXPECT_THAT(preempted, testing::Each(RequestId{2}));
+  EXPECT_GE(preempted.size(), 1U);
+  EXPECT_EQ(second.size(), 32U);
+  EXPECT_TRUE(std::ranges::is_sorted(second)) << "no token twice, none lost";
+}
+
+TEST_F(SchedulerTest, cancel_frees_everything_in_every_phase) {
+  EXPECT_FALSE(scheduler_.cancel({1})) << "unknown";
+  const auto cancelled = [this](uint64_t id) {
+    const auto outcome = scheduler_.cancel({id});
+    EXPECT_TRUE(outcome && outcome->finish == FinishReason::kCancelled);
+    EXPECT_EQ(scheduler_.stats().num_free_blocks, 16);
+    EXPECT_FALSE(scheduler_.has_work());
+  };
+  ASSERT_FALSE(add(1, 20));
+  cancelled(1);                                          // waiting
+  ASSERT_FALSE(add(2, 20));
+  (void)give(scheduler_.schedule());
+  cancelled(2);                                          // half of the prompt done
+  ASSERT_FALSE(add(3, 3));
+  (void)give(scheduler_.schedule());
+  cancelled(3);                                          // decoding
+  ASSERT_FALSE(add(4, 3));
+  const Plan plan = scheduler_.schedule();
+  cancelled(4);                                          // under way
+  EXPECT_TRUE(give(plan).empty());
+}
+
+TEST_F(SchedulerTest, an_output_from_an_earlier_life_counts_towards_the_limits) {
+  Submit submit{.id = {1}, .prompt = {1, 2, 3}, .output = {4, 5}, .stop = {.stop_token_ids = {kStop}, .max_tokens = 3}};
+  ASSERT_FALSE(scheduler_.add(submit));
+  const Plan plan = scheduler_.schedule();
+  EXPECT_EQ(plan.sequences[0].num_scheduled_tokens, 5);
+  EXPECT_EQ(give(plan)[0].finish, FinishReason::kLength);
+  submit.output = {4, 5, 6};
+  EXPECT_EQ(scheduler_.add(submit)->finish, FinishReason::kLength);
+  submit.output = {4, kStop};
+  EXPECT_EQ(scheduler_.add(submit)->finish, FinishReason::kStop);
+}
+
+TEST_F(SchedulerTest, tells_cached_prompt_tokens_with_the_first_output_only) {
+  const auto run = [this](uint64_t id) {
+    EXPECT_FALSE(scheduler_.add({.id = {id}, .prompt = {1, 2, 3, 4, 5, 6, 7, 8, 9}, .stop = {.max_tokens = 2}}));
+    std::vector<std::optional<int>> told;
+    while (scheduler_.has_work()) told.push_back(give(scheduler_.schedule())[0].num_cached_tokens);
+    return told;
+  };
+  EXPECT_EQ(run(1), (std::vector<std::optional<int>>{0, std::nullopt}));
+  EXPECT_EQ(run(2), (std::vector<std::optional<int>>{8, std::nullopt}));
+  EXPECT_EQ(scheduler_.stats().prefix_queries, 18U);
+  EXPECT_EQ(scheduler_.stats().prefix_hits, 8U);
+  EXPECT_EQ(scheduler_.stats().prompt_tokens, 10U);
+}
+
+TEST_F(SchedulerTest, what_a_failed_sequence_computed_is_not_shared) {
+  ASSERT_FALSE(add(1, 20));
+  (void)give(scheduler_.schedule());                     // blocks of a first chunk are in the prefix cache
+  const Plan plan = scheduler_.schedule();
+  std::vector<SequenceResult> results(1);
+  results[0].error = Error{ErrorCode::kInternal, "not a number"};
+  const auto outputs = scheduler_.commit(plan, std::move(results));
+  ASSERT_EQ(outputs.size(), 1U);
+  EXPECT_EQ(outputs[0].finish, FinishReason::kError);
+  EXPECT_EQ(scheduler_.stats().num_cached_blocks, 0);
+  EXPECT_EQ(scheduler_.stats().num_free_blocks, 16);
+}
+
+TEST_F(SchedulerTest, drafts_travel_and_only_the_right_ones_are_kept) {
+  ASSERT_FALSE(add(1, 3, 20));
+  Plan plan = scheduler_.schedule();
+  std::vector<SequenceResult> results(1);
+  results[0].tokens = {50};
+  results[0].next_drafts = {51, 52, 53};
+  (void)scheduler_.commit(plan, std::move(results));
+  plan = scheduler_.schedule();
+  EXPECT_EQ(plan.sequences[0].num_scheduled_tokens, 4);
+  EXPECT_EQ(plan.sequences[0].draft_tokens, (std::vector<TokenId>{51, 52, 53}));
+  results.assign(1, {});
+  results[0].tokens = {51, 60};                          // the second guess was wrong
+  EXPECT_EQ(scheduler_.commit(plan, std::move(results))[0].tokens, (std::vector<TokenId>{51, 60}));
+  plan = scheduler_.schedule();
+  EXPECT_EQ(plan.sequences[0].num_computed_tokens, 5) << "prompt, 50, 51";
+  EXPECT_EQ(plan.sequences[0].num_scheduled_tokens, 1);
+}
+
+TEST_F(SchedulerTest, prompt_logprobs_cover_each_position_once_and_take_no_hit) {
+  ASSERT_FALSE(add(9, 20, 1));
+  while (scheduler_.has_work()) (void)give(scheduler_.schedule());
+  Submit submit{.id = {1}, .stop = {.max_tokens = 1}};
+  for (int i = 0; i < 20; ++i) submit.prompt.push_back(910 + i);
+  submit.sampling.num_prompt_logprobs = 0;
+  ASSERT_FALSE(scheduler_.add(submit));
+  Plan plan = scheduler_.schedule();
+  EXPECT_EQ(plan.sequences[0].num_computed_tokens, 0);
+  EXPECT_EQ(plan.sequences[0].prompt_logprobs, (PromptRange{1, 17}));
+  (void)give(plan);
+  plan = scheduler_.schedule();
+  EXPECT_EQ(plan.sequences[0].prompt_logprobs, (PromptRange{17, 20}));
+  (void)give(plan);
+}
+
+TEST_F(SchedulerTest, a_second_submit_replaces_a_live_sequence) {
+  ASSERT_FALSE(add(1, 5));
+  (void)give(scheduler_.schedule());
+  ASSERT_FALSE(add(1, 3, 1));
+  EXPECT_EQ(give(scheduler_.schedule())[0].finish, FinishReason::kLength);
+  EXPECT_FALSE(scheduler_.has_work());
+}
+
+}  // namespace
+}  // namespace gale
