@@ -41,7 +41,7 @@ TEST_F(ResumeTest, an_engine_that_dies_at_any_token_costs_no_token_and_doubles_n
       EXPECT_EQ(disturbed[i].text, undisturbed[i].text);
       EXPECT_EQ(disturbed[i].num_logprobs, undisturbed[i].num_logprobs);
     }
-    EXPECT_GE(record().num_lives, 65 / k - 1);
+    EXPECT_GE(record().num_lives, 65 / (k + 2));   // a step may overshoot by two tokens
   }
 }
 
