@@ -4,7 +4,7 @@
 
 #include "base/json.h"
 #include "bench/bench_config.h"
-#include "bench/load_test.h"
+#include "bench/load_generator.h"
 #include "bench/measurement.h"
 
 namespace gale {

@@ -47,6 +47,7 @@ struct InspectConfig {
 
 // Everything that can be set, each value in the struct of the layer that uses it. A default is what a field is born with.
 struct Config {
+  std::string config_file;             // a TOML file with further values
   LogLevel log_level = LogLevel::kInfo;
   EngineConfig engine;                 // with the model's folder
   ServeConfig serve;

@@ -31,9 +31,9 @@ class Graph {
 };
 
 // A point in a stream's work.
-class Event {
+class StreamEvent {
  public:
-  virtual ~Event() = default;
+  virtual ~StreamEvent() = default;
   virtual void wait() = 0;                    // blocks the host until everything before the point is done
   [[nodiscard]] virtual bool is_done() const = 0;
 };
@@ -43,7 +43,7 @@ class Stream {
  public:
   virtual ~Stream() = default;
   virtual void synchronize() = 0;
-  [[nodiscard]] virtual std::unique_ptr<Event> record() = 0;
+  [[nodiscard]] virtual std::unique_ptr<StreamEvent> record() = 0;
   virtual void begin_capture() = 0;           // CHECKs DeviceCaps::has_graphs
   [[nodiscard]] virtual std::unique_ptr<Graph> end_capture() = 0;
   virtual void launch(Graph& graph) = 0;

@@ -27,7 +27,7 @@ class HostBuffer final : public Buffer {
   size_t size_;
 };
 
-class DoneEvent final : public Event {
+class DoneEvent final : public StreamEvent {
  public:
   void wait() override {}
   [[nodiscard]] bool is_done() const override { return true; }
@@ -64,7 +64,7 @@ DeviceMemory host_memory() {
   return memory;
 }
 
-std::unique_ptr<Event> SynchronousStream::record() { return std::make_unique<DoneEvent>(); }
+std::unique_ptr<StreamEvent> SynchronousStream::record() { return std::make_unique<DoneEvent>(); }
 void SynchronousStream::begin_capture() { CHECK(false, "this device has no graphs"); }
 std::unique_ptr<Graph> SynchronousStream::end_capture() { CHECK(false, "this device has no graphs"); }
 void SynchronousStream::launch(Graph&) { CHECK(false, "this device has no graphs"); }

@@ -19,7 +19,7 @@ namespace gale {
 class SynchronousStream : public Stream {
  public:
   void synchronize() override {}
-  [[nodiscard]] std::unique_ptr<Event> record() override;
+  [[nodiscard]] std::unique_ptr<StreamEvent> record() override;
   void begin_capture() override;
   [[nodiscard]] std::unique_ptr<Graph> end_capture() override;
   void launch(Graph& graph) override;

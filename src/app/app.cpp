@@ -1,0 +1,46 @@
+#include "app/app.h"
+
+#include <fmt/format.h>
+
+#include <csignal>
+
+#include "app/commands.h"
+#include "app/exit_code.h"
+#include "base/check.h"
+#include "config/command_line.h"
+
+namespace gale {
+namespace {
+
+int run_command(const Invocation& invocation, const std::string& program) {
+  const Config& config = invocation.config;
+  switch (invocation.command) {
+    case Command::kServe: return run_serve(config, program);
+    case Command::kEngine: return run_engine_process(config);
+    case Command::kChat: return run_chat(config);
+    case Command::kBenchServe: return run_bench(config);
+    case Command::kInspect: return run_inspect(config);
+    case Command::kDoctor: return run_doctor(config);
+  }
+  CHECK(false, "command {}", static_cast<int>(invocation.command));
+}
+
+}  // namespace
+
+int run_program(const std::string& program, const std::vector<std::string>& arguments) {
+  std::signal(SIGPIPE, SIG_IGN);       // a reader that left is an error of write, not the end of the process
+  const Result<Invocation> invocation = read_command_line(arguments, process_environment());
+  if (!invocation) return report(invocation.error());
+  if (invocation->text) {
+    fmt::print("{}", *invocation->text);
+    return 0;
+  }
+  // The engine's options were noted by the front that started it.
+  const bool shows_notes = invocation->command != Command::kEngine;
+  for (const std::string& note : invocation->notes) {
+    if (shows_notes) fmt::print(stderr, "gale: note: {}\n", note);
+  }
+  return run_command(*invocation, program);
+}
+
+}  // namespace gale

@@ -1,0 +1,86 @@
+#include <algorithm>
+#include <cstdio>
+#include <map>
+#include <memory>
+
+#include "app/commands.h"
+#include "app/exit_code.h"
+#include "backends/cpu/cpu_backend.h"
+#include "engine/engine.h"
+#include "engine/memory_plan.h"
+#include "models/model.h"
+#include "ops/op_table.h"
+
+namespace gale {
+namespace {
+
+void print_model(const ModelInfo& info) {
+  std::printf("architecture      %s\n", info.architecture.c_str());
+  std::printf("parameters        %.3f million in use\n", static_cast<double>(info.num_parameters) / 1e6);
+  std::printf("checkpoint type   %s\n", std::string(name_of(info.checkpoint_dtype)).c_str());
+  std::printf("layers, hidden    %d, %d\n", info.num_layers, info.hidden_size);
+  std::printf("vocabulary        %d\n", info.vocab_size);
+  std::printf("longest context   %d tokens\n", info.max_position_embeddings);
+}
+
+// How many tensors each part of the model claimed, and their elements.
+void print_claims(const ModelPlan& plan) {
+  struct Sum { int count = 0; int64_t elements = 0; };
+  std::map<std::string, Sum> sums;
+  for (const TensorSummary& tensor : plan.tensors) {
+    Sum& sum = sums[tensor.claimed_by];
+    ++sum.count;
+    sum.elements += tensor.shape.num_elements();
+  }
+  std::printf("tensors           %zu\n", plan.tensors.size());
+  for (const auto& [claimer, sum] : sums) std::printf("  %-24s %5d tensors %14lld elements\n", claimer.c_str(), sum.count, static_cast<long long>(sum.elements));
+}
+
+void print_tensors(const ModelPlan& plan) {
+  for (const TensorSummary& tensor : plan.tensors)
+    std::printf("%-70s %-5s %-22s %-36s %s\n", tensor.name.c_str(), tensor.dtype.c_str(), tensor.shape.to_string().c_str(), tensor.file.c_str(),
+                tensor.claimed_by.c_str());
+}
+
+void print_kernels(const OpTable& table) {
+  std::printf("%-22s %s\n", "op", "implementations, best first");
+  for (const OpChoice& choice : describe(table)) {
+    std::string names;
+    for (const std::string_view name : choice.implementations) names += (names.empty() ? "" : ", ") + std::string(name);
+    std::printf("%-22s %s\n", std::string(choice.op).c_str(), names.c_str());
+  }
+}
+
+// The memory that serving would take, before anything is loaded. The workspace is not known before the model is built.
+Status print_memory(const ModelPlan& plan, const EngineConfig& config, const Device& device) {
+  const DeviceMemory memory = device.memory();
+  const bool is_f32 = config.kv_cache_dtype == KvCacheDType::kF32 ||
+                      (config.kv_cache_dtype == KvCacheDType::kAuto && plan.info.checkpoint_dtype == DType::kF32);
+  const KvLayerSpec& layer = plan.kv_layout.layers.front();
+  const auto weights = static_cast<int64_t>(plan.info.weight_bytes);
+  const MemoryDemand demand{.total_bytes = static_cast<int64_t>(memory.total_bytes),
+                            .free_bytes = std::max<int64_t>(0, static_cast<int64_t>(memory.free_bytes) - weights),
+                            .weight_bytes = weights,
+                            .kv_bytes_per_token = plan.kv_layout.elements_per_token() * (is_f32 ? 4 : 2),
+                            .attention_form = layer.kind == KvKind::kMla ? "MLA, one latent a token and layer" : "GQA",
+                            .max_position_embeddings = plan.info.max_position_embeddings};
+  GALE_ASSIGN(const MemoryPlan memory_plan, plan_memory(demand, config));
+  std::printf("\nmemory plan of `gale serve` here (step buffers come on top)\n%s\n", memory_plan.describe().c_str());
+  return {};
+}
+
+}  // namespace
+
+int run_inspect(const Config& config) {
+  const auto plan = plan_model(config.engine.model_dir);
+  if (!plan) return report(plan.error());
+  print_model(plan->info);
+  print_claims(*plan);
+  if (config.inspect.tensors) print_tensors(*plan);
+  if (config.inspect.kernels) print_kernels(cpu_op_table());
+  const std::unique_ptr<Device> device = make_cpu_device(1);
+  const Status printed = print_memory(*plan, config.engine, *device);
+  return printed ? 0 : report(printed.error());
+}
+
+}  // namespace gale
