@@ -31,7 +31,7 @@ Status read_eos(const Json& object, const std::string& path, std::vector<TokenId
   if (it == object.end() || it->is_null()) return {};
   const Json list = it->is_array() ? *it : Json::array({*it});
   for (const Json& id : list) {
-    if (!id.is_number_unsigned() || id.get<uint64_t>() > INT32_MAX)
+    if (!id.is_number_integer() || id.get<int64_t>() < 0 || id.get<int64_t>() > INT32_MAX)
       return fail(ErrorCode::kCorrupt, "{}: \"eos_token_id\" must hold token ids, found {}", path, dump_json(id));
     out.push_back(id.get<TokenId>());
   }
