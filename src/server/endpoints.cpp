@@ -1,5 +1,6 @@
 #include "server/endpoints.h"
 
+#include <algorithm>
 #include <ctime>
 
 #include "api/answer.h"
@@ -36,9 +37,19 @@ Result<Json> json_object_of(const Call& call) {
   return body;
 }
 
-std::vector<ModelCard> cards_of(const ServedModel& model) {
-  std::vector<ModelCard> cards = {{model.name, model.created, model.max_model_len}};
-  for (const std::string& alias : model.aliases) cards.push_back({alias, model.created, model.max_model_len});
+// The shorter of what was configured and what the engine found room for; 0 while neither is known.
+int context_length(const Pipeline& pipeline) {
+  const int configured = pipeline.model().max_model_len;
+  const std::optional<Ready> engine = pipeline.status().engine;
+  if (!engine) return configured;
+  return configured > 0 ? std::min(configured, engine->max_model_len) : engine->max_model_len;
+}
+
+std::vector<ModelCard> cards_of(const Pipeline& pipeline) {
+  const ServedModel& model = pipeline.model();
+  const int length = context_length(pipeline);
+  std::vector<ModelCard> cards = {{model.name, model.created, length}};
+  for (const std::string& alias : model.aliases) cards.push_back({alias, model.created, length});
   return cards;
 }
 
@@ -83,14 +94,14 @@ void Endpoints::root(Call& call) {
 // ---- models and tokens ------------------------------------------------------------------------------------------------
 
 void Endpoints::list_models(Call& call) {
-  const std::vector<ModelCard> cards = cards_of(pipeline_.model());
+  const std::vector<ModelCard> cards = cards_of(pipeline_);
   call.reply(200, dump_json(model_list_json(cards)));
 }
 
 void Endpoints::show_model(Call& call) {
   constexpr std::string_view kPrefix = "/v1/models/";
   const std::string name = call.request().head.path.substr(kPrefix.size());
-  for (const ModelCard& card : cards_of(pipeline_.model())) {
+  for (const ModelCard& card : cards_of(pipeline_)) {
     if (card.name == name) return call.reply(200, dump_json(model_json(card)));
   }
   reply_error(call, check_model(name).error());
@@ -115,7 +126,7 @@ void Endpoints::tokenize(Call& call) {
     if (request.return_token_strs) {
       for (const TokenId token : tokens) texts.push_back(pipeline_.token_text(token));
     }
-    return dump_json(tokenize_json(tokens, pipeline_.model().max_model_len, request.return_token_strs ? &texts : nullptr));
+    return dump_json(tokenize_json(tokens, context_length(pipeline_), request.return_token_strs ? &texts : nullptr));
   }();
   if (!answer) return reply_error(call, answer.error());
   call.reply(200, *answer);

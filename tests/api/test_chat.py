@@ -51,7 +51,8 @@ def test_raw_stream_keeps_the_rules(server):
 
 
 def test_n_choices_stream_interleaved_and_differ_by_seed(server):
-    body = {"messages": [{"role": "user", "content": "Hello"}], "stream": True, "n": 3, "seed": 7, "temperature": 1.2, "max_tokens": 40}
+    body = {"messages": [{"role": "user", "content": "Tell me a story"}], "stream": True, "n": 3, "seed": 7, "temperature": 2, "max_tokens": 40,
+            "top_p": 1, "top_k": 0}
     first = check_chat_stream(server.post("/v1/chat/completions", body).body, num_choices=3)
     again = check_chat_stream(server.post("/v1/chat/completions", body).body, num_choices=3)
     texts = [(c.reasoning, c.content) for _, c in sorted(first.choices.items())]

@@ -1,0 +1,73 @@
+#include "serving/engine_process.h"
+
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <thread>
+
+#include "channel/codec.h"
+#include "channel/framed_socket.h"
+
+namespace gale {
+namespace {
+
+using std::chrono::milliseconds;
+using testing::HasSubstr;
+
+std::unique_ptr<EngineProcess> start(const std::string& script) {
+  auto engine = make_process_launcher({"/bin/sh", "-c", script}, "")();
+  EXPECT_TRUE(engine.has_value());
+  return std::move(*engine);
+}
+
+std::string ending_of(EngineProcess& engine) {
+  for (int i = 0; i < 1000; ++i) {
+    if (auto ending = engine.ending()) return *ending;
+    std::this_thread::sleep_for(milliseconds(5));
+  }
+  return "still alive";
+}
+
+TEST(EngineProcess, tells_how_it_ended) {
+  EXPECT_EQ(ending_of(*start("exit 3")), "exited with code 3");
+  EXPECT_THAT(ending_of(*start("kill -SEGV $$")), HasSubstr("killed by signal 11"));
+}
+
+TEST(EngineProcess, a_program_that_is_not_there_ends_at_once) {
+  const auto engine = make_process_launcher({"/nonexistent/engine"}, "")();
+  EXPECT_EQ(ending_of(**engine), "exited with code 127");
+}
+
+TEST(EngineProcess, the_channel_closes_when_the_process_ends) {
+  const auto engine = start("exit 0");
+  Result<std::vector<ToFront>> received;
+  for (int i = 0; i < 200 && received; ++i) received = engine->channel().receive(milliseconds(20));
+  ASSERT_FALSE(received.has_value());
+  EXPECT_EQ(received.error().code, ErrorCode::kUnavailable);
+}
+
+TEST(EngineProcess, kill_ends_a_stopped_engine) {
+  const auto engine = start("kill -STOP $$; sleep 100");
+  std::this_thread::sleep_for(milliseconds(50));
+  EXPECT_FALSE(engine->ending().has_value());
+  engine->kill();
+  EXPECT_THAT(ending_of(*engine), HasSubstr("signal 9"));
+}
+
+TEST(EngineProcess, inherits_the_channel_and_nothing_else) {
+  const UniqueFd ours(::open("/dev/null", O_RDONLY));   // not closed on exec: a client's connection, say
+  // 0 to 2, the channel, and what ls itself opens to list them.
+  const auto engine = start("test $(ls /proc/$$/fd | tr '\\n' ' ' | cut -c1-8 | tr -d ' ') = 0123 && test $(ls /proc/$$/fd | wc -l) -le 5");
+  EXPECT_EQ(ending_of(*engine), "exited with code 0");
+}
+
+TEST(EngineProcess, an_engine_that_heeds_its_channel_leaves_by_itself) {
+  const auto begin = std::chrono::steady_clock::now();
+  start("cat <&3 >/dev/null; exit 0").reset();
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, milliseconds(1500));
+}
+
+}  // namespace
+}  // namespace gale
