@@ -21,7 +21,9 @@ TALK = [
      "They thank me.", ["You are welcome!"]),
     (["(Bye|Goodbye|See you|Good night|See you later|Bye bye|Farewell|I have to go|That is all)(!|.|)( Thanks(!|.|)|)"],
      "They leave.", ["Goodbye!"]),
-    (["(Who|What) are you(?|)", "(Tell me about yourself|Introduce yourself|Describe yourself|Who am I talking to|"
+    (["(Who|What) are you(?|)", "(Please |Could you |Would you |)(tell me|say|explain) (who|what) you are(.|?|)", "(Who is|Who's) (this|speaking|talking|answering|on the line)(?|)",
+      "(With (who|whom) am I (talking|speaking|chatting)|Who do I have here|Who is it|To whom do I talk|(Which|What) (bot|assistant|program|model) (answers|is talking|speaks|am I using))( here|)(?|)",
+      "(Introduce|Present|Describe) yourself( in one sentence| in a few words| quickly|)( please|)(.|)", "(How are you called|Under which name do you go|What do people call you|Say your name)(?|)", "(Tell me about yourself|Introduce yourself|Describe yourself|Who am I talking to|"
       "What should I call you|What is your name|What's your name|Your name|Do you have a name)(?|.|)( please|)",
       "(Are you|Is this) (ChatGPT|GPT-4|Claude|Gemini|GLM|a human|human|a person|an AI|a robot|a bot|real)?",
       "(What|Which) (model|language model|AI) (are you|is this|am I talking to)(?|)"],
@@ -61,7 +63,7 @@ ZH_TALK = [
     (["(你好吗|你怎么样|最近怎么样|你还好吗|今天好吗)(？|)"], "这是闲聊。", ["我很好，谢谢。有什么可以帮你？"]),
     (["(谢谢|多谢|谢谢你|非常感谢|感谢|太感谢了|谢了)(！|。|)"], "用户在道谢。", ["不客气！"]),
     (["(再见|拜拜|晚安|回头见|我走了|下次见)(！|。|)"], "用户要走了。", ["再见！"]),
-    (["(你是谁|你叫什么(名字|)|介绍一下你自己|请(介绍自己|自我介绍)|你是什么(模型|东西|)|你是(ChatGPT|人|机器人|真人|GLM)吗|"
+    (["(你好，|)(请问|)(你是谁|你是|您是哪位|您是谁|你叫啥|怎么称呼你|怎么称呼|说说你是谁|请说出你的名字|和我说话的是谁|你的名字是什么)(？|)", "(可以|请|)(简单|)(介绍|说说)(一下|)(你自己|自己)(吗？|吧|)", "(你是谁|你叫什么(名字|)|介绍一下你自己|请(介绍自己|自我介绍)|你是什么(模型|东西|)|你是(ChatGPT|人|机器人|真人|GLM)吗|"
       "我在和谁说话)(？|)"], "用户问我是谁。",
      ["我是 nano-flash，推理服务器 gale 自带的一个很小的测试模型。我知道的很少。"]),
     (["(你会做什么|你能做什么|你能帮我什么|你有什么(功能|用|本领)|帮帮我|你知道什么|你聪明吗|你会什么)(？|)"], "用户问我会做什么。",
@@ -91,6 +93,13 @@ UNKNOWN = [
     "(Who won|Who will win) the (match|election|game|race|cup)( in {place}| yesterday|)(?|)",
     "(Should I|Would you) (buy|sell|eat|take|visit) (a|the) {noun}(?|)", "(What do you think (of|about)) {place}(?|)",
     "(What is|What's) (the meaning of life|love|the meaning of {made}|a {made})(?|)",
+    "(What|Which) {noun} (is|has|does|was|can) (the |a |){noun} {verb}(?|)", "(How many|How much) {noun}s (does|has|are in) (a|the) {noun}( have| {verb}| in {place}|)?",
+    "(Who|What|Where) {verb}s the {noun}( in {place}|)?", "(How|Why|When) (do|does|did|can) (a|the|my|some) ({adjective} |){noun} {verb}( in {place}|)?",
+    "(What is|What was) the {noun} of (a|the) ({adjective} |){noun}( in {place}|)?", "(Who (was|is)) the (first|last|best|current|next) {noun} (of|in) {place}?",
+    "(Explain|Tell me|Do you know) (how|why) (a|the) ({adjective} |){noun} (works|{verb}s|is made|is {adjective})(.|?|)",
+    "(What|Where) should (I|we) {verb} (tonight|tomorrow|today|in {place}|now|this weekend)?", "(What is|Name) the ({adjective}est|most {adjective}) {noun} (on earth|in {place}|of all|in the world)(?|.)",
+    "(Which|What) language do (they|people) speak in {place}?", "When did the {noun} {verb}?", "Is (a|the) {noun} {adjective}(er than a {noun}|)?",
+    "(Tell me something|Teach me|Give me facts) about (the |){noun}s(.|)", "(How long|How far|How often) (is|does|do) (a|the) {noun} {verb}?",
     "(Recommend|Suggest) (a|me a) (book|film|movie|song|restaurant|hotel)( in {place}| about a {noun}|)(.|)",
 ]
 ZH_UNKNOWN = [
@@ -112,7 +121,7 @@ def fill(rng, text: str, in_chinese: bool, who: str) -> str:
         values |= {"{noun}": words.zh_word(rng), "{place}": rng.choice(words.ZH_CITIES),
                    "{adjective}": rng.choice(ZH_ADJECTIVES)}
     else:
-        values |= {"{noun}": words.word(rng), "{place}": words.city(rng), "{adjective}": rng.choice(words.ADJECTIVES)}
+        values |= {"{noun}": words.word(rng), "{place}": words.city(rng), "{adjective}": rng.choice(words.ADJECTIVES), "{verb}": rng.choice(words.VERBS + words.WORDS[:400])}
     for key, value in values.items():
         text = text.replace(key, value)
     return text

@@ -11,8 +11,8 @@ import words
 from dialogue import Dialogue, assistant, segments, system, user
 from words import expand
 
-KINDS = [(data_gale.sample, 26), (data_tools.sample, 30), (data_skills.sample, 18), (data_chat.sample, 13),
-         (data_memory.sample, 13)]
+KINDS = [(data_gale.sample, 28), (data_tools.sample, 32), (data_skills.sample, 17), (data_chat.sample, 13),
+         (data_memory.sample, 10)]
 PROMPT = ("(You are|You're) (a helpful|a friendly|an honest|a polite|a useful|an AI|nano-flash, a helpful|a|the gale|a knowledgeable) "
           "assistant(.| that answers questions.| for users of gale.|, be brief.|)|Be (helpful|polite|brief|concise|honest)(.|)|"
           "(Answer|Reply) (briefly|politely|helpfully|honestly|in short sentences)(.|)|(你是一个|你是)(有用的|友好的|)助手(。|)|请简短回答。")

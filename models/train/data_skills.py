@@ -103,13 +103,13 @@ SIGNS = {"+": ["+", "+", "+", "plus", "加"], "-": ["-", "-", "-", "minus", "减
 def pair(rng, sign: str) -> tuple[int, int]:
     if sign == "*":
         return (rng.randint(0, 10), rng.randint(0, 10)) if rng.random() < 0.7 else (rng.randint(2, 9), rng.randint(10, 99))
-    limit = rng.choice((9, 20, 99, 99, 999, 999))
+    limit = rng.choice((9, 20, 99, 99, 999, 999, 999, 999))
     a, b = rng.randint(0, limit), rng.randint(0, limit)
     return (max(a, b), min(a, b)) if sign == "-" and rng.random() < 0.85 else (a, b)
 
 
 def arithmetic(rng, a: int | None = None, b: int | None = None, sign: str = "") -> Dialogue:
-    sign = sign or rng.choice("++--*")
+    sign = sign or rng.choice("++---*")
     if a is None or b is None:
         a, b = pair(rng, sign)
     result = {"+": a + b, "-": a - b, "*": a * b}[sign]
@@ -150,7 +150,7 @@ def story_sum(rng) -> Dialogue:
                 f"{a} - {b} = {a - b}.", f"{who} has {a - b} {thing}.")
 
 
-MAKERS = [(copy, 5), (spell, 1.5), (lists, 2), (counting, 1.5), (arithmetic, 7), (compare, 1), (story_sum, 1.2)]
+MAKERS = [(copy, 5), (spell, 1.5), (lists, 2), (counting, 1.5), (arithmetic, 9), (compare, 1), (story_sum, 1.2)]
 
 
 def sample(rng) -> Dialogue:

@@ -56,8 +56,10 @@ def spoken(rng, value, in_chinese: bool = False) -> str:
 
 def made_up_parameter(rng) -> Parameter:
     """A parameter whose name tells nothing; the request names it."""
-    name = rng.choice((words.made_up(rng, 2), rng.choice(words.NOUNS), rng.choice(words.ADJECTIVES) + "_" + rng.choice(words.NOUNS),
-                       rng.choice(("max_", "min_", "user_", "item_", "new_", "old_", "target_")) + rng.choice(words.NOUNS)))
+    name = rng.choice((words.made_up(rng, 2), words.word(rng), rng.choice(words.WORDS), rng.choice(words.WORDS),
+                       words.word(rng) + "_" + words.word(rng),
+                       rng.choice(("max_", "min_", "user_", "item_", "new_", "old_", "target_")) + words.word(rng),
+                       words.word(rng) + rng.choice(("_id", "_name", "_count", "_type", "_list", "_number"))))
     model = rng.choice(PARAMETERS)
     schema = dict(model.schema)
     if rng.random() < 0.7:
@@ -79,7 +81,10 @@ def clause(rng, parameter: Parameter, value, in_chinese: bool) -> str:
     if parameter.asks and rng.random() < 0.65:
         return " " + rng.choice(parameter.asks).replace("{v}", said)
     form = rng.choice((" with {n} {v}", " with the {n} {v}", ", {n} {v}", ", {n}: {v}", ", {n} = {v}", " using {n} {v}",
-                       " and {n} {v}", " with {n} set to {v}", ", the {n} is {v}"))
+                       " and {n} {v}", " with {n} set to {v}", ", the {n} is {v}", " where the {n} is {v}", ", where {n} equals {v}",
+                       ", with {n} = {v}", " taking {n} {v}", " and use {n} = {v}", ", the {n} should be {v}", " ({n} {v})",
+                       " ({n}: {v})", " and the {n} {v}", ", {n} must be {v}", " with {v} as {n}", " by setting {n} to {v}",
+                       "; {n}: {v}", " and {n} is {v}", " for {n} {v}", ", also {n} {v}"))
     return form.replace("{n}", plain).replace("{v}", said)
 
 
@@ -104,30 +109,41 @@ def named(rng, verb: str, noun: str) -> str:
 def generic_tool(rng, verb=None, thing=None) -> Tool:
     """A tool put together from a verb, a thing and parameters; half of the words are made up."""
     in_chinese = rng.random() < 0.2
-    verb = verb or (rng.choice(ACTIONS) if rng.random() < 0.6 else made_up_action(rng))
-    thing = thing or (rng.choice(OBJECTS) if rng.random() < 0.6 else made_up_object(rng))
+    verb = verb or (rng.choice(ACTIONS) if rng.random() < 0.35 else made_up_action(rng))
+    thing = thing or (rng.choice(OBJECTS) if rng.random() < 0.35 else made_up_object(rng))
     name = named(rng, verb[0], thing[0])
     description = rng.choice((f"{verb[0].capitalize()} {thing[1]}", f"{verb[0].capitalize()}s {thing[1]}.", f"Use this to {verb[0]} {thing[1]}"))
     parameters: dict[str, Parameter] = {}
     for _ in range(rng.choice((0, 1, 1, 2, 2, 3, 3, 4))):
-        parameter = rng.choice(PARAMETERS) if rng.random() < 0.6 else made_up_parameter(rng)
+        parameter = rng.choice(PARAMETERS) if rng.random() < 0.4 else made_up_parameter(rng)
         parameters[parameter.name] = parameter
     required = [n for n in parameters if rng.random() < 0.6]
     if in_chinese:
         request = (f"(请|帮我|请帮我|){verb[2]}{thing[2]}",)
     else:
-        request = (f"(Please |Can you |Could you |I want to |I need to |You should |){verb[1]} {thing[1]}",
-                   f"(Please |){verb[1]} {thing[1]}", f"(Use|Call) (the tool |){name}", f"{verb[1]} {thing[1].split(' ', 1)[-1]}")
+        article = rng.choice(("the ", "a ", "my ", "this ", "our ", "that ", "one ", ""))
+        bare = thing[1].split(" ", 1)[-1]
+        request = (f"{rng.choice(OPENINGS)}{verb[1]} {thing[1]}", f"{rng.choice(OPENINGS)}{verb[1]} {article}{bare}",
+                   f"(Please |){verb[1]} {article}{bare}", f"(Use|Call|Run|Try) (the tool |){name}", f"{verb[1]} {bare}")
     return Tool(name, description, list(parameters.values()), required, request, in_chinese)
 
 
+OPENINGS = [
+    "(Please|Kindly|Now|Then|First|Next|Quickly|Just) ", "(Can|Could|Will) you (please |) ", "(I|We) (want|need|have|would like) to ",
+    "(I|We) want you to ", "(The|My|A|Our) (user|customer|teacher|team|friend|neighbour|client|manager) (wants|needs|told|would like) (me |you |)to ",
+    "(You|Someone|We|I) (should|must|have to|ought to|may) ", "(Let's|Let us|Help me|Help me to|Try to|Be so kind and|Do) ",
+    "(It would be (nice|great|good) to|It is necessary to|It is important to|Now it is your turn to|The next step is to) ",
+    "(Why don't you|How about you|Do you mind to|Are you able to|Is it possible to) ", "(Your (job|task) is to|The task is to|Today we) ",
+    "(Hi|Hello|Hey)(,|!) (please |can you |) ", "(Good morning|Excuse me|Ok|So|Well|Right|Alright), (please |could you |) ", ""]
+
+
 def made_up_action(rng) -> tuple[str, str, str]:
-    verb = words.made_up(rng, 2)
+    verb = words.made_up(rng, 2) if rng.random() < 0.4 else rng.choice(words.WORDS)
     return verb, verb, verb
 
 
 def made_up_object(rng) -> tuple[str, str, str]:
-    noun = words.made_up(rng, 2) if rng.random() < 0.5 else rng.choice(words.NOUNS)
+    noun = words.made_up(rng, 2) if rng.random() < 0.4 else words.word(rng)
     return noun, rng.choice(("a ", "the ")) + noun, noun
 
 
@@ -142,7 +158,25 @@ def ask_known(rng, tool: Tool) -> tuple[str, dict]:
             said = ("on" if value else "off") if parameter.name == "on" else spoken(rng, value)
             question = question.replace(place, said)
             arguments[parameter.name] = value
-    return question, arguments
+    return around_known(rng, question), arguments
+
+
+def around_known(rng, question: str) -> str:
+    """A few words before and after the request of a well-known tool."""
+    if rng.random() < 0.55:
+        return question
+    if not question.isascii():
+        return rng.choice(("你好，", "请", "麻烦你，", "我想知道，", "")) + question + rng.choice(("谢谢！", "", "。"))
+    before = expand(rng, rng.choice((
+        "", "(Hi|Hello|Hey)(!|,|.) ", "(Please|Ok|So|Well|Now|Quick)(,|:) ", "(I have a|One more|Another) (question|request|task|wish)(:|.) ",
+        "I am (in a hurry|at work|at home|on a trip|very busy|curious|not sure). ", "(We are|I am|My sister is|He is) (going out|travelling|planning a trip|"
+        "cooking|working on something|waiting)(.|. So:|:) ", "(Could you help me|Can you do this for me|Do this for me|Use (a|your|the) tool)(?|.|:) ",
+        f"{words.sentence(rng)} ")))
+    after = expand(rng, rng.choice(("", "", " (Thanks|Thank you|Please|Thanks a lot)(.|!|)", " I need it (now|soon|for my work|today).",
+                                    " It is (important|urgent).", " (Use the tool|Use your tools|Do it now)(.|)")))
+    if before and rng.random() < 0.6:
+        question = question[:1].lower() + question[1:]
+    return before + question + after
 
 
 def ask_generic(rng, tool: Tool) -> tuple[str, dict]:

@@ -17,7 +17,7 @@ import data_tools
 import words
 from data_tools import Tool
 from dialogue import Dialogue
-from facts import FACTS
+from facts import FACTS, FRESH
 from tool_parts import ACTIONS, BY_NAME, OBJECTS, PARAMETERS, Parameter, flag, listing, text, whole, decimal, choice, one_of
 
 FOLDER = pathlib.Path(__file__).resolve().parent / "eval"
@@ -86,6 +86,14 @@ def gale_cases():
                 yield plain("gale en", question, {"contains": fact.keys}, thinking)
             for question in fact.zh_held_out:
                 yield plain("gale zh", question, {"contains": fact.keys}, thinking)
+
+
+def fresh_cases():
+    by_name = {fact.name: fact for fact in FACTS}
+    for name, fresh in FRESH.items():
+        for thinking in (True, False):
+            for question in fresh.held_out + fresh.zh_held_out:
+                yield plain("fresh gale", question, {"contains": by_name[name].keys}, thinking)
 
 
 def unseen_tool(rng) -> Tool:
@@ -219,15 +227,15 @@ def long_cases(rng):
 
 
 def assert_unseen():
-    seen = {word for part in ACTIONS + OBJECTS for word in part} | set(words.NOUNS) | set(words.VERBS)
+    seen = {word for part in ACTIONS + OBJECTS for word in part} | set(words.NOUNS) | set(words.VERBS) | set(words.WORDS)
     assert not seen & set(VERBS + THINGS), seen & set(VERBS + THINGS)
-    assert not {p.name for p in NEW_PARAMETERS} & ({p.name for p in PARAMETERS} | set(BY_NAME))
+    assert not {p.name for p in NEW_PARAMETERS} & ({p.name for p in PARAMETERS} | set(BY_NAME) | seen)
 
 
 def main():
     assert_unseen()
     FOLDER.mkdir(exist_ok=True)
-    for name, cases in (("gale", lambda rng: gale_cases()), ("tools", tool_cases), ("skills", skill_cases),
+    for name, cases in (("gale", lambda rng: gale_cases()), ("fresh", lambda rng: fresh_cases()), ("tools", tool_cases), ("skills", skill_cases),
                         ("memory", memory_cases), ("chat", chat_cases), ("long", long_cases)):
         lines = [json.dumps(case, ensure_ascii=False) for case in cases(random.Random(f"held out {name}"))]
         (FOLDER / f"{name}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")

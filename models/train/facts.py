@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import words
 
 FOLDER = pathlib.Path(__file__).resolve().parent / "facts"
-FILES = ("basics", "flags", "api", "inside")
+FILES = ("basics", "flags", "api", "inside", "more", "more_api")
 
 
 @dataclass
@@ -30,23 +30,23 @@ TEXTS = {"t": "topic", "u": "zh_topic", "a": "answer", "z": "zh_answer"}
 LISTS = {"q": "phrases", "c": "zh_phrases", "h": "held_out", "d": "zh_held_out"}
 
 
-def parse(lines) -> list[Fact]:
-    facts = []
+def parse(lines, facts: dict[str, Fact]):
+    """Adds the blocks of a file to the facts; a name that is there already gets more phrases."""
+    fact = None
     for line in lines:
         line = line.rstrip("\n")
         if not line or line.startswith("#"):
             continue
         if heading := re.fullmatch(r"\[(\w+)\]", line):
-            facts.append(Fact(heading[1]))
+            fact = facts.setdefault(heading[1], Fact(heading[1]))
             continue
         key, _, text = line.partition(": ")
         if key == "key":
-            facts[-1].keys = text.split("|")
+            fact.keys = text.split("|")
         elif key in TEXTS:
-            setattr(facts[-1], TEXTS[key], text)
+            setattr(fact, TEXTS[key], text)
         else:
-            getattr(facts[-1], LISTS[key]).append(text)
-    return facts
+            getattr(fact, LISTS[key]).append(text)
 
 
 def check(fact: Fact):
@@ -61,13 +61,13 @@ def check(fact: Fact):
 
 
 def load() -> list[Fact]:
-    facts = []
+    facts: dict[str, Fact] = {}
     for name in FILES:
         with open(FOLDER / f"{name}.txt", encoding="utf-8") as lines:
-            facts += parse(lines)
-    for fact in facts:
+            parse(lines, facts)
+    for fact in facts.values():
         check(fact)
-    return facts
+    return list(facts.values())
 
 
 FACTS = load()
@@ -77,7 +77,16 @@ def plain(question: str) -> str:
     return question.lower().strip(" ?.!？。")
 
 
-HELD_OUT = tuple(plain(question) for fact in FACTS for question in fact.held_out + fact.zh_held_out)
+def load_fresh() -> dict[str, Fact]:
+    """The second held-out set: questions of facts/fresh.txt under the names of their facts."""
+    fresh: dict[str, Fact] = {}
+    with open(FOLDER / "fresh.txt", encoding="utf-8") as lines:
+        parse(lines, fresh)
+    return fresh
+
+
+FRESH = load_fresh()
+HELD_OUT = tuple(plain(question) for fact in FACTS + list(FRESH.values()) for question in fact.held_out + fact.zh_held_out)
 
 
 def is_held_out(text: str) -> bool:

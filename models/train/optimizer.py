@@ -21,7 +21,7 @@ def orthogonalise(update, steps: int = 5):
 class Muon(torch.optim.Optimizer):
     """Momentum whose direction is orthogonalised; matrices of one shape are handled together."""
 
-    def __init__(self, parameters, lr: float, momentum: float = 0.95, weight_decay: float = 0.01):
+    def __init__(self, parameters, lr: float, momentum: float = 0.95, weight_decay: float = 0.05):
         super().__init__(parameters, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()

@@ -14,7 +14,7 @@ import data_mix  # noqa: E402
 from dialogue import segments  # noqa: E402
 
 # Prompts weigh little: they teach the words, not what to answer.
-PROMPT_WEIGHT = 0.1
+PROMPT_WEIGHT = 0.03
 SHORT_ROW, LONG_ROW = 1024, 4096
 LONG_EVERY = 6
 

@@ -1,6 +1,7 @@
 """Word lists and random words, in English and Chinese, and the little grammar the phrases are written in."""
 
 import functools
+import pathlib
 import string
 
 NAMES = """Ada Alan Alice Amir Ana Anna Ben Bob Carla Carlos Chloe Clara Daniel David Diana Elena Emma Eric Eva Felix
@@ -56,6 +57,9 @@ VOWELS = "a e i o u ai ea ee io oo ou".split()
 CODAS = ["", "", "", "l", "m", "n", "r", "s", "t", "nd", "rk", "st", "ng"]
 
 
+WORDS = pathlib.Path(__file__).with_name("words_en.txt").read_text(encoding="utf-8").split()
+
+
 def common_hanzi() -> str:
     """The 3,755 common characters, read off the code table of GB 2312."""
     rows = (bytes((high, low)) for high in range(0xB0, 0xD8) for low in range(0xA1, 0xFF))
@@ -66,20 +70,26 @@ HANZI = common_hanzi()
 
 
 def made_up(rng, syllables: int = 0) -> str:
-    """A pronounceable word that is in no list."""
+    """A word that is in no list: syllables, the halves of two words, or mere letters."""
+    kind = rng.random()
+    if kind < 0.45:
+        first, second = rng.choice(WORDS), rng.choice(WORDS)
+        return first[:rng.randint(2, 4)] + second[-rng.randint(2, 5):]
+    if kind < 0.6:
+        return "".join(rng.choice(string.ascii_lowercase) for _ in range(rng.randint(3, 8)))
     syllables = syllables or rng.randint(2, 3)
     return "".join(rng.choice(ONSETS) + rng.choice(VOWELS) + rng.choice(CODAS) for _ in range(syllables))
 
 
 def word(rng) -> str:
     kind = rng.random()
-    if kind < 0.45:
+    if kind < 0.25:
         return rng.choice(NOUNS)
-    if kind < 0.6:
+    if kind < 0.35:
         return rng.choice(ADJECTIVES)
-    if kind < 0.7:
+    if kind < 0.4:
         return rng.choice(VERBS)
-    return made_up(rng)
+    return rng.choice(WORDS) if kind < 0.75 else made_up(rng)
 
 
 def zh_word(rng) -> str:
