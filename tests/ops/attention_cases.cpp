@@ -1,0 +1,187 @@
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <utility>
+
+#include "support/problems.h"
+
+namespace gale {
+
+PagedBatch::PagedBatch(std::vector<int64_t> lens, std::vector<int64_t> queries, int64_t block_size)
+    : seq_lens(std::move(lens)), query_lens(std::move(queries)), block_size(block_size) {
+  std::vector<int> counts;
+  for (const int64_t len : seq_lens) counts.push_back(static_cast<int>((len + block_size - 1) / block_size));
+  for (const int count : counts) max_blocks = std::max<int64_t>(max_blocks, count);
+  num_blocks = std::accumulate(counts.begin(), counts.end(), 1);       // one block is nobody's
+  std::vector<int> order(static_cast<size_t>(num_blocks));
+  std::iota(order.begin(), order.end(), 0);
+  std::mt19937 random(31);
+  std::shuffle(order.begin(), order.end(), random);
+  size_t next = 0;
+  starts = {0};
+  for (size_t s = 0; s < seq_lens.size(); ++s) {
+    for (int64_t block = 0; block < max_blocks; ++block) block_tables.push_back(block < counts[s] ? order[next++] : -1);
+    starts.push_back(starts.back() + static_cast<int>(query_lens[s]));
+  }
+  num_tokens = starts.back();
+  for (int64_t t = 0; t < num_tokens; ++t) slots.push_back(slot_of(token(t).sequence, token(t).num_keys - 1));
+  for (int axis = 0; axis < 3; ++axis) {
+    for (int64_t t = 0; t < num_tokens; ++t) positions.push_back(static_cast<int>(token(t).num_keys - 1) + 5 * axis);
+  }
+}
+
+int64_t PagedBatch::slot_of(int64_t sequence, int64_t position) const {
+  const int block = block_tables[static_cast<size_t>(sequence * max_blocks + position / block_size)];
+  return block * block_size + position % block_size;
+}
+
+PagedBatch::Token PagedBatch::token(int64_t index) const {
+  int64_t s = 0;
+  while (starts[static_cast<size_t>(s) + 1] <= index) ++s;
+  const auto at = static_cast<size_t>(s);
+  return {s, seq_lens[at] - (starts[at + 1] - index - 1)};
+}
+
+AttentionMetadata PagedBatch::metadata(Harness& harness, int64_t begin, int64_t end) const {
+  std::vector<int> step_starts{0}, step_lens, step_tables, step_positions;
+  AttentionMetadata step;
+  for (size_t s = 0; s < seq_lens.size(); ++s) {
+    const int64_t first = std::max<int64_t>(begin, starts[s]), last = std::min<int64_t>(end, starts[s + 1]);
+    if (first >= last) continue;
+    step_starts.push_back(step_starts.back() + static_cast<int>(last - first));
+    step_lens.push_back(static_cast<int>(token(last - 1).num_keys));
+    const auto row = block_tables.begin() + static_cast<int64_t>(s) * max_blocks;
+    step_tables.insert(step_tables.end(), row, row + max_blocks);
+    step.max_query_len = std::max(step.max_query_len, static_cast<int>(last - first));
+    step.max_seq_len = std::max(step.max_seq_len, step_lens.back());
+  }
+  for (int64_t axis = 0; axis < 3; ++axis) {
+    const auto row = positions.begin() + axis * num_tokens;
+    step_positions.insert(step_positions.end(), row + begin, row + end);
+  }
+  const auto num_seqs = static_cast<int64_t>(step_lens.size());
+  step.num_seqs = static_cast<int>(num_seqs);
+  step.num_tokens = static_cast<int>(end - begin);
+  step.block_size = static_cast<int>(block_size);
+  step.query_start_loc = harness.ints(step_starts, {num_seqs + 1});
+  step.seq_lens = harness.ints(step_lens, {num_seqs});
+  step.block_tables = harness.ints(step_tables, {num_seqs, max_blocks});
+  step.positions = harness.ints(step_positions, {3, end - begin});
+  step.slot_mapping = harness.ints(std::vector<int64_t>(slots.begin() + begin, slots.begin() + end), {end - begin}, DType::kI64);
+  return step;
+}
+
+AttentionProblem::AttentionProblem(PagedBatch pages, int64_t num_heads, int64_t num_kv_heads, int64_t key_size,
+                                   int64_t value_size, DType cache_dtype, DType dtype)
+    : batch(std::move(pages)), num_heads(num_heads), num_kv_heads(num_kv_heads), key_size(key_size), value_size(value_size),
+      cache_dtype(cache_dtype), scale(1 / std::sqrt(static_cast<float>(key_size))) {
+  const int64_t cache_size = batch.num_blocks * batch.block_size * std::max<int64_t>(1, num_kv_heads) * key_size;
+  q = random_values(batch.num_tokens * num_heads * key_size, 32, dtype, 2.0);
+  k_cache = random_values(cache_size, 33, cache_dtype);
+  v_cache = is_mla() ? k_cache : random_values(cache_size, 34, cache_dtype);
+}
+
+size_t AttentionProblem::cache_offset(int64_t slot, int64_t kv_head) const {
+  const int64_t heads = std::max<int64_t>(1, num_kv_heads), block = slot / batch.block_size, offset = slot % batch.block_size;
+  return static_cast<size_t>(((block * heads + kv_head) * batch.block_size + offset) * key_size);
+}
+
+Values AttentionProblem::run(Harness& harness, int64_t begin, int64_t end) const {
+  const AttentionMetadata metadata = batch.metadata(harness, begin, end);
+  const Tensor query =
+      harness.activations(slice_of(q, begin, end, num_heads * key_size), {end - begin, num_heads, key_size});
+  const Tensor out = harness.output({end - begin, num_heads, value_size});
+  if (is_mla()) {
+    const Tensor cache = harness.put(k_cache, {batch.num_blocks, batch.block_size, key_size}, cache_dtype);
+    harness.call<MlaAttentionArgs>(mla_attention, &OpTable::mla_attention,
+                                   {.out = out, .q = query, .cache = cache, .metadata = &metadata, .scale = scale});
+  } else {
+    const Shape shape{batch.num_blocks, num_kv_heads, batch.block_size, key_size};
+    harness.call<PagedAttentionArgs>(paged_attention, &OpTable::paged_attention,
+                                     {.out = out, .q = query, .k_cache = harness.put(k_cache, shape, cache_dtype),
+                                      .v_cache = harness.put(v_cache, shape, cache_dtype), .metadata = &metadata, .scale = scale});
+  }
+  return harness.get(out);
+}
+
+Values AttentionProblem::reference() const {
+  Values rows;
+  for (int64_t item = 0; item < batch.num_tokens * num_heads; ++item) {
+    const PagedBatch::Token token = batch.token(item / num_heads);
+    const int64_t kv_head = is_mla() ? 0 : item % num_heads / (num_heads / num_kv_heads);
+    const double* query = q.data() + item * key_size;
+    Values scores;
+    for (int64_t j = 0; j < token.num_keys; ++j) {
+      const double* key = k_cache.data() + cache_offset(batch.slot_of(token.sequence, j), kv_head);
+      scores.push_back(static_cast<double>(scale) * std::inner_product(key, key + key_size, query, 0.0));
+    }
+    const double max = *std::max_element(scores.begin(), scores.end());
+    double sum = 0;
+    Values out(static_cast<size_t>(value_size), 0.0);
+    for (int64_t j = 0; j < token.num_keys; ++j) {
+      const double weight = std::exp(scores[static_cast<size_t>(j)] - max);
+      const double* value = v_cache.data() + cache_offset(batch.slot_of(token.sequence, j), kv_head);
+      for (int64_t i = 0; i < value_size; ++i) out[static_cast<size_t>(i)] += weight * value[i];
+      sum += weight;
+    }
+    for (const double x : out) rows.push_back(x / sum);
+  }
+  return rows;
+}
+
+namespace {
+
+// Decode, prefill, chunks; one token, whole blocks, three blocks and one, more than one stretch of keys.
+std::vector<PagedBatch> batches(int64_t block_size) {
+  const int64_t b = block_size;
+  return {{{1}, {1}, b},
+          {{b, 3 * b + 1, 1, 300}, {1, 1, 1, 1}, b},
+          {{b - 1, b, b + 1, 3 * b + 1}, {b - 1, b, b + 1, 3 * b + 1}, b},
+          {{150, 7, 40}, {20, 1, 40}, b}};
+}
+
+void expect_attention(Harness& harness, const PagedBatch& batch, int64_t heads, int64_t kv_heads, int64_t key, int64_t value) {
+  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+    if (dtype == DType::kF32 && harness.activation() != DType::kF32) continue;   // f32 caches are the CPU's
+    SCOPED_TRACE(testing::Message() << name_of(dtype) << " cache, " << batch.num_tokens << " tokens, " << heads << " heads");
+    const AttentionProblem problem(batch, heads, kv_heads, key, value, dtype, harness.activation());
+    expect_close(problem.run(harness, 0, batch.num_tokens), problem.reference(), value, harness.activation());
+  }
+}
+
+TEST(PagedAttention, sees_the_past_of_its_sequence_through_shuffled_blocks) {
+  const auto harness = make_harness();
+  harness->for_each_variant(&OpTable::paged_attention, [&] {
+    for (const int64_t block_size : {16, 64}) {
+      for (const PagedBatch& batch : batches(block_size)) {
+        expect_attention(*harness, batch, 4, 2, 128, 128);
+        expect_attention(*harness, batch, 3, 1, 64, 64);
+      }
+    }
+  });
+}
+
+TEST(MlaAttention, reads_latents_as_keys_and_values) {
+  const auto harness = make_harness();
+  harness->for_each_variant(&OpTable::mla_attention, [&] {
+    for (const int64_t block_size : {16, 64}) {
+      for (const PagedBatch& batch : batches(block_size)) expect_attention(*harness, batch, 3, 0, 576, 512);
+    }
+  });
+}
+
+TEST(MlaAttention, survives_scores_that_only_a_running_maximum_can_hold) {
+  const auto harness = make_harness();
+  AttentionProblem problem({{400}, {3}, 16}, 2, 0, 576, 512, DType::kBF16, harness->activation());
+  problem.scale = 20;   // scores of thousands
+  expect_close(problem.run(*harness, 0, 3), problem.reference(), 512, harness->activation());
+}
+
+TEST(PagedAttention, of_no_tokens_is_legal) {
+  const auto harness = make_harness();
+  const AttentionProblem problem({{5}, {2}, 16}, 4, 2, 64, 64, DType::kBF16, harness->activation());
+  EXPECT_TRUE(problem.run(*harness, 0, 0).empty());
+}
+
+}  // namespace
+}  // namespace gale
