@@ -23,6 +23,7 @@ function(layer name)
   file(MAKE_DIRECTORY ${root}/${parent})
   file(CREATE_LINK ${CMAKE_SOURCE_DIR}/src/${arg_DIR} ${root}/${arg_DIR} SYMBOLIC)
   file(GLOB_RECURSE headers CONFIGURE_DEPENDS ${root}/${arg_DIR}/*.h)
+  list(FILTER headers EXCLUDE REGEX "_testing\\.h$")   # what only tests share sees what tests see
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS src/${arg_DIR}/*.cpp)
   set(tests ${sources})
   list(FILTER tests INCLUDE REGEX "_test\\.cpp$")

@@ -23,9 +23,9 @@ struct MlaSpec {
 class MlaAttention {
  public:
   MlaAttention(const WeightScope& scope, const MlaSpec& spec);
-  void forward(ForwardContext& context, const KvLayerView& kv, const Tensor& out, const Tensor& in) const;   // [T, H]
-  [[nodiscard]] size_t workspace_bytes(int64_t num_tokens) const;
   [[nodiscard]] KvLayerSpec kv_spec() const;
+  [[nodiscard]] size_t workspace_bytes(int64_t num_tokens) const;
+  void forward(ForwardContext& context, const KvLayerView& kv, const Tensor& out, const Tensor& in) const;   // [T, H]
 
  private:
   struct Scratch;

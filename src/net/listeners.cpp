@@ -51,7 +51,7 @@ Result<std::vector<Address>> resolve(const std::string& host) {
   addrinfo* found = nullptr;
   const int rc = ::getaddrinfo(host.c_str(), "0", &hints, &found);
   if (rc != 0) {
-    return fail_param(ErrorCode::kInvalidArgument, "--host", "--host {}: {}", host, ::gai_strerror(rc));
+    return fail_param(ErrorCode::kInvalidArgument, "host", "--host {}: {}", host, ::gai_strerror(rc));
   }
   const std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> owned(found, &::freeaddrinfo);
   std::vector<Address> addresses;
@@ -70,10 +70,10 @@ Error listen_error(int cause, const std::string& host, int port) {
   if (cause == EADDRINUSE) {
     return {ErrorCode::kBusy,
             fmt::format("port {} is in use on {}: stop the program that listens there or choose another --port", port, where),
-            "--port"};
+            "port"};
   }
-  if (cause == EACCES) return {ErrorCode::kForbidden, fmt::format("port {} needs privileges: choose one above 1023", port), "--port"};
-  return {ErrorCode::kInvalidArgument, fmt::format("cannot listen on {} port {}: {}", where, port, std::strerror(cause)), "--host"};
+  if (cause == EACCES) return {ErrorCode::kForbidden, fmt::format("port {} needs privileges: choose one above 1023", port), "port"};
+  return {ErrorCode::kInvalidArgument, fmt::format("cannot listen on {} port {}: {}", where, port, std::strerror(cause)), "host"};
 }
 
 // Bound, not yet listening; -1 with errno set. The first socket of an address is bound without SO_REUSEPORT, so that a

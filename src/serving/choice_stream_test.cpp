@@ -4,7 +4,7 @@
 
 #include <random>
 
-#include "serving/pipeline_fixture.h"
+#include "serving/pipeline_testing.h"
 #include "serving/stop_matcher.h"
 
 namespace gale {

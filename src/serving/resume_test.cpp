@@ -1,7 +1,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "serving/pipeline_fixture.h"
+#include "serving/pipeline_testing.h"
 
 namespace gale {
 namespace {

@@ -90,9 +90,10 @@ def check_wall(tree: Tree) -> list[str]:
                 problems.append(f"{path}: in no layer of CMakeLists.txt")
             continue
         allowed = {name} | layers[name].depends
-        if not path.endswith(".h"):
+        is_testing = path.endswith(("_test.cpp", "_testing.h"))
+        if not path.endswith(".h") or is_testing:
             allowed |= layers[name].uses
-        if path.endswith("_test.cpp"):
+        if is_testing:
             allowed |= layers[name].test_uses
         for line, quote, target in includes(text):
             if ".." in target.split("/"):

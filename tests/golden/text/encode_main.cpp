@@ -6,6 +6,7 @@
 #include <iostream>
 #include <string>
 
+#include "json_lines.h"
 #include "base/json.h"
 #include "tokenizer/detokenizer.h"
 #include "tokenizer/tokenizer.h"
@@ -34,16 +35,10 @@ int run(const std::string& path) {
     std::cerr << tokenizer.error().message << "\n";
     return 3;
   }
-  for (std::string line; std::getline(std::cin, line);) {
-    const auto request = parse_json(line);
-    if (!request) {
-      std::cerr << request.error().message << "\n";
-      return 2;
-    }
-    const std::vector<TokenId> ids = (*tokenizer)->encode(segments_of(*request));
-    std::cout << dump_json(Json{{"ids", ids}, {"text", decode_in_pieces(**tokenizer, ids)}}) << "\n";
-  }
-  return 0;
+  return answer_json_lines([&](const Json& request) {
+    const std::vector<TokenId> ids = (*tokenizer)->encode(segments_of(request));
+    return Json{{"ids", ids}, {"text", decode_in_pieces(**tokenizer, ids)}};
+  });
 }
 
 }  // namespace

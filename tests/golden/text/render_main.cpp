@@ -7,6 +7,7 @@
 #include <iostream>
 #include <string>
 
+#include "json_lines.h"
 #include "base/json.h"
 #include "base/mapped_file.h"
 #include "chat/chat_template.h"
@@ -38,17 +39,10 @@ int run(const std::string& path) {
     std::cerr << chat_template.error().message << "\n";
     return 3;
   }
-  for (std::string line; std::getline(std::cin, line);) {
-    const auto request = parse_json(line);
-    if (!request) {
-      std::cerr << request.error().message << "\n";
-      return 2;
-    }
-    const auto rendered = render(**chat_template, *request);
-    const Json answer = rendered ? *rendered : Json{{"error", rendered.error().message}, {"param", rendered.error().param}};
-    std::cout << dump_json(answer) << "\n";
-  }
-  return 0;
+  return answer_json_lines([&](const Json& request) {
+    const auto rendered = render(**chat_template, request);
+    return rendered ? *rendered : Json{{"error", rendered.error().message}, {"param", rendered.error().param}};
+  });
 }
 
 }  // namespace
