@@ -34,6 +34,7 @@ class FakePipeline final : public Pipeline {
     status.health = health;
     status.reason = health == Health::kReady ? "" : "test";
     status.stats = stats;
+    status.engine = Ready{.model_name = "fake", .max_model_len = 100, .vocab_size = 256};
     return status;
   }
   Result<std::vector<TokenId>> tokenize(const PromptInput& prompt) const override {
@@ -60,7 +61,10 @@ class FakePipeline final : public Pipeline {
     Usage usage{.prompt_tokens = 3};
     for (const char c : text) {
       ++usage.completion_tokens;
-      sink(Delta{.text = std::string(1, c), .parts = {ContentDelta{std::string(1, c)}}, .tokens = {c}, .usage = usage});
+      Delta delta{.tokens = {c}, .usage = usage};
+      if (request(i)->request.parse_output) delta.parts = {ContentDelta{std::string(1, c)}};
+      else delta.text = std::string(1, c);
+      sink(std::move(delta));
     }
     sink(Finished{});
     sink(Completed{usage});
