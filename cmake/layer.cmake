@@ -23,7 +23,8 @@ function(layer name)
   file(MAKE_DIRECTORY ${root}/${parent})
   file(CREATE_LINK ${CMAKE_SOURCE_DIR}/src/${arg_DIR} ${root}/${arg_DIR} SYMBOLIC)
   file(GLOB_RECURSE headers CONFIGURE_DEPENDS ${root}/${arg_DIR}/*.h)
-  list(FILTER headers EXCLUDE REGEX "_testing\\.h$")   # what only tests share sees what tests see
+  # What only tests share sees what tests see; internal headers see what the layer's own sources see.
+  list(FILTER headers EXCLUDE REGEX "_(testing|internal)\\.h$")
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS src/${arg_DIR}/*.cpp)
   set(tests ${sources})
   list(FILTER tests INCLUDE REGEX "_test\\.cpp$")

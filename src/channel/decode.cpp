@@ -3,7 +3,7 @@
 #include <cmath>
 
 #include "channel/codec.h"
-#include "channel/wire_enums.h"
+#include "channel/wire_enums_internal.h"
 
 namespace gale {
 namespace {

@@ -1,7 +1,7 @@
 #include <channel/channel.pb.h>
 
 #include "channel/codec.h"
-#include "channel/wire_enums.h"
+#include "channel/wire_enums_internal.h"
 
 namespace gale {
 namespace {

@@ -6,8 +6,8 @@
 #include <filesystem>
 
 #include "base/mapped_file.h"
-#include "chat/template_program.h"
-#include "chat/template_values.h"
+#include "chat/template_program_internal.h"
+#include "chat/template_values_internal.h"
 
 namespace gale {
 namespace {

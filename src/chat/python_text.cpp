@@ -1,4 +1,4 @@
-#include "chat/python_text.h"
+#include "chat/python_text_internal.h"
 
 #include <fmt/format.h>
 #include <jinja/runtime.h>

@@ -1,4 +1,4 @@
-#include "chat/template_program.h"
+#include "chat/template_program_internal.h"
 
 #include <algorithm>
 #include <array>

@@ -1,11 +1,11 @@
-#include "chat/template_values.h"
+#include "chat/template_values_internal.h"
 
 #include <jinja/runtime.h>
 
 #include <algorithm>
 #include <limits>
 
-#include "chat/python_text.h"
+#include "chat/python_text_internal.h"
 
 namespace gale {
 namespace {

@@ -2,6 +2,7 @@
 
 import json
 import socket
+import time
 
 import pytest
 from gale_server import GaleServer
@@ -70,7 +71,9 @@ def metrics_of(server):
 def test_metrics_count_the_work(server):
     before = metrics_of(server)
     usage = server.post("/v1/chat/completions", CHAT).json_body()["usage"]
-    after = metrics_of(server)
+    deadline = time.monotonic() + 5    # the engine tells its state a few times a second
+    while (after := metrics_of(server))["vllm:num_requests_running"] > 0 and time.monotonic() < deadline:
+        time.sleep(0.05)
     def grown(name): return after[name] - before.get(name, 0)
     assert grown("vllm:generation_tokens_total") == usage["completion_tokens"] == 4
     assert grown("vllm:prompt_tokens_total") == usage["prompt_tokens"]
