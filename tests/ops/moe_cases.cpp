@@ -1,0 +1,184 @@
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <utility>
+
+#include "support/problems.h"
+
+namespace gale {
+
+RouteProblem RouteProblem::make(int64_t num_tokens, int64_t num_experts, int num_groups, bool has_shared, DType dtype) {
+  constexpr int64_t kWidth = 72;
+  return {.num_tokens = num_tokens, .num_experts = num_experts, .width = kWidth, .num_chosen = 3 + (has_shared ? 1 : 0),
+          .num_groups = num_groups, .top_k_groups = std::max(1, num_groups / 2), .has_shared = has_shared,
+          .renormalize = has_shared, .in = random_values(num_tokens * kWidth, 51, dtype, 0.3),
+          .gate = random_values(num_experts * kWidth, 52, DType::kF32, 0.3),
+          .bias = random_values(num_experts, 53, DType::kF32, 0.1)};
+}
+
+Values RouteProblem::run(Harness& harness, int64_t begin, int64_t end) const {
+  const int64_t count = end - begin;
+  const Tensor ids = harness.output({count, num_chosen}, DType::kI32), weights = harness.output({count, num_chosen}, DType::kF32);
+  MoeRouteArgs args{.expert_ids = ids, .expert_weights = weights,
+                    .in = harness.activations(slice_of(in, begin, end, width), {count, width}),
+                    .gate_weight = harness.put(gate, {num_experts, width}, DType::kF32),
+                    .correction_bias = harness.put(bias, {num_experts}, DType::kF32)};
+  args.num_groups = num_groups;
+  args.top_k_groups = top_k_groups;
+  args.renormalize = renormalize;
+  args.scale = 1.8f;
+  args.has_shared = has_shared;
+  harness.call<MoeRouteArgs>(moe_route, &OpTable::moe_route, args);
+  const Values chosen = harness.get(ids), factors = harness.get(weights);
+  Values rows;
+  for (int64_t t = 0; t < count; ++t) {
+    rows.insert(rows.end(), chosen.begin() + t * num_chosen, chosen.begin() + (t + 1) * num_chosen);
+    rows.insert(rows.end(), factors.begin() + t * num_chosen, factors.begin() + (t + 1) * num_chosen);
+  }
+  return rows;
+}
+
+namespace {
+
+// Indices by falling value, lower index first on ties.
+std::vector<size_t> falling(const Values& values) {
+  std::vector<size_t> order(values.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::stable_sort(order.begin(), order.end(), [&values](size_t a, size_t b) { return values[a] > values[b]; });
+  return order;
+}
+
+}  // namespace
+
+Values RouteProblem::reference() const {
+  Values rows;
+  for (int64_t t = 0; t < num_tokens; ++t) {
+    Values scores = product(gate.data(), in.data() + t * width, num_experts, width), biased;
+    for (size_t e = 0; e < scores.size(); ++e) {
+      scores[e] = 1 / (1 + std::exp(-scores[e]));
+      biased.push_back(scores[e] + bias[e]);
+    }
+    const size_t group_size = scores.size() / static_cast<size_t>(num_groups);
+    Values groups;
+    for (int group = 0; group < num_groups; ++group) {
+      const auto first = biased.begin() + static_cast<int64_t>(static_cast<size_t>(group) * group_size);
+      Values members(first, first + static_cast<int64_t>(group_size));
+      std::sort(members.rbegin(), members.rend());
+      groups.push_back(members[0] + members[1]);
+    }
+    const std::vector<size_t> best_groups = falling(groups);
+    for (size_t rank = static_cast<size_t>(top_k_groups); rank < best_groups.size(); ++rank) {
+      for (size_t i = 0; i < group_size; ++i) biased[best_groups[rank] * group_size + i] = -1e9;
+    }
+    const std::vector<size_t> best = falling(biased);
+    Values ids, weights;
+    double sum = 0;
+    for (int64_t k = 0; k < num_chosen - (has_shared ? 1 : 0); ++k) {
+      ids.push_back(static_cast<double>(best[static_cast<size_t>(k)]));
+      weights.push_back(scores[best[static_cast<size_t>(k)]]);
+      sum += weights.back();
+    }
+    for (double& weight : weights) weight *= 1.8 / (renormalize ? sum + 1e-20 : 1.0);
+    if (has_shared) {
+      ids.push_back(static_cast<double>(num_experts));
+      weights.push_back(1);
+    }
+    rows.insert(rows.end(), ids.begin(), ids.end());
+    rows.insert(rows.end(), weights.begin(), weights.end());
+  }
+  return rows;
+}
+
+ExpertsProblem::ExpertsProblem(Part part, int64_t num_tokens, int64_t num_experts, int64_t num_chosen, int64_t hidden,
+                               int64_t inner, std::vector<int> chosen, DType dtype)
+    : part(part), num_tokens(num_tokens), num_experts(num_experts), num_chosen(num_chosen), hidden(hidden), inner(inner),
+      ids(std::move(chosen)),
+      in(random_values(num_tokens * (part == Part::kUp ? hidden : num_chosen * inner), 61, dtype)),
+      weight(random_values(num_experts * hidden * inner * (part == Part::kUp ? 2 : 1), 62, DType::kBF16, 0.2)),
+      expert_weights(random_values(num_tokens * num_chosen, 63, DType::kF32)) {}
+
+Values ExpertsProblem::run(Harness& harness, int64_t begin, int64_t end) const {
+  const int64_t count = end - begin;
+  const Tensor chosen = harness.ints(std::vector<int>(ids.begin() + begin * num_chosen, ids.begin() + end * num_chosen),
+                                     {count, num_chosen});
+  if (part == Part::kUp) {
+    const PackedWeight packed = harness.pack(weight, {inner, inner}, hidden, num_experts, DType::kBF16, RowOrder::kGateUp);
+    const Tensor out = harness.output({count, num_chosen, inner});
+    MoeUpArgs args{.out = out, .in = harness.activations(slice_of(in, begin, end, hidden), {count, hidden}),
+                   .weight = &packed, .expert_ids = chosen, .scratch = harness.output({count * num_chosen, 2 * inner})};
+    harness.call<MoeUpArgs>(moe_up, &OpTable::moe_up, args);
+    return harness.get(out);
+  }
+  const PackedWeight packed = harness.pack(weight, {hidden}, inner, num_experts, DType::kBF16, RowOrder::kPlain);
+  const Tensor out = harness.output({count, hidden});
+  MoeDownCombineArgs args{
+      .out = out, .in = harness.activations(slice_of(in, begin, end, num_chosen * inner), {count, num_chosen, inner}),
+      .weight = &packed, .expert_ids = chosen,
+      .expert_weights = harness.put(slice_of(expert_weights, begin, end, num_chosen), {count, num_chosen}, DType::kF32),
+      .scratch = harness.output({count * num_chosen, hidden})};
+  harness.call<MoeDownCombineArgs>(moe_down_combine, &OpTable::moe_down_combine, args);
+  return harness.get(out);
+}
+
+Values ExpertsProblem::reference() const {
+  Values rows;
+  for (int64_t t = 0; t < num_tokens; ++t) {
+    Values combined(static_cast<size_t>(hidden), 0.0);
+    for (int64_t k = 0; k < num_chosen; ++k) {
+      const int64_t expert = ids[static_cast<size_t>(t * num_chosen + k)];
+      if (part == Part::kUp) {
+        const Values both = product(weight.data() + expert * 2 * inner * hidden, in.data() + t * hidden, 2 * inner, hidden);
+        for (size_t i = 0; i < both.size() / 2; ++i) rows.push_back(silu(both[i]) * both[i + both.size() / 2]);
+      } else {
+        const Values row = product(weight.data() + expert * inner * hidden, in.data() + (t * num_chosen + k) * inner, hidden, inner);
+        const double factor = expert_weights[static_cast<size_t>(t * num_chosen + k)];
+        for (size_t i = 0; i < row.size(); ++i) combined[i] += factor * row[i];
+      }
+    }
+    if (part == Part::kDown) rows.insert(rows.end(), combined.begin(), combined.end());
+  }
+  return rows;
+}
+
+namespace {
+
+TEST(MoeRoute, chooses_scores_and_renormalises) {
+  const auto harness = make_harness();
+  harness->for_each_variant(&OpTable::moe_route, [&] {
+    for (const int64_t num_tokens : {0, 1, 17}) {
+      for (const int num_groups : {1, 4}) {
+        for (const bool has_shared : {true, false}) {
+          const auto problem = RouteProblem::make(num_tokens, 16, num_groups, has_shared, harness->activation());
+          expect_close(problem.run(*harness, 0, num_tokens), problem.reference(), problem.num_chosen, DType::kF32);
+        }
+      }
+    }
+  });
+}
+
+TEST(MoeRoute, takes_the_lower_expert_on_ties) {
+  const auto harness = make_harness();
+  auto problem = RouteProblem::make(2, 16, 1, true, harness->activation());
+  std::fill(problem.gate.begin(), problem.gate.end(), 0.0);
+  std::fill(problem.bias.begin(), problem.bias.end(), 0.0);
+  const Values rows = problem.run(*harness, 0, 2);
+  EXPECT_EQ(Values(rows.begin(), rows.begin() + 4), (Values{0, 1, 2, 16}));
+}
+
+TEST(MoeExperts, multiply_spread_choices_empty_experts_and_one_that_takes_all) {
+  const auto harness = make_harness();
+  for (const auto part : {ExpertsProblem::Part::kUp, ExpertsProblem::Part::kDown}) {
+    for (const int64_t num_tokens : {0, 1, 9, 33}) {
+      const std::vector<int> spread = random_ints(num_tokens * 3, 71, 7), all_one(static_cast<size_t>(num_tokens * 3), 4);
+      for (const std::vector<int>& ids : {spread, all_one}) {
+        SCOPED_TRACE(testing::Message() << num_tokens << " tokens, part " << static_cast<int>(part));
+        const ExpertsProblem problem(part, num_tokens, 7, 3, 40, 23, ids, harness->activation());
+        expect_close(problem.run(*harness, 0, num_tokens), problem.reference(),
+                     part == ExpertsProblem::Part::kUp ? 23 : 40, harness->activation());
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace gale
