@@ -15,11 +15,9 @@ namespace {
 
 constexpr int kNumTokens = 48;
 constexpr int kNumSequences = 12;
-// bf16 keeps 8 bits, and these random models are steep: logits of some tens carry errors of some tenths after a few layers, as
-// transformers in bf16 does against fp32 (3e-2 of the largest logit in tests/golden). Where a router of random weights is nearly tied,
-// bf16 picks another expert and everything behind differs: a case may have a few such breaks.
-
-constexpr float kLogprobTolerance = 0.35f;
+// bf16 keeps 8 bits: a logit of magnitude x carries an error of about x * 2^-8 after a few layers, and the logits of these models lie
+// within some tens. A draw between two tokens closer than that may go either way. perf/cuda-parity.md has the state.
+constexpr float kLogprobTolerance = 0.1f;
 
 std::vector<Submit> prompts(int vocab_size, float temperature) {
   std::mt19937 random(7);
