@@ -1,0 +1,165 @@
+#include "config/command_line.h"
+
+#include <gmock/gmock.h>
+
+#include <fstream>
+#include <set>
+
+#include "base/mapped_file.h"
+#include "config/help.h"
+#include "config/known_flags.h"
+
+namespace gale {
+namespace {
+
+using testing::HasSubstr;
+
+Invocation read(const std::vector<std::string>& arguments, const Environment& environment = {}) {
+  Result<Invocation> invocation = read_command_line(arguments, environment);
+  EXPECT_TRUE(invocation) << (invocation ? "" : invocation.error().message);
+  return invocation ? *invocation : Invocation{};
+}
+
+std::string trouble(const std::vector<std::string>& arguments, const Environment& environment = {}) {
+  const Result<Invocation> invocation = read_command_line(arguments, environment);
+  if (invocation) return "";
+  EXPECT_EQ(invocation.error().code, ErrorCode::kInvalidArgument);
+  return invocation.error().message;
+}
+
+std::string write_config(const std::string& text) {
+  const std::string path = testing::TempDir() + "gale_config_test.toml";
+  std::ofstream(path) << text;
+  return path;
+}
+
+TEST(CommandLine, takes_dashes_underscores_and_equals_signs) {
+  EXPECT_EQ(read({"serve", "m", "--max-num-seqs", "3"}).config.engine.scheduler.max_num_seqs, 3);
+  EXPECT_EQ(read({"serve", "--max_num_seqs=3", "m"}).config.engine.scheduler.max_num_seqs, 3);
+  EXPECT_EQ(read({"serve", "m"}).config.engine.model_dir, "m");
+}
+
+TEST(CommandLine, counts_take_suffixes_of_1000_and_1024) {
+  const auto length = [](const std::string& text) {
+    return read({"serve", "m", "--max-model-len", text}).config.engine.scheduler.max_model_len;
+  };
+  EXPECT_EQ(length("32k"), 32000);
+  EXPECT_EQ(length("32K"), 32768);
+  EXPECT_EQ(length("1.5k"), 1500);
+  EXPECT_EQ(length("auto"), 0);
+  EXPECT_EQ(length("-1"), 0);
+}
+
+TEST(CommandLine, a_switch_has_a_no_form) {
+  EXPECT_TRUE(read({"serve", "m"}).config.engine.scheduler.enable_prefix_caching);
+  EXPECT_FALSE(read({"serve", "m", "--no-enable-prefix-caching"}).config.engine.scheduler.enable_prefix_caching);
+}
+
+TEST(CommandLine, a_list_takes_several_values_and_may_repeat) {
+  const Config config = read({"serve", "m", "--api-key", "a", "b", "--api-key=c"}).config;
+  EXPECT_THAT(config.server.api_keys, testing::ElementsAre("a", "b", "c"));
+}
+
+TEST(CommandLine, a_list_that_took_the_model_is_named) {
+  EXPECT_THAT(trouble({"serve", "--served-model-name", "a", "m"}), HasSubstr("put MODEL before it"));
+}
+
+TEST(CommandLine, an_unknown_flag_suggests_the_nearest) {
+  EXPECT_THAT(trouble({"serve", "m", "--max-num-seq", "3"}), HasSubstr("did you mean --max-num-seqs?"));
+  EXPECT_THAT(trouble({"sevre", "m"}), HasSubstr("did you mean gale serve?"));
+}
+
+TEST(CommandLine, a_value_out_of_its_range_is_refused_with_the_range) {
+  EXPECT_THAT(trouble({"serve", "m", "--max-num-seqs", "0"}), HasSubstr("--max-num-seqs: expected a whole number from 1 to 1024"));
+  EXPECT_THAT(trouble({"serve", "m", "--port", "many"}), HasSubstr("got 'many'"));
+  EXPECT_THAT(trouble({"serve", "m", "--port"}), HasSubstr("needs a value"));
+  EXPECT_THAT(trouble({"serve", "m", "--kv-cache-dtype", "fp8"}), HasSubstr("auto, bfloat16, float32"));
+}
+
+TEST(CommandLine, too_few_and_too_many_arguments_are_refused) {
+  EXPECT_THAT(trouble({"serve"}), HasSubstr("MODEL is missing"));
+  EXPECT_THAT(trouble({"serve", "m", "n"}), HasSubstr("one argument too many"));
+}
+
+TEST(CommandLine, flags_without_meaning_here_are_noted) {
+  const Invocation invocation = read({"serve", "m", "--trust-remote-code", "--dtype", "bfloat16"});
+  EXPECT_THAT(invocation.notes, testing::ElementsAre(HasSubstr("--trust-remote-code has no effect"), HasSubstr("--dtype")));
+}
+
+TEST(CommandLine, flags_whose_absence_would_change_results_are_refused_unless_they_ask_for_nothing) {
+  EXPECT_THAT(trouble({"serve", "m", "--quantization", "fp8"}), HasSubstr("--quantization fp8 is refused"));
+  EXPECT_THAT(trouble({"serve", "m", "-tp", "2"}), HasSubstr("--tensor-parallel-size 2 is refused"));
+  EXPECT_TRUE(read({"serve", "m", "-tp", "1"}).notes.empty());
+}
+
+TEST(CommandLine, another_spelling_stands_for_an_option) {
+  EXPECT_FALSE(read({"serve", "m", "--disable-uvicorn-access-log"}).config.server.logs_access);
+  EXPECT_EQ(read({"serve", "m", "--disable-log-stats"}).config.server.stats_interval.count(), 0);
+}
+
+TEST(CommandLine, arguments_count_before_environment_and_environment_before_file) {
+  const std::string path = write_config("max-num-seqs = 5\nmax_num_batched_tokens = 100\nport = 9000\n");
+  const Environment environment = {"GALE_MAX_NUM_BATCHED_TOKENS=200", "GALE_MAX_NUM_SEQS=6"};
+  const Config config = read({"serve", "m", "--config", path, "--max-num-seqs=7"}, environment).config;
+  EXPECT_EQ(config.engine.scheduler.max_num_seqs, 7);
+  EXPECT_EQ(config.engine.scheduler.max_num_batched_tokens, 200);
+  EXPECT_EQ(config.server.http.port, 9000);
+}
+
+TEST(CommandLine, environment_knows_the_names_of_vllm_and_notes_others) {
+  const Invocation invocation = read({"serve", "m"}, {"VLLM_API_KEY=secret", "VLLM_NEVER_HEARD=1", "PATH=/bin"});
+  EXPECT_THAT(invocation.config.server.api_keys, testing::ElementsAre("secret"));
+  EXPECT_THAT(invocation.notes, testing::ElementsAre(HasSubstr("VLLM_NEVER_HEARD")));
+}
+
+TEST(CommandLine, a_wrong_config_file_names_the_line) {
+  EXPECT_THAT(trouble({"serve", "m", "--config", write_config("port = 1\nprot = 2\n")}), HasSubstr(":2: unknown option 'prot'"));
+  EXPECT_THAT(trouble({"serve", "m", "--config", write_config("port = = 1\n")}), HasSubstr(":1:"));
+  EXPECT_THAT(trouble({"serve", "m", "--config", "/nowhere.toml"}), HasSubstr("/nowhere.toml"));
+}
+
+TEST(CommandLine, an_engine_is_started_with_the_same_config) {
+  const Config config = read({"serve", "m", "--max-num-seqs=7", "--no-enable-prefix-caching", "--kv-cache-dtype=float32"}).config;
+  std::vector<std::string> arguments = arguments_for(Command::kEngine, config);
+  EXPECT_THAT(arguments, testing::UnorderedElementsAre("--max-num-seqs=7", "--enable-prefix-caching=false",
+                                                       "--kv-cache-dtype=float32", "m"));
+  arguments.insert(arguments.begin(), "engine");
+  EXPECT_EQ(arguments_for(Command::kEngine, read(arguments).config), arguments_for(Command::kEngine, config));
+}
+
+TEST(Help, shows_a_group_or_an_option_alone) {
+  const std::string http = *command_help(Command::kServe, "http");
+  EXPECT_THAT(http, HasSubstr("--port N"));
+  EXPECT_THAT(http, testing::Not(HasSubstr("--max-num-seqs")));
+  EXPECT_THAT(*command_help(Command::kServe, "max-num-seqs"), HasSubstr("(default: 256)"));
+  EXPECT_FALSE(command_help(Command::kServe, "sheep"));
+}
+
+TEST(Help, the_options_page_is_what_the_rows_say) {
+  const Result<std::string> page = read_file(GALE_SOURCE_DIR "/docs/options.md", size_t{1} << 20);
+  ASSERT_TRUE(page);
+  EXPECT_EQ(*page, options_page()) << "renew it: gale --help=markdown > docs/options.md";
+}
+
+TEST(Options, no_two_of_a_command_share_a_name_and_none_is_a_known_flag_of_others) {
+  for (const CommandInfo& info : commands()) {
+    std::set<std::string_view> names;
+    for (const Option& option : all_options()) {
+      if ((option.row.commands & in(info.command)) == 0) continue;
+      EXPECT_TRUE(names.insert(option.row.flag).second) << info.name << " " << option.row.flag;
+      if (info.command == Command::kServe) EXPECT_EQ(find_known_flag(option.row.flag), nullptr) << option.row.flag;
+    }
+  }
+}
+
+TEST(Options, every_default_is_a_value_that_its_own_option_takes) {
+  for (const Option& option : all_options()) {
+    Config config;
+    const std::vector<std::string> values = option.show(config);
+    const bool is_unset = values.empty() || values[0] == "-1";   // -1: not given, as of --channel-fd
+    if (!is_unset) EXPECT_TRUE(option.set(config, values)) << option.row.flag << " " << values[0];
+  }
+}
+
+}  // namespace
+}  // namespace gale
