@@ -20,6 +20,11 @@ void check_metadata(const ArgCheck& check, const AttentionMetadata* metadata, in
   check.tensor("block_tables", metadata->block_tables, DType::kI32, {num_seqs, metadata->block_tables.shape[1]});
 }
 
+size_t attention_workspace_bytes(const OpContext& context, const AttentionLimits& limits) {
+  const auto bytes = context.table.attention_workspace_bytes;
+  return bytes == nullptr ? 0 : bytes(limits);
+}
+
 void check_rope(const ArgCheck& check, const RopeParams& rope, int64_t head_dim) {
   CHECK(rope.rotary_dim > 0 && rope.rotary_dim % 2 == 0 && rope.rotary_dim <= head_dim && rope.theta > 1,
         "rope of {} dims with theta {} in heads of {}", rope.rotary_dim, rope.theta, head_dim);
@@ -32,7 +37,7 @@ namespace {
 // k and v caches agree; returns [num_blocks, num_kv_heads, block_size, head_dim].
 Shape check_caches(const ArgCheck& check, const Tensor& k_cache, const Tensor& v_cache, int block_size) {
   check.rank("k_cache", k_cache, 4);
-  check.one_of("k_cache", k_cache, {DType::kF32, DType::kBF16}, k_cache.shape);
+  check.one_of("k_cache", k_cache, {DType::kF32, DType::kBF16, DType::kF8E4M3}, k_cache.shape);
   check.tensor("v_cache", v_cache, k_cache.dtype, k_cache.shape);
   check.that(k_cache.is_contiguous() && v_cache.is_contiguous(), "caches must be contiguous");
   CHECK(k_cache.shape[2] == block_size, "cache blocks hold {} tokens, metadata says {}", k_cache.shape[2], block_size);

@@ -5,7 +5,23 @@
 
 namespace gale {
 
+// What a step can be at most; from it a backend sizes its scratch once.
+struct AttentionLimits {
+  int max_num_seqs = 0;
+  int max_num_tokens = 0;
+  int max_model_len = 0;
+  int num_heads = 0;        // query heads
+  int num_kv_heads = 0;     // 1 for MLA
+  int key_dim = 0;          // head_dim; MLA: L + P
+  int value_dim = 0;        // head_dim; MLA: L
+};
+[[nodiscard]] size_t attention_workspace_bytes(const OpContext& context, const AttentionLimits& limits);
+
 // Which token of a step belongs to which sequence and where its keys lie. All tensors are device memory, i32 unless said.
+// Sequences with one query token come first: num_decodes of them (a prompt of one token is one, too).
+// A step captured into a graph is replayed with other contents of the same tensors: there the host's numbers below are upper
+// bounds (max_seq_len) or exact (num_seqs == num_tokens == num_decodes, all rows of one token), and a padded row has
+// seq_lens 0 and slot -1: its output is not read by anybody, but must be finite.
 struct AttentionMetadata {
   Tensor query_start_loc;   // [S + 1]: sequence s owns tokens query_start_loc[s] … query_start_loc[s + 1] - 1
   Tensor seq_lens;          // [S]: tokens in the cache once this step has written its own
@@ -14,9 +30,11 @@ struct AttentionMetadata {
   Tensor positions;         // [3, T]: rope positions on the axes T, H, W (equal for text)
   int num_seqs = 0;
   int num_tokens = 0;
+  int num_decodes = 0;
   int max_query_len = 0;
   int max_seq_len = 0;
   int block_size = 0;
+  Tensor workspace = {};    // u8: attention_workspace_bytes, zeroed once at start and left as the ops leave it; may be empty on the CPU
 };
 
 // Adds biases, optionally normalises heads, rotates q and k, writes k and v to the cache.
@@ -26,7 +44,7 @@ struct QkvRopeWriteArgs {
   Tensor bias;              // [(num_heads + 2 * num_kv_heads) * head_dim] or empty
   Tensor q_norm, k_norm;    // [head_dim] or empty: RMSNorm of each head after bias, before rope
   float norm_eps = 0;
-  Tensor k_cache, v_cache;  // [num_blocks, num_kv_heads, block_size, head_dim], f32 or bf16
+  Tensor k_cache, v_cache;  // [num_blocks, num_kv_heads, block_size, head_dim], f32, bf16 or f8e4m3 (saturated, scale 1)
   const AttentionMetadata* metadata;
   RopeParams rope;
 };

@@ -28,6 +28,23 @@ void ArgCheck::optional_activation(std::string_view name, const Tensor& tensor, 
   if (!tensor.is_empty()) activation(name, tensor, shape);
 }
 
+void ArgCheck::quantized(std::string_view name, const Tensor& tensor, const Shape& shape) const {
+  one_of(name, tensor, {DType::kF8E4M3}, shape);
+  CHECK(shape.num_elements() == 0 || tensor.scales != nullptr, "{}: {} {} has no scales", op_, name, tensor.describe());
+}
+
+void ArgCheck::activation_or_quantized(std::string_view name, const Tensor& tensor, const Shape& shape) const {
+  if (tensor.dtype == DType::kF8E4M3) {
+    quantized(name, tensor, shape);
+  } else {
+    activation(name, tensor, shape);
+  }
+}
+
+void ArgCheck::optional_quantized(std::string_view name, const Tensor& tensor, const Shape& shape) const {
+  if (!tensor.is_empty()) quantized(name, tensor, shape);
+}
+
 void ArgCheck::rank(std::string_view name, const Tensor& tensor, int rank) const {
   CHECK(tensor.shape.rank() == rank, "{}: {} is {}, expected rank {}", op_, name, tensor.describe(), rank);
 }

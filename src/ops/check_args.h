@@ -20,6 +20,10 @@ class ArgCheck {
   void one_of(std::string_view name, const Tensor& tensor, std::initializer_list<DType> dtypes, const Shape& shape) const;
   // Absent (null data or no elements), or as `activation`.
   void optional_activation(std::string_view name, const Tensor& tensor, const Shape& shape) const;
+  // f8e4m3 with one scale a row of the innermost dimension.
+  void quantized(std::string_view name, const Tensor& tensor, const Shape& shape) const;
+  void activation_or_quantized(std::string_view name, const Tensor& tensor, const Shape& shape) const;
+  void optional_quantized(std::string_view name, const Tensor& tensor, const Shape& shape) const;
   void rank(std::string_view name, const Tensor& tensor, int rank) const;
   void that(bool condition, std::string_view expectation) const;
 

@@ -24,7 +24,7 @@ PackShape checked_sources(const PackLinearArgs& args) {
   CHECK(args.order == RowOrder::kPlain || group == 2, "pack_linear: gate and up, but {} sources a matrix", group);
   const Tensor& first = sources[0];
   PackShape shape{.num_matrices = args.num_matrices, .num_rows = 0, .num_cols = first.shape[1],
-                  .source_dtype = first.dtype, .order = args.order};
+                  .source_dtype = first.dtype, .order = args.order, .format = args.format};
   CHECK(is_weight_type(first.dtype), "pack_linear: source is {}", first.describe());
   for (size_t i = 0; i < sources.size(); ++i) {
     const Tensor& source = sources[i];
@@ -47,6 +47,16 @@ void check_weight(const ArgCheck& check, const PackedWeight* weight, int64_t num
         weight->num_cols, num_matrices, num_rows, num_cols, order == RowOrder::kGateUp ? " of gate and up" : "");
 }
 
+// A quantised weight takes quantised activations, and only it does.
+void check_input(const ArgCheck& check, const Tensor& in, const PackedWeight* weight) {
+  check.that(weight != nullptr, "weight is null");
+  if (weight->is_quantized()) {
+    check.quantized("in", in, in.shape);
+  } else {
+    check.activation("in", in, in.shape);
+  }
+}
+
 }  // namespace
 
 size_t packed_linear_bytes(OpContext& context, const PackShape& shape) {
@@ -56,8 +66,13 @@ size_t packed_linear_bytes(OpContext& context, const PackShape& shape) {
   return context.table.packing.packed_bytes(shape);
 }
 
+bool supports_weight_format(const OpContext& context, WeightFormat format) {
+  return format == WeightFormat::kAsIs || context.table.packing.has_f8e4m3;
+}
+
 void pack_linear(OpContext& context, Arena& arena, const PackLinearArgs& args) {
   const PackShape shape = checked_sources(args);
+  CHECK(supports_weight_format(context, args.format), "pack_linear: this backend has no FP8 weights");
   const size_t num_bytes = packed_linear_bytes(context, shape);
   if (context.caps.kind == DeviceKind::kNull) {
     args.out->data = arena.allocate(DType::kU8, {static_cast<int64_t>(num_bytes)});
@@ -74,7 +89,7 @@ void linear(OpContext& context, const LinearArgs& args) {
   const ArgCheck check("linear", context);
   check.rank("in", args.in, 2);
   check.rank("out", args.out, 2);
-  check.activation("in", args.in, args.in.shape);
+  check_input(check, args.in, args.weight);
   const int64_t num_tokens = args.in.shape[0], num_rows = args.out.shape[1];
   check.one_of("out", args.out, {context.caps.activation_dtype, DType::kF32}, {num_tokens, num_rows});
   check_weight(check, args.weight, 1, num_rows, args.in.shape[1], RowOrder::kPlain);
@@ -87,9 +102,9 @@ void linear_swiglu(OpContext& context, const LinearSwigluArgs& args) {
   const ArgCheck check("linear_swiglu", context);
   check.rank("in", args.in, 2);
   check.rank("out", args.out, 2);
-  check.activation("in", args.in, args.in.shape);
+  check_input(check, args.in, args.weight);
   const int64_t num_tokens = args.in.shape[0], inner = args.out.shape[1];
-  check.activation("out", args.out, {num_tokens, inner});
+  check.activation_or_quantized("out", args.out, {num_tokens, inner});
   check.one_of("scratch", args.scratch, {context.caps.activation_dtype, DType::kF32}, {num_tokens, 2 * inner});
   check_weight(check, args.weight, 1, 2 * inner, args.in.shape[1], RowOrder::kGateUp);
   if (num_tokens == 0) return;

@@ -9,7 +9,7 @@ namespace {
 
 void check_cache(const ArgCheck& check, const Tensor& cache, int block_size, int64_t width) {
   check.rank("cache", cache, 3);
-  check.one_of("cache", cache, {DType::kF32, DType::kBF16}, {cache.shape[0], block_size, width});
+  check.one_of("cache", cache, {DType::kF32, DType::kBF16, DType::kF8E4M3}, {cache.shape[0], block_size, width});
   check.that(cache.is_contiguous(), "the cache must be contiguous");
 }
 

@@ -13,7 +13,7 @@ struct MlaWriteArgs {
   Tensor qkv_a;             // [T, Q + L + P]: q_a rows, latent, rope key
   Tensor q_norm, kv_norm;   // [Q], [L]
   float norm_eps;
-  Tensor cache;             // [num_blocks, block_size, L + P], f32 or bf16
+  Tensor cache;             // [num_blocks, block_size, L + P], f32, bf16 or f8e4m3 (saturated, scale 1)
   const AttentionMetadata* metadata;
   RopeParams rope;
 };

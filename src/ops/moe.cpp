@@ -15,6 +15,15 @@ void check_expert_weight(const ArgCheck& check, const PackedWeight* weight, int6
         num_cols);
 }
 
+void check_expert_input(const ArgCheck& check, const Tensor& in, const Shape& shape, const PackedWeight* weight) {
+  check.that(weight != nullptr, "weight is null");
+  if (weight->is_quantized()) {
+    check.quantized("in", in, shape);
+  } else {
+    check.activation("in", in, shape);
+  }
+}
+
 }  // namespace
 
 void moe_route(OpContext& context, const MoeRouteArgs& args) {
@@ -42,8 +51,8 @@ void moe_up(OpContext& context, const MoeUpArgs& args) {
   check.rank("in", args.in, 2);
   check.rank("out", args.out, 3);
   const int64_t num_tokens = args.out.shape[0], num_chosen = args.out.shape[1], inner = args.out.shape[2];
-  check.activation("in", args.in, {num_tokens, args.in.shape[1]});
-  check.activation("out", args.out, args.out.shape);
+  check_expert_input(check, args.in, {num_tokens, args.in.shape[1]}, args.weight);
+  check.activation_or_quantized("out", args.out, args.out.shape);
   check.tensor("expert_ids", args.expert_ids, DType::kI32, {num_tokens, num_chosen});
   check.one_of("scratch", args.scratch, {context.caps.activation_dtype, DType::kF32}, {num_tokens * num_chosen, 2 * inner});
   check_expert_weight(check, args.weight, 2 * inner, args.in.shape[1], RowOrder::kGateUp);
@@ -56,7 +65,7 @@ void moe_down_combine(OpContext& context, const MoeDownCombineArgs& args) {
   check.rank("in", args.in, 3);
   check.rank("out", args.out, 2);
   const int64_t num_tokens = args.in.shape[0], num_chosen = args.in.shape[1], hidden = args.out.shape[1];
-  check.activation("in", args.in, args.in.shape);
+  check_expert_input(check, args.in, args.in.shape, args.weight);
   check.activation("out", args.out, {num_tokens, hidden});
   check.tensor("expert_ids", args.expert_ids, DType::kI32, {num_tokens, num_chosen});
   check.tensor("expert_weights", args.expert_weights, DType::kF32, {num_tokens, num_chosen});

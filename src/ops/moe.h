@@ -25,7 +25,9 @@ struct MoeRouteArgs {
 };
 void moe_route(OpContext& context, const MoeRouteArgs& args);
 
-// out[t, k] = silu(g) * u with [g; u] = weight[expert_ids[t, k]] * in[t]
+// Quantised experts take quantised activations, as `linear` does.
+
+// out[t, k] = silu(g) * u with [g; u] = weight[expert_ids[t, k]] * in[t]; out may be f8e4m3 with a scale for each (t, k)
 struct MoeUpArgs {
   Tensor out;               // [T, K, I]
   Tensor in;                // [T, H]

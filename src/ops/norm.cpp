@@ -12,6 +12,7 @@ void rms_norm(OpContext& context, const RmsNormArgs& args) {
   check.activation("in", args.in, args.in.shape);
   check.activation("out", args.out, args.in.shape);
   check.activation("weight", args.weight, {args.in.shape[1]});
+  check.optional_quantized("quantized", args.quantized, args.in.shape);
   if (args.in.shape[0] == 0) return;
   dispatch(context, context.table.rms_norm, args, "rms_norm", {{"in", args.in}});
 }
@@ -23,6 +24,7 @@ void add_rms_norm(OpContext& context, const AddRmsNormArgs& args) {
   check.activation("residual", args.residual, args.in.shape);
   check.activation("out", args.out, args.in.shape);
   check.activation("weight", args.weight, {args.in.shape[1]});
+  check.optional_quantized("quantized", args.quantized, args.in.shape);
   if (args.in.shape[0] == 0) return;
   dispatch(context, context.table.add_rms_norm, args, "add_rms_norm", {{"in", args.in}});
 }
@@ -35,8 +37,18 @@ void norm_add_rms_norm(OpContext& context, const NormAddRmsNormArgs& args) {
   check.activation("out", args.out, args.in.shape);
   check.activation("post_weight", args.post_weight, {args.in.shape[1]});
   check.activation("weight", args.weight, {args.in.shape[1]});
+  check.optional_quantized("quantized", args.quantized, args.in.shape);
   if (args.in.shape[0] == 0) return;
   dispatch(context, context.table.norm_add_rms_norm, args, "norm_add_rms_norm", {{"in", args.in}});
+}
+
+void quantize_rows(OpContext& context, const QuantizeRowsArgs& args) {
+  const ArgCheck check("quantize_rows", context);
+  check.rank("in", args.in, 2);
+  check.activation("in", args.in, args.in.shape);
+  check.quantized("out", args.out, args.in.shape);
+  if (args.in.shape[0] == 0) return;
+  dispatch(context, context.table.quantize_rows, args, "quantize_rows", {{"in", args.in}});
 }
 
 }  // namespace gale

@@ -26,6 +26,7 @@ std::vector<OpChoice> describe(const OpTable& table) {
   add("rms_norm", table.rms_norm);
   add("add_rms_norm", table.add_rms_norm);
   add("norm_add_rms_norm", table.norm_add_rms_norm);
+  add("quantize_rows", table.quantize_rows);
   add("linear", table.linear);
   add("linear_swiglu", table.linear_swiglu);
   add("head_linear", table.head_linear);

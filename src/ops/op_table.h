@@ -19,16 +19,19 @@ namespace gale {
 struct LinearPacking {
   size_t (*packed_bytes)(const PackShape& shape);
   void (*pack)(Stream& stream, Arena& arena, const PackLinearArgs& args);
+  bool has_f8e4m3 = false;     // WeightFormat::kF8E4M3 is supported
 };
 
 // Every op with its implementations, best first. One constant table a backend; no registration by static initialisers.
 struct OpTable {
   LinearPacking packing;
+  size_t (*attention_workspace_bytes)(const AttentionLimits& limits);
   std::span<const OpImpl<EmbeddingArgs>> embedding;
   std::span<const OpImpl<GatherRowsArgs>> gather_rows;
   std::span<const OpImpl<RmsNormArgs>> rms_norm;
   std::span<const OpImpl<AddRmsNormArgs>> add_rms_norm;
   std::span<const OpImpl<NormAddRmsNormArgs>> norm_add_rms_norm;
+  std::span<const OpImpl<QuantizeRowsArgs>> quantize_rows;   // empty: the backend has no FP8 weights
   std::span<const OpImpl<LinearArgs>> linear;
   std::span<const OpImpl<LinearSwigluArgs>> linear_swiglu;
   std::span<const OpImpl<HeadLinearArgs>> head_linear;

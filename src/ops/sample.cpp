@@ -67,6 +67,11 @@ void sample(OpContext& context, const SampleArgs& args) {
   check.tensor("top_k", args.top_k, DType::kI32, {num_rows});
   check.tensor("seeds", args.seeds, DType::kI64, {num_rows});
   check.tensor("positions", args.positions, DType::kI64, {num_rows});
+  if (!args.slots.is_empty()) {
+    check.tensor("slots", args.slots, DType::kI32, {num_rows});
+    check.rank("last_tokens", args.last_tokens, 1);
+    check.tensor("last_tokens", args.last_tokens, DType::kI32, args.last_tokens.shape);
+  }
   if (num_rows == 0) return;
   dispatch(context, context.table.sample, args, "sample", {{"logits", args.logits}});
 }

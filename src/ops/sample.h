@@ -33,7 +33,8 @@ void apply_logit_bias(OpContext& context, const LogitBiasArgs& args);
 // (the token that crosses is kept, and its ties; the sum is relative to what top_k left); of those p >= min_p * max p; draw
 // argmax(logit + gumbel(u)), u from Philox4x32-10 with key = seed and counter = (position, token id): one number for every
 // (seed, position, token), whatever the batch row. u = (bits + 0.5) / 2^32 of output word 0; gumbel = -log(-log(u)), in
-// fp32 by ops/philox.h, which stays finite where u itself would round to 1. Rows without any finite logit draw token 0.
+// fp32 by ops/philox.h, which stays finite where u itself would round to 1. A row that holds a NaN
+// or +inf, or no finite logit, draws -1: the model gave no usable probabilities.
 struct SampleArgs {
   Tensor token_ids;         // out: i32 [R]
   Tensor logits;            // after masks, penalties, bias
@@ -41,6 +42,8 @@ struct SampleArgs {
   Tensor top_k;             // i32 [R]
   Tensor seeds;             // i64 [R]
   Tensor positions;         // i64 [R]: index of the drawn token in its sequence (prompt included)
+  Tensor slots = {};        // i32 [R] or empty: where in last_tokens each row's token goes, too; -1: nowhere
+  Tensor last_tokens = {};  // out, with slots: i32 [number of slots]; a row that drew -1 leaves 0 there
 };
 void sample(OpContext& context, const SampleArgs& args);
 

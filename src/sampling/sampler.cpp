@@ -265,8 +265,6 @@ std::vector<SampledToken> Sampler::sample(OpContext& ops, const Tensor& logits, 
   state.bias(ops, logits, rows);
   state.mask(ops, logits, rows);
   const Tensor drawn = state.draw(ops, logits, rows);
-  // A sum over all logits is a number only if each of them is: this finds what comparisons in the draw step over.
-  const std::span<const float> evidence = state.rows.download<float>(ops.stream, state.logprobs(ops, logits, drawn, 0).chosen);
   LogprobSpans told;
   if (num_top >= 0) told = state.download(ops.stream, state.logprobs(ops, raw, drawn, num_top));
   const std::span<const TokenId> tokens = state.rows.download<TokenId>(ops.stream, drawn);
@@ -274,8 +272,8 @@ std::vector<SampledToken> Sampler::sample(OpContext& ops, const Tensor& logits, 
 
   std::vector<SampledToken> out(rows.size());
   for (size_t r = 0; r < rows.size(); ++r) {
-    out[r].token = tokens[r];
-    out[r].is_valid = std::isfinite(evidence[r]) && tokens[r] >= 0 && tokens[r] < state.options.num_valid_tokens;
+    out[r].token = std::max(0, tokens[r]);
+    out[r].is_valid = tokens[r] >= 0 && tokens[r] < state.options.num_valid_tokens;
     const int wanted = rows[r].sampling->num_logprobs;
     if (wanted >= 0) out[r].logprobs = told.of_row(r, tokens[r], wanted, static_cast<size_t>(num_top));
   }

@@ -105,12 +105,42 @@ TEST(Sample, draws_what_the_definition_draws) {
   });
 }
 
+TEST(Sample, gives_minus_one_where_no_probabilities_are) {
+  const auto harness = make_harness();
+  constexpr double kInf = std::numeric_limits<double>::infinity(), kNan = std::numeric_limits<double>::quiet_NaN();
+  harness->for_each_variant(&OpTable::sample, [&] {
+    for (const double temperature : {0.0, 1.0}) {
+      const std::vector<Settings> rows(4, Settings{.temperature = temperature});
+      const Values logits = {1, kNan, 3, kForbidden, kForbidden, kForbidden, 1, kInf, 2, kForbidden, 0.5, kForbidden};
+      EXPECT_EQ(draw(*harness, logits, 3, rows), (std::vector<int>{-1, -1, -1, 1}));
+    }
+  });
+}
+
+TEST(Sample, leaves_each_token_in_its_slot_for_the_embedding_to_read) {
+  const auto harness = make_harness();
+  harness->for_each_variant(&OpTable::sample, [&] {
+    const Tensor ids = harness->output({3}, DType::kI32), last = harness->ints<int>({7, 7, 7, 7}, {4});
+    const Tensor zeros = harness->put({0, 0, 0}, {3}, DType::kF32), none = harness->ints<int>({0, 0, 0}, {3});
+    const Tensor wide = harness->ints<int>({0, 0, 0}, {3}, DType::kI64);
+    harness->call<SampleArgs>(sample, &OpTable::sample,
+                              {.token_ids = ids, .logits = harness->put({0, 5, 9, 0, 3, 1}, {3, 2}, DType::kF32),
+                               .temperature = zeros, .top_p = zeros, .min_p = zeros, .top_k = none, .seeds = wide,
+                               .positions = wide, .slots = harness->ints<int>({2, -1, 0}, {3}), .last_tokens = last});
+    EXPECT_EQ(harness->get(last), (Values{0, 7, 1, 7}));   // row 0 drew 1, row 2 drew 0
+    const Tensor out = harness->output({2, 1}), table = harness->put({10, 20}, {2, 1}, DType::kBF16);
+    harness->call<EmbeddingArgs>(embedding, &OpTable::embedding,
+                                 {.out = out, .ids = harness->ints<int>({-3, -1}, {2}), .table = table, .last_tokens = last});
+    EXPECT_EQ(harness->get(out), (Values{20, 10}));
+  });
+}
+
 TEST(Sample, temperature_zero_takes_the_largest_and_lowest_on_ties) {
   const auto harness = make_harness();
   const Settings greedy{.temperature = 0};
   EXPECT_EQ(draw(*harness, {1, 7, 3, 7, kForbidden, 7}, 6, {greedy}), (std::vector<int>{1}));
   EXPECT_EQ(draw(*harness, {kForbidden, kForbidden, -5}, 3, {greedy}), (std::vector<int>{2}));
-  EXPECT_EQ(draw(*harness, {kForbidden, kForbidden}, 2, {Settings{}}), (std::vector<int>{0}));
+  EXPECT_EQ(draw(*harness, {kForbidden, kForbidden}, 2, {Settings{}}), (std::vector<int>{-1}));
   EXPECT_TRUE(draw(*harness, {}, 6, {}).empty());
 }
 

@@ -37,6 +37,15 @@ bool on_cpu(const DeviceCaps& caps, const Args&) {
   return caps.kind == DeviceKind::kCpu && caps.activation_dtype == DType::kF32;
 }
 
+// Neither FP8 activations nor an FP8 cache: who asks for them is told before (pack_linear, the memory plan).
+template <class Args>
+bool supports_norm(const DeviceCaps& caps, const Args& args) { return on_cpu(caps, args) && args.quantized.is_empty(); }
+
+template <class Args>
+constexpr OpImpl<Args> norm_implementation(std::string_view name, void (*run)(Stream&, const Args&)) {
+  return {.name = name, .supports = supports_norm<Args>, .run = run};
+}
+
 template <class Args>
 constexpr OpImpl<Args> implementation(std::string_view name, void (*run)(Stream&, const Args&)) {
   return {.name = name, .supports = on_cpu<Args>, .run = run};
@@ -44,10 +53,10 @@ constexpr OpImpl<Args> implementation(std::string_view name, void (*run)(Stream&
 
 constexpr OpImpl<EmbeddingArgs> kEmbedding[] = {implementation("embedding_cpu", cpu_embedding)};
 constexpr OpImpl<GatherRowsArgs> kGatherRows[] = {implementation("gather_rows_cpu", cpu_gather_rows)};
-constexpr OpImpl<RmsNormArgs> kRmsNorm[] = {implementation("rms_norm_cpu", cpu_rms_norm)};
-constexpr OpImpl<AddRmsNormArgs> kAddRmsNorm[] = {implementation("add_rms_norm_cpu", cpu_add_rms_norm)};
+constexpr OpImpl<RmsNormArgs> kRmsNorm[] = {norm_implementation("rms_norm_cpu", cpu_rms_norm)};
+constexpr OpImpl<AddRmsNormArgs> kAddRmsNorm[] = {norm_implementation("add_rms_norm_cpu", cpu_add_rms_norm)};
 constexpr OpImpl<NormAddRmsNormArgs> kNormAddRmsNorm[] = {
-    implementation("norm_add_rms_norm_cpu", cpu_norm_add_rms_norm)};
+    norm_implementation("norm_add_rms_norm_cpu", cpu_norm_add_rms_norm)};
 constexpr OpImpl<LinearArgs> kLinear[] = {implementation("linear_cpu", cpu_linear)};
 constexpr OpImpl<LinearSwigluArgs> kLinearSwiglu[] = {implementation("linear_swiglu_cpu", cpu_linear_swiglu)};
 constexpr OpImpl<HeadLinearArgs> kHeadLinear[] = {implementation("head_linear_cpu", cpu_head_linear)};
@@ -68,11 +77,13 @@ constexpr OpImpl<LogprobsArgs> kLogprobs[] = {implementation("logprobs_cpu", cpu
 
 constexpr OpTable kTable = {
     .packing = {.packed_bytes = cpu_packed_bytes, .pack = cpu_pack},
+    .attention_workspace_bytes = nullptr,
     .embedding = kEmbedding,
     .gather_rows = kGatherRows,
     .rms_norm = kRmsNorm,
     .add_rms_norm = kAddRmsNorm,
     .norm_add_rms_norm = kNormAddRmsNorm,
+    .quantize_rows = {},
     .linear = kLinear,
     .linear_swiglu = kLinearSwiglu,
     .head_linear = kHeadLinear,

@@ -92,11 +92,19 @@ float cut(const SampleArgs& args, const Row& row, int64_t r, float max, float te
   return floor;
 }
 
+// Comparisons step over a NaN, so it is looked for.
+bool holds_nan(const Row& row) {
+  bool found = false;
+  for (int64_t i = 0; i < row.size; ++i) found |= row.logits[i] != row.logits[i];
+  return found;
+}
+
 int64_t draw(const SampleArgs& args, int64_t r) {
   const Row row{args.logits.row<float>(r), args.logits.shape[1]};
   const float max = cpu_kernels().max_of(row.logits, row.size), temperature = args.temperature.row<float>(r)[0];
+  if (!std::isfinite(max) || holds_nan(row)) return -1;
   const int64_t likeliest = index_of(row, max);
-  if (temperature <= 0 || max == kForbidden) return likeliest;
+  if (temperature <= 0) return likeliest;
   const float floor = cut(args, row, r, max, temperature);
   const auto seed = static_cast<uint64_t>(args.seeds.row<int64_t>(r)[0]);
   const auto position = static_cast<uint64_t>(args.positions.row<int64_t>(r)[0]);
@@ -138,7 +146,10 @@ void keep_best(const Row& row, int32_t* ids, float* values, int64_t k) {
 
 void cpu_sample(Stream& stream, const SampleArgs& args) {
   for_each_row(stream, args.logits.shape[0], args.logits.shape[1], [&](int64_t r) {
-    args.token_ids.row<int32_t>(r)[0] = static_cast<int32_t>(draw(args, r));
+    const auto token = static_cast<int32_t>(draw(args, r));
+    args.token_ids.row<int32_t>(r)[0] = token;
+    const int32_t slot = args.slots.is_empty() ? -1 : args.slots.row<int32_t>(r)[0];
+    if (slot >= 0) args.last_tokens.row<int32_t>(slot)[0] = std::max(0, token);
   });
 }
 

@@ -57,7 +57,8 @@ __device__ uint32_t largest_key(F&& at_least) {
 struct SampleView {
   int32_t* token_ids;
   const float *logits, *temperature, *top_p, *min_p;
-  const int32_t* top_k;
+  const int32_t *top_k, *slots;
+  int32_t* last_tokens;
   const int64_t *seeds, *positions;
   int64_t pitch;
   int vocab;
@@ -92,10 +93,15 @@ __global__ void __launch_bounds__(kThreads) sample_kernel(SampleView view) {
   const float* row = view.logits + blockIdx.x * view.pitch;
   const float temperature = view.temperature[blockIdx.x];
   Best best{-INFINITY, INT32_MAX};
-  for (int i = threadIdx.x; i < view.vocab; i += kThreads)
-    if (is_better({row[i], i}, best)) best = {row[i], i};
+  bool holds_nan = false;   // comparisons step over it
+  for (int i = threadIdx.x; i < view.vocab; i += kThreads) {
+    const float x = row[i];
+    holds_nan |= x != x;
+    if (is_better({x, i}, best)) best = {x, i};
+  }
   best = block_best(best, bests);
-  if (temperature > 0) {
+  const bool is_usable = !__syncthreads_or(holds_nan) && isfinite(best.value);
+  if (temperature > 0 && is_usable) {
     const float maximum = best.value, min_p = view.min_p[blockIdx.x];
     const uint32_t border = border_of(view, row, maximum, temperature, shared);
     const uint64_t seed = view.seeds[blockIdx.x], position = view.positions[blockIdx.x];
@@ -109,7 +115,10 @@ __global__ void __launch_bounds__(kThreads) sample_kernel(SampleView view) {
     }
     best = block_best(drawn, bests);
   }
-  if (threadIdx.x == 0) view.token_ids[blockIdx.x] = best.index == INT32_MAX ? 0 : best.index;   // a row of NaN draws 0
+  if (threadIdx.x != 0) return;
+  view.token_ids[blockIdx.x] = is_usable ? best.index : -1;
+  const int slot = view.slots == nullptr ? -1 : view.slots[blockIdx.x];
+  if (slot >= 0) view.last_tokens[slot] = is_usable ? best.index : 0;
 }
 
 void run_sample(Stream& stream, const SampleArgs& args) {
@@ -118,6 +127,7 @@ void run_sample(Stream& stream, const SampleArgs& args) {
   view.temperature = args.temperature.as<float>(), view.top_p = args.top_p.as<float>(), view.min_p = args.min_p.as<float>();
   view.top_k = args.top_k.as<int32_t>(), view.seeds = args.seeds.as<int64_t>(), view.positions = args.positions.as<int64_t>();
   view.pitch = args.logits.strides[0], view.vocab = static_cast<int>(args.logits.shape[1]);
+  if (!args.slots.is_empty()) view.slots = args.slots.as<int32_t>(), view.last_tokens = args.last_tokens.as<int32_t>();
   launch(stream, sample_kernel, dim3(args.logits.shape[0]), dim3(kThreads), 0, view);
 }
 

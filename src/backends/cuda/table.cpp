@@ -7,11 +7,13 @@ const OpTable& cuda_op_table() {
   static constexpr auto kMakeTable = [] {
     return OpTable{
         .packing = {cuda::packed_bytes, cuda::pack},
+        .attention_workspace_bytes = nullptr,
         .embedding = cuda::kEmbedding,
         .gather_rows = cuda::kGatherRows,
         .rms_norm = cuda::kRmsNorm,
         .add_rms_norm = cuda::kAddRmsNorm,
         .norm_add_rms_norm = cuda::kNormAddRmsNorm,
+        .quantize_rows = {},
         .linear = cuda::kLinear,
         .linear_swiglu = cuda::kLinearSwiglu,
         .head_linear = cuda::kHeadLinear,
