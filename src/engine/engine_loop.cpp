@@ -67,19 +67,38 @@ int EngineLoop::run(EngineChannel& channel) {
 }
 
 Status EngineLoop::serve(EngineChannel& channel) {
-  const auto patience = scheduler_.has_work() ? std::chrono::milliseconds(0) : time_to_stats();
+  const auto patience = has_work() ? std::chrono::milliseconds(0) : time_to_stats();
   GALE_ASSIGN(std::vector<ToEngine> messages, channel.receive(patience));
   for (ToEngine& message : messages) std::visit([this](auto& m) { handle(std::move(m)); }, message);
-  if (scheduler_.has_work()) {
-    auto outputs = run_step(scheduler_, executor_);
-    if (!outputs) {   // whatever an executor calls its trouble, it must not pass for a closed channel
-      return fail(ErrorCode::kInternal, "{}", outputs.error().message);
-    }
-    std::ranges::move(*outputs, std::back_inserter(outcomes_));
+  if (has_work()) {
+    // Whatever an executor calls its trouble, it must not pass for a closed channel.
+    if (const Status done = step(); !done) return fail(ErrorCode::kInternal, "{}", done.error().message);
     needs_audit_ = true;
   }
   GALE_TRY(send_outcomes(channel));
   return send_stats_if_due(channel);
+}
+
+Status EngineLoop::submit_next() {
+  if (!scheduler_.has_work() || static_cast<int>(in_flight_.size()) >= executor_.max_in_flight()) return {};
+  if (!in_flight_.empty() && scheduler_.must_commit_first()) return {};
+  Plan plan = scheduler_.schedule();
+  if (plan.sequences.empty()) return {};                 // all that is left waits for plans under way
+  GALE_TRY(executor_.submit(plan, scheduler_));
+  in_flight_.push_back(std::move(plan));
+  return {};
+}
+
+Status EngineLoop::step() {
+  const size_t num_before = in_flight_.size();
+  GALE_TRY(submit_next());
+  const bool has_room = static_cast<int>(in_flight_.size()) < executor_.max_in_flight();
+  if (has_room && in_flight_.size() > num_before) return {};   // one more may be planned before the oldest is waited for
+  if (in_flight_.empty()) return {};
+  GALE_ASSIGN(std::vector<SequenceResult> results, executor_.collect());
+  std::ranges::move(scheduler_.commit(in_flight_.front(), std::move(results)), std::back_inserter(outcomes_));
+  in_flight_.pop_front();
+  return {};
 }
 
 void EngineLoop::handle(Submit submit) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <deque>
 #include <optional>
 #include <vector>
 
@@ -31,6 +32,9 @@ class EngineLoop {
   void handle(const Control& control);
 
   [[nodiscard]] Status serve(EngineChannel& channel);           // kUnavailable: the channel is closed; else the device is gone
+  [[nodiscard]] Status step();                                  // plans the next step, commits the oldest that is under way
+  [[nodiscard]] Status submit_next();
+  [[nodiscard]] bool has_work() const { return scheduler_.has_work() || !in_flight_.empty(); }
   [[nodiscard]] Status send_outcomes(EngineChannel& channel);
   [[nodiscard]] Status send_stats_if_due(EngineChannel& channel);
   [[nodiscard]] std::chrono::milliseconds time_to_stats() const;
@@ -39,6 +43,7 @@ class EngineLoop {
   Executor& executor_;
   const Clock& clock_;
   Scheduler scheduler_;
+  std::deque<Plan> in_flight_;         // submitted to the executor, not committed
   std::vector<SequenceOutput> outcomes_;
   TimePoint last_stats_{};
   bool stats_are_urgent_ = true;

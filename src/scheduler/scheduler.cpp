@@ -111,7 +111,8 @@ void Scheduler::leave_slot(Sequence& sequence) {
   running_.erase(&sequence);
   free_slots_.push_back(*sequence.slot);
   sequence.slot.reset();
-  sequence.num_computed = 0;
+  sequence.num_computed = sequence.num_pending = 0;   // what plans under way draw for it is void: it will be drawn again
+  sequence.awaits_drafts = false;
   sequence.drafts.clear();
 }
 
@@ -126,15 +127,34 @@ void Scheduler::erase(Sequence& sequence) {
 
 Plan Scheduler::schedule() {
   Plan plan;
-  plan.step = stats_.step;
+  plan.step = num_planned_steps_;
   schedule_running(plan);
   if (plan.preempted.empty()) schedule_waiting(plan);   // memory that was just short is not given to newcomers
-  CHECK(!has_work() || !plan.sequences.empty(), "{} waiting, {} running, and none can", waiting_.size(), running_.size());
+  if (!plan.sequences.empty()) ++num_planned_steps_;
+  CHECK(!has_work() || num_planned_steps_ > stats_.step, "{} waiting, {} running, and none can", waiting_.size(), running_.size());
   return plan;
 }
 
+// What plans under way give it may be its end for certain: then there is nothing left to plan.
+bool Scheduler::is_ready(const Sequence& sequence) const {
+  if (sequence.awaits_drafts || sequence.num_missing() <= 0) return false;
+  if (sequence.num_pending == 0) return true;
+  return sequence.num_expected() - sequence.num_prompt_tokens < sequence.request.stop.max_tokens &&
+         sequence.num_expected() < config_.max_model_len;
+}
+
+bool Scheduler::must_commit_first() const {
+  return std::ranges::any_of(running_, [this](const Sequence* sequence) {
+    const SamplingParams& sampling = sequence->request.sampling;
+    const bool looks_back = !sequence->request.grammar.empty() || sampling.repetition_penalty != 1.0F ||
+                            sampling.frequency_penalty != 0.0F || sampling.presence_penalty != 0.0F;
+    return looks_back && sequence->num_pending > 0 && is_ready(*sequence);
+  });
+}
+
 void Scheduler::schedule_running(Plan& plan) {
-  const std::vector<Sequence*> in_order(running_.begin(), running_.end());
+  std::vector<Sequence*> in_order;
+  std::ranges::copy_if(running_, std::back_inserter(in_order), [this](const Sequence* s) { return is_ready(*s); });
   auto num_decoding = static_cast<int>(std::ranges::count_if(in_order, [](auto* s) { return s->num_missing() == 1; }));
   for (Sequence* sequence : in_order) {
     if (!sequence->slot) continue;                       // preempted a moment ago
@@ -160,6 +180,7 @@ void Scheduler::schedule_running(Plan& plan) {
 bool Scheduler::make_room(Plan& plan, Sequence& sequence, int num_tokens) {
   while (!cache_.grow(sequence.table, num_tokens)) {
     Sequence* victim = pick_victim(sequence);
+    if (victim == &sequence && sequence.num_pending > 0) return false;   // first the token that is under way: that is progress
     preempt(plan, *victim);
     if (victim == &sequence) return false;
   }
@@ -208,6 +229,7 @@ bool Scheduler::admit(Sequence& sequence, int64_t num_reserved_blocks) {
   waiting_.erase(&sequence);
   running_.insert(&sequence);
   sequence.slot = free_slots_.back();
+  sequence.admission = next_admission_++;
   free_slots_.pop_back();
   sequence.num_computed = num_found;
   return true;
@@ -218,17 +240,21 @@ void Scheduler::put_into_plan(Plan& plan, Sequence& sequence, int num_tokens, si
   ScheduledSequence scheduled;
   scheduled.slot = *sequence.slot;
   scheduled.id = sequence.request.id;
+  scheduled.admission = sequence.admission;
   scheduled.is_new = is_new;
   scheduled.num_computed_tokens = sequence.num_computed;
   scheduled.num_scheduled_tokens = num_tokens + static_cast<int>(sequence.drafts.size());
   scheduled.draft_tokens = sequence.drafts;
-  scheduled.wants_token = end == sequence.num_tokens();
+  scheduled.wants_token = end == sequence.num_expected();
   if (sequence.wants_prompt_logprobs()) {   // the hidden state at p - 1 tells about token p
     scheduled.prompt_logprobs = {.first = std::max(sequence.num_computed + 1, sequence.num_prompt_logprobs_told),
                                  .end = std::min(end + 1, sequence.num_prompt_tokens)};
   }
   const auto& blocks = sequence.table.blocks;
   scheduled.new_blocks.assign(blocks.begin() + static_cast<std::ptrdiff_t>(num_blocks_before), blocks.end());
+  sequence.num_computed = end;
+  if (scheduled.wants_token) ++sequence.num_pending;
+  sequence.awaits_drafts = !sequence.drafts.empty();
   plan.num_tokens += scheduled.num_scheduled_tokens;
   plan.sequences.push_back(std::move(scheduled));
 }
@@ -248,7 +274,9 @@ std::vector<SequenceOutput> Scheduler::commit(const Plan& plan, std::vector<Sequ
 
 std::optional<SequenceOutput> Scheduler::commit_one(const ScheduledSequence& scheduled, SequenceResult& result) {
   const auto found = sequences_.find(scheduled.id);
-  if (found == sequences_.end() || found->second->slot != scheduled.slot) return std::nullopt;   // cancelled meanwhile
+  if (found == sequences_.end() || !found->second->slot || found->second->admission != scheduled.admission) {
+    return std::nullopt;   // cancelled or preempted meanwhile
+  }
   Sequence& sequence = *found->second;
   if (result.error) {
     cache_.forget(sequence.table);                       // nobody else shall build on what went wrong
@@ -266,17 +294,23 @@ std::optional<SequenceOutput> Scheduler::commit_one(const ScheduledSequence& sch
   SequenceOutput output;
   output.id = scheduled.id;
   accept_tokens(sequence, result, output);
-  // Accepted drafts are in the cache; a wanted token that did not come is asked for again.
+  if (scheduled.wants_token) --sequence.num_pending;
+  if (num_drafts > 0) sequence.awaits_drafts = false;
   const int num_drafts_right = std::max(0, static_cast<int>(output.tokens.size()) - 1);
-  sequence.num_computed = std::min(end + num_drafts_right, sequence.num_tokens() - 1);
-  if (!scheduled.wants_token) sequence.num_computed = end;
-  cache_.publish(sequence.table, sequence.tokens, sequence.num_computed);
+  int num_computed = end;
+  if (scheduled.wants_token) num_computed = std::min(end + num_drafts_right, sequence.num_tokens() - 1);
+  if (num_drafts > 0 || (scheduled.wants_token && output.tokens.empty())) {
+    // Accepted drafts are in the cache; a wanted token that did not come is asked for again. No later plan counted on them.
+    CHECK(sequence.num_pending == 0, "sequence {} was planned on without knowing its tokens", scheduled.id.value);
+    sequence.num_computed = num_computed;
+  }
+  cache_.publish(sequence.table, sequence.tokens, num_computed);
   output.prompt_logprobs = std::move(result.prompt_logprobs);
   sequence.num_prompt_logprobs_told = std::max(sequence.num_prompt_logprobs_told, scheduled.prompt_logprobs.end);
   if (output.tokens.empty() && output.prompt_logprobs.empty()) return std::nullopt;
   if (!sequence.cached_tokens_told) output.num_cached_tokens = sequence.num_cached_tokens;
   sequence.cached_tokens_told = true;
-  sequence.drafts = std::move(result.next_drafts);
+  if (sequence.num_pending == 0) sequence.drafts = std::move(result.next_drafts);   // else a plan is ahead of these guesses
   if (output.finish) erase(sequence);
   return output;
 }

@@ -37,10 +37,15 @@ class Scheduler {
   // Ends a live sequence; its blocks are free on return. nullopt if there is none of this id.
   [[nodiscard]] std::optional<SequenceOutput> cancel(RequestId id);
 
-  // What to compute next; at least one sequence if has_work().
+  // What to compute next. Plans may be made before earlier ones are committed: a plan then counts on the one token that each of
+  // the earlier gives a sequence. Empty only if there is no work, or all of it waits for plans that are not committed.
   [[nodiscard]] Plan schedule();
 
-  // Applies a plan's results, one for each of plan.sequences; those cancelled meanwhile are skipped. Returns what to tell.
+  // A sequence could run whose draw depends on tokens that are not committed (penalties, a grammar): commit first.
+  [[nodiscard]] bool must_commit_first() const;
+
+  // Applies a plan's results, one for each of plan.sequences, in the order of the plans (empty ones are not committed); those
+  // cancelled meanwhile are skipped. Returns what to tell.
   [[nodiscard]] std::vector<SequenceOutput> commit(const Plan& plan, std::vector<SequenceResult> results);
 
   void reset_prefix_cache() { cache_.reset_prefixes(); }
@@ -62,6 +67,7 @@ class Scheduler {
 
   [[nodiscard]] std::optional<Error> reason_never_to_run(const Submit& submit) const;
   [[nodiscard]] std::optional<SequenceOutput> finish_if_complete(const Submit& submit) const;
+  [[nodiscard]] bool is_ready(const Sequence& sequence) const;
 
   void schedule_running(Plan& plan);
   void schedule_waiting(Plan& plan);
@@ -82,7 +88,8 @@ class Scheduler {
   std::set<uint64_t> arrivals_;        // of all live sequences: the first is the oldest
   Queue waiting_, running_;
   std::vector<SlotId> free_slots_;
-  uint64_t next_arrival_ = 0;
+  uint64_t next_arrival_ = 0, next_admission_ = 0;
+  uint64_t num_planned_steps_ = 0;     // stats_.step of them are committed
   Stats stats_;
 };
 

@@ -12,7 +12,7 @@ namespace gale {
 
 // A live sequence: what the front submitted, what came out since, and where it stands.
 //
-//   0 ........ num_prompt_tokens ................ tokens.size()
+//   0 ........ num_prompt_tokens ................ tokens.size() | + num_pending: drawn by plans that are not committed yet
 //   0 ... num_computed ... | to compute: 1 while decoding, more while prefilling
 struct Sequence {
   Submit request;                      // `prompt` and `output` have moved into `tokens`
@@ -21,8 +21,11 @@ struct Sequence {
   uint64_t arrival = 0;                // running number
 
   std::optional<SlotId> slot;          // set while it runs
+  uint64_t admission = 0;              // running number of the time it got its slot
   BlockTable table;
-  int num_computed = 0;
+  int num_computed = 0;                // in the cache once the plans so far are done
+  int num_pending = 0;
+  bool awaits_drafts = false;          // how many of its drafts hold is not known before the plan is committed
   std::vector<TokenId> drafts;
 
   std::optional<int> num_cached_tokens;     // prompt tokens found in the prefix cache when it first ran
@@ -32,7 +35,8 @@ struct Sequence {
 
   [[nodiscard]] int num_tokens() const { return static_cast<int>(tokens.size()); }
   [[nodiscard]] int num_output_tokens() const { return num_tokens() - num_prompt_tokens; }
-  [[nodiscard]] int num_missing() const { return num_tokens() - num_computed; }   // known, not yet in the cache
+  [[nodiscard]] int num_expected() const { return num_tokens() + num_pending; }
+  [[nodiscard]] int num_missing() const { return num_expected() - num_computed; }   // not yet in the cache, nor in a plan
   [[nodiscard]] bool wants_prompt_logprobs() const { return request.sampling.num_prompt_logprobs >= 0; }
 };
 

@@ -5,6 +5,7 @@
 
 #include <charconv>
 #include <cstdio>
+#include <deque>
 #include <map>
 #include <random>
 #include <set>
@@ -58,16 +59,17 @@ class Simulation {
     speculates_ = chance(0.3);
     num_clients_ = between(5, 60);
     shared_prefix_ = draw_tokens(between(0, 3 * config_.block_size));
+    depth_ = chance(0.5) ? 2 : 1;
   }
 
   void run() {
     uint64_t quiet_steps = 0;
-    while (static_cast<int>(clients_.size()) < num_clients_ || scheduler_.has_work()) {
+    while (static_cast<int>(clients_.size()) < num_clients_ || has_work()) {
       if (static_cast<int>(clients_.size()) < num_clients_ && chance(arrival_chance_)) arrive();
       if (chance(0.05)) cancel_somebody();
       if (chance(0.01)) scheduler_.reset_prefix_cache();
       audit();
-      if (!scheduler_.has_work()) continue;
+      if (!has_work()) continue;
       const size_t told = step();
       audit();
       quiet_steps = told > 0 ? 0 : quiet_steps + 1;
@@ -132,9 +134,23 @@ class Simulation {
     deliver(*outcome);
   }
 
+  [[nodiscard]] bool has_work() const { return scheduler_.has_work() || !in_flight_.empty(); }
+
+  // Plans ahead as the engine's loop does: up to depth_ plans are under way before the oldest is committed.
   size_t step() {
-    const Plan plan = scheduler_.schedule();
-    check_plan(plan);
+    bool is_stuck = true;
+    if (in_flight_.size() < depth_ && scheduler_.has_work()) {
+      Plan plan = scheduler_.schedule();
+      is_stuck = plan.sequences.empty();
+      if (!is_stuck) {
+        check_plan(plan);
+        in_flight_.push_back(std::move(plan));
+      }
+    }
+    EXPECT_FALSE(in_flight_.empty()) << "work, but no plan";
+    if (in_flight_.empty() || (!is_stuck && in_flight_.size() < depth_ && chance(0.9))) return 0;
+    const Plan plan = std::move(in_flight_.front());
+    in_flight_.pop_front();
     std::vector<SequenceResult> results;
     for (const ScheduledSequence& scheduled : plan.sequences) results.push_back(compute(scheduled));
     if (chance(0.02)) cancel_somebody();               // between plan and commit
@@ -175,9 +191,11 @@ class Simulation {
 
   SequenceResult compute(const ScheduledSequence& scheduled) {
     SequenceResult result;
+    if (!scheduler_.is_live(scheduled.id)) return result;
     const PromptRange range = scheduled.prompt_logprobs;
     if (!range.is_empty()) result.prompt_logprobs.resize(static_cast<size_t>(range.end - range.first));
-    if (!scheduled.wants_token || chance(0.01)) return result;   // a step may end without a token
+    if (!scheduled.wants_token) return result;
+    if (depth_ == 1 && chance(0.01)) return result;              // a step may end without a token if nobody counts on it
     if (chance(0.002)) {
       result.error = Error{ErrorCode::kInternal, "not a number"};
       return result;
@@ -247,6 +265,8 @@ class Simulation {
   int num_clients_ = 0;
   SchedulerConfig config_;
   Scheduler scheduler_;
+  size_t depth_ = 1;
+  std::deque<Plan> in_flight_;
   std::vector<TokenId> shared_prefix_;
   std::map<RequestId, Client> clients_;                // in order of arrival
   std::set<std::string> failures_;
