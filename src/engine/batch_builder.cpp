@@ -1,7 +1,7 @@
 #include "engine/batch_builder.h"
 
 #include <algorithm>
-#include <vector>
+#include <numeric>
 
 #include "ops/attention.h"
 #include "sampling/staging.h"
@@ -18,92 +18,160 @@ int max_blocks_per_sequence(const SchedulerConfig& config) {
 }  // namespace
 
 struct BatchBuilder::State {
-  Staging staging;
-  int block_size = 0;
+  PackedUpload upload;
+  SchedulerConfig config;
   AttentionMetadata attention = {};
-  Tensor token_ids = {};
-  std::vector<int32_t> tokens = {}, positions = {}, starts = {}, lengths = {}, tables = {};   // reused from step to step
-  std::vector<int64_t> slots = {};
+  Tensor token_ids = {}, logit_rows = {};
+  std::vector<size_t> order = {}, drawn = {};       // indices in the plan: of the rows, of the logits
+  std::vector<int> first_rows = {};                 // by index in the plan
+  int num_plain = 0;
 
-  void add_sequence(const ScheduledSequence& scheduled, const Sequence& sequence);
-  void add_tables(const Plan& plan, const Scheduler& scheduler);
+  void sort(const Plan& plan, const std::vector<bool>& is_special);
+  void put_tokens(const Plan& plan, const Scheduler& scheduler, int num_tokens);
+  void put_sequences(const Plan& plan, const Scheduler& scheduler, int num_seqs);
+  void put_tables(const Plan& plan, const Scheduler& scheduler, int num_seqs, int width);
+  void put_logit_rows(const Plan& plan, const std::vector<bool>& is_special, int num_rows);
 };
 
 BatchBuilder::BatchBuilder(std::unique_ptr<State> state) : state_(std::move(state)) {}
 BatchBuilder::~BatchBuilder() = default;
 
 size_t BatchBuilder::num_bytes(const SchedulerConfig& config) {
-  const auto tokens = static_cast<size_t>(config.max_num_batched_tokens), seqs = static_cast<size_t>(config.max_num_seqs);
+  const auto tokens = static_cast<size_t>(std::max(config.max_num_batched_tokens, config.max_num_seqs));
+  const auto seqs = static_cast<size_t>(config.max_num_seqs);
   const size_t table = seqs * static_cast<size_t>(max_blocks_per_sequence(config));
   return Arena::padded(tokens * sizeof(int32_t)) + Arena::padded(kRopeAxes * tokens * sizeof(int32_t)) +
-         Arena::padded(tokens * sizeof(int64_t)) + 2 * Arena::padded((seqs + 1) * sizeof(int32_t)) + Arena::padded(table * sizeof(int32_t));
+         Arena::padded(tokens * sizeof(int64_t)) + 3 * Arena::padded((seqs + 1) * sizeof(int32_t)) + Arena::padded(table * sizeof(int32_t));
 }
 
-Result<std::unique_ptr<BatchBuilder>> BatchBuilder::create(Device& device, const SchedulerConfig& config) {
-  GALE_ASSIGN(Staging staging, Staging::create(device, num_bytes(config)));
-  auto state = std::unique_ptr<State>(new State{.staging = std::move(staging), .block_size = config.block_size});
-  return std::unique_ptr<BatchBuilder>(new BatchBuilder(std::move(state)));
+Result<std::unique_ptr<BatchBuilder>> BatchBuilder::create(Device& device, const SchedulerConfig& config, int num_buffers) {
+  GALE_ASSIGN(PackedUpload upload, PackedUpload::create(device, num_bytes(config), num_buffers));
+  return std::unique_ptr<BatchBuilder>(new BatchBuilder(std::unique_ptr<State>(new State{.upload = std::move(upload), .config = config})));
 }
 
-void BatchBuilder::State::add_sequence(const ScheduledSequence& scheduled, const Sequence& sequence) {
-  const int num_known = scheduled.num_scheduled_tokens - static_cast<int>(scheduled.draft_tokens.size());
-  const auto first = sequence.tokens.begin() + scheduled.num_computed_tokens;
-  tokens.insert(tokens.end(), first, first + num_known);
-  tokens.insert(tokens.end(), scheduled.draft_tokens.begin(), scheduled.draft_tokens.end());
-  const int end = scheduled.num_computed_tokens + scheduled.num_scheduled_tokens;
-  for (int position = scheduled.num_computed_tokens; position < end; ++position) {
-    const BlockId block = sequence.table.blocks.at(static_cast<size_t>(position / block_size));
-    slots.push_back(int64_t{block.value} * block_size + position % block_size);
-    positions.push_back(position);
+void BatchBuilder::State::sort(const Plan& plan, const std::vector<bool>& is_special) {
+  order.resize(plan.sequences.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::ranges::stable_sort(order, {}, [&](size_t i) {
+    return plan.sequences[i].num_scheduled_tokens > 1 ? 2 : is_special[i] ? 1 : 0;
+  });
+  attention.num_decodes = static_cast<int>(
+      std::ranges::count_if(plan.sequences, [](const ScheduledSequence& s) { return s.num_scheduled_tokens == 1; }));
+}
+
+void BatchBuilder::State::put_tokens(const Plan& plan, const Scheduler& scheduler, int num_tokens) {
+  const auto ids = upload.put<int32_t>({num_tokens});
+  const auto positions = upload.put<int32_t>({kRopeAxes, num_tokens});
+  const auto slots = upload.put<int64_t>({num_tokens});
+  const int block_size = config.block_size;
+  size_t row = 0;
+  for (const size_t index : order) {
+    const ScheduledSequence& scheduled = plan.sequences[index];
+    const Sequence& sequence = scheduler.sequence(scheduled.id);
+    const int num_known = scheduled.num_scheduled_tokens - static_cast<int>(scheduled.draft_tokens.size());
+    first_rows[index] = static_cast<int>(row);
+    for (int i = 0; i < scheduled.num_scheduled_tokens; ++i, ++row) {
+      const int position = scheduled.num_computed_tokens + i;
+      const bool is_drawn = position < sequence.num_tokens();   // else the step before, still under way, draws it
+      ids.host[row] = i >= num_known ? scheduled.draft_tokens[static_cast<size_t>(i - num_known)]
+                      : is_drawn     ? sequence.tokens[static_cast<size_t>(position)]
+                                     : -1 - scheduled.slot.value;
+      positions.host[row] = position;
+      const BlockId block = sequence.table.blocks.at(static_cast<size_t>(position / block_size));
+      slots.host[row] = int64_t{block.value} * block_size + position % block_size;
+    }
   }
-  starts.push_back(static_cast<int32_t>(tokens.size()));
-  lengths.push_back(end);
-  attention.max_query_len = std::max(attention.max_query_len, scheduled.num_scheduled_tokens);
-  attention.max_seq_len = std::max(attention.max_seq_len, end);
-}
-
-void BatchBuilder::State::add_tables(const Plan& plan, const Scheduler& scheduler) {
-  const auto width = static_cast<size_t>((attention.max_seq_len + block_size - 1) / block_size);
-  tables.assign(plan.sequences.size() * width, 0);
-  for (size_t s = 0; s < plan.sequences.size(); ++s) {
-    const std::vector<BlockId>& blocks = scheduler.sequence(plan.sequences[s].id).table.blocks;
-    const size_t count = std::min(width, blocks.size());   // beyond: reserved for tokens of later steps
-    std::transform(blocks.begin(), blocks.begin() + static_cast<std::ptrdiff_t>(count),
-                   tables.begin() + static_cast<std::ptrdiff_t>(s * width), [](BlockId block) { return block.value; });
-  }
-}
-
-void BatchBuilder::build(Stream& stream, const Plan& plan, const Scheduler& scheduler) {
-  State& state = *state_;
-  state.staging.reset();
-  for (auto* list : {&state.tokens, &state.positions, &state.starts, &state.lengths}) list->clear();
-  state.slots.clear();
-  state.attention = {};
-  state.attention.block_size = state.block_size;
-  state.starts.push_back(0);
-  for (const ScheduledSequence& scheduled : plan.sequences) state.add_sequence(scheduled, scheduler.sequence(scheduled.id));
-  state.add_tables(plan, scheduler);
+  std::fill(ids.host.begin() + static_cast<std::ptrdiff_t>(row), ids.host.end(), 0);
+  std::fill(positions.host.begin() + static_cast<std::ptrdiff_t>(row), positions.host.begin() + num_tokens, 0);
+  std::fill(slots.host.begin() + static_cast<std::ptrdiff_t>(row), slots.host.end(), -1);
   // Text: the rope axes T, H and W are equal.
-  const auto num_tokens = static_cast<std::ptrdiff_t>(state.tokens.size());
-  state.positions.resize(static_cast<size_t>(kRopeAxes * num_tokens));
   for (int axis = 1; axis < kRopeAxes; ++axis) {
-    std::copy_n(state.positions.begin(), num_tokens, state.positions.begin() + axis * num_tokens);
+    std::copy_n(positions.host.begin(), num_tokens, positions.host.begin() + axis * num_tokens);
   }
+  token_ids = ids.device;
+  attention.positions = positions.device;
+  attention.slot_mapping = slots.device;
+  attention.num_tokens = num_tokens;
+}
 
-  const auto num_seqs = static_cast<int64_t>(plan.sequences.size());
-  AttentionMetadata& attention = state.attention;
-  attention.num_seqs = static_cast<int>(num_seqs);
-  attention.num_tokens = static_cast<int>(num_tokens);
-  state.token_ids = state.staging.upload(stream, state.tokens);
-  attention.query_start_loc = state.staging.upload(stream, state.starts);
-  attention.seq_lens = state.staging.upload(stream, state.lengths);
-  attention.block_tables = state.staging.upload(stream, state.tables, {num_seqs, static_cast<int64_t>(state.tables.size()) / num_seqs});
-  attention.slot_mapping = state.staging.upload(stream, state.slots);
-  attention.positions = state.staging.upload(stream, state.positions, {kRopeAxes, num_tokens});
+void BatchBuilder::State::put_sequences(const Plan& plan, const Scheduler& scheduler, int num_seqs) {
+  const auto starts = upload.put<int32_t>({num_seqs + 1});
+  const auto lengths = upload.put<int32_t>({num_seqs});
+  int start = 0, longest = 1;
+  size_t s = 0;
+  for (const size_t index : order) {
+    const ScheduledSequence& scheduled = plan.sequences[index];
+    starts.host[s] = start;
+    start += scheduled.num_scheduled_tokens;
+    lengths.host[s] = scheduled.num_computed_tokens + scheduled.num_scheduled_tokens;
+    longest = std::max(longest, lengths.host[s]);
+    attention.max_query_len = std::max(attention.max_query_len, scheduled.num_scheduled_tokens);
+    ++s;
+  }
+  for (; s < static_cast<size_t>(num_seqs); ++s) {   // padding
+    starts.host[s] = start++;
+    lengths.host[s] = 0;
+  }
+  starts.host[s] = start;
+  if (attention.max_seq_len == 0) attention.max_seq_len = longest;   // else the bound of a captured step
+  attention.query_start_loc = starts.device;
+  attention.seq_lens = lengths.device;
+  attention.num_seqs = num_seqs;
+  const int width = (attention.max_seq_len + config.block_size - 1) / config.block_size;
+  put_tables(plan, scheduler, num_seqs, width);
+}
+
+void BatchBuilder::State::put_tables(const Plan& plan, const Scheduler& scheduler, int num_seqs, int width) {
+  const auto tables = upload.put<int32_t>({num_seqs, width});
+  int32_t* to = tables.host.data();
+  for (const size_t index : order) {
+    const std::vector<BlockId>& blocks = scheduler.sequence(plan.sequences[index].id).table.blocks;
+    const auto count = std::min(static_cast<std::ptrdiff_t>(width), std::ssize(blocks));   // beyond: reserved for tokens of later steps
+    const auto end = std::transform(blocks.begin(), blocks.begin() + count, to, [](BlockId block) { return block.value; });
+    std::fill(end, to + width, 0);
+    to += width;
+  }
+  std::fill(to, tables.host.data() + tables.host.size(), 0);
+  attention.block_tables = tables.device;
+}
+
+void BatchBuilder::State::put_logit_rows(const Plan& plan, const std::vector<bool>& is_special, int num_rows) {
+  drawn.clear();
+  for (const bool special : {false, true}) {
+    for (const size_t index : order) {
+      if (plan.sequences[index].wants_token && is_special[index] == special) drawn.push_back(index);
+    }
+    if (!special) num_plain = static_cast<int>(drawn.size());
+  }
+  const auto rows = upload.put<int32_t>({num_rows > 0 ? num_rows : std::ssize(drawn)});
+  size_t r = 0;
+  for (const size_t index : drawn) rows.host[r++] = first_rows[index] + plan.sequences[index].num_scheduled_tokens - 1;
+  for (; r < rows.host.size(); ++r) rows.host[r] = static_cast<int32_t>(r);   // padding
+  logit_rows = rows.device;
+}
+
+void BatchBuilder::build(Stream& stream, const Plan& plan, const Scheduler& scheduler, const std::vector<bool>& is_special, int num_rows) {
+  State& state = *state_;
+  CHECK(num_rows == 0 || num_rows >= plan.num_tokens, "{} tokens in {} rows", plan.num_tokens, num_rows);
+  const int num_seqs = num_rows > 0 ? num_rows : static_cast<int>(plan.sequences.size());
+  state.attention = {};
+  state.attention.block_size = state.config.block_size;
+  if (num_rows > 0) state.attention.max_query_len = 1, state.attention.max_seq_len = state.config.max_model_len;
+  state.first_rows.assign(plan.sequences.size(), 0);
+  state.upload.begin();
+  state.sort(plan, is_special);
+  if (num_rows > 0) state.attention.num_decodes = num_rows;
+  state.put_tokens(plan, scheduler, num_rows > 0 ? num_rows : plan.num_tokens);
+  state.put_sequences(plan, scheduler, num_seqs);
+  state.put_logit_rows(plan, is_special, num_rows);
+  state.upload.send(stream);
 }
 
 const AttentionMetadata& BatchBuilder::attention() const { return state_->attention; }
 const Tensor& BatchBuilder::token_ids() const { return state_->token_ids; }
-int BatchBuilder::first_row(size_t index) const { return state_->starts.at(index); }
+const Tensor& BatchBuilder::logit_rows() const { return state_->logit_rows; }
+std::span<const size_t> BatchBuilder::drawn() const { return state_->drawn; }
+int BatchBuilder::num_plain_rows() const { return state_->num_plain; }
+int BatchBuilder::first_row(size_t index) const { return state_->first_rows.at(index); }
 
 }  // namespace gale

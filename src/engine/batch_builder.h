@@ -2,6 +2,8 @@
 
 #include <cstddef>
 #include <memory>
+#include <span>
+#include <vector>
 
 #include "base/result.h"
 #include "scheduler/scheduler.h"
@@ -13,17 +15,25 @@ class Stream;
 struct AttentionMetadata;
 struct Tensor;
 
-// Lays a plan out as the arrays that a forward pass reads, in memory that was taken once.
+// Lays a plan out as the arrays that a forward pass reads, in memory that was taken once and goes to the device in one copy.
+// Order of the rows: sequences of one token, then the others; among the first, those of `last` (see build) come last.
 class BatchBuilder {
  public:
-  [[nodiscard]] static Result<std::unique_ptr<BatchBuilder>> create(Device& device, const SchedulerConfig& config);
+  // num_buffers: how many plans may be under way at once.
+  [[nodiscard]] static Result<std::unique_ptr<BatchBuilder>> create(Device& device, const SchedulerConfig& config, int num_buffers);
   [[nodiscard]] static size_t num_bytes(const SchedulerConfig& config);
   ~BatchBuilder();
 
-  // The stream must have finished the step before. Sequences lie in the plan's order.
-  void build(Stream& stream, const Plan& plan, const Scheduler& scheduler);
+  // is_special[i]: the draw of plan.sequences[i] needs more than one kernel; its logits come behind all others.
+  // num_rows > 0: a step of one token a sequence, padded to that many rows, at addresses that depend on num_rows alone.
+  void build(Stream& stream, const Plan& plan, const Scheduler& scheduler, const std::vector<bool>& is_special, int num_rows);
+
   [[nodiscard]] const AttentionMetadata& attention() const;
-  [[nodiscard]] const Tensor& token_ids() const;          // i32 [T]
+  [[nodiscard]] const Tensor& token_ids() const;          // i32 [T]; -1 - slot: the token drawn last in that slot
+  [[nodiscard]] const Tensor& logit_rows() const;         // i32 [R]: rows of hidden states whose logits are wanted
+  // Index in the plan of each row of logits (without padding); the first num_plain_rows() of them are not special.
+  [[nodiscard]] std::span<const size_t> drawn() const;
+  [[nodiscard]] int num_plain_rows() const;
   // Row of the hidden states that belongs to the first scheduled token of plan.sequences[index].
   [[nodiscard]] int first_row(size_t index) const;
 

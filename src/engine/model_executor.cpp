@@ -1,5 +1,7 @@
 #include <algorithm>
 #include <cmath>
+#include <deque>
+#include <map>
 #include <utility>
 
 #include "base/clock.h"
@@ -25,20 +27,48 @@ DType kv_dtype(KvCacheDType wanted, DType checkpoint) {
   return checkpoint == DType::kF32 ? DType::kF32 : DType::kBF16;
 }
 
-Sampler::Options sampler_options(const ModelInfo& model, const EngineConfig& config, int max_model_len) {
+// Steps under way at once where the device computes while the host prepares.
+constexpr int kMaxInFlight = 2;
+int max_in_flight(const Device& device) { return device.caps().kind == DeviceKind::kCuda ? kMaxInFlight : 1; }
+
+Sampler::Options sampler_options(const ModelInfo& model, const EngineConfig& config, const SchedulerConfig& scheduler, const Device& device) {
   const int num_valid = config.num_valid_tokens > 0 ? std::min(config.num_valid_tokens, model.vocab_size) : model.vocab_size;
-  return {.vocab_size = model.vocab_size, .num_valid_tokens = num_valid, .max_model_len = max_model_len};
+  return {.vocab_size = model.vocab_size, .num_valid_tokens = num_valid, .max_model_len = scheduler.max_model_len,
+          .num_slots = scheduler.max_num_seqs, .num_buffers = max_in_flight(device)};
 }
 
-size_t logits_bytes(const ModelInfo& model) { return size_t{Sampler::kMaxRows} * static_cast<size_t>(model.vocab_size) * sizeof(float); }
+// Rows of logits at once: every sequence's next token, or a piece of a prompt.
+int max_logit_rows(const SchedulerConfig& scheduler) { return std::max(scheduler.max_num_seqs, Sampler::kMaxRows); }
+size_t logits_bytes(const ModelInfo& model, const SchedulerConfig& scheduler) {
+  return static_cast<size_t>(max_logit_rows(scheduler)) * static_cast<size_t>(model.vocab_size) * sizeof(float);
+}
 size_t row_list_bytes() { return Arena::padded(Sampler::kMaxRows * sizeof(int32_t)); }
+// A step holds every running sequence's next token, whatever the budget of prompts is.
+int max_step_tokens(const SchedulerConfig& scheduler) { return std::max(scheduler.max_num_batched_tokens, scheduler.max_num_seqs); }
+
+size_t attention_bytes(const Model& model, const OpContext& ops, const SchedulerConfig& scheduler) {
+  const KvLayout layout = model.kv_layout();
+  const KvLayerSpec& layer = layout.layers.front();   // all layers are alike
+  const bool is_mla = layer.kind == KvKind::kMla;
+  const AttentionLimits limits{.max_num_seqs = scheduler.max_num_seqs,
+                               .max_num_tokens = max_step_tokens(scheduler),
+                               .max_model_len = scheduler.max_model_len,
+                               .num_heads = model.info().num_attention_heads,
+                               .num_kv_heads = is_mla ? 1 : layer.num_kv_heads,
+                               .key_dim = is_mla ? layer.latent_dim + layer.rope_dim : layer.head_dim,
+                               .value_dim = is_mla ? layer.latent_dim : layer.head_dim};
+  return Arena::padded(attention_workspace_bytes(ops, limits));
+}
 
 // What a step needs beside weights and cache.
-size_t step_bytes(const Model& model, const EngineConfig& config, SchedulerConfig scheduler) {
+size_t step_bytes(const Model& model, const EngineConfig& config, SchedulerConfig scheduler, const Device& device, const OpTable& table) {
   if (scheduler.max_model_len == 0) scheduler.max_model_len = model.info().max_position_embeddings;
   if (scheduler.block_size == 0) scheduler.block_size = 16;
-  return model.workspace_bytes(scheduler.max_num_batched_tokens, Sampler::kMaxRows) + logits_bytes(model.info()) + row_list_bytes() +
-         BatchBuilder::num_bytes(scheduler) + Sampler::num_bytes(sampler_options(model.info(), config, scheduler.max_model_len));
+  const std::unique_ptr<Device> nothing = make_null_device();
+  const std::unique_ptr<Stream> stream = nothing->make_stream();
+  return model.workspace_bytes(max_step_tokens(scheduler), max_logit_rows(scheduler)) + logits_bytes(model.info(), scheduler) +
+         row_list_bytes() + BatchBuilder::num_bytes(scheduler) + attention_bytes(model, {*stream, table, device.caps()}, scheduler) +
+         Sampler::num_bytes(sampler_options(model.info(), config, scheduler, device));
 }
 
 MemoryDemand demand_of(const ModelInfo& info, const KvLayout& layout, const EngineConfig& config, const Device& device) {
@@ -53,6 +83,19 @@ MemoryDemand demand_of(const ModelInfo& info, const KvLayout& layout, const Engi
           .max_position_embeddings = info.max_position_embeddings};
 }
 
+Error no_probabilities(std::string_view what) {
+  return {ErrorCode::kInternal, fmt::format("the model gave no usable probabilities for the {}", what)};
+}
+
+// Batch sizes that get a graph of their own; a batch between two of them is padded to the larger.
+std::vector<int> graph_sizes(int max_num_seqs) {
+  std::vector<int> sizes;
+  for (int size = 1; size < max_num_seqs; size += size < 2 ? 1 : size < 4 ? 2 : size < 8 ? 4 : size < 64 ? 8 : size < 256 ? 16 : 64)
+    sizes.push_back(size);
+  sizes.push_back(max_num_seqs);
+  return sizes;
+}
+
 void log_lines(const std::string& text) {
   for (size_t begin = 0; begin < text.size();) {
     const size_t end = std::min(text.find('\n', begin), text.size());
@@ -64,7 +107,7 @@ void log_lines(const std::string& text) {
 // Memory and machinery of a step, all taken before serving.
 struct StepState {
   std::unique_ptr<Stream> stream;
-  Arena workspace, kv_memory, logits_memory;
+  Arena workspace, kv_memory, logits_memory, attention_memory;
   KvStore kv;
   Staging row_list;
   std::unique_ptr<BatchBuilder> batch;
@@ -73,85 +116,149 @@ struct StepState {
 
 class ModelExecutor final : public Executor {
  public:
-  ModelExecutor(std::unique_ptr<Model> model, Device& device, const OpTable& table, Info info, StepState state)
-      : model_(std::move(model)), info_(std::move(info)), state_(std::move(state)), ops_{*state_.stream, table, device.caps()} {}
+  ModelExecutor(std::unique_ptr<Model> model, Device& device, const OpTable& table, Info info, StepState state, bool uses_graphs)
+      : model_(std::move(model)), info_(std::move(info)), state_(std::move(state)), ops_{*state_.stream, table, device.caps()},
+        max_in_flight_(gale::max_in_flight(device)) {
+    attention_scratch_ = state_.attention_memory.allocate(DType::kU8, {static_cast<int64_t>(state_.attention_memory.capacity_bytes())});
+    if (uses_graphs) capture_graphs();
+  }
 
   [[nodiscard]] const Info& info() const override { return info_; }
-  [[nodiscard]] Result<std::vector<SequenceResult>> execute(const Plan& plan, const Scheduler& scheduler) override;
+  [[nodiscard]] int max_in_flight() const override { return max_in_flight_; }
+  [[nodiscard]] Result<std::vector<SequenceResult>> execute(const Plan& plan, const Scheduler& scheduler) override {
+    GALE_TRY(submit(plan, scheduler));
+    return collect();
+  }
+  [[nodiscard]] Status submit(const Plan& plan, const Scheduler& scheduler) override;
+  [[nodiscard]] Result<std::vector<SequenceResult>> collect() override;
 
  private:
-  // What a token of this step asks of its row of hidden states.
-  struct Row {
-    size_t sequence = 0;               // index in the plan
-    int hidden_row = 0;
+  // A step whose tokens the device may still be drawing.
+  struct Pending {
+    std::vector<SequenceResult> results;           // by index in the plan; all but the plain tokens
+    std::vector<size_t> drawn;                     // the plain ones: index in the plan of each token
+    std::span<const TokenId> tokens;
+    std::unique_ptr<StreamEvent> is_done;
   };
-  [[nodiscard]] Tensor logits_of(ForwardContext& context, const Tensor& hidden, std::span<const Row> rows);
-  void draw(ForwardContext& context, const Tensor& hidden, const Plan& plan, const Scheduler& scheduler, std::vector<SequenceResult>& results);
+  // A row of hidden states whose logits a prompt wants.
+  [[nodiscard]] Tensor logits_memory(int64_t num_rows);
+  [[nodiscard]] ForwardContext context();
+  [[nodiscard]] SamplerRow row_of(const ScheduledSequence& scheduled, const Scheduler& scheduler) const;
+  [[nodiscard]] Tensor compute(const Plan& plan, const Scheduler& scheduler, Pending& pending);
+  void draw(const Tensor& logits, const Plan& plan, const Scheduler& scheduler, Pending& pending);
   void look_back(ForwardContext& context, const Tensor& hidden, const ScheduledSequence& scheduled, const Sequence& sequence,
                  int first_row, SequenceResult& result);
+  [[nodiscard]] int graph_size(const Plan& plan) const;
+  void capture_graphs();
 
   std::unique_ptr<Model> model_;
   Info info_;
   StepState state_;
   OpContext ops_;
+  int max_in_flight_;
+  Tensor attention_scratch_;
+  std::map<int, std::unique_ptr<Graph>> graphs_;   // by number of rows
+  std::deque<Pending> pending_;
 };
 
-Result<std::vector<SequenceResult>> ModelExecutor::execute(const Plan& plan, const Scheduler& scheduler) {
-  state_.batch->build(*state_.stream, plan, scheduler);
-  state_.workspace.reset();
-  ForwardContext context{.ops = ops_,
-                         .workspace = state_.workspace,
-                         .attention = state_.batch->attention(),
-                         .kv = state_.kv,
-                         .token_ids = state_.batch->token_ids()};
-  const Tensor hidden = model_->forward(context);   // [T, H]
-  std::vector<SequenceResult> results(plan.sequences.size());
-  for (size_t i = 0; i < plan.sequences.size(); ++i) {
-    if (plan.sequences[i].prompt_logprobs.is_empty()) continue;
-    look_back(context, hidden, plan.sequences[i], scheduler.sequence(plan.sequences[i].id), state_.batch->first_row(i), results[i]);
-  }
-  draw(context, hidden, plan, scheduler, results);
-  state_.stream->synchronize();
-  return results;
+Tensor ModelExecutor::logits_memory(int64_t num_rows) {
+  state_.logits_memory.reset();
+  return state_.logits_memory.allocate(DType::kF32, {num_rows, info_.vocab_size});
 }
 
-Tensor ModelExecutor::logits_of(ForwardContext& context, const Tensor& hidden, std::span<const Row> rows) {
-  std::vector<int32_t> hidden_rows;
-  for (const Row& row : rows) hidden_rows.push_back(row.hidden_row);
-  state_.row_list.reset();
-  state_.logits_memory.reset();
-  const Tensor logits = state_.logits_memory.allocate(DType::kF32, {static_cast<int64_t>(rows.size()), info_.vocab_size});
-  model_->logits(context, hidden, state_.row_list.upload(*state_.stream, hidden_rows), logits);
+ForwardContext ModelExecutor::context() {
+  state_.workspace.reset();
+  AttentionMetadata attention = state_.batch->attention();
+  attention.workspace = attention_scratch_;
+  return {.ops = ops_,
+          .workspace = state_.workspace,
+          .attention = attention,
+          .kv = state_.kv,
+          .token_ids = state_.batch->token_ids(),
+          .last_tokens = state_.sampler->last_tokens()};
+}
+
+SamplerRow ModelExecutor::row_of(const ScheduledSequence& scheduled, const Scheduler& scheduler) const {
+  const Sequence& sequence = scheduler.sequence(scheduled.id);
+  const int end = scheduled.num_computed_tokens + scheduled.num_scheduled_tokens;
+  return {.sampling = &sequence.request.sampling,
+          .stop = &sequence.request.stop,
+          .tokens = sequence.tokens,
+          .num_prompt_tokens = sequence.num_prompt_tokens,
+          .num_pending = scheduled.wants_token ? end - sequence.num_tokens() : 0,
+          .slot = scheduled.slot.value};
+}
+
+Status ModelExecutor::submit(const Plan& plan, const Scheduler& scheduler) {
+  CHECK(static_cast<int>(pending_.size()) < max_in_flight_, "{} steps are under way", pending_.size());
+  Pending& pending = pending_.emplace_back();
+  pending.results.resize(plan.sequences.size());
+  const Tensor logits = compute(plan, scheduler, pending);
+  if (!logits.is_empty()) draw(logits, plan, scheduler, pending);
+  pending.is_done = state_.stream->record();
+  return {};
+}
+
+// The step's forward pass; logits of the rows of batch->drawn(), padded or not.
+Tensor ModelExecutor::compute(const Plan& plan, const Scheduler& scheduler, Pending& pending) {
+  std::vector<bool> is_special;
+  for (const ScheduledSequence& scheduled : plan.sequences) {
+    CHECK(scheduled.draft_tokens.empty(), "nobody proposes drafts to this executor");
+    is_special.push_back(!Sampler::is_plain(row_of(scheduled, scheduler)));
+  }
+  const int num_rows = graph_size(plan);
+  state_.batch->build(*state_.stream, plan, scheduler, is_special, num_rows);
+  if (num_rows > 0) {
+    state_.stream->launch(*graphs_.at(num_rows));
+    return logits_memory(num_rows);
+  }
+  ForwardContext context = this->context();
+  const Tensor hidden = model_->forward(context);   // [T, H]
+  for (size_t i = 0; i < plan.sequences.size(); ++i) {
+    if (plan.sequences[i].prompt_logprobs.is_empty()) continue;
+    look_back(context, hidden, plan.sequences[i], scheduler.sequence(plan.sequences[i].id), state_.batch->first_row(i), pending.results[i]);
+  }
+  const Tensor& rows = state_.batch->logit_rows();
+  if (rows.is_empty()) return {};
+  const Tensor logits = logits_memory(rows.shape[0]);
+  model_->logits(context, hidden, rows, logits);
   return logits;
 }
 
-void ModelExecutor::draw(ForwardContext& context, const Tensor& hidden, const Plan& plan, const Scheduler& scheduler,
-                         std::vector<SequenceResult>& results) {
-  std::vector<Row> rows;
-  for (size_t i = 0; i < plan.sequences.size(); ++i) {
-    const ScheduledSequence& scheduled = plan.sequences[i];
-    CHECK(scheduled.draft_tokens.empty(), "nobody proposes drafts to this executor");
-    if (scheduled.wants_token) rows.push_back({i, state_.batch->first_row(i) + scheduled.num_scheduled_tokens - 1});
-  }
-  for (size_t begin = 0; begin < rows.size(); begin += Sampler::kMaxRows) {
-    const auto part = std::span(rows).subspan(begin, std::min<size_t>(Sampler::kMaxRows, rows.size() - begin));
-    std::vector<SamplerRow> histories;
-    for (const Row& row : part) {
-      const Sequence& sequence = scheduler.sequence(plan.sequences[row.sequence].id);
-      histories.push_back({.sampling = &sequence.request.sampling,
-                           .stop = &sequence.request.stop,
-                           .tokens = sequence.tokens,
-                           .num_prompt_tokens = sequence.num_prompt_tokens});
-    }
-    std::vector<SampledToken> drawn = state_.sampler->sample(ops_, logits_of(context, hidden, part), histories);
-    for (size_t r = 0; r < part.size(); ++r) {
-      SequenceResult& result = results[part[r].sequence];
-      if (!drawn[r].is_valid) result.error = Error{ErrorCode::kInternal, "the model gave no usable probabilities for the next token"};
+void ModelExecutor::draw(const Tensor& logits, const Plan& plan, const Scheduler& scheduler, Pending& pending) {
+  const std::span<const size_t> drawn = state_.batch->drawn();
+  std::vector<SamplerRow> rows;
+  for (const size_t index : drawn) rows.push_back(row_of(plan.sequences[index], scheduler));
+  const auto num_plain = static_cast<size_t>(state_.batch->num_plain_rows());
+  pending.drawn.assign(drawn.begin(), drawn.begin() + static_cast<std::ptrdiff_t>(num_plain));
+  pending.tokens = state_.sampler->draw(ops_, logits.slice(0, 0, static_cast<int64_t>(num_plain)), std::span(rows).first(num_plain));
+  for (size_t begin = num_plain; begin < rows.size(); begin += Sampler::kMaxRows) {
+    const size_t end = std::min(rows.size(), begin + Sampler::kMaxRows);
+    const Tensor part = logits.slice(0, static_cast<int64_t>(begin), static_cast<int64_t>(end));
+    std::vector<SampledToken> told = state_.sampler->sample(ops_, part, std::span(rows).subspan(begin, end - begin));
+    for (size_t r = begin; r < end; ++r) {
+      SequenceResult& result = pending.results[drawn[r]];
+      SampledToken& token = told[r - begin];
+      if (!token.is_valid) result.error = no_probabilities("next token");
       if (result.error) continue;
-      result.tokens = {drawn[r].token};
-      if (drawn[r].logprobs) result.logprobs.push_back(std::move(*drawn[r].logprobs));
+      result.tokens = {token.token};
+      if (token.logprobs) result.logprobs.push_back(std::move(*token.logprobs));
     }
   }
+}
+
+Result<std::vector<SequenceResult>> ModelExecutor::collect() {
+  CHECK(!pending_.empty(), "no step is under way");
+  Pending pending = std::move(pending_.front());
+  pending_.pop_front();
+  pending.is_done->wait();
+  for (size_t i = 0; i < pending.drawn.size(); ++i) {
+    SequenceResult& result = pending.results[pending.drawn[i]];
+    const TokenId token = pending.tokens[i];
+    if (token < 0) result.error = no_probabilities("next token");
+    if (!result.error) result.tokens = {token};
+  }
+  return std::move(pending.results);
 }
 
 void ModelExecutor::look_back(ForwardContext& context, const Tensor& hidden, const ScheduledSequence& scheduled, const Sequence& sequence,
@@ -159,34 +266,71 @@ void ModelExecutor::look_back(ForwardContext& context, const Tensor& hidden, con
   const PromptRange range = scheduled.prompt_logprobs;
   for (int begin = range.first; begin < range.end; begin += Sampler::kMaxRows) {
     const int end = std::min(range.end, begin + Sampler::kMaxRows);
-    std::vector<Row> rows;
-    for (int target = begin; target < end; ++target) rows.push_back({0, first_row + target - 1 - scheduled.num_computed_tokens});
+    std::vector<int32_t> rows;
+    for (int target = begin; target < end; ++target) rows.push_back(first_row + target - 1 - scheduled.num_computed_tokens);
+    state_.row_list.reset();
+    const Tensor logits = logits_memory(std::ssize(rows));
+    model_->logits(context, hidden, state_.row_list.upload(*state_.stream, rows), logits);
     const std::span<const TokenId> targets = std::span(sequence.tokens).subspan(static_cast<size_t>(begin), static_cast<size_t>(end - begin));
-    for (TokenLogprobs& logprobs : state_.sampler->logprobs_of(ops_, logits_of(context, hidden, rows), targets,
-                                                               sequence.request.sampling.num_prompt_logprobs)) {
-      if (std::isnan(logprobs.chosen.logprob)) result.error = Error{ErrorCode::kInternal, "the model gave no usable probabilities for the prompt"};
+    for (TokenLogprobs& logprobs : state_.sampler->logprobs_of(ops_, logits, targets, sequence.request.sampling.num_prompt_logprobs)) {
+      if (std::isnan(logprobs.chosen.logprob)) result.error = no_probabilities("prompt");
       result.prompt_logprobs.push_back(std::move(logprobs));
     }
   }
 }
 
-Result<StepState> take_memory(const Model& model, const EngineConfig& config, const SchedulerConfig& scheduler, Device& device) {
+// The rows of the graph that runs this plan; 0: none does.
+int ModelExecutor::graph_size(const Plan& plan) const {
+  const auto found = graphs_.lower_bound(static_cast<int>(plan.sequences.size()));
+  if (found == graphs_.end()) return 0;
+  const bool is_decode = std::ranges::all_of(plan.sequences, [](const ScheduledSequence& scheduled) {
+    return scheduled.num_scheduled_tokens == 1 && scheduled.wants_token && scheduled.prompt_logprobs.is_empty();
+  });
+  return is_decode ? found->first : 0;
+}
+
+void ModelExecutor::capture_graphs() {
+  const SteadyClock clock;
+  const TimePoint begin = clock.now();
+  const Plan nothing;
+  const Scheduler nobody(info_.scheduler);
+  for (const int num_rows : graph_sizes(info_.scheduler.max_num_seqs)) {
+    const auto step = [&] {
+      ForwardContext context = this->context();
+      const Tensor hidden = model_->forward(context);
+      model_->logits(context, hidden, state_.batch->logit_rows(), logits_memory(num_rows));
+    };
+    state_.batch->build(*state_.stream, nothing, nobody, {}, num_rows);
+    step();                                       // loads what is loaded at first use: not allowed while capturing
+    state_.stream->synchronize();
+    state_.stream->begin_capture();
+    step();
+    graphs_.emplace(num_rows, state_.stream->end_capture());
+  }
+  log_info("Graph capturing finished in {:.1f} secs: {} batch sizes up to {}", seconds(clock.now() - begin), graphs_.size(),
+           info_.scheduler.max_num_seqs);
+}
+
+Result<StepState> take_memory(const Model& model, const EngineConfig& config, const SchedulerConfig& scheduler, Device& device,
+                              const OpTable& table) {
   const DType dtype = kv_dtype(config.kv_cache_dtype, model.info().checkpoint_dtype);
   const KvLayout layout = model.kv_layout();
   const size_t kv_bytes = kv_store_bytes(layout, dtype, scheduler.num_blocks, scheduler.block_size);
+  std::unique_ptr<Stream> stream = device.make_stream();
   GALE_ASSIGN(Arena workspace, Arena::create(device, MemoryKind::kDevice,
-                                             model.workspace_bytes(scheduler.max_num_batched_tokens, Sampler::kMaxRows)));
-  GALE_ASSIGN(Arena logits, Arena::create(device, MemoryKind::kDevice, logits_bytes(model.info())));
+                                             model.workspace_bytes(max_step_tokens(scheduler), max_logit_rows(scheduler))));
+  GALE_ASSIGN(Arena logits, Arena::create(device, MemoryKind::kDevice, logits_bytes(model.info(), scheduler)));
+  GALE_ASSIGN(Arena attention, Arena::create(device, MemoryKind::kDevice, attention_bytes(model, {*stream, table, device.caps()}, scheduler)));
   GALE_ASSIGN(Staging row_list, Staging::create(device, row_list_bytes()));
-  GALE_ASSIGN(std::unique_ptr<BatchBuilder> batch, BatchBuilder::create(device, scheduler));
-  GALE_ASSIGN(std::unique_ptr<Sampler> sampler,
-              Sampler::create(device, sampler_options(model.info(), config, scheduler.max_model_len)));
+  GALE_ASSIGN(std::unique_ptr<BatchBuilder> batch, BatchBuilder::create(device, scheduler, max_in_flight(device)));
+  GALE_ASSIGN(std::unique_ptr<Sampler> sampler, Sampler::create(device, sampler_options(model.info(), config, scheduler, device)));
   GALE_ASSIGN(Arena kv_memory, Arena::create(device, MemoryKind::kDevice, kv_bytes));
   KvStore kv = allocate_kv_store(kv_memory, layout, dtype, scheduler.num_blocks, scheduler.block_size);
-  return StepState{.stream = device.make_stream(),
+  return StepState{.stream = std::move(stream),
                    .workspace = std::move(workspace),
                    .kv_memory = std::move(kv_memory),
                    .logits_memory = std::move(logits),
+                   .attention_memory = std::move(attention),
                    .kv = std::move(kv),
                    .row_list = std::move(row_list),
                    .batch = std::move(batch),
@@ -196,15 +340,17 @@ Result<StepState> take_memory(const Model& model, const EngineConfig& config, co
 Result<std::unique_ptr<Executor>> make_executor(std::unique_ptr<Model> model, const EngineConfig& config, Device& device, const OpTable& table,
                                                 double load_seconds) {
   MemoryDemand demand = demand_of(model->info(), model->kv_layout(), config, device);
-  demand.workspace_bytes = static_cast<int64_t>(step_bytes(*model, config, config.scheduler));
+  demand.workspace_bytes = static_cast<int64_t>(step_bytes(*model, config, config.scheduler, device, table));
   GALE_ASSIGN(const MemoryPlan plan, plan_memory(demand, config));
   log_lines(plan.describe());
-  GALE_ASSIGN(StepState state, take_memory(*model, config, plan.scheduler, device));
+  GALE_ASSIGN(StepState state, take_memory(*model, config, plan.scheduler, device, table));
   Executor::Info info{.model_name = model->info().architecture,
                       .vocab_size = model->info().vocab_size,
                       .scheduler = plan.scheduler,
                       .load_seconds = load_seconds};
-  return std::unique_ptr<Executor>(new ModelExecutor(std::move(model), device, table, std::move(info), std::move(state)));
+  const bool uses_graphs = device.caps().has_graphs && !config.enforce_eager;
+  return std::unique_ptr<Executor>(
+      new ModelExecutor(std::move(model), device, table, std::move(info), std::move(state), uses_graphs));
 }
 
 // Before bytes are read: does the checkpoint fit at all?

@@ -41,9 +41,10 @@ struct KvStore {
 struct ForwardContext {
   OpContext& ops;
   Arena& workspace;                 // activations; reset before each forward; sized by Model::workspace_bytes
-  const AttentionMetadata& attention;
+  AttentionMetadata attention;
   const KvStore& kv;
-  Tensor token_ids;                 // i32 [T]
+  Tensor token_ids;                 // i32 [T]; below 0: see EmbeddingArgs
+  Tensor last_tokens = {};          // i32 [slots] or empty
 };
 
 }  // namespace gale

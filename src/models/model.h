@@ -16,6 +16,7 @@ struct ModelInfo {
   int vocab_size = 0;                  // rows of the head; ids without text are masked by the sampler
   int hidden_size = 0;
   int num_layers = 0;
+  int num_attention_heads = 0;         // query heads
   int max_position_embeddings = 0;
   DType checkpoint_dtype = DType::kBF16;
   int64_t num_parameters = 0;          // of the tensors in use

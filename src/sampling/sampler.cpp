@@ -22,11 +22,18 @@ size_t row_staging_bytes(int vocab_size) {
 }
 size_t list_staging_bytes() { return 3 * Arena::padded(kListPiece * sizeof(int32_t)) + 3 * Arena::padded(Sampler::kMaxRows * sizeof(float)); }
 
+// Three f32, two i32 and two i64 arrays of one entry a row; tokens by slot, then of a draw.
+size_t plain_bytes(const Sampler::Options& options) {
+  const auto rows = static_cast<size_t>(options.num_slots);
+  return 5 * Arena::padded(rows * sizeof(float)) + 2 * Arena::padded(rows * sizeof(int64_t));
+}
+size_t drawn_bytes(const Sampler::Options& options) { return 2 * Arena::padded(static_cast<size_t>(options.num_slots) * sizeof(int32_t)); }
+
 bool has_penalties(const SamplingParams& sampling) {
   return sampling.repetition_penalty != 1.0F || sampling.frequency_penalty != 0.0F || sampling.presence_penalty != 0.0F;
 }
 bool bans_stop_ids(const SamplerRow& row) {
-  return static_cast<int>(row.tokens.size()) - row.num_prompt_tokens < row.stop->min_tokens && !row.stop->stop_token_ids.empty();
+  return row.position() - row.num_prompt_tokens < row.stop->min_tokens && !row.stop->stop_token_ids.empty();
 }
 
 // One value a row.
@@ -68,6 +75,11 @@ struct Sampler::State {
   Staging lists;            // a piece of penalties or biases
   Arena raw_logits;         // before anything changed them
   std::vector<int32_t> counts;   // scratch: by token, -1 if not seen
+  PackedUpload plain;       // parameters of draw()
+  Arena drawn;              // its tokens on the device, after last_tokens
+  std::vector<Arena> told;  // and on the host, a buffer for each draw under way
+  Tensor last_tokens = {};
+  size_t current = 0;       // of told
 
   void check_rows(const Tensor& logits, size_t num_rows) const {
     CHECK(num_rows <= kMaxRows && logits.shape == Shape({static_cast<int64_t>(num_rows), options.vocab_size}), "{} for {} rows",
@@ -77,7 +89,7 @@ struct Sampler::State {
   void penalise(OpContext& ops, const Tensor& logits, std::span<const SamplerRow> rows);
   void bias(OpContext& ops, const Tensor& logits, std::span<const SamplerRow> rows);
   void mask(OpContext& ops, const Tensor& logits, std::span<const SamplerRow> rows);
-  Tensor draw(OpContext& ops, const Tensor& logits, std::span<const SamplerRow> rows);
+  Tensor draw_rows(OpContext& ops, const Tensor& logits, std::span<const SamplerRow> rows);
   LogprobTensors logprobs(OpContext& ops, const Tensor& logits, const Tensor& chosen, int num_top);
   LogprobSpans download(Stream& stream, const LogprobTensors& tensors);
   void fill_mask(const SamplerRow& row, std::span<uint32_t> words) const;
@@ -87,7 +99,7 @@ Sampler::Sampler(std::unique_ptr<State> state) : state_(std::move(state)) {}
 Sampler::~Sampler() = default;
 
 size_t Sampler::num_bytes(const Options& options) {
-  return row_staging_bytes(options.vocab_size) + list_staging_bytes() +
+  return row_staging_bytes(options.vocab_size) + list_staging_bytes() + plain_bytes(options) + drawn_bytes(options) +
          Arena::padded(size_t{kMaxRows} * static_cast<size_t>(options.vocab_size) * sizeof(float));
 }
 
@@ -97,8 +109,56 @@ Result<std::unique_ptr<Sampler>> Sampler::create(Device& device, const Options& 
   const size_t raw_bytes = size_t{kMaxRows} * static_cast<size_t>(options.vocab_size) * sizeof(float);
   GALE_ASSIGN(Arena raw, Arena::create(device, MemoryKind::kDevice, raw_bytes));
   std::vector<int32_t> counts(static_cast<size_t>(options.vocab_size), -1);
-  return std::unique_ptr<Sampler>(new Sampler(
-      std::unique_ptr<State>(new State{device, options, std::move(rows), std::move(lists), std::move(raw), std::move(counts)})));
+  GALE_ASSIGN(PackedUpload plain, PackedUpload::create(device, plain_bytes(options), options.num_buffers));
+  GALE_ASSIGN(Arena drawn, Arena::create(device, MemoryKind::kDevice, drawn_bytes(options)));
+  auto state = std::unique_ptr<State>(new State{device, options, std::move(rows), std::move(lists), std::move(raw), std::move(counts),
+                                                std::move(plain), std::move(drawn), {}});
+  for (int i = 0; i < options.num_buffers; ++i) {
+    GALE_ASSIGN(Arena told, Arena::create(device, MemoryKind::kHostPinned, drawn_bytes(options)));
+    state->told.push_back(std::move(told));
+  }
+  state->last_tokens = state->drawn.allocate(DType::kI32, {options.num_slots});
+  return std::unique_ptr<Sampler>(new Sampler(std::move(state)));
+}
+
+const Tensor& Sampler::last_tokens() const { return state_->last_tokens; }
+
+bool Sampler::is_plain(const SamplerRow& row) {
+  const SamplingParams& sampling = *row.sampling;
+  return sampling.num_logprobs < 0 && !has_penalties(sampling) && sampling.logit_bias.empty() && sampling.allowed_token_ids.empty() &&
+         !bans_stop_ids(row);
+}
+
+std::span<const TokenId> Sampler::draw(OpContext& ops, const Tensor& logits, std::span<const SamplerRow> rows) {
+  if (rows.empty()) return {};
+  State& state = *state_;
+  const auto num_rows = std::ssize(rows);
+  CHECK(num_rows <= state.options.num_slots && logits.shape == Shape({num_rows, state.options.vocab_size}), "{} for {} rows",
+        logits.shape.to_string(), num_rows);
+  mask_logits(ops, {.logits = logits, .num_valid_tokens = state.options.num_valid_tokens});
+  PackedUpload& upload = state.plain;
+  upload.begin();
+  const auto temperature = upload.put<float>({num_rows}), top_p = upload.put<float>({num_rows}), min_p = upload.put<float>({num_rows});
+  const auto top_k = upload.put<int32_t>({num_rows}), slots = upload.put<int32_t>({num_rows});
+  const auto seeds = upload.put<int64_t>({num_rows}), positions = upload.put<int64_t>({num_rows});
+  for (size_t r = 0; r < rows.size(); ++r) {
+    const SamplingParams& sampling = *rows[r].sampling;
+    temperature.host[r] = sampling.temperature, top_p.host[r] = sampling.top_p, min_p.host[r] = sampling.min_p;
+    top_k.host[r] = std::max(0, sampling.top_k), slots.host[r] = rows[r].slot;
+    seeds.host[r] = static_cast<int64_t>(sampling.seed), positions.host[r] = rows[r].position();
+  }
+  upload.send(ops.stream);
+  state.drawn.rewind(Arena::padded(state.last_tokens.num_bytes()));
+  const Tensor tokens = state.drawn.allocate(DType::kI32, {num_rows});
+  gale::sample(ops, {.token_ids = tokens, .logits = logits, .temperature = temperature.device, .top_p = top_p.device, .min_p = min_p.device,
+                     .top_k = top_k.device, .seeds = seeds.device, .positions = positions.device, .slots = slots.device,
+                     .last_tokens = state.last_tokens});
+  state.current = (state.current + 1) % state.told.size();
+  Arena& told = state.told[state.current];
+  told.reset();
+  const Tensor host = told.allocate(DType::kI32, {num_rows});
+  state.device.copy(ops.stream, host.data, tokens.data, tokens.num_bytes());
+  return {host.as<TokenId>(), rows.size()};
 }
 
 std::optional<Error> Sampler::check(const SamplingParams& sampling, int vocab_size) {
@@ -213,15 +273,17 @@ void Sampler::State::mask(OpContext& ops, const Tensor& logits, std::span<const 
                     .mask_rows = rows.upload(ops.stream, mask_rows)});
 }
 
-Tensor Sampler::State::draw(OpContext& ops, const Tensor& logits, std::span<const SamplerRow> drawn) {
+Tensor Sampler::State::draw_rows(OpContext& ops, const Tensor& logits, std::span<const SamplerRow> drawn) {
   SampleArgs args{.logits = logits};
   args.token_ids = rows.allocate(DType::kI32, {static_cast<int64_t>(drawn.size())});
+  args.slots = rows.upload(ops.stream, per_row<int32_t>(drawn, [](auto& row) { return row.slot; }));
+  args.last_tokens = last_tokens;
   args.temperature = rows.upload(ops.stream, per_row<float>(drawn, [](auto& row) { return row.sampling->temperature; }));
   args.top_p = rows.upload(ops.stream, per_row<float>(drawn, [](auto& row) { return row.sampling->top_p; }));
   args.min_p = rows.upload(ops.stream, per_row<float>(drawn, [](auto& row) { return row.sampling->min_p; }));
   args.top_k = rows.upload(ops.stream, per_row<int32_t>(drawn, [](auto& row) { return std::max(0, row.sampling->top_k); }));
   args.seeds = rows.upload(ops.stream, per_row<int64_t>(drawn, [](auto& row) { return row.sampling->seed; }));
-  args.positions = rows.upload(ops.stream, per_row<int64_t>(drawn, [](auto& row) { return row.tokens.size(); }));
+  args.positions = rows.upload(ops.stream, per_row<int64_t>(drawn, [](auto& row) { return row.position(); }));
   gale::sample(ops, args);
   return args.token_ids;
 }
@@ -264,7 +326,7 @@ std::vector<SampledToken> Sampler::sample(OpContext& ops, const Tensor& logits, 
   state.penalise(ops, logits, rows);
   state.bias(ops, logits, rows);
   state.mask(ops, logits, rows);
-  const Tensor drawn = state.draw(ops, logits, rows);
+  const Tensor drawn = state.draw_rows(ops, logits, rows);
   LogprobSpans told;
   if (num_top >= 0) told = state.download(ops.stream, state.logprobs(ops, raw, drawn, num_top));
   const std::span<const TokenId> tokens = state.rows.download<TokenId>(ops.stream, drawn);
