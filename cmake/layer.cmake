@@ -1,12 +1,18 @@
-# The wall. layer(name [DIR folder] [DEPS layers] [USES layers] [LIBS targets] [PRIVATE_LIBS targets] [TEST_USES layers]):
+# The wall. layer(name [DIR folder] [DEPS layers] [USES layers] [LIBS targets] [PRIVATE_LIBS targets] [TEST_USES layers] [USES_IF_BUILT layers]):
 # one folder, one target. A target's include root holds one link, to its own folder; the roots of DEPS (for headers and
 # sources) and USES (sources only) are added to it, so a header of any other layer cannot be found.
-# LIBS are libraries that headers mention, PRIVATE_LIBS those only sources use. TEST_USES: layers only the tests see.
+# LIBS are libraries that headers mention, PRIVATE_LIBS those only sources use. TEST_USES: layers only the tests see. USES_IF_BUILT: USES that this
+# build may leave out; <name>_with_cuda.cpp and <name>_without_cuda.cpp are the two sides of such a choice.
 set_property(GLOBAL PROPERTY GLOBAL_DEPENDS_NO_CYCLES ON)
 set(CMAKE_VERIFY_INTERFACE_HEADER_SETS ON)
 
 function(layer name)
-  cmake_parse_arguments(PARSE_ARGV 1 arg "" "DIR" "DEPS;USES;LIBS;PRIVATE_LIBS;TEST_USES")
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "DIR" "DEPS;USES;USES_IF_BUILT;LIBS;PRIVATE_LIBS;TEST_USES")
+  foreach(optional IN LISTS arg_USES_IF_BUILT)
+    if(TARGET ${optional})
+      list(APPEND arg_USES ${optional})
+    endif()
+  endforeach()
   if(NOT arg_DIR)
     set(arg_DIR ${name})
   endif()
@@ -29,6 +35,11 @@ function(layer name)
   set(tests ${sources})
   list(FILTER tests INCLUDE REGEX "_test\\.cpp$")
   list(FILTER sources EXCLUDE REGEX "_test\\.cpp$|/main\\.cpp$")
+  if(GALE_CUDA)                                  # two builds are two files
+    list(FILTER sources EXCLUDE REGEX "_without_cuda\\.cpp$")
+  else()
+    list(FILTER sources EXCLUDE REGEX "_with_cuda\\.cpp$")
+  endif()
   if(NOT sources)                                # a folder of headers only
     set(sources ${CMAKE_BINARY_DIR}/empty.cpp)
     file(CONFIGURE OUTPUT ${sources} CONTENT "")

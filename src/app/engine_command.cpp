@@ -1,17 +1,22 @@
 #include "app/commands.h"
+#include "app/device.h"
 #include "app/exit_code.h"
-#include "backends/cpu/cpu_backend.h"
 #include "base/log.h"
 #include "channel/socket_channel.h"
 #include "engine/engine.h"
 #include "engine/scripted_executor.h"
+#include "ops/op_table.h"
+#include "tensor/device.h"
 
 namespace gale {
 namespace {
 
-Result<std::unique_ptr<Executor>> make_executor(const EngineConfig& config, Device& device) {
+// `chosen` must outlive the executor.
+Result<std::unique_ptr<Executor>> make_executor(const EngineConfig& config, ChosenDevice& chosen) {
   if (!config.script_file.empty()) return make_scripted_executor(config);
-  return make_model_executor(config, device, cpu_op_table());
+  GALE_ASSIGN(chosen, choose_device(config));
+  log_info("computing on {}", chosen.device->caps().name);
+  return make_model_executor(config, *chosen.device, *chosen.ops);
 }
 
 }  // namespace
@@ -24,8 +29,8 @@ int run_engine_process(const Config& config) {
   }
   const auto channel = open_inherited_engine_channel(config.engine_process.channel_fd, {.build_id = kVersion});
   if (!channel) return report(channel.error());
-  const std::unique_ptr<Device> device = make_cpu_device(config.engine.num_threads);
-  const auto executor = make_executor(config.engine, *device);
+  ChosenDevice device;
+  const auto executor = make_executor(config.engine, device);
   if (!executor) {
     // The front tells people; if it is gone there is nobody to tell.
     if (!(*channel)->send(Fault{executor.error()})) log_error("{}", executor.error().message);

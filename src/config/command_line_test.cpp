@@ -73,7 +73,7 @@ TEST(CommandLine, a_value_out_of_its_range_is_refused_with_the_range) {
   EXPECT_THAT(trouble({"serve", "m", "--max-num-seqs", "0"}), HasSubstr("--max-num-seqs: expected a whole number from 1 to 1024"));
   EXPECT_THAT(trouble({"serve", "m", "--port", "many"}), HasSubstr("got 'many'"));
   EXPECT_THAT(trouble({"serve", "m", "--port"}), HasSubstr("needs a value"));
-  EXPECT_THAT(trouble({"serve", "m", "--kv-cache-dtype", "fp8"}), HasSubstr("auto, bfloat16, float32"));
+  EXPECT_THAT(trouble({"serve", "m", "--kv-cache-dtype", "int4"}), HasSubstr("auto, bfloat16, "));
 }
 
 TEST(CommandLine, too_few_and_too_many_arguments_are_refused) {
@@ -87,7 +87,8 @@ TEST(CommandLine, flags_without_meaning_here_are_noted) {
 }
 
 TEST(CommandLine, flags_whose_absence_would_change_results_are_refused_unless_they_ask_for_nothing) {
-  EXPECT_THAT(trouble({"serve", "m", "--quantization", "fp8"}), HasSubstr("--quantization fp8 is refused"));
+  EXPECT_THAT(trouble({"serve", "m", "--quantization", "awq"}), HasSubstr("none, fp8"));
+  EXPECT_EQ(read({"serve", "m", "-q", "fp8"}).config.engine.quantization, Quantization::kFp8);
   EXPECT_THAT(trouble({"serve", "m", "-tp", "2"}), HasSubstr("--tensor-parallel-size 2 is refused"));
   EXPECT_TRUE(read({"serve", "m", "-tp", "1"}).notes.empty());
 }

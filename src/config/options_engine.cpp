@@ -9,7 +9,30 @@ template <>
 struct EnumNames<KvCacheDType> {
   static constexpr std::array names = {std::pair{std::string_view("auto"), KvCacheDType::kAuto},
                                        std::pair{std::string_view("bfloat16"), KvCacheDType::kBF16},
-                                       std::pair{std::string_view("float32"), KvCacheDType::kF32}};
+                                       std::pair{std::string_view("bf16"), KvCacheDType::kBF16},
+                                       std::pair{std::string_view("float32"), KvCacheDType::kF32},
+                                       std::pair{std::string_view("fp8"), KvCacheDType::kF8E4M3},
+                                       std::pair{std::string_view("fp8_e4m3"), KvCacheDType::kF8E4M3}};
+};
+
+template <>
+struct EnumNames<DeviceChoice> {
+  static constexpr std::array names = {std::pair{std::string_view("auto"), DeviceChoice::kAuto},
+                                       std::pair{std::string_view("cpu"), DeviceChoice::kCpu},
+                                       std::pair{std::string_view("cuda"), DeviceChoice::kCuda}};
+};
+
+template <>
+struct EnumNames<Quantization> {
+  static constexpr std::array names = {std::pair{std::string_view("none"), Quantization::kNone},
+                                       std::pair{std::string_view("fp8"), Quantization::kFp8}};
+};
+
+template <>
+struct EnumNames<LoadFormat> {
+  static constexpr std::array names = {std::pair{std::string_view("auto"), LoadFormat::kAuto},
+                                       std::pair{std::string_view("safetensors"), LoadFormat::kAuto},
+                                       std::pair{std::string_view("dummy"), LoadFormat::kDummy}};
 };
 
 namespace {
@@ -25,7 +48,7 @@ std::vector<Option> memory_options() {
           .help = "Tokens one sequence may have, prompt and output together; auto: what model and memory allow.",
           .group = kMemory, .commands = kLoad, .rules = at_least_or(1, "auto")}),
       option<&Config::engine, &E::scheduler, &S::block_size>({.flag = "--block-size", .placeholder = "N",
-          .help = "Tokens in one block of the KV cache; auto: 16 on a CPU.",
+          .help = "Tokens in one block of the KV cache; auto: 16 on a CPU, 64 on a GPU.",
           .group = kMemory, .commands = kLoad, .rules = {.min = 1, .max = 1024, .zero_name = "auto"}}),
       option<&Config::engine, &E::scheduler, &S::num_blocks>({.flag = "--num-gpu-blocks-override", .placeholder = "N",
           .help = "Blocks of the KV cache; auto: what memory allows.",
@@ -40,7 +63,7 @@ std::vector<Option> memory_options() {
           .help = "Memory of the KV cache; auto: on a CPU a quarter of what is free, at most 4 GiB.",
           .group = kMemory, .commands = kLoad, .rules = at_least_or(1 << 16, "auto")}),
       option<&Config::engine, &E::kv_cache_dtype>({.flag = "--kv-cache-dtype", .placeholder = "TYPE",
-          .help = "Numbers in the KV cache; auto: float32 for a checkpoint in float32, else bfloat16.",
+          .help = "Numbers in the KV cache; auto: float32 for a checkpoint in float32 on a CPU, else bfloat16; fp8 (e4m3) needs a GPU.",
           .group = kMemory, .commands = kLoad}),
   };
 }
@@ -68,6 +91,15 @@ std::vector<Option> engine_options() {
       option<&Config::engine, &E::scheduler, &S::max_num_batched_tokens>({.flag = "--max-num-batched-tokens", .placeholder = "N",
           .help = "Tokens computed in one step, of prompts and outputs together.",
           .group = kScheduling, .commands = kLoad, .rules = range(1, 1 << 20)}),
+      option<&Config::engine, &E::device>({.flag = "--device", .placeholder = "DEVICE",
+          .help = "What computes; auto: an NVIDIA GPU if this build and this machine have one, else the CPU.",
+          .group = kRuntime, .commands = kLoad}),
+      option<&Config::engine, &E::quantization>({.flag = "--quantization", .placeholder = "METHOD",
+          .help = "fp8: linear layers and experts become e4m3 with a scale a row when they are loaded; needs a GPU.",
+          .group = kModel, .commands = kCompute, .alias = "-q"}),
+      option<&Config::engine, &E::load_format>({.flag = "--load-format", .placeholder = "FORMAT",
+          .help = "dummy: seeded random weights, made on the device; only config.json and the tokenizer are read. For measurements.",
+          .group = kModel, .commands = kLoad}),
       option<&Config::engine, &E::num_threads>({.flag = "--num-threads", .placeholder = "N",
           .help = "Threads that compute on a CPU; auto: one a core.",
           .group = kRuntime, .commands = kCompute, .rules = {.min = 1, .max = 1024, .zero_name = "auto"}}),

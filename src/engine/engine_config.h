@@ -7,11 +7,17 @@
 
 namespace gale {
 
-enum class KvCacheDType : uint8_t { kAuto, kBF16, kF32 };   // auto: f32 for f32 checkpoints, else bf16
+enum class DeviceChoice : uint8_t { kAuto, kCpu, kCuda };
+enum class KvCacheDType : uint8_t { kAuto, kBF16, kF32, kF8E4M3 };   // auto: f32 for f32 checkpoints on a CPU, else bf16
+enum class Quantization : uint8_t { kNone, kFp8 };         // kFp8: weights become e4m3 when they are loaded
+enum class LoadFormat : uint8_t { kAuto, kDummy };         // kDummy: seeded random weights, only config.json is read
 
 struct EngineConfig {
   std::string model_dir;                    // a checkpoint; empty with a script
   std::string script_file;                  // the scripted engine instead of a model (scripted_executor.h)
+  DeviceChoice device = DeviceChoice::kAuto;
+  Quantization quantization = Quantization::kNone;
+  LoadFormat load_format = LoadFormat::kAuto;
   SchedulerConfig scheduler;
   double gpu_memory_utilization = 0.85;     // share of each card's memory that gale takes; GPUs only
   int64_t kv_cache_memory_bytes = 0;        // 0: what the share above leaves; on a CPU min(4 GiB, a quarter of the free memory)

@@ -18,13 +18,27 @@
 namespace gale {
 namespace {
 
-DType kv_dtype(KvCacheDType wanted, DType checkpoint) {
+DType kv_dtype(KvCacheDType wanted, DType checkpoint, const Device& device) {
   switch (wanted) {
     case KvCacheDType::kBF16: return DType::kBF16;
     case KvCacheDType::kF32: return DType::kF32;
+    case KvCacheDType::kF8E4M3: return DType::kF8E4M3;
     case KvCacheDType::kAuto: break;
   }
-  return checkpoint == DType::kF32 ? DType::kF32 : DType::kBF16;
+  return checkpoint == DType::kF32 && device.caps().kind != DeviceKind::kCuda ? DType::kF32 : DType::kBF16;
+}
+
+// What this device cannot do, before anything is loaded.
+Status check_precision(const EngineConfig& config, const Device& device) {
+  const bool is_cuda = device.caps().kind == DeviceKind::kCuda;
+  if (config.kv_cache_dtype == KvCacheDType::kF8E4M3 && !is_cuda) {
+    return fail_param(ErrorCode::kUnimplemented, "kv-cache-dtype", "--kv-cache-dtype fp8 needs a GPU; {} keeps bfloat16 or float32",
+                      device.caps().name);
+  }
+  if (config.kv_cache_dtype == KvCacheDType::kF32 && is_cuda) {
+    return fail_param(ErrorCode::kUnimplemented, "kv-cache-dtype", "--kv-cache-dtype float32 is for the processor; a GPU keeps bfloat16 or fp8");
+  }
+  return {};
 }
 
 // Steps under way at once where the device computes while the host prepares.
@@ -78,7 +92,7 @@ MemoryDemand demand_of(const ModelInfo& info, const KvLayout& layout, const Engi
           .free_bytes = static_cast<int64_t>(memory.free_bytes),
           .weight_bytes = static_cast<int64_t>(info.weight_bytes),
           .kv_bytes_per_token = layout.elements_per_token() *
-                                static_cast<int64_t>(size_of(kv_dtype(config.kv_cache_dtype, info.checkpoint_dtype))),
+                                static_cast<int64_t>(size_of(kv_dtype(config.kv_cache_dtype, info.checkpoint_dtype, device))),
           .attention_form = describe_attention(layout),
           .max_position_embeddings = info.max_position_embeddings};
 }
@@ -313,7 +327,7 @@ void ModelExecutor::capture_graphs() {
 
 Result<StepState> take_memory(const Model& model, const EngineConfig& config, const SchedulerConfig& scheduler, Device& device,
                               const OpTable& table) {
-  const DType dtype = kv_dtype(config.kv_cache_dtype, model.info().checkpoint_dtype);
+  const DType dtype = kv_dtype(config.kv_cache_dtype, model.info().checkpoint_dtype, device);
   const KvLayout layout = model.kv_layout();
   const size_t kv_bytes = kv_store_bytes(layout, dtype, scheduler.num_blocks, scheduler.block_size);
   std::unique_ptr<Stream> stream = device.make_stream();
@@ -355,7 +369,8 @@ Result<std::unique_ptr<Executor>> make_executor(std::unique_ptr<Model> model, co
 
 // Before bytes are read: does the checkpoint fit at all?
 Status announce(const EngineConfig& config, const Device& device) {
-  GALE_ASSIGN(const ModelPlan plan, plan_model(config.model_dir));
+  GALE_TRY(check_precision(config, device));
+  GALE_ASSIGN(const ModelPlan plan, plan_model(config.model_dir, config.load_format == LoadFormat::kDummy));
   const MemoryDemand demand = demand_of(plan.info, plan.kv_layout, config, device);
   log_info("Model {}: {:.2f} GiB of weights, {} bytes of KV cache a token ({}), {:.2f} GiB of memory free", plan.info.architecture,
            static_cast<double>(demand.weight_bytes) / (1 << 30), demand.kv_bytes_per_token, demand.attention_form,
@@ -381,7 +396,9 @@ Result<std::unique_ptr<Executor>> make_model_executor(const EngineConfig& config
   const std::unique_ptr<Stream> stream = device.make_stream();
   OpContext context{*stream, ops, device.caps()};
   GALE_ASSIGN(std::unique_ptr<Model> model,
-              load_model({.model_dir = config.model_dir, .device = &device, .ops = &context, .on_progress = on_progress}));
+              load_model({.model_dir = config.model_dir, .device = &device, .ops = &context,
+                          .weight_format = config.quantization == Quantization::kFp8 ? WeightFormat::kF8E4M3 : WeightFormat::kAsIs,
+                          .is_dummy = config.load_format == LoadFormat::kDummy, .on_progress = on_progress}));
   stream->synchronize();
   const double load_seconds = seconds(clock.now() - begin);
   log_info("Loading weights took {:.2f} seconds", load_seconds);

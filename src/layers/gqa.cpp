@@ -26,6 +26,7 @@ struct GqaAttention::Scratch {
   Tensor qkv;       // [T, (heads + 2 * kv_heads) * head_dim]
   Tensor q;         // [T, heads, head_dim]
   Tensor attended;  // [T, heads, head_dim]
+  Tensor quantized; // [T, heads * head_dim]
 };
 
 template <class Allocator>
@@ -33,12 +34,14 @@ GqaAttention::Scratch GqaAttention::scratch(Allocator& allocator, int64_t num_to
   const Shape heads = {num_tokens, spec_.num_heads, spec_.head_dim};
   return {.qkv = allocator.allocate(dtype_, {num_tokens, qkv_proj_.num_rows()}),
           .q = allocator.allocate(dtype_, heads),
-          .attended = allocator.allocate(dtype_, heads)};
+          .attended = allocator.allocate(dtype_, heads),
+          .quantized = allocate_quantized(allocator, {num_tokens, heads[1] * heads[2]}, quantizes_)};
 }
 
 GqaAttention::GqaAttention(const WeightScope& scope, const GqaSpec& spec)
     : spec_(spec),
       dtype_(scope.activation_dtype()),
+      quantizes_(scope.quantizes()),
       qkv_proj_(scope, qkv_parts(spec), spec.hidden_size),
       o_proj_(scope, {{"o_proj", spec.hidden_size}}, int64_t{spec.num_heads} * spec.head_dim) {
   if (spec.has_qkv_bias) qkv_bias_ = claim_qkv_bias(scope, spec);
@@ -48,9 +51,9 @@ GqaAttention::GqaAttention(const WeightScope& scope, const GqaSpec& spec)
   }
 }
 
-void GqaAttention::forward(ForwardContext& context, const KvLayerView& kv, const Tensor& out, const Tensor& in) const {
+void GqaAttention::forward(ForwardContext& context, const KvLayerView& kv, const Tensor& out, const BlockInput& in) const {
   const WorkspaceScope scope(context.workspace);
-  const int64_t num_tokens = in.shape[0];
+  const int64_t num_tokens = in.num_tokens();
   const Scratch tmp = scratch(context.workspace, num_tokens);
   qkv_proj_.apply(context.ops, tmp.qkv, in);
   qkv_rope_write(context.ops, {.q_out = tmp.q, .qkv = tmp.qkv, .bias = value_or_empty(qkv_bias_),
@@ -60,7 +63,9 @@ void GqaAttention::forward(ForwardContext& context, const KvLayerView& kv, const
   paged_attention(context.ops, {.out = tmp.attended, .q = tmp.q, .k_cache = kv.k, .v_cache = kv.v,
                                 .metadata = &context.attention,
                                 .scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(spec_.head_dim)))});
-  o_proj_.apply(context.ops, out, tmp.attended.view({num_tokens, int64_t{spec_.num_heads} * spec_.head_dim}));
+  const Tensor attended = tmp.attended.view({num_tokens, int64_t{spec_.num_heads} * spec_.head_dim});
+  if (quantizes_) quantize_rows(context.ops, {.out = tmp.quantized, .in = attended});
+  o_proj_.apply(context.ops, out, {attended, tmp.quantized});
 }
 
 size_t GqaAttention::workspace_bytes(int64_t num_tokens) const {

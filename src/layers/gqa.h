@@ -21,7 +21,7 @@ struct GqaSpec {
 class GqaAttention {
  public:
   GqaAttention(const WeightScope& scope, const GqaSpec& spec);
-  void forward(ForwardContext& context, const KvLayerView& kv, const Tensor& out, const Tensor& in) const;   // [T, H]
+  void forward(ForwardContext& context, const KvLayerView& kv, const Tensor& out, const BlockInput& in) const;   // [T, H]
   [[nodiscard]] size_t workspace_bytes(int64_t num_tokens) const;
   [[nodiscard]] KvLayerSpec kv_spec() const;
 
@@ -32,6 +32,7 @@ class GqaAttention {
 
   GqaSpec spec_;
   DType dtype_;
+  bool quantizes_;
   Linear qkv_proj_;
   Linear o_proj_;
   const Tensor* qkv_bias_ = nullptr;

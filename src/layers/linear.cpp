@@ -16,8 +16,8 @@ Linear::Linear(const WeightScope& scope, const std::vector<LinearPart>& parts, i
   for (const LinearPart& part : parts) num_rows_ += part.num_rows;
 }
 
-void Linear::apply(OpContext& ops, const Tensor& out, const Tensor& in) const {
-  linear(ops, {.out = out, .in = in, .weight = weight_});
+void Linear::apply(OpContext& ops, const Tensor& out, const BlockInput& in) const {
+  linear(ops, {.out = out, .in = in.for_weight(*weight_), .weight = weight_, .bias = {}});
 }
 
 std::vector<Tensor> claim_gate_up(const WeightScope& scope, int64_t inner, int64_t num_cols) {

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "layers/block_input.h"
 #include "layers/weight_scope.h"
 
 namespace gale {
@@ -16,7 +17,7 @@ class Linear {
  public:
   Linear(const WeightScope& scope, const std::vector<LinearPart>& parts, int64_t num_cols);
   [[nodiscard]] int64_t num_rows() const { return num_rows_; }
-  void apply(OpContext& ops, const Tensor& out, const Tensor& in) const;   // in: [T, num_cols], out: [T, num_rows]
+  void apply(OpContext& ops, const Tensor& out, const BlockInput& in) const;   // in: [T, num_cols], out: [T, num_rows]
 
  private:
   int64_t num_rows_ = 0;

@@ -14,6 +14,7 @@ struct MlaAttention::Scratch {
   Tensor absorbed;   // [T, heads, latent + rope]
   Tensor attended;   // [T, heads, latent]
   Tensor values;     // [T, heads, v]
+  Tensor quantized_latent, quantized_values;   // [T, q_lora], [T, heads * v]
 };
 
 template <class Allocator>
@@ -24,12 +25,15 @@ MlaAttention::Scratch MlaAttention::scratch(Allocator& allocator, int64_t num_to
           .q = allocator.allocate(dtype_, {num_tokens, heads, spec_.qk_nope_head_dim + rope}),
           .absorbed = allocator.allocate(dtype_, {num_tokens, heads, latent + rope}),
           .attended = allocator.allocate(dtype_, {num_tokens, heads, latent}),
-          .values = allocator.allocate(dtype_, {num_tokens, heads, spec_.v_head_dim})};
+          .values = allocator.allocate(dtype_, {num_tokens, heads, spec_.v_head_dim}),
+          .quantized_latent = allocate_quantized(allocator, {num_tokens, spec_.q_lora_rank}, quantizes_),
+          .quantized_values = allocate_quantized(allocator, {num_tokens, heads * spec_.v_head_dim}, quantizes_)};
 }
 
 MlaAttention::MlaAttention(const WeightScope& scope, const MlaSpec& spec)
     : spec_(spec),
       dtype_(scope.activation_dtype()),
+      quantizes_(scope.quantizes()),
       qkv_a_proj_(scope,
                   {{"q_a_proj", spec.q_lora_rank}, {"kv_a_proj_with_mqa", spec.kv_lora_rank + spec.qk_rope_head_dim}},
                   spec.hidden_size),
@@ -46,20 +50,21 @@ MlaAttention::MlaAttention(const WeightScope& scope, const MlaSpec& spec)
     keys.push_back(kv_b.slice(0, begin, begin + nope).transposed(0, 1));
     values.push_back(kv_b.slice(0, begin + nope, begin + rows_per_head));
   }
-  w_uk_ = scope.matrices(std::move(keys), spec.num_heads, RowOrder::kPlain);
-  w_uv_ = scope.matrices(std::move(values), spec.num_heads, RowOrder::kPlain);
+  w_uk_ = scope.never_quantized().matrices(std::move(keys), spec.num_heads, RowOrder::kPlain);
+  w_uv_ = scope.never_quantized().matrices(std::move(values), spec.num_heads, RowOrder::kPlain);
 }
 
-void MlaAttention::forward(ForwardContext& context, const KvLayerView& kv, const Tensor& out, const Tensor& in) const {
+void MlaAttention::forward(ForwardContext& context, const KvLayerView& kv, const Tensor& out, const BlockInput& in) const {
   const WorkspaceScope scope(context.workspace);
   OpContext& ops = context.ops;
-  const int64_t num_tokens = in.shape[0], nope = spec_.qk_nope_head_dim, rope = spec_.qk_rope_head_dim;
+  const int64_t num_tokens = in.num_tokens(), nope = spec_.qk_nope_head_dim, rope = spec_.qk_rope_head_dim;
   const int64_t latent = spec_.kv_lora_rank;
   const Scratch tmp = scratch(context.workspace, num_tokens);
   qkv_a_proj_.apply(ops, tmp.qkv_a, in);
   mla_write(ops, {.q_latent = tmp.q_latent, .qkv_a = tmp.qkv_a, .q_norm = *q_norm_.weight, .kv_norm = *kv_norm_.weight,
                   .norm_eps = spec_.norm_eps, .cache = kv.k, .metadata = &context.attention, .rope = spec_.rope});
-  q_b_proj_.apply(ops, tmp.q.view({num_tokens, q_b_proj_.num_rows()}), tmp.q_latent);
+  if (quantizes_) quantize_rows(ops, {.out = tmp.quantized_latent, .in = tmp.q_latent});
+  q_b_proj_.apply(ops, tmp.q.view({num_tokens, q_b_proj_.num_rows()}), {tmp.q_latent, tmp.quantized_latent});
   head_linear(ops, {.out = tmp.absorbed.slice(2, 0, latent), .in = tmp.q.slice(2, 0, nope), .weight = w_uk_});
   mla_query_rope(ops, {.out = tmp.absorbed.slice(2, latent, latent + rope), .in = tmp.q.slice(2, nope, nope + rope),
                        .metadata = &context.attention, .rope = spec_.rope});
@@ -67,7 +72,9 @@ void MlaAttention::forward(ForwardContext& context, const KvLayerView& kv, const
   mla_attention(
       ops, {.out = tmp.attended, .q = tmp.absorbed, .cache = kv.k, .metadata = &context.attention, .scale = scale});
   head_linear(ops, {.out = tmp.values, .in = tmp.attended, .weight = w_uv_});
-  o_proj_.apply(ops, out, tmp.values.view({num_tokens, int64_t{spec_.num_heads} * spec_.v_head_dim}));
+  const Tensor values = tmp.values.view({num_tokens, int64_t{spec_.num_heads} * spec_.v_head_dim});
+  if (quantizes_) quantize_rows(ops, {.out = tmp.quantized_values, .in = values});
+  o_proj_.apply(ops, out, {values, tmp.quantized_values});
 }
 
 size_t MlaAttention::workspace_bytes(int64_t num_tokens) const {

@@ -12,21 +12,23 @@ struct Mlp::Scratch {
 
 template <class Allocator>
 Mlp::Scratch Mlp::scratch(Allocator& allocator, int64_t num_tokens) const {
-  return {.inner = allocator.allocate(dtype_, {num_tokens, spec_.inner_size}),
+  const Shape inner = {num_tokens, spec_.inner_size};
+  return {.inner = quantizes_ ? allocate_quantized(allocator, inner, true) : allocator.allocate(dtype_, inner),
           .gate_up = allocator.allocate(dtype_, {num_tokens, 2 * spec_.inner_size})};
 }
 
 Mlp::Mlp(const WeightScope& scope, const MlpSpec& spec)
     : spec_(spec),
       dtype_(scope.activation_dtype()),
+      quantizes_(scope.quantizes()),
       gate_up_(scope.matrices(claim_gate_up(scope, spec.inner_size, spec.hidden_size), 1, RowOrder::kGateUp)),
       down_(scope.matrices({scope.claim("down_proj.weight", {spec.hidden_size, spec.inner_size})}, 1,
                            RowOrder::kPlain)) {}
 
-void Mlp::forward(ForwardContext& context, const Tensor& out, const Tensor& in) const {
+void Mlp::forward(ForwardContext& context, const Tensor& out, const BlockInput& in) const {
   const WorkspaceScope scope(context.workspace);
-  const Scratch tmp = scratch(context.workspace, in.shape[0]);
-  linear_swiglu(context.ops, {.out = tmp.inner, .in = in, .weight = gate_up_, .scratch = tmp.gate_up});
+  const Scratch tmp = scratch(context.workspace, in.num_tokens());
+  linear_swiglu(context.ops, {.out = tmp.inner, .in = in.for_weight(*gate_up_), .weight = gate_up_, .scratch = tmp.gate_up});
   linear(context.ops, {.out = out, .in = tmp.inner, .weight = down_});
 }
 

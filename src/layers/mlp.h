@@ -1,6 +1,7 @@
 #pragma once
 
 #include "layers/forward_context.h"
+#include "layers/block_input.h"
 #include "layers/weight_scope.h"
 
 namespace gale {
@@ -11,7 +12,7 @@ struct MlpSpec { int64_t hidden_size; int64_t inner_size; };
 class Mlp {
  public:
   Mlp(const WeightScope& scope, const MlpSpec& spec);
-  void forward(ForwardContext& context, const Tensor& out, const Tensor& in) const;   // both [T, H]
+  void forward(ForwardContext& context, const Tensor& out, const BlockInput& in) const;   // both [T, H]
   [[nodiscard]] size_t workspace_bytes(int64_t num_tokens) const;
 
  private:
@@ -21,6 +22,7 @@ class Mlp {
 
   MlpSpec spec_;
   DType dtype_;
+  bool quantizes_;
   const PackedWeight* gate_up_;
   const PackedWeight* down_;
 };

@@ -53,9 +53,10 @@ struct MoeBlock::Scratch {
 template <class Allocator>
 MoeBlock::Scratch MoeBlock::scratch(Allocator& allocator, int64_t num_tokens) const {
   const int64_t chosen = num_chosen();
+  const Shape inner = {num_tokens, chosen, spec_.inner_size};
   return {.ids = allocator.allocate(DType::kI32, {num_tokens, chosen}),
           .weights = allocator.allocate(DType::kF32, {num_tokens, chosen}),
-          .inner = allocator.allocate(dtype_, {num_tokens, chosen, spec_.inner_size}),
+          .inner = quantizes_ ? allocate_quantized(allocator, inner, true) : allocator.allocate(dtype_, inner),
           .up = allocator.allocate(dtype_, {num_tokens * chosen, 2 * spec_.inner_size}),
           .down = allocator.allocate(dtype_, {num_tokens * chosen, spec_.hidden_size}),
           .sorted = allocator.allocate(DType::kI32, {num_tokens * chosen}),
@@ -65,6 +66,7 @@ MoeBlock::Scratch MoeBlock::scratch(Allocator& allocator, int64_t num_tokens) co
 MoeBlock::MoeBlock(const WeightScope& scope, const MoeSpec& spec)
     : spec_(spec),
       dtype_(scope.activation_dtype()),
+      quantizes_(scope.quantizes()),
       gate_(scope.tensor({scope.claim("gate.weight", {spec.num_experts, spec.hidden_size})}, DType::kF32)),
       correction_bias_(scope.tensor(
           {scope.claim("gate.e_score_correction_bias", {spec.num_experts}, WeightDType::kF32)}, DType::kF32)) {
@@ -74,15 +76,15 @@ MoeBlock::MoeBlock(const WeightScope& scope, const MoeSpec& spec)
   down_ = scope.matrices(std::move(sources.down), num_matrices, RowOrder::kPlain);
 }
 
-void MoeBlock::forward(ForwardContext& context, const Tensor& out, const Tensor& in) const {
+void MoeBlock::forward(ForwardContext& context, const Tensor& out, const BlockInput& in) const {
   const WorkspaceScope scope(context.workspace);
-  const Scratch tmp = scratch(context.workspace, in.shape[0]);
-  moe_route(context.ops, {.expert_ids = tmp.ids, .expert_weights = tmp.weights, .in = in, .gate_weight = *gate_,
+  const Scratch tmp = scratch(context.workspace, in.num_tokens());
+  moe_route(context.ops, {.expert_ids = tmp.ids, .expert_weights = tmp.weights, .in = in.plain, .gate_weight = *gate_,
                           .correction_bias = *correction_bias_, .num_groups = spec_.num_groups,
                           .top_k_groups = spec_.top_k_groups, .renormalize = spec_.renormalize,
                           .scale = spec_.routed_scale, .has_shared = spec_.has_shared_expert,
                           .sorted_rows = tmp.sorted, .expert_offsets = tmp.offsets});
-  moe_up(context.ops, {.out = tmp.inner, .in = in, .weight = up_, .expert_ids = tmp.ids, .scratch = tmp.up,
+  moe_up(context.ops, {.out = tmp.inner, .in = in.for_weight(*up_), .weight = up_, .expert_ids = tmp.ids, .scratch = tmp.up,
                        .sorted_rows = tmp.sorted, .expert_offsets = tmp.offsets});
   moe_down_combine(context.ops, {.out = out, .in = tmp.inner, .weight = down_, .expert_ids = tmp.ids,
                                  .expert_weights = tmp.weights, .scratch = tmp.down, .sorted_rows = tmp.sorted,

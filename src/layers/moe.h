@@ -1,6 +1,7 @@
 #pragma once
 
 #include "layers/forward_context.h"
+#include "layers/block_input.h"
 #include "layers/weight_scope.h"
 
 namespace gale {
@@ -24,7 +25,7 @@ struct MoeSpec {
 class MoeBlock {
  public:
   MoeBlock(const WeightScope& scope, const MoeSpec& spec);
-  void forward(ForwardContext& context, const Tensor& out, const Tensor& in) const;   // both [T, H]
+  void forward(ForwardContext& context, const Tensor& out, const BlockInput& in) const;   // both [T, H]
   [[nodiscard]] size_t workspace_bytes(int64_t num_tokens) const;
 
  private:
@@ -35,6 +36,7 @@ class MoeBlock {
 
   MoeSpec spec_;
   DType dtype_;
+  bool quantizes_;
   const Tensor* gate_;             // f32 [E, H]
   const Tensor* correction_bias_;  // f32 [E]
   const PackedWeight* up_ = nullptr;

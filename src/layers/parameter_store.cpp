@@ -1,19 +1,24 @@
 #include "layers/parameter_store.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <utility>
 
+#include "ops/op_table.h"
 #include "tensor/convert.h"
 
 namespace gale {
 namespace {
 
-PackShape pack_shape(const std::vector<Tensor>& sources, int64_t num_matrices, RowOrder order) {
+constexpr uint64_t kSeed = 20260101;            // of random weights
+constexpr float kMatrixSpread = 0.5f;
+
+PackShape pack_shape(const std::vector<Tensor>& sources, int64_t num_matrices, RowOrder order, WeightFormat format) {
   const auto per_matrix = static_cast<std::ptrdiff_t>(sources.size()) / num_matrices;
   int64_t rows = 0;
   for (auto source = sources.begin(); source != sources.begin() + per_matrix; ++source) rows += source->shape[0];
-  return {num_matrices, rows, sources.front().shape[1], sources.front().dtype, order};
+  return {num_matrices, rows, sources.front().shape[1], sources.front().dtype, order, format};
 }
 
 size_t padded_bytes(const std::vector<Tensor>& tensors) {
@@ -62,20 +67,20 @@ std::vector<std::byte> join_converted(const std::vector<Tensor>& sources, DType 
 
 }  // namespace
 
-// Where a backend wants the sources of a packing: host memory as it is, or a copy on the device, piece after piece.
+// Where a backend wants the sources of a packing: host memory as it is, a copy on the device, or random numbers.
 class ParameterStore::Staging {
  public:
-  static Result<Staging> create(Device& device, Stream& stream, const std::deque<Matrices>& all) {
-    if (device.caps().kind != DeviceKind::kCuda) return Staging(device, stream, std::nullopt);
+  static Result<Staging> create(Device& device, OpContext& ops, const std::deque<Matrices>& all, bool is_random) {
+    if (device.caps().kind != DeviceKind::kCuda && !is_random) return Staging(device, ops, std::nullopt, false);
     size_t largest = 0;
     for (const Matrices& item : all) largest = std::max(largest, padded_bytes(item.sources));
     GALE_ASSIGN(Arena arena, Arena::create(device, MemoryKind::kDevice, largest));
-    return Staging(device, stream, std::move(arena));
+    return Staging(device, ops, std::move(arena), is_random);
   }
 
   std::vector<Tensor> stage(const std::vector<Tensor>& sources) {
     if (!arena_) return sources;
-    stream_.synchronize();   // the packing before this one has read its sources
+    ops_.stream.synchronize();   // the packing before this one has read its sources
     arena_->reset();
     std::vector<Tensor> staged;
     for (const Tensor& source : sources) staged.push_back(copy(source));
@@ -83,8 +88,8 @@ class ParameterStore::Staging {
   }
 
  private:
-  Staging(Device& device, Stream& stream, std::optional<Arena> arena)
-      : device_(device), stream_(stream), arena_(std::move(arena)) {}
+  Staging(Device& device, OpContext& ops, std::optional<Arena> arena, bool is_random)
+      : device_(device), ops_(ops), arena_(std::move(arena)), is_random_(is_random) {}
 
   // Sources are slices of rows or transposed slices of rows: dense in memory either way.
   Tensor copy(const Tensor& source) {
@@ -92,19 +97,26 @@ class ParameterStore::Staging {
     const Tensor dense = is_transposed ? source.transposed(0, 1) : source;
     CHECK(dense.is_contiguous(), "{} is neither dense nor transposed", source.describe());
     const Tensor staged = arena_->allocate(dense.dtype, dense.shape);
-    device_.copy(stream_, staged.data, dense.data, dense.num_bytes());
+    if (is_random_) {
+      const auto num_cols = static_cast<float>(source.shape[1]);
+      ops_.table.fill_random(ops_.stream, staged, kSeed + num_filled_++, kMatrixSpread / std::sqrt(num_cols));
+    } else {
+      device_.copy(ops_.stream, staged.data, dense.data, dense.num_bytes());
+    }
     return is_transposed ? staged.transposed(0, 1) : staged;
   }
 
   Device& device_;
-  Stream& stream_;
+  OpContext& ops_;
   std::optional<Arena> arena_;
+  bool is_random_;
+  uint64_t num_filled_ = 0;
 };
 
-const PackedWeight* ParameterStore::add_matrices(std::vector<Tensor> sources, int64_t num_matrices, RowOrder order) {
+const PackedWeight* ParameterStore::add_matrices(std::vector<Tensor> sources, int64_t num_matrices, RowOrder order, WeightFormat format) {
   CHECK(num_matrices > 0 && !sources.empty() && static_cast<int64_t>(sources.size()) % num_matrices == 0,
         "{} sources for {} matrices", sources.size(), num_matrices);
-  matrices_.push_back({{}, std::move(sources), num_matrices, order});
+  matrices_.push_back({{}, std::move(sources), num_matrices, order, format});
   return &matrices_.back().packed;
 }
 
@@ -122,30 +134,57 @@ size_t ParameterStore::bytes_needed(OpContext& ops) const {
   size_t sum = 0;
   for (const Joined& item : joined_) sum += Arena::padded(item.tensor.num_bytes());
   for (const Matrices& item : matrices_) {
-    sum += Arena::padded(packed_linear_bytes(ops, pack_shape(item.sources, item.num_matrices, item.order)));
+    sum += Arena::padded(packed_linear_bytes(ops, pack_shape(item.sources, item.num_matrices, item.order, item.format)));
   }
   return sum;
 }
 
 Status ParameterStore::load(Device& device, OpContext& ops, const std::function<void(double)>& on_progress) {
+  return load_all(device, ops, on_progress, false);
+}
+
+Status ParameterStore::load_random(Device& device, OpContext& ops, const std::function<void(double)>& on_progress) {
+  return load_all(device, ops, on_progress, true);
+}
+
+Status ParameterStore::load_joined(Device& device, OpContext& ops, Arena& arena, Joined& item, uint64_t seed) const {
+  item.tensor = arena.allocate(item.tensor.dtype, item.tensor.shape);
+  const bool is_random = item.sources.front().data == nullptr;
+  if (is_random && item.tensor.shape.rank() > 1) {
+    ops.table.fill_random(ops.stream, item.tensor, seed, 1.0f);
+    return {};
+  }
+  std::vector<float> ones;
+  if (is_random) {
+    ones.assign(static_cast<size_t>(item.tensor.num_elements()), 1.0f);
+    item.sources = {Tensor::contiguous(ones.data(), DType::kF32, item.tensor.shape)};
+  }
+  const std::vector<std::byte> host = join_converted(item.sources, item.tensor.dtype);
+  device.copy(ops.stream, item.tensor.data, host.data(), host.size());
+  ops.stream.synchronize();   // `host` ends here
+  return {};
+}
+
+Status ParameterStore::load_all(Device& device, OpContext& ops, const std::function<void(double)>& on_progress, bool is_random) {
   CHECK(!arena_, "weights are loaded once");
+  if (!supports_weight_format(ops, format_)) {
+    return fail(ErrorCode::kUnimplemented, "{} cannot compute with FP8 weights: leave --quantization away, or use a GPU", device.caps().name);
+  }
   GALE_ASSIGN(Arena arena, Arena::create(device, MemoryKind::kDevice, bytes_needed(ops)));
   const auto report = [&] {
     if (on_progress) on_progress(static_cast<double>(arena.used_bytes()) / static_cast<double>(arena.capacity_bytes()));
   };
+  uint64_t seed = kSeed << 32;
   for (Joined& item : joined_) {
-    item.tensor = arena.allocate(item.tensor.dtype, item.tensor.shape);
-    const std::vector<std::byte> host = join_converted(item.sources, item.tensor.dtype);
-    device.copy(ops.stream, item.tensor.data, host.data(), host.size());
-    ops.stream.synchronize();   // `host` ends here
+    GALE_TRY(load_joined(device, ops, arena, item, seed++));
     std::exchange(item.sources, {});
     report();
   }
-  GALE_ASSIGN(Staging staging, Staging::create(device, ops.stream, matrices_));
+  GALE_ASSIGN(Staging staging, Staging::create(device, ops, matrices_, is_random));
   for (Matrices& item : matrices_) {
     const std::vector<Tensor> sources = staging.stage(item.sources);
-    pack_linear(ops, arena,
-                {.out = &item.packed, .sources = sources, .num_matrices = item.num_matrices, .order = item.order});
+    pack_linear(ops, arena, {.out = &item.packed, .sources = sources, .num_matrices = item.num_matrices, .order = item.order,
+                             .format = item.format});
     std::exchange(item.sources, {});
     report();
   }

@@ -16,28 +16,40 @@ namespace gale {
 // returns.
 class ParameterStore {
  public:
-  explicit ParameterStore(DType activation_dtype) : activation_dtype_(activation_dtype) {}
+  // format: of the matrices that may be quantised.
+  explicit ParameterStore(DType activation_dtype, WeightFormat format = WeightFormat::kAsIs)
+      : activation_dtype_(activation_dtype), format_(format) {}
   ParameterStore(const ParameterStore&) = delete;
   ParameterStore& operator=(const ParameterStore&) = delete;
 
   [[nodiscard]] DType activation_dtype() const { return activation_dtype_; }
+  [[nodiscard]] WeightFormat weight_format() const { return format_; }
 
   // Matrices for `linear` and its relatives; see PackLinearArgs. All sources have one dtype.
-  const PackedWeight* add_matrices(std::vector<Tensor> sources, int64_t num_matrices, RowOrder order);
+  const PackedWeight* add_matrices(std::vector<Tensor> sources, int64_t num_matrices, RowOrder order,
+                                   WeightFormat format = WeightFormat::kAsIs);
   // Sources of equal trailing extents joined along their first, as `dtype`: norm weights, biases, tables, routers.
   const Tensor* add_tensor(std::vector<Tensor> sources, DType dtype);
 
   // Once. kOutOfMemory says how much was asked for.
   Status load(Device& device, OpContext& ops, const std::function<void(double)>& on_progress);
+  // The same without sources: seeded random numbers on the device. Matrices [N, K] get a spread of 0.5 / sqrt(K), so that what a
+  // layer adds is small beside the embedding (spread 1): hidden states then differ from token to token, and routers, whose scores
+  // are random directions of them, choose all experts about equally often. Vectors (norms, biases) are 1.
+  Status load_random(Device& device, OpContext& ops, const std::function<void(double)>& on_progress);
   [[nodiscard]] size_t num_bytes() const { return arena_ ? arena_->capacity_bytes() : 0; }
 
  private:
-  struct Matrices { PackedWeight packed; std::vector<Tensor> sources; int64_t num_matrices; RowOrder order; };
+  struct Matrices { PackedWeight packed; std::vector<Tensor> sources; int64_t num_matrices; RowOrder order; WeightFormat format; };
   struct Joined { Tensor tensor; std::vector<Tensor> sources; };
   class Staging;
   [[nodiscard]] size_t bytes_needed(OpContext& ops) const;
 
+  Status load_joined(Device& device, OpContext& ops, Arena& arena, Joined& item, uint64_t seed) const;
+  Status load_all(Device& device, OpContext& ops, const std::function<void(double)>& on_progress, bool is_random);
+
   DType activation_dtype_;
+  WeightFormat format_;
   std::deque<Matrices> matrices_;   // deques: layers hold pointers into them
   std::deque<Joined> joined_;
   std::optional<Arena> arena_;

@@ -25,6 +25,12 @@ WeightScope WeightScope::kept_for_later(std::string_view owner) const {
   return out;
 }
 
+WeightScope WeightScope::never_quantized() const {
+  WeightScope out = *this;
+  out.is_quantizable_ = false;
+  return out;
+}
+
 Tensor WeightScope::claim(std::string_view name, const Shape& shape, WeightDType dtype) const {
   return weights_->claim(
       {.name = prefix_ + std::string(name), .shape = shape, .owner = owner_, .use = use_, .dtype = dtype});
@@ -40,7 +46,7 @@ const PackedWeight* WeightScope::matrices(std::vector<Tensor> sources, int64_t n
     weights_->note_problem(fmt::format("{}*: {} and {} cannot be joined into one matrix", prefix_,
                                        name_of(sources.front().dtype), name_of(other->dtype)));
   }
-  return store_->add_matrices(std::move(sources), num_matrices, order);
+  return store_->add_matrices(std::move(sources), num_matrices, order, is_quantizable_ ? store_->weight_format() : WeightFormat::kAsIs);
 }
 
 const Tensor* WeightScope::tensor(std::vector<Tensor> sources, DType dtype) const {

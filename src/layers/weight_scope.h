@@ -19,8 +19,11 @@ class WeightScope {
   [[nodiscard]] WeightScope child(std::string_view name) const;                 // prefix + name
   [[nodiscard]] WeightScope owned_by(std::string_view owner) const;             // for layers in use: a better name
   [[nodiscard]] WeightScope kept_for_later(std::string_view owner) const;
+  [[nodiscard]] WeightScope never_quantized() const;                            // its matrices stay as they are
   [[nodiscard]] bool has(std::string_view name) const { return weights_->has(prefix_ + std::string(name)); }
   [[nodiscard]] DType activation_dtype() const { return store_->activation_dtype(); }
+  // Whether matrices() come quantised, and so want quantised input.
+  [[nodiscard]] bool quantizes() const { return is_quantizable_ && store_->weight_format() != WeightFormat::kAsIs; }
 
   // The named tensor as it lies in the file; problems go to the weight set.
   Tensor claim(std::string_view name, const Shape& shape, WeightDType dtype = WeightDType::kFloat) const;
@@ -38,6 +41,7 @@ class WeightScope {
   std::string prefix_;
   std::string owner_;
   WeightUse use_;
+  bool is_quantizable_ = true;
 };
 
 }  // namespace gale

@@ -68,7 +68,7 @@ Decoder::Decoder(DecoderSpec spec, WeightSet& weights, std::unique_ptr<Parameter
           claim_embedding(root_scope(weights, *parameters_).child(spec_.text_prefix).owned_by("embedding"), spec_)),
       final_norm_(root_scope(weights, *parameters_).child(spec_.text_prefix), "norm", spec_.hidden_size,
                   spec_.norm_eps),
-      head_(root_scope(weights, *parameters_).child(spec_.head_prefix).owned_by("head"),
+      head_(root_scope(weights, *parameters_).child(spec_.head_prefix).owned_by("head").never_quantized(),
             {{"lm_head", spec_.vocab_size}}, spec_.hidden_size) {
   const WeightScope text = root_scope(weights, *parameters_).child(spec_.text_prefix);
   layers_.reserve(spec_.is_sparse.size());
@@ -100,6 +100,7 @@ struct Decoder::Activations {
   Tensor residual;   // [T, H]
   Tensor normed;     // [T, H]: input of the next block, in the end the result
   Tensor block;      // [T, H]: output of the last block
+  Tensor quantized;  // [T, H]: normed, for quantised weights; else empty
 };
 
 template <class Allocator>
@@ -108,7 +109,8 @@ Decoder::Activations Decoder::activations(Allocator& allocator, int64_t num_toke
   const DType dtype = parameters_->activation_dtype();
   return {.residual = allocator.allocate(dtype, shape),
           .normed = allocator.allocate(dtype, shape),
-          .block = allocator.allocate(dtype, shape)};
+          .block = allocator.allocate(dtype, shape),
+          .quantized = allocate_quantized(allocator, shape, parameters_->weight_format() != WeightFormat::kAsIs)};
 }
 
 size_t Decoder::workspace_bytes(int max_tokens, int max_rows) const {
@@ -127,12 +129,14 @@ size_t Decoder::workspace_bytes(int max_tokens, int max_rows) const {
 // residual += block (normed first in the sandwich); normed = next(residual)
 void Decoder::add_and_norm(ForwardContext& context, const Activations& step, const std::optional<RmsNorm>& post,
                            const RmsNorm& next) const {
+  const Tensor quantized = &next == &final_norm_ ? Tensor{} : step.quantized;   // the head is never quantised
   if (post) {
     norm_add_rms_norm(context.ops, {.out = step.normed, .residual = step.residual, .in = step.block,
-                                    .post_weight = *post->weight, .weight = *next.weight, .eps = next.eps});
+                                    .post_weight = *post->weight, .weight = *next.weight, .eps = next.eps,
+                                    .quantized = quantized});
   } else {
     add_rms_norm(context.ops, {.out = step.normed, .residual = step.residual, .in = step.block, .weight = *next.weight,
-                               .eps = next.eps});
+                               .eps = next.eps, .quantized = quantized});
   }
 }
 
@@ -142,13 +146,15 @@ Tensor Decoder::forward(ForwardContext& context) const {
   const Activations step = activations(context.workspace, context.token_ids.shape[0]);
   embedding(context.ops, {.out = step.residual, .ids = context.token_ids, .table = *embedding_, .last_tokens = context.last_tokens});
   const RmsNorm& first = layers_.front().input_norm;
-  rms_norm(context.ops, {.out = step.normed, .in = step.residual, .weight = *first.weight, .eps = first.eps});
+  rms_norm(context.ops, {.out = step.normed, .in = step.residual, .weight = *first.weight, .eps = first.eps,
+                          .quantized = step.quantized});
+  const BlockInput input{step.normed, step.quantized};
   for (size_t i = 0; i < layers_.size(); ++i) {
     const DecoderLayer& layer = layers_[i];
-    std::visit([&](const auto& a) { a.forward(context, context.kv.layers[i], step.block, step.normed); },
+    std::visit([&](const auto& a) { a.forward(context, context.kv.layers[i], step.block, input); },
                layer.attention);
     add_and_norm(context, step, layer.post_attention_norm, layer.pre_mlp_norm);
-    std::visit([&](const auto& mlp) { mlp.forward(context, step.block, step.normed); }, layer.mlp);
+    std::visit([&](const auto& mlp) { mlp.forward(context, step.block, input); }, layer.mlp);
     add_and_norm(context, step, layer.post_mlp_norm, i + 1 < layers_.size() ? layers_[i + 1].input_norm : final_norm_);
   }
   return step.normed;
@@ -158,7 +164,7 @@ void Decoder::logits(ForwardContext& context, const Tensor& hidden, const Tensor
   const WorkspaceScope scope(context.workspace);
   const Tensor chosen = context.workspace.allocate(parameters_->activation_dtype(), {rows.shape[0], spec_.hidden_size});
   gather_rows(context.ops, {.out = chosen, .in = hidden, .rows = rows});
-  head_.apply(context.ops, out, chosen);
+  head_.apply(context.ops, out, {chosen, {}});
 }
 
 }  // namespace gale

@@ -7,6 +7,7 @@
 
 #include "base/result.h"
 #include "layers/forward_context.h"
+#include "ops/linear.h"
 #include "tensor/device.h"
 
 namespace gale {
@@ -41,6 +42,8 @@ struct LoadOptions {
   std::string model_dir;
   Device* device = nullptr;
   OpContext* ops = nullptr;                                     // for packing
+  WeightFormat weight_format = WeightFormat::kAsIs;             // of the matrices that may be quantised when they are loaded
+  bool is_dummy = false;                                        // random weights: only config.json is read
   std::function<void(double fraction)> on_progress = {};        // 0 … 1
 };
 
@@ -55,6 +58,6 @@ struct ModelPlan {
   KvLayout kv_layout;
   std::vector<TensorSummary> tensors;
 };
-[[nodiscard]] Result<ModelPlan> plan_model(const std::string& model_dir);
+[[nodiscard]] Result<ModelPlan> plan_model(const std::string& model_dir, bool is_dummy = false);
 
 }  // namespace gale

@@ -42,20 +42,21 @@ Status refuse_quantisation(HfConfig& config, const std::string& folder) {
 }
 
 // Builds the model of a folder with every weight claimed; nothing is loaded.
-Result<std::unique_ptr<Decoder>> build_model(const std::string& folder, WeightSet& weights, DType activation_dtype) {
+Result<std::unique_ptr<Decoder>> build_model(const std::string& folder, WeightSet& weights, DType activation_dtype, WeightFormat format) {
   GALE_ASSIGN(HfConfig config, HfConfig::read(folder));
   GALE_ASSIGN(const ModelRow* row, find_row(config, folder));
   GALE_TRY(refuse_quantisation(config, folder));
   GALE_ASSIGN(std::unique_ptr<Decoder> model, row->build({std::string(row->architecture), config, weights,
-                                                          std::make_unique<ParameterStore>(activation_dtype)}));
+                                                          std::make_unique<ParameterStore>(activation_dtype, format)}));
   GALE_TRY(weights.finish());
   return model;
 }
 
 // config.json first: "no such architecture" says more than a missing tensor.
-Result<Checkpoint> open_checkpoint(const std::string& folder) {
+Result<Checkpoint> open_checkpoint(const std::string& folder, bool is_dummy) {
   GALE_ASSIGN(HfConfig config, HfConfig::read(folder));
   GALE_TRY(find_row(config, folder));
+  if (is_dummy) return Checkpoint::dummy(folder);
   GALE_ASSIGN(Checkpoint checkpoint, Checkpoint::open(folder));
   GALE_TRY(refuse_quantised_weights(checkpoint));
   return checkpoint;
@@ -86,19 +87,21 @@ Result<std::unique_ptr<Decoder>> build_vision_language_model(ModelSource source,
 
 Result<std::unique_ptr<Model>> load_model(const LoadOptions& options) {
   CHECK(options.device != nullptr && options.ops != nullptr, "load_model needs a device and its ops");
-  GALE_ASSIGN(const Checkpoint checkpoint, open_checkpoint(options.model_dir));
+  GALE_ASSIGN(const Checkpoint checkpoint, open_checkpoint(options.model_dir, options.is_dummy));
   WeightSet weights(checkpoint);
   GALE_ASSIGN(std::unique_ptr<Decoder> model,
-              build_model(options.model_dir, weights, options.device->caps().activation_dtype));
-  GALE_TRY(model->parameters().load(*options.device, *options.ops, options.on_progress));
+              build_model(options.model_dir, weights, options.device->caps().activation_dtype, options.weight_format));
+  ParameterStore& parameters = model->parameters();
+  GALE_TRY(options.is_dummy ? parameters.load_random(*options.device, *options.ops, options.on_progress)
+                            : parameters.load(*options.device, *options.ops, options.on_progress));
   model->set_weight_bytes(model->parameters().num_bytes());
   return model;
 }
 
-Result<ModelPlan> plan_model(const std::string& model_dir) {
-  GALE_ASSIGN(const Checkpoint checkpoint, open_checkpoint(model_dir));
+Result<ModelPlan> plan_model(const std::string& model_dir, bool is_dummy) {
+  GALE_ASSIGN(const Checkpoint checkpoint, open_checkpoint(model_dir, is_dummy));
   WeightSet weights(checkpoint);
-  GALE_ASSIGN(const std::unique_ptr<Decoder> model, build_model(model_dir, weights, DType::kF32));
+  GALE_ASSIGN(const std::unique_ptr<Decoder> model, build_model(model_dir, weights, DType::kF32, WeightFormat::kAsIs));
   ModelPlan plan{.info = model->info(), .kv_layout = model->kv_layout(), .tensors = {}};
   for (const auto& [name, claim] : weights.claims()) {
     plan.tensors.push_back({name, std::string(name_of(claim.tensor->data.dtype)), claim.tensor->data.shape,

@@ -48,6 +48,12 @@ Result<WeightMap> read_index(const std::string& path) {
 
 }  // namespace
 
+Checkpoint Checkpoint::dummy(const std::string& folder) {
+  Checkpoint checkpoint(folder);
+  checkpoint.is_dummy_ = true;
+  return checkpoint;
+}
+
 Result<Checkpoint> Checkpoint::open(const std::string& folder) {
   if (!exists(folder)) return fail(ErrorCode::kNotFound, "no model folder {}", folder);
   Checkpoint checkpoint(folder);

@@ -17,6 +17,11 @@ class Checkpoint {
  public:
   [[nodiscard]] static Result<Checkpoint> open(const std::string& folder);
 
+  // No files at all: every tensor that is asked for "is there", without data, in bf16 (or in the one type a layer accepts). For
+  // random weights, made where they are loaded.
+  [[nodiscard]] static Checkpoint dummy(const std::string& folder);
+  [[nodiscard]] bool is_dummy() const { return is_dummy_; }
+
   [[nodiscard]] const StoredTensor* find(const std::string& name) const;   // null if there is none
   [[nodiscard]] const std::map<std::string, const StoredTensor*>& tensors() const { return by_name_; }
   [[nodiscard]] const std::string& folder() const { return folder_; }
@@ -28,6 +33,7 @@ class Checkpoint {
   Status add_file(const std::string& file_name);
 
   std::string folder_;
+  bool is_dummy_ = false;
   std::vector<SafetensorsFile> files_;
   std::map<std::string, const StoredTensor*> by_name_;
 };

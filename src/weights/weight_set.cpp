@@ -25,6 +25,10 @@ std::string_view name_of_rule(WeightDType rule) { return rule == WeightDType::kF
 Tensor WeightSet::claim(const WeightSpec& spec) {
   const Tensor nothing = Tensor::contiguous(nullptr, DType::kF32, spec.shape);
   const StoredTensor* stored = checkpoint_.find(spec.name);
+  if (checkpoint_.is_dummy()) {
+    const DType dtype = spec.dtype == WeightDType::kF32 ? DType::kF32 : DType::kBF16;
+    stored = &invented_.emplace_back(StoredTensor{spec.name, Tensor::contiguous(nullptr, dtype, spec.shape), "(random)"});
+  }
   if (stored == nullptr) {
     note_problem(
         fmt::format("{}: missing, expected {} {}", spec.name, name_of_rule(spec.dtype), spec.shape.to_string()));

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <string>
 #include <vector>
@@ -47,6 +48,7 @@ class WeightSet {
 
  private:
   const Checkpoint& checkpoint_;
+  std::deque<StoredTensor> invented_;  // of a dummy checkpoint; claims point into it
   std::map<std::string, Claim> claims_;
   std::vector<std::string> problems_;
 };

@@ -46,8 +46,8 @@ def read_layers(cmake: str) -> dict[str, Layer]:
                 kind = word
             elif kind == "DIR":
                 layer.folder = word
-            elif kind in ("DEPS", "USES", "TEST_USES"):
-                {"DEPS": layer.depends, "USES": layer.uses, "TEST_USES": layer.test_uses}[kind].add(word)
+            elif kind in ("DEPS", "USES", "USES_IF_BUILT", "TEST_USES"):
+                {"DEPS": layer.depends, "USES": layer.uses, "USES_IF_BUILT": layer.uses, "TEST_USES": layer.test_uses}[kind].add(word)
         if name != "base":
             layer.depends.add("base")
         layers[name] = layer

@@ -78,6 +78,7 @@ constexpr OpImpl<LogprobsArgs> kLogprobs[] = {implementation("logprobs_cpu", cpu
 constexpr OpTable kTable = {
     .packing = {.packed_bytes = cpu_packed_bytes, .pack = cpu_pack},
     .attention_workspace_bytes = nullptr,
+    .fill_random = cpu_fill_random,
     .embedding = kEmbedding,
     .gather_rows = kGatherRows,
     .rms_norm = kRmsNorm,

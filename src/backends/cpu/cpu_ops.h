@@ -8,6 +8,7 @@ namespace gale {
 
 [[nodiscard]] size_t cpu_packed_bytes(const PackShape& shape);
 void cpu_pack(Stream& stream, Arena& arena, const PackLinearArgs& args);
+void cpu_fill_random(Stream& stream, const Tensor& out, uint64_t seed, float spread);
 
 void cpu_embedding(Stream& stream, const EmbeddingArgs& args);
 void cpu_gather_rows(Stream& stream, const GatherRowsArgs& args);

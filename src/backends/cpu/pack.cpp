@@ -4,6 +4,8 @@
 
 #include "backends/cpu/cpu_ops.h"
 #include "backends/cpu/packed_panels.h"
+#include "ops/random.h"
+#include "tensor/convert.h"
 
 namespace gale {
 namespace {
@@ -62,6 +64,23 @@ void cpu_pack(Stream& stream, Arena& arena, const PackLinearArgs& args) {
       pack_panel(static_cast<uint16_t*>(data) + offset, group, args.order, item % panels, num_cols);
     } else {
       pack_panel(static_cast<uint32_t*>(data) + offset, group, args.order, item % panels, num_cols);
+    }
+  });
+}
+
+void cpu_fill_random(Stream& stream, const Tensor& out, uint64_t seed, float spread) {
+  CHECK(out.is_contiguous(), "{} is strided", out.describe());
+  constexpr int64_t kPiece = 4096;
+  const int64_t size = out.num_elements();
+  for_each_row(stream, (size + kPiece - 1) / kPiece, kPiece, [&](int64_t piece) {
+    for (int64_t i = piece * kPiece; i < std::min(size, (piece + 1) * kPiece); ++i) {
+      const float value = spread * uniform_of(seed, static_cast<uint64_t>(i));
+      if (out.dtype == DType::kF32) {
+        out.as<float>()[i] = value;
+      } else {
+        CHECK(out.dtype == DType::kBF16, "random {}", name_of(out.dtype));
+        out.as<uint16_t>()[i] = f32_to_bf16(value);
+      }
     }
   });
 }

@@ -32,5 +32,6 @@ extern const OpImpl<LogprobsArgs> kLogprobs[1];
 
 size_t packed_bytes(const PackShape& shape);
 void pack(Stream& stream, Arena& arena, const PackLinearArgs& args);
+void fill_random(Stream& stream, const Tensor& out, uint64_t seed, float spread);
 
 }  // namespace gale::cuda

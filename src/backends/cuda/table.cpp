@@ -8,6 +8,7 @@ const OpTable& cuda_op_table() {
     return OpTable{
         .packing = {cuda::packed_bytes, cuda::pack},
         .attention_workspace_bytes = nullptr,
+        .fill_random = cuda::fill_random,
         .embedding = cuda::kEmbedding,
         .gather_rows = cuda::kGatherRows,
         .rms_norm = cuda::kRmsNorm,

@@ -1,0 +1,33 @@
+#pragma once
+
+#include <memory>
+
+#include "base/result.h"
+#include "engine/engine_config.h"
+
+namespace gale {
+
+class Device;
+struct OpTable;
+
+// What computes: the device and its implementations of all ops. The device outlives all that is made on it.
+struct ChosenDevice {
+  ChosenDevice();
+  ChosenDevice(std::unique_ptr<Device> device, const OpTable& ops);
+  ChosenDevice(ChosenDevice&&) noexcept;
+  ChosenDevice& operator=(ChosenDevice&&) noexcept;
+  ~ChosenDevice();
+
+  std::unique_ptr<Device> device;
+  const OpTable* ops = nullptr;
+};
+
+// The device that --device asks for. auto: a CUDA card where this build and this machine have one, else the processor, saying why.
+// kUnavailable: a card was asked for and cannot be had.
+[[nodiscard]] Result<ChosenDevice> choose_device(const EngineConfig& config);
+
+// The CUDA half, one file where CUDA is built and another where it is not.
+[[nodiscard]] bool has_cuda_build();
+[[nodiscard]] Result<ChosenDevice> open_cuda_device();
+
+}  // namespace gale

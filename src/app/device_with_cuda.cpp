@@ -1,0 +1,13 @@
+#include "app/device.h"
+#include "backends/cuda/cuda_backend.h"
+
+namespace gale {
+
+bool has_cuda_build() { return true; }
+
+Result<ChosenDevice> open_cuda_device() {
+  GALE_ASSIGN(std::unique_ptr<Device> device, make_cuda_device(0));
+  return ChosenDevice(std::move(device), cuda_op_table());
+}
+
+}  // namespace gale

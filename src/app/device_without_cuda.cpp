@@ -1,0 +1,11 @@
+#include "app/device.h"
+
+namespace gale {
+
+bool has_cuda_build() { return false; }
+
+Result<ChosenDevice> open_cuda_device() {
+  return fail(ErrorCode::kUnavailable, "this gale was built without CUDA: build it where nvcc is (cmake --preset release-cuda)");
+}
+
+}  // namespace gale

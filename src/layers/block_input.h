@@ -1,0 +1,24 @@
+#pragma once
+
+#include "ops/linear.h"
+
+namespace gale {
+
+// The input of a block: as it is, and once more quantised if the weights behind it are (else empty).
+struct BlockInput {
+  Tensor plain;
+  Tensor quantized;
+  [[nodiscard]] const Tensor& for_weight(const PackedWeight& weight) const { return weight.is_quantized() ? quantized : plain; }
+  [[nodiscard]] int64_t num_tokens() const { return plain.shape[0]; }
+};
+
+// f8e4m3 with a scale for each row of the innermost dimension, or nothing.
+template <class Allocator>
+[[nodiscard]] Tensor allocate_quantized(Allocator& allocator, const Shape& shape, bool is_wanted) {
+  if (!is_wanted) return {};
+  Tensor out = allocator.allocate(DType::kF8E4M3, shape);
+  out.scales = static_cast<float*>(allocator.allocate(DType::kF32, {shape.num_elements() / shape[shape.rank() - 1]}).data);
+  return out;
+}
+
+}  // namespace gale
