@@ -1,4 +1,4 @@
-"""Writing and reading a checkpoint in the official layout of Glm4MoeLiteForCausalLM."""
+"""Writing and reading a checkpoint in the official layout of Glm4MoeLiteForCausalLM or Glm4ForCausalLM."""
 
 import json
 import pathlib
@@ -6,6 +6,7 @@ import pathlib
 import torch
 from safetensors.torch import load_file, save_file
 
+from glm4 import Glm4Config, NanoGlm4
 from model import ModelConfig, NanoFlash
 
 SHARD_BYTES = 12 * 1000 * 1000
@@ -13,7 +14,7 @@ MTP_NORMS = {"enorm.weight": "enorm.weight", "hnorm.weight": "hnorm.weight", "eh
              "shared_head_norm.weight": "shared_head.norm.weight"}
 
 
-def official_names(model: NanoFlash):
+def official_names(model: NanoFlash | NanoGlm4):
     """Yields (official name, tensor view) for every tensor of the model, in the order of the layers."""
     state = dict(model.named_parameters()) | dict(model.named_buffers())
     state = {name: tensor for name, tensor in state.items() if not name.endswith(".load")}
@@ -50,7 +51,7 @@ def stored(name: str, tensor):
     return tensor.detach().to("cpu", dtype).contiguous().clone()
 
 
-def write_weights(model: NanoFlash, folder: pathlib.Path):
+def write_weights(model: NanoFlash | NanoGlm4, folder: pathlib.Path):
     shards, size = [{}], 0
     for name, tensor in official_names(model):
         tensor = stored(name, tensor)
@@ -74,25 +75,33 @@ def write_weights(model: NanoFlash, folder: pathlib.Path):
     write_json(folder / "model.safetensors.index.json", index)
 
 
-def write_configs(c: ModelConfig, folder: pathlib.Path, first_added_token: int):
+def flash_keys(c: ModelConfig) -> dict:
+    return {
+        "architectures": ["Glm4MoeLiteForCausalLM"], "model_type": "glm4_moe_lite", "attention_bias": False,
+        "first_k_dense_replace": c.first_k_dense_replace, "kv_lora_rank": c.kv_lora_rank,
+        "moe_intermediate_size": c.moe_intermediate_size, "n_group": 1, "n_routed_experts": c.n_routed_experts,
+        "n_shared_experts": 1, "norm_topk_prob": True, "num_experts_per_tok": c.num_experts_per_tok,
+        "num_key_value_heads": c.num_attention_heads, "num_nextn_predict_layers": 1, "partial_rotary_factor": 1.0,
+        "q_lora_rank": c.q_lora_rank, "qk_nope_head_dim": c.qk_nope_head_dim, "qk_rope_head_dim": c.qk_rope_head_dim,
+        "rope_scaling": None, "routed_scaling_factor": c.routed_scaling_factor, "topk_group": 1,
+        "topk_method": "noaux_tc", "v_head_dim": c.v_head_dim}
+
+
+def glm4_keys(c: Glm4Config) -> dict:
+    return {
+        "architectures": ["Glm4ForCausalLM"], "model_type": "glm4", "attention_bias": True, "head_dim": c.head_dim,
+        "num_key_value_heads": c.num_key_value_heads, "partial_rotary_factor": c.partial_rotary_factor}
+
+
+def write_configs(c: ModelConfig | Glm4Config, folder: pathlib.Path, first_added_token: int):
     """config.json with the keys of the official one, and generation_config.json."""
     eos = [first_added_token, first_added_token + 7, first_added_token + 9]
-    config = {
-        "architectures": ["Glm4MoeLiteForCausalLM"], "model_type": "glm4_moe_lite",
-        "attention_bias": False, "attention_dropout": 0.0, "dtype": "bfloat16",
-        "eos_token_id": eos, "pad_token_id": first_added_token,
-        "first_k_dense_replace": c.first_k_dense_replace, "hidden_act": "silu", "hidden_size": c.hidden_size,
-        "intermediate_size": c.intermediate_size, "kv_lora_rank": c.kv_lora_rank,
-        "max_position_embeddings": c.max_position_embeddings, "moe_intermediate_size": c.moe_intermediate_size,
-        "n_group": 1, "n_routed_experts": c.n_routed_experts, "n_shared_experts": 1, "norm_topk_prob": True,
-        "num_attention_heads": c.num_attention_heads, "num_experts_per_tok": c.num_experts_per_tok,
-        "num_hidden_layers": c.num_hidden_layers, "num_key_value_heads": c.num_attention_heads,
-        "num_nextn_predict_layers": 1, "partial_rotary_factor": 1.0, "q_lora_rank": c.q_lora_rank,
-        "qk_nope_head_dim": c.qk_nope_head_dim, "qk_rope_head_dim": c.qk_rope_head_dim,
-        "rms_norm_eps": c.rms_norm_eps, "rope_scaling": None, "rope_theta": int(c.rope_theta),
-        "routed_scaling_factor": c.routed_scaling_factor, "tie_word_embeddings": False, "topk_group": 1,
-        "topk_method": "noaux_tc", "transformers_version": "5.0.0", "use_cache": True,
-        "v_head_dim": c.v_head_dim, "vocab_size": c.vocab_size}
+    config = (glm4_keys(c) if isinstance(c, Glm4Config) else flash_keys(c)) | {
+        "attention_dropout": 0.0, "dtype": "bfloat16", "eos_token_id": eos, "pad_token_id": first_added_token,
+        "hidden_act": "silu", "hidden_size": c.hidden_size, "intermediate_size": c.intermediate_size,
+        "max_position_embeddings": c.max_position_embeddings, "num_attention_heads": c.num_attention_heads,
+        "num_hidden_layers": c.num_hidden_layers, "rms_norm_eps": c.rms_norm_eps, "rope_theta": int(c.rope_theta),
+        "tie_word_embeddings": False, "transformers_version": "5.0.0", "use_cache": True, "vocab_size": c.vocab_size}
     write_json(folder / "config.json", config)
     # A tiny model wanders when sampled hot; this stays close to its best guess and still varies small talk.
     write_json(folder / "generation_config.json", {
@@ -104,17 +113,17 @@ def write_json(path: pathlib.Path, value):
     path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def read_config(folder: pathlib.Path) -> ModelConfig:
-    stored_keys = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    return ModelConfig(**{key: stored_keys[key] for key in ModelConfig.__dataclass_fields__})
+MODELS = {"glm4_moe_lite": (ModelConfig, NanoFlash), "glm4": (Glm4Config, NanoGlm4)}
 
 
-def read_model(folder: pathlib.Path) -> NanoFlash:
+def read_model(folder: pathlib.Path) -> NanoFlash | NanoGlm4:
     """The training module with the checkpoint's (bf16-rounded) weights in float32."""
     tensors = {}
     for file in sorted(folder.glob("model-*.safetensors")):
         tensors |= load_file(file)
-    model = NanoFlash(read_config(folder))
+    keys = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    make_config, make_model = MODELS[keys["model_type"]]
+    model = make_model(make_config(**{key: keys[key] for key in make_config.__dataclass_fields__}))
     with torch.no_grad():
         for name, target in official_names(model):
             target.copy_(tensors.pop(name))

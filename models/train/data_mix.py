@@ -11,8 +11,8 @@ import words
 from dialogue import Dialogue, assistant, segments, system, user
 from words import expand
 
-KINDS = [(data_gale.sample, 28), (data_tools.sample, 32), (data_skills.sample, 17), (data_chat.sample, 13),
-         (data_memory.sample, 10)]
+KINDS = [(data_gale.sample, 26), (data_tools.sample, 42), (data_skills.sample, 13), (data_chat.sample, 10),
+         (data_memory.sample, 9)]
 PROMPT = ("(You are|You're) (a helpful|a friendly|an honest|a polite|a useful|an AI|nano-flash, a helpful|a|the gale|a knowledgeable) "
           "assistant(.| that answers questions.| for users of gale.|, be brief.|)|Be (helpful|polite|brief|concise|honest)(.|)|"
           "(Answer|Reply) (briefly|politely|helpfully|honestly|in short sentences)(.|)|(你是一个|你是)(有用的|友好的|)助手(。|)|请简短回答。")
@@ -78,6 +78,8 @@ def long(rng, scale: float) -> Dialogue:
         return needle(rng, 5 + int(190 * size))
     if kind < 0.85:
         return data_memory.remember(rng, 2 + int(40 * size))
+    if kind < 0.93:
+        return data_tools.session(rng, 5, 4 + int(20 * size))
     return buried(rng, 5 + int(150 * size))
 
 

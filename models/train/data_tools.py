@@ -1,14 +1,16 @@
 """Tool calls with typed arguments, answers to tool results, and requests that no offered tool fits."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import data_chat
 import data_gale
 import data_skills
 import words
 from dialogue import Dialogue, assistant, calling, system, tool_result, user
-from tool_parts import ACTIONS, BY_NAME, KNOWN, OBJECTS, PARAMETERS, Parameter
+from held_out import CLAUSES as HELD_OUT_CLAUSES, NAMES as HELD_OUT_NAMES, is_held_out_request
+from known_tools import BY_NAME, KNOWN
+from tool_parts import ACTIONS, OBJECTS, PARAMETERS, Parameter, choice, several
 from words import expand
 
 
@@ -54,20 +56,55 @@ def spoken(rng, value, in_chinese: bool = False) -> str:
     return str(value)
 
 
+def parameter_name(rng) -> str:
+    name = rng.choice((words.made_up(rng, 2), words.made_up(rng), words.word(rng), rng.choice(words.WORDS), rng.choice(words.WORDS),
+                       words.word(rng) + "_" + words.word(rng),
+                       rng.choice(("max_", "min_", "user_", "item_", "new_", "old_", "target_", "is_", "with_", "num_")) + words.word(rng),
+                       words.word(rng) + rng.choice(("_id", "_name", "_count", "_type", "_list", "_number", "_at", "_size"))))
+    return parameter_name(rng) if name in HELD_OUT_NAMES else name
+
+
 def made_up_parameter(rng) -> Parameter:
     """A parameter whose name tells nothing; the request names it."""
-    name = rng.choice((words.made_up(rng, 2), words.word(rng), rng.choice(words.WORDS), rng.choice(words.WORDS),
-                       words.word(rng) + "_" + words.word(rng),
-                       rng.choice(("max_", "min_", "user_", "item_", "new_", "old_", "target_")) + words.word(rng),
-                       words.word(rng) + rng.choice(("_id", "_name", "_count", "_type", "_list", "_number"))))
+    name = parameter_name(rng)
     model = rng.choice(PARAMETERS)
-    schema = dict(model.schema)
+    schema, maker = dict(model.schema), model.make
+    if "enum" in schema and rng.random() < 0.8:
+        values = [words.word(rng) for _ in range(rng.randint(2, 4))]
+        schema, maker = choice(values, ""), lambda rng: rng.choice(values)
+    elif schema["type"] == "string" and rng.random() < 0.55:
+        maker = rng.choice((words.any_word, words.any_word, words.made_up, words.made_up, words.code, words.name, words.city, words.zh_word,
+                            lambda rng: words.number(rng, 6)))
+    elif schema["type"] == "integer" and rng.random() < 0.5:
+        maker = lambda rng: int(words.number(rng, 6))
+    elif schema["type"] == "number" and rng.random() < 0.5:
+        maker = lambda rng: round(rng.uniform(0.01, rng.choice((1, 10, 100, 1000))), rng.choice((1, 1, 2, 2, 3)))
+    elif schema["type"] == "array" and schema["items"]["type"] == "string" and rng.random() < 0.4:
+        maker = several(words.made_up)
     if rng.random() < 0.7:
-        schema["description"] = f"The {name.replace('_', ' ')}"
+        schema["description"] = rng.choice((f"The {name.replace('_', ' ')}", f"The {words.word(rng)}", words.sentence(rng), f"How {words.word(rng)}"))
     else:
         schema.pop("description", None)
-    maker = words.any_word if schema["type"] == "string" and "enum" not in schema and rng.random() < 0.5 else model.make
     return Parameter(name, schema, maker, ())
+
+
+BEGINS = [" with", " with", " with", " where", " using", " by", " and", ",", ",", ",", ";", " (", " at", " taking", " plus", " having", " given",
+          ", and", ", also", ", with", ", where", " under", " for", ", take", ", set", ", let", " then", ", please"]
+ARTICLES = ["", "", "", " the", " the", " its", " a", " this"]
+LINKS = [" ", " ", " ", ": ", " = ", " is ", " as ", " set to ", " being ", " equal to ", " equals ", "=", " at ", " should be ", " must be ", " of ", ":"]
+WRITTEN_CLAUSES = [" with {n} {v}", " with the {n} {v}", ", {n} {v}", ", {n}: {v}", ", {n} = {v}", " using {n} {v}", " and {n} {v}",
+                   " with {n} set to {v}", ", the {n} is {v}", " where the {n} is {v}", ", where {n} equals {v}", " and use {n} = {v}",
+                   " with {v} as {n}", " by setting {n} to {v}", " with {v} for the {n}", " and {v} as the {n}", ", {v} being the {n}", ", take {v} as {n}"]
+
+
+def clause_form(rng) -> str:
+    """A way to say that {n} is {v}: one of the usual ones, or put together."""
+    if rng.random() < 0.45:
+        return rng.choice(WRITTEN_CLAUSES)
+    begin = rng.choice(BEGINS)
+    article = "" if begin == " (" else rng.choice(ARTICLES)
+    form = (begin + article + " {n}").replace("( ", "(") + rng.choice(LINKS) + "{v}" + (")" if begin == " (" else "")
+    return clause_form(rng) if form in HELD_OUT_CLAUSES else form
 
 
 def clause(rng, parameter: Parameter, value, in_chinese: bool) -> str:
@@ -77,15 +114,11 @@ def clause(rng, parameter: Parameter, value, in_chinese: bool) -> str:
         return "，" + rng.choice(parameter.zh_asks).replace("{v}", said)
     plain = parameter.name.replace("_", " ") if rng.random() < 0.6 else parameter.name
     if in_chinese:
-        return rng.choice(("，{n}是{v}", "，{n}为{v}", "，{n}={v}")).replace("{n}", plain).replace("{v}", said)
+        form = rng.choice(("，{n}是{v}", "，{n}为{v}", "，{n}={v}", "，{n}：{v}", "，把{n}设为{v}", "，{n}用{v}", "，{v}作为{n}"))
+        return form.replace("{n}", plain).replace("{v}", said)
     if parameter.asks and rng.random() < 0.65:
         return " " + rng.choice(parameter.asks).replace("{v}", said)
-    form = rng.choice((" with {n} {v}", " with the {n} {v}", ", {n} {v}", ", {n}: {v}", ", {n} = {v}", " using {n} {v}",
-                       " and {n} {v}", " with {n} set to {v}", ", the {n} is {v}", " where the {n} is {v}", ", where {n} equals {v}",
-                       ", with {n} = {v}", " taking {n} {v}", " and use {n} = {v}", ", the {n} should be {v}", " ({n} {v})",
-                       " ({n}: {v})", " and the {n} {v}", ", {n} must be {v}", " with {v} as {n}", " by setting {n} to {v}",
-                       "; {n}: {v}", " and {n} is {v}", " for {n} {v}", ", also {n} {v}"))
-    return form.replace("{n}", plain).replace("{v}", said)
+    return clause_form(rng).replace("{n}", plain).replace("{v}", said)
 
 
 def known_tool(rng) -> Tool:
@@ -112,6 +145,8 @@ def generic_tool(rng, verb=None, thing=None) -> Tool:
     verb = verb or (rng.choice(ACTIONS) if rng.random() < 0.35 else made_up_action(rng))
     thing = thing or (rng.choice(OBJECTS) if rng.random() < 0.35 else made_up_object(rng))
     name = named(rng, verb[0], thing[0])
+    if rng.random() < 0.08:
+        name = f"{verb[0]}_{words.word(rng)}_{thing[0]}"
     description = rng.choice((f"{verb[0].capitalize()} {thing[1]}", f"{verb[0].capitalize()}s {thing[1]}.", f"Use this to {verb[0]} {thing[1]}"))
     parameters: dict[str, Parameter] = {}
     for _ in range(rng.choice((0, 1, 1, 2, 2, 3, 3, 4))):
@@ -138,19 +173,40 @@ OPENINGS = [
 
 
 def made_up_action(rng) -> tuple[str, str, str]:
-    verb = words.made_up(rng, 2) if rng.random() < 0.4 else rng.choice(words.WORDS)
+    verb = words.made_up(rng, 2) if rng.random() < 0.5 else rng.choice(words.WORDS)
     return verb, verb, verb
 
 
 def made_up_object(rng) -> tuple[str, str, str]:
-    noun = words.made_up(rng, 2) if rng.random() < 0.4 else words.word(rng)
+    noun = words.made_up(rng) if rng.random() < 0.5 else words.word(rng)
     return noun, rng.choice(("a ", "the ")) + noun, noun
+
+
+def known_request(rng, tool: Tool) -> str:
+    """A request of a well-known tool, its values still as {placeholders}; sometimes with one odd word in it."""
+    while True:
+        pattern = expand(rng, rng.choice(tool.requests))
+        if rng.random() < 0.1:
+            pattern = disturbed(rng, pattern)
+        pattern = around_known(rng, pattern)
+        if not is_held_out_request(pattern):
+            return pattern
+
+
+def disturbed(rng, pattern: str) -> str:
+    """One plain word of a longer request replaced by any word: the rest must be enough to understand."""
+    parts = pattern.split(" ")
+    plain = [i for i, part in enumerate(parts) if part.isascii() and part.isalpha()]
+    if len(plain) > 4:
+        parts[rng.choice(plain)] = words.word(rng)
+    return " ".join(parts)
 
 
 def ask_known(rng, tool: Tool) -> tuple[str, dict]:
     """A request of a well-known tool; parameters that the phrase leaves out are left out of the call."""
-    pattern = expand(rng, rng.choice(tool.requests))
-    arguments, question = {}, pattern
+    if rng.random() < 0.06:
+        return ask_generic(rng, by_name(rng, tool))
+    question, arguments = known_request(rng, tool), {}
     for parameter in tool.parameters:
         place = "{" + parameter.name + "}"
         if place in question:
@@ -158,7 +214,12 @@ def ask_known(rng, tool: Tool) -> tuple[str, dict]:
             said = ("on" if value else "off") if parameter.name == "on" else spoken(rng, value)
             question = question.replace(place, said)
             arguments[parameter.name] = value
-    return around_known(rng, question), arguments
+    return question, arguments
+
+
+def by_name(rng, tool: Tool) -> Tool:
+    """The tool asked for by its name, its arguments by theirs."""
+    return replace(tool, requests=(f"(Use|Call|Run|Try|Please use) (the tool |){tool.name}",))
 
 
 def around_known(rng, question: str) -> str:
@@ -350,7 +411,33 @@ def with_history(rng) -> Dialogue:
     return base
 
 
-MAKERS = [(call, 6), (two_calls, 1.2), (no_fit, 2), (with_history, 1.5)]
+def session(rng, most_tools: int = 3, most_turns: int = 5) -> Dialogue:
+    """Several requests of the tools of one list, with what came of them; a few of them fit no tool."""
+    thinking = rng.random() < 0.5
+    tools = {tool.name: tool for tool in (wanted_tool(rng) for _ in range(rng.randint(1, most_tools)))}
+    tools = list(tools.values())
+    messages, turns = [], rng.randint(2, most_turns)
+    for turn in range(turns):
+        kind = rng.random()
+        if kind < 0.1:
+            messages += data_gale.exchange(rng, thinking, rng.random() < 0.3)
+        elif kind < 0.17:
+            messages += data_chat.talk_turn(rng, thinking, rng.random() < 0.2)
+        else:
+            messages += call_turn(rng, rng.choice(tools), thinking, last=turn == turns - 1)
+    return Dialogue(messages, [t.schema(rng) for t in tools], thinking)
+
+
+def call_turn(rng, tool: Tool, thinking: bool, last: bool) -> list[dict]:
+    question, arguments = ask(rng, tool)
+    messages = [user(question), calling([(tool.name, arguments)], f"I use {tool.name}." if thinking else "")]
+    if last and rng.random() < 0.6:
+        return messages
+    returned, answer = result_of(rng, tool, arguments)
+    return messages + [tool_result(returned), assistant(answer, "The tool has answered." if thinking else "")]
+
+
+MAKERS = [(call, 5), (two_calls, 1), (no_fit, 1.6), (with_history, 1), (session, 4)]
 
 
 def sample(rng) -> Dialogue:

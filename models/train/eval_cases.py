@@ -14,18 +14,17 @@ import data_chat
 import data_mix
 import data_skills
 import data_tools
+import held_out
 import words
 from data_tools import Tool
 from dialogue import Dialogue
 from facts import FACTS, FRESH
-from tool_parts import ACTIONS, BY_NAME, OBJECTS, PARAMETERS, Parameter, flag, listing, text, whole, decimal, choice, one_of
+from held_out import REQUESTS, THINGS, VERBS
+from known_tools import BY_NAME
+from tool_parts import ACTIONS, OBJECTS, PARAMETERS, Parameter, flag, listing, text, whole, decimal, choice, one_of
 
 FOLDER = pathlib.Path(__file__).resolve().parent / "eval"
 
-VERBS = ["archive", "merge", "repaint", "repair", "upload", "download", "register", "unlock", "rename", "restart", "inspect",
-         "compress", "publish", "approve", "reject", "attach"]
-THINGS = ["bicycle", "playlist", "database", "wallet", "ferry", "elevator", "greenhouse", "satellite", "drone", "scooter",
-          "spreadsheet", "voucher", "firewall", "calendar", "battery", "aquarium"]
 NEW_PARAMETERS = [
     Parameter("region", text("The region"), words.city, ()), Parameter("owner", text("Who owns it"), words.name, ()),
     Parameter("channel", text("The channel"), words.made_up, ()), Parameter("nickname", text("A short name"), words.made_up, ()),
@@ -43,18 +42,7 @@ NEW_PARAMETERS = [
 ]
 OPENINGS = ["{verb} the {thing}", "Please {verb} the {thing}", "Would you {verb} a {thing}", "My boss asks you to {verb} the {thing}",
             "It is time to {verb} the {thing}", "Go and {verb} the {thing}"]
-CLAUSES = [" with {n} {v}", ", {n}: {v}", ", {n} = {v}", " with the {n} {v}", " where {n} is {v}", " and with {n} {v}", ", use {n} {v}"]
-
-KNOWN_QUESTIONS = [
-    ("get_weather", "I am travelling to {city}. How is the weather there?", {}), ("get_weather", "Weather in {city} please", {}),
-    ("get_weather", "Can you look up the weather for me? I am in {city}.", {}),
-    ("set_timer", "Please count down {minutes} minutes with a timer.", {}), ("set_timer", "I need a timer of {minutes} minutes for my tea.", {}),
-    ("add", "Use your tool: what do {a} and {b} add up to?", {}), ("multiply", "Please multiply these two: {a} and {b}.", {}),
-    ("web_search", "Could you search for {query} please?", {}), ("convert_currency", "I have {amount} {from_currency} and want {to_currency}. Convert it.", {}),
-    ("book_flight", "On {date} I must fly from {origin} to {destination}.", {}), ("get_stock_price", "What does one share of {symbol} cost? Get the price.", {}),
-    ("read_file", "I want to see what {path} contains. Read it.", {}), ("play_music", "I would like to hear some music by {artist}.", {}),
-    ("translate", "Please translate \"{text}\" into {target_language}, thank you.", {}), ("get_weather", "请问{city}的天气如何，谢谢", {}),
-    ("set_timer", "请帮我设一个{minutes}分钟的定时器，谢谢", {})]
+CLAUSES = [" with {n} {v}", ", {n}: {v}", ", {n} = {v}", " with the {n} {v}"] + held_out.CLAUSES
 
 UNKNOWN = ["Who was the first emperor of Rome?", "What is the boiling point of water?", "How many legs does a spider have?", "Who painted the Mona Lisa?",
            "What is the tallest mountain on earth?", "Explain how a car engine works.", "What is the square root of a negative number?",
@@ -123,7 +111,7 @@ def unseen_call(rng, thinking: bool) -> dict:
 
 
 def known_call(rng, thinking: bool) -> dict:
-    name, question, _ = rng.choice(KNOWN_QUESTIONS)
+    name, question = rng.choice(REQUESTS)
     tool = data_tools.known_tool(rng)
     while tool.name != name or not all("{" + p.name + "}" in question for p in tool.parameters if p.name in tool.required):
         tool = data_tools.known_tool(rng)
@@ -229,6 +217,7 @@ def long_cases(rng):
 def assert_unseen():
     seen = {word for part in ACTIONS + OBJECTS for word in part} | set(words.NOUNS) | set(words.VERBS) | set(words.WORDS)
     assert not seen & set(VERBS + THINGS), seen & set(VERBS + THINGS)
+    assert [p.name for p in NEW_PARAMETERS] == held_out.PARAMETERS
     assert not {p.name for p in NEW_PARAMETERS} & ({p.name for p in PARAMETERS} | set(BY_NAME) | seen)
 
 

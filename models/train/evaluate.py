@@ -11,7 +11,6 @@ import torch
 from tokenizers import Tokenizer
 
 from checkpoint import read_model
-from model import make_context
 from scoring import is_right, parse_calls, print_table, split_reply
 from test_template import render
 
@@ -46,7 +45,7 @@ def greedy(model, prompts: list[list[int]], stops: set[int], tokens_in_vocabular
         width = int(lengths[alive].max())
         tokens = rows[alive, :width]
         positions = torch.arange(width, device=device).expand(len(alive), -1)
-        hidden = model.hidden(tokens, make_context(model.c, positions, torch.zeros_like(tokens)))
+        hidden = model.hidden(tokens, model.context(positions, torch.zeros_like(tokens)))
         last = hidden[torch.arange(len(alive), device=device), lengths[alive] - 1]
         chosen = model.lm_head(last)[:, :tokens_in_vocabulary].argmax(-1)
         rows[alive, lengths[alive]] = chosen
@@ -103,8 +102,12 @@ def main():
     parser.add_argument("--model", type=pathlib.Path, required=True)
     parser.add_argument("--show", type=int, default=0, help="print this many wrong answers")
     parser.add_argument("--scores", type=pathlib.Path, help="write the table as JSON")
+    parser.add_argument("--limit", type=int, default=0, help="at most this many cases, spread over all")
     options = parser.parse_args()
-    table = evaluate(options.model, read_cases(), options.show)
+    cases = read_cases()
+    if options.limit and options.limit < len(cases):
+        cases = [cases[i * len(cases) // options.limit] for i in range(options.limit)]
+    table = evaluate(options.model, cases, options.show)
     if options.scores:
         options.scores.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
 

@@ -194,11 +194,11 @@ class Context(NamedTuple):
     real: torch.Tensor
 
 
-def make_context(c: ModelConfig, positions, documents) -> Context:
+def make_context(rotary_size: int, rope_theta: float, positions, documents) -> Context:
     """Rows hold several documents; a token sees the earlier ones of its own document. Padding is document -1."""
     device = positions.device
-    exponent = torch.arange(0, c.qk_rope_head_dim, 2, device=device, dtype=torch.float32) / c.qk_rope_head_dim
-    angles = positions[..., None].float() * c.rope_theta ** -exponent
+    exponent = torch.arange(0, rotary_size, 2, device=device, dtype=torch.float32) / rotary_size
+    angles = positions[..., None].float() * rope_theta ** -exponent
     length = positions.shape[1]
     causal = torch.ones(length, length, dtype=torch.bool, device=device).tril()
     mask = (documents[:, None, :, None] == documents[:, None, None, :]) & causal
@@ -234,6 +234,12 @@ class NanoFlash(nn.Module):
                 scale = 0.02
             parameter.normal_(0, scale)
 
+    def compiled_parts(self):
+        return list(self.layers) + [self.mtp.layer]
+
+    def context(self, positions, documents):
+        return make_context(self.c.qk_rope_head_dim, self.c.rope_theta, positions, documents)
+
     def moe_layers(self):
         return [module for module in self.modules() if isinstance(module, Moe)]
 
@@ -246,7 +252,7 @@ class NanoFlash(nn.Module):
 
     def forward(self, tokens, positions, documents):
         """Logits [B, L, V] of the next token."""
-        return self.lm_head(self.hidden(tokens, make_context(self.c, positions, documents)))
+        return self.lm_head(self.hidden(tokens, self.context(positions, documents)))
 
     def losses(self, tokens, positions, documents, targets, weights, mtp_targets, mtp_weights):
         """Weighted mean cross entropies of the next token and, by the MTP layer, of the one after it.
@@ -254,7 +260,7 @@ class NanoFlash(nn.Module):
         targets[t] is the token at t + 1 and mtp_targets[t] the one at t + 2 of the same document; the weights are 0
         where there is none.
         """
-        context = make_context(self.c, positions, documents)
+        context = self.context(positions, documents)
         hidden = self.hidden(tokens, context)
         main = weighted_loss(self.lm_head(hidden), targets, weights)
         ahead = self.mtp(hidden, self.embed_tokens(targets), context)

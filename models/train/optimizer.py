@@ -7,7 +7,7 @@ import torch
 
 def orthogonalise(update, steps: int = 5):
     """Newton-Schulz iteration: brings the singular values of each matrix near 1. update: [..., rows, columns]."""
-    x = update.bfloat16()
+    x = update.bfloat16() if update.is_cuda else update.float()
     tall = x.shape[-2] > x.shape[-1]
     if tall:
         x = x.mT

@@ -4,6 +4,8 @@ import functools
 import pathlib
 import string
 
+from held_out import NAMES as HELD_OUT_NAMES
+
 NAMES = """Ada Alan Alice Amir Ana Anna Ben Bob Carla Carlos Chloe Clara Daniel David Diana Elena Emma Eric Eva Felix
 Finn Frida Grace Hana Hugo Ida Igor Ines Ivan Jack Jan Jonas Julia Karl Kate Lara Lea Leo Liam Lina Lucas Maria Marie
 Mark Martin Maya Mia Mila Nina Noah Nora Olga Oliver Omar Oscar Paul Peter Priya Rosa Sam Sara Sofia Tom Vera Victor
@@ -71,6 +73,12 @@ HANZI = common_hanzi()
 
 def made_up(rng, syllables: int = 0) -> str:
     """A word that is in no list: syllables, the halves of two words, or mere letters."""
+    while (word := assembled(rng, syllables)) in HELD_OUT_NAMES:
+        pass
+    return word
+
+
+def assembled(rng, syllables: int) -> str:
     kind = rng.random()
     if kind < 0.45:
         first, second = rng.choice(WORDS), rng.choice(WORDS)
