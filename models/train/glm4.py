@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from model import RmsNorm, linear, make_context, rotate, weighted_loss
+from model import Decoder, RmsNorm, linear, rotate, weighted_loss
 
 
 @dataclass(frozen=True)
@@ -91,16 +91,11 @@ class DecoderLayer(nn.Module):
         return x + self.post_mlp_layernorm(self.mlp(self.post_attention_layernorm(x)))
 
 
-class NanoGlm4(nn.Module):
-    """The whole model; embedding and head are untied."""
+class NanoGlm4(Decoder):
+    """The whole model."""
 
     def __init__(self, c: Glm4Config):
-        super().__init__()
-        self.c = c
-        self.embed_tokens = nn.Embedding(c.vocab_size, c.hidden_size)
-        self.layers = nn.ModuleList(DecoderLayer(c) for _ in range(c.num_hidden_layers))
-        self.norm = RmsNorm(c.hidden_size, c.rms_norm_eps)
-        self.lm_head = linear(c.vocab_size, c.hidden_size)
+        super().__init__(c, (DecoderLayer(c) for _ in range(c.num_hidden_layers)))
         self.reset()
 
     @torch.no_grad()
@@ -113,26 +108,6 @@ class NanoGlm4(nn.Module):
                 parameter.fill_((2 * self.c.num_hidden_layers) ** -0.5)
             elif parameter.dim() >= 2:
                 parameter.normal_(0, 0.02 if "embed_tokens" in name or "lm_head" in name else parameter.shape[-1] ** -0.5)
-
-    def compiled_parts(self):
-        return list(self.layers)
-
-    def moe_layers(self):
-        return []
-
-    def context(self, positions, documents):
-        return make_context(self.c.rotary_size, self.c.rope_theta, positions, documents)
-
-    def hidden(self, tokens, context):
-        """Final hidden states, after the last norm."""
-        x = self.embed_tokens(tokens)
-        for layer in self.layers:
-            x = layer(x, context)
-        return self.norm(x)
-
-    def forward(self, tokens, positions, documents):
-        """Logits [B, L, V] of the next token."""
-        return self.lm_head(self.hidden(tokens, self.context(positions, documents)))
 
     def losses(self, tokens, positions, documents, targets, weights, mtp_targets, mtp_weights):
         """Weighted mean cross entropy of the next token, in a tuple: there is no MTP layer."""

@@ -36,6 +36,10 @@ class ModelConfig:
     rms_norm_eps: float = 1e-5
     max_position_embeddings: int = 4096
 
+    @property
+    def rotary_size(self) -> int:
+        return self.qk_rope_head_dim
+
 
 class RmsNorm(nn.Module):
     """Mean over the last axis in float32, cast, then the weight."""
@@ -205,17 +209,43 @@ def make_context(rotary_size: int, rope_theta: float, positions, documents) -> C
     return Context(angles.cos(), angles.sin(), mask, (documents >= 0).float())
 
 
-class NanoFlash(nn.Module):
-    """The whole model; embedding and head are untied, and shared with the MTP layer."""
+class Decoder(nn.Module):
+    """What both models have: embedding, layers, norm and an untied head. `layers` are called with (x, context)."""
 
-    def __init__(self, c: ModelConfig):
+    def __init__(self, c, layers):
         super().__init__()
         self.c = c
         self.embed_tokens = nn.Embedding(c.vocab_size, c.hidden_size)
-        self.layers = nn.ModuleList(
-            DecoderLayer(c, moe=i >= c.first_k_dense_replace) for i in range(c.num_hidden_layers))
+        self.layers = nn.ModuleList(layers)
         self.norm = RmsNorm(c.hidden_size, c.rms_norm_eps)
         self.lm_head = linear(c.vocab_size, c.hidden_size)
+
+    def compiled_parts(self):
+        return list(self.layers)
+
+    def moe_layers(self):
+        return [module for module in self.modules() if isinstance(module, Moe)]
+
+    def context(self, positions, documents):
+        return make_context(self.c.rotary_size, self.c.rope_theta, positions, documents)
+
+    def hidden(self, tokens, context):
+        """Final hidden states, after the last norm."""
+        x = self.embed_tokens(tokens)
+        for layer in self.layers:
+            x = layer(x, context)
+        return self.norm(x)
+
+    def forward(self, tokens, positions, documents):
+        """Logits [B, L, V] of the next token."""
+        return self.lm_head(self.hidden(tokens, self.context(positions, documents)))
+
+
+class NanoFlash(Decoder):
+    """The whole model; the MTP layer shares embedding and head."""
+
+    def __init__(self, c: ModelConfig):
+        super().__init__(c, (DecoderLayer(c, moe=i >= c.first_k_dense_replace) for i in range(c.num_hidden_layers)))
         self.mtp = MtpLayer(c)
         self.reset()
 
@@ -235,24 +265,7 @@ class NanoFlash(nn.Module):
             parameter.normal_(0, scale)
 
     def compiled_parts(self):
-        return list(self.layers) + [self.mtp.layer]
-
-    def context(self, positions, documents):
-        return make_context(self.c.qk_rope_head_dim, self.c.rope_theta, positions, documents)
-
-    def moe_layers(self):
-        return [module for module in self.modules() if isinstance(module, Moe)]
-
-    def hidden(self, tokens, context):
-        """Final hidden states, after the last norm."""
-        x = self.embed_tokens(tokens)
-        for layer in self.layers:
-            x = layer(x, context)
-        return self.norm(x)
-
-    def forward(self, tokens, positions, documents):
-        """Logits [B, L, V] of the next token."""
-        return self.lm_head(self.hidden(tokens, self.context(positions, documents)))
+        return [*super().compiled_parts(), self.mtp.layer]
 
     def losses(self, tokens, positions, documents, targets, weights, mtp_targets, mtp_weights):
         """Weighted mean cross entropies of the next token and, by the MTP layer, of the one after it.
