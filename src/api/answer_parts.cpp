@@ -1,5 +1,7 @@
 #include "api/answer_parts.h"
 
+#include <algorithm>
+
 #include "api/errors.h"
 #include "base/utf8.h"
 
@@ -7,6 +9,9 @@ namespace gale {
 namespace {
 
 constexpr std::string_view kFingerprint = "gale";
+constexpr float kLeastLogprob = -9999.0F;   // how OpenAI writes "impossible": JSON has no infinity
+
+float told(float logprob) { return std::max(logprob, kLeastLogprob); }
 
 int64_t num_characters(std::string_view text) {
   int64_t count = 0;
@@ -18,7 +23,7 @@ Json token_json(const AnswerInfo& info, const TokenLogprob& entry) {
   const std::string bytes = info.token_text(entry.token);
   Json list = Json::array();
   for (const char c : bytes) list.push_back(static_cast<unsigned char>(c));
-  return {{"token", replace_invalid_utf8(bytes)}, {"logprob", entry.logprob}, {"bytes", std::move(list)}};
+  return {{"token", replace_invalid_utf8(bytes)}, {"logprob", told(entry.logprob)}, {"bytes", std::move(list)}};
 }
 
 }  // namespace
@@ -72,9 +77,9 @@ void CompletionLogprobs::add_unscored(const AnswerInfo& info, TokenId token) {
 
 void CompletionLogprobs::add(const AnswerInfo& info, const TokenLogprobs& logprobs) {
   add_token(info, logprobs.chosen.token);
-  token_logprobs.push_back(logprobs.chosen.logprob);
+  token_logprobs.push_back(told(logprobs.chosen.logprob));
   Json top = Json::object();
-  for (const TokenLogprob& entry : logprobs.top) top[replace_invalid_utf8(info.token_text(entry.token))] = entry.logprob;
+  for (const TokenLogprob& entry : logprobs.top) top[replace_invalid_utf8(info.token_text(entry.token))] = told(entry.logprob);
   top_logprobs.push_back(std::move(top));
 }
 

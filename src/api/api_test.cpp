@@ -1,6 +1,9 @@
 #include <gtest/gtest.h>
 
+#include <limits>
+
 #include "api/answer.h"
+#include "api/answer_parts.h"
 #include "api/errors.h"
 #include "api/openai_chat.h"
 #include "api/openai_completions.h"
@@ -178,6 +181,22 @@ TEST(CompletionAnswer, echoes_with_logprobs_and_offsets) {
   EXPECT_EQ(choice["logprobs"]["tokens"], Json::array({"a", "b", "c"}));
   EXPECT_EQ(choice["logprobs"]["token_logprobs"], Json::array({nullptr, -0.5, -1.0}));
   EXPECT_EQ(choice["logprobs"]["text_offset"], Json::array({0, 1, 2}));
+}
+
+TEST(CompletionAnswer, writes_impossible_as_the_least_logprob) {
+  constexpr float kImpossible = -std::numeric_limits<float>::infinity();
+  AnswerInfo echo = info();
+  echo.echo = true;
+  const auto writer = make_completion_answer(echo);
+  (void)writer->add(0, Started{{0, 1}});
+  (void)writer->add(0, PromptLogprobs{{TokenLogprobs{{1, kImpossible, 3}, {{2, -0.5F, 1}, {1, kImpossible, 3}}}}});
+  (void)writer->add(0, Finished{.reason = ChoiceFinish::kLength});
+  (void)writer->add(0, Completed{});
+  const Json logprobs = json_of(writer->body())["choices"][0]["logprobs"];
+  EXPECT_EQ(logprobs["token_logprobs"], Json::array({nullptr, -9999.0}));
+  EXPECT_EQ(logprobs["top_logprobs"][1], (Json{{"c", -0.5}, {"b", -9999.0}}));
+  const Json chat = chat_logprobs_json(echo, std::vector{TokenLogprobs{{1, kImpossible, 1}, {}}});
+  EXPECT_EQ(chat["content"][0]["logprob"], -9999.0);
 }
 
 TEST(CompletionStream, numbers_choices_over_all_prompts) {

@@ -1,7 +1,9 @@
 #include "tokenizer/char_class.h"
 
 #include <string>
+#include <utility>
 
+#include "base/check.h"
 #include "base/utf8.h"
 #include "tokenizer/regex_splitter.h"
 
@@ -10,6 +12,24 @@ namespace {
 
 constexpr uint32_t kFirstSurrogate = 0xD800;
 constexpr uint32_t kLastSurrogate = 0xDFFF;
+constexpr std::pair<uint32_t, uint32_t> kCjkRanges[] = {{0x3040, 0x30FF}, {0x4E00, 0x9FA5}};
+
+CharClass within_cjk(CharClass c) {
+  switch (c) {
+    case CharClass::kLetter: return CharClass::kCjkLetter;
+    case CharClass::kMark: return CharClass::kCjkMark;
+    case CharClass::kSign: return CharClass::kCjkSign;
+    case CharClass::kOther: return CharClass::kCjkOther;
+    case CharClass::kNumber:
+    case CharClass::kSpace:
+    case CharClass::kNewline:
+    case CharClass::kCjkOther:
+    case CharClass::kCjkLetter:
+    case CharClass::kCjkMark:
+    case CharClass::kCjkSign: break;
+  }
+  CHECK(false);   // neither numbers nor blanks are among them
+}
 
 // Every code point that UTF-8 can write, in order.
 std::string all_code_points(uint32_t num_code_points) {
@@ -50,6 +70,16 @@ Result<CharClassTable> CharClassTable::make() {
   GALE_TRY(classify(R"(\s)", CharClass::kSpace, text, classes));
   classes['\r'] = classes['\n'] = CharClass::kNewline;
   return CharClassTable(std::move(classes));
+}
+
+Result<CharClassTable> CharClassTable::make_finer() {
+  GALE_ASSIGN(CharClassTable table, make());
+  const std::string text = all_code_points(kNumCodePoints);
+  GALE_TRY(classify(R"(\p{M})", CharClass::kMark, text, table.classes_));
+  GALE_TRY(classify(R"(\p{P}\p{S})", CharClass::kSign, text, table.classes_));
+  for (const auto& [first, last] : kCjkRanges)
+    for (uint32_t c = first; c <= last; ++c) table.classes_[c] = within_cjk(table.classes_[c]);
+  return table;
 }
 
 }  // namespace gale

@@ -6,6 +6,7 @@
 #include <random>
 
 #include "base/utf8.h"
+#include "tokenizer/deepseek_scanner.h"
 #include "tokenizer/regex_splitter.h"
 #include "tokenizer/scanner.h"
 
@@ -35,7 +36,8 @@ std::unique_ptr<Splitter> make(const std::string& pattern) {
 
 std::string random_text(std::mt19937& random) {
   static const std::vector<std::string> kParts = {"a", "Zed", "'s", "'LL", "'\u017F", "'", "1", "2345", " ", "  ", "\n", "\r\n", "\t",
-                                                  "!", "?!", "你", "é", "\u0301", "\u00A0", "\u3000", "½", "😀", "\u180E", "\u1C89"};
+                                                  "!", "?!", "你", "é", "\u0301", "\u00A0", "\u3000", "½", "😀", "\u180E", "\u1C89",
+                                                  "\u30A2", "\u30FB", "\u3099", "\u3040", "\x01", "\u200D", "_", "\uE000"};
   std::string text;
   for (int i = 0; i < 12; ++i) {
     if (random() % 8 == 0) {
@@ -60,6 +62,48 @@ TEST(Scanner, cuts_as_the_pattern_does) {
       ASSERT_EQ(split(*scanner, text), split(**regex, text)) << text;
     }
   }
+}
+
+// The pieces of splitters that cut one after the other.
+std::vector<std::string> split_by_all(const std::vector<std::unique_ptr<RegexSplitter>>& splitters, const std::string& text) {
+  std::vector<std::string> pieces = {text};
+  for (const auto& splitter : splitters) {
+    std::vector<std::string> finer;
+    for (const std::string& piece : pieces)
+      for (std::string& part : split(*splitter, piece)) finer.push_back(std::move(part));
+    pieces = std::move(finer);
+  }
+  return pieces;
+}
+
+TEST(DeepSeekScanner, cuts_as_the_three_patterns_do) {
+  const std::vector<std::string> patterns(kDeepSeekPatterns.begin(), kDeepSeekPatterns.end());
+  const auto splitters = make_splitters(patterns);
+  ASSERT_TRUE(splitters) << splitters.error().message;
+  ASSERT_EQ(splitters->size(), 1u);
+  ASSERT_NE(dynamic_cast<DeepSeekScanner*>((*splitters)[0].get()), nullptr);
+  std::vector<std::unique_ptr<RegexSplitter>> regexes;
+  for (const std::string& pattern : patterns) regexes.push_back(*RegexSplitter::compile(pattern));
+  std::mt19937 random(3);
+  for (int i = 0; i < 40000; ++i) {
+    const std::string text = random_text(random);
+    ASSERT_EQ(split(*(*splitters)[0], text), split_by_all(regexes, text)) << text;
+  }
+}
+
+TEST(DeepSeekScanner, a_pattern_may_hold_line_breaks_themselves) {
+  std::vector<std::string> patterns(kDeepSeekPatterns.begin(), kDeepSeekPatterns.end());
+  for (std::string& pattern : patterns) {
+    for (const auto& [escape, character] : {std::pair("\\r", "\r"), std::pair("\\n", "\n")})
+      for (size_t at; (at = pattern.find(escape)) != std::string::npos;) pattern.replace(at, 2, character);
+  }
+  EXPECT_THAT(*make_splitters(patterns), testing::SizeIs(1));
+}
+
+TEST(DeepSeekScanner, a_segment_ends_before_digits_and_chinese) {
+  const auto splitters = *make_splitters({kDeepSeekPatterns.begin(), kDeepSeekPatterns.end()});
+  EXPECT_THAT(split(*splitters[0], "a  1234 \u4F60\u30FB\u597D!ab\u00E9 x\x01\x01y"),
+              ElementsAre("a", "  ", "123", "4", " ", "\u4F60", "\u30FB", "\u597D", "!ab", "\u00E9", " x", "\x01", "\x01y"));
 }
 
 TEST(Scanner, keeps_the_last_blank_for_the_next_word) {

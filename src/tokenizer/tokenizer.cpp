@@ -187,11 +187,9 @@ Status Tokenizer::Parts::build(TokenizerFile file) {
   GALE_TRY(add_merges(file));
   find_whole_pieces(file.ignore_merges);
   GALE_TRY(add_added_tokens(std::move(file.added_tokens)));
-  for (const std::string& pattern : file.split_patterns) {
-    auto splitter = make_splitter(pattern);
-    if (!splitter) return fail(ErrorCode::kCorrupt, "pre_tokenizer: pattern: {}", splitter.error().message);
-    splitters.push_back(*std::move(splitter));
-  }
+  auto made = make_splitters(file.split_patterns);
+  if (!made) return fail(ErrorCode::kCorrupt, "pre_tokenizer: pattern: {}", made.error().message);
+  splitters = *std::move(made);
   return {};
 }
 

@@ -1,5 +1,7 @@
 """/v1/completions, /tokenize, /detokenize."""
 
+import json
+
 import pytest
 from stream_checker import check_completion_stream
 
@@ -40,6 +42,19 @@ def test_echo_and_logprobs(server):
     assert logprobs["token_logprobs"][0] is None and all(x <= 0 for x in logprobs["token_logprobs"][1:])
     assert "".join(logprobs["tokens"]) == echoed["text"]
     assert logprobs["text_offset"] == sorted(logprobs["text_offset"])
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_impossible_prompt_token_has_a_logprob_that_json_can_write(server, stream):
+    """Ids from 8164 on are rows of the vocabulary without text: never drawn, but a prompt of ids may hold them."""
+    body = {"prompt": [60, 8170, 61], "echo": True, "logprobs": 2, "max_tokens": 1, "temperature": 0, "stream": stream}
+    response = server.post("/v1/completions", body)
+    assert response.status == 200, response.body
+    texts = [line[6:] for line in response.body.decode().splitlines() if line.startswith("data: {")] if stream else [response.body]
+    choices = [choice for text in texts for choice in json.loads(text, parse_constant=pytest.fail)["choices"]]
+    told = [one for choice in choices if choice["logprobs"] for one in choice["logprobs"]["token_logprobs"]]
+    assert told[0] is None and told[1] == -9999.0 and len(told) == 4
+    assert all(isinstance(one, float) and -9999.0 < one <= 0 for one in told[2:])
 
 
 def test_stream_keeps_the_rules_and_says_the_same(server):
