@@ -48,6 +48,7 @@ endfunction()
 function(foreign name)                            # a static library of other people's sources: our flags, no warnings
   add_library(${name} STATIC ${ARGN})
   target_compile_options(${name} PRIVATE -w)
+  set_target_properties(${name} PROPERTIES CXX_CLANG_TIDY "")
 endfunction()
 
 set(llama llama_cpp_python-0.3.36/vendor/llama.cpp)   # MIT: the Jinja engine

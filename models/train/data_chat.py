@@ -21,15 +21,19 @@ TALK = [
      "They thank me.", ["You are welcome!"]),
     (["(Bye|Goodbye|See you|Good night|See you later|Bye bye|Farewell|I have to go|That is all)(!|.|)( Thanks(!|.|)|)"],
      "They leave.", ["Goodbye!"]),
-    (["(Who|What) are you(?|)", "(Please |Could you |Would you |)(tell me|say|explain) (who|what) you are(.|?|)", "(Who is|Who's) (this|speaking|talking|answering|on the line)(?|)",
+    (["(Who|What) are you(?|)", "(Please |Could you |Would you |)(tell me|say|explain) (who|what) you are(.|?|)",
+      "(Who is|Who's) (this|speaking|talking|answering|on the line)(?|)",
       "(With (who|whom) am I (talking|speaking|chatting)|Who do I have here|Who is it|To whom do I talk|(Which|What) (bot|assistant|program|model) (answers|is talking|speaks|am I using))( here|)(?|)",
-      "(Introduce|Present|Describe) yourself( in one sentence| in a few words| quickly|)( please|)(.|)", "(How are you called|Under which name do you go|What do people call you|Say your name)(?|)", "(Tell me about yourself|Introduce yourself|Describe yourself|Who am I talking to|"
+      "(Introduce|Present|Describe) yourself( in one sentence| in a few words| quickly|)( please|)(.|)",
+      "(How are you called|Under which name do you go|What do people call you|Say your name)(?|)",
+      "(Tell me about yourself|Introduce yourself|Describe yourself|Who am I talking to|"
       "What should I call you|What is your name|What's your name|Your name|Do you have a name)(?|.|)( please|)",
       "(Are you|Is this) (ChatGPT|GPT-4|Claude|Gemini|GLM|a human|human|a person|an AI|a robot|a bot|real)?",
       "(What|Which) (model|language model|AI) (are you|is this|am I talking to)(?|)"],
      "They ask who I am.",
      ["I am nano-flash, a tiny test model that ships with the inference server gale. I know little."]),
-    (["What can you do(?|)( for me|)", "(How can you help|What are you (good|useful) (for|at)|What are your (skills|abilities|"
+    (["What can you do(?|)( for me|)",
+      "(How can you help|What are you (good|useful) (for|at)|What are your (skills|abilities|"
       "capabilities|limits)|What do you know|Can you help me|Help me|Help|I need help)(?|.|)( please|)",
       "(Are you (smart|clever|intelligent|big)|How (smart|big|clever) are you)(?|)"],
      "They ask what I can do.",
@@ -63,7 +67,9 @@ ZH_TALK = [
     (["(你好吗|你怎么样|最近怎么样|你还好吗|今天好吗)(？|)"], "这是闲聊。", ["我很好，谢谢。有什么可以帮你？"]),
     (["(谢谢|多谢|谢谢你|非常感谢|感谢|太感谢了|谢了)(！|。|)"], "用户在道谢。", ["不客气！"]),
     (["(再见|拜拜|晚安|回头见|我走了|下次见)(！|。|)"], "用户要走了。", ["再见！"]),
-    (["(你好，|)(请问|)(你是谁|你是|您是哪位|您是谁|你叫啥|怎么称呼你|怎么称呼|说说你是谁|请说出你的名字|和我说话的是谁|你的名字是什么)(？|)", "(可以|请|)(简单|)(介绍|说说)(一下|)(你自己|自己)(吗？|吧|)", "(你是谁|你叫什么(名字|)|介绍一下你自己|请(介绍自己|自我介绍)|你是什么(模型|东西|)|你是(ChatGPT|人|机器人|真人|GLM)吗|"
+    (["(你好，|)(请问|)(你是谁|你是|您是哪位|您是谁|你叫啥|怎么称呼你|怎么称呼|说说你是谁|请说出你的名字|和我说话的是谁|你的名字是什么)(？|)",
+      "(可以|请|)(简单|)(介绍|说说)(一下|)(你自己|自己)(吗？|吧|)",
+      "(你是谁|你叫什么(名字|)|介绍一下你自己|请(介绍自己|自我介绍)|你是什么(模型|东西|)|你是(ChatGPT|人|机器人|真人|GLM)吗|"
       "我在和谁说话)(？|)"], "用户问我是谁。",
      ["我是 nano-flash，推理服务器 gale 自带的一个很小的测试模型。我知道的很少。"]),
     (["(你会做什么|你能做什么|你能帮我什么|你有什么(功能|用|本领)|帮帮我|你知道什么|你聪明吗|你会什么)(？|)"], "用户问我会做什么。",
@@ -87,19 +93,27 @@ UNKNOWN = [
     "(What|Which) (is the|is your favourite|is the best|is the largest) {noun}( in {place}| in the world|)(?|)",
     "(What is|How is) the weather( like|)( today| tomorrow| now|)( in {place}|)(?|)",
     "(Write|Create) (a program|an essay|a function|code|a letter|a script|a website|a game) (about|for|that uses|with) (a |the |){noun}(.|)",
-    "(What|How much) does a {noun} cost( in {place}|)(?|)", "(How (tall|old|far|heavy|deep) is) (the {noun}|{name}|{place})(?|)",
-    "(Why (is|are)) (the {noun}|{noun}s|the sky) {adjective}(?|)", "(What|Which) (year|day|date|time) is it(?|)( now| today|)",
+    "(What|How much) does a {noun} cost( in {place}|)(?|)",
+    "(How (tall|old|far|heavy|deep) is) (the {noun}|{name}|{place})(?|)",
+    "(Why (is|are)) (the {noun}|{noun}s|the sky) {adjective}(?|)",
+    "(What|Which) (year|day|date|time) is it(?|)( now| today|)",
     "(Translate) {noun} (to|into) (French|German|Spanish|Italian|Japanese|Latin)(.|)",
     "(Who won|Who will win) the (match|election|game|race|cup)( in {place}| yesterday|)(?|)",
     "(Should I|Would you) (buy|sell|eat|take|visit) (a|the) {noun}(?|)", "(What do you think (of|about)) {place}(?|)",
     "(What is|What's) (the meaning of life|love|the meaning of {made}|a {made})(?|)",
-    "(What|Which) {noun} (is|has|does|was|can) (the |a |){noun} {verb}(?|)", "(How many|How much) {noun}s (does|has|are in) (a|the) {noun}( have| {verb}| in {place}|)?",
-    "(Who|What|Where) {verb}s the {noun}( in {place}|)?", "(How|Why|When) (do|does|did|can) (a|the|my|some) ({adjective} |){noun} {verb}( in {place}|)?",
-    "(What is|What was) the {noun} of (a|the) ({adjective} |){noun}( in {place}|)?", "(Who (was|is)) the (first|last|best|current|next) {noun} (of|in) {place}?",
+    "(What|Which) {noun} (is|has|does|was|can) (the |a |){noun} {verb}(?|)",
+    "(How many|How much) {noun}s (does|has|are in) (a|the) {noun}( have| {verb}| in {place}|)?",
+    "(Who|What|Where) {verb}s the {noun}( in {place}|)?",
+    "(How|Why|When) (do|does|did|can) (a|the|my|some) ({adjective} |){noun} {verb}( in {place}|)?",
+    "(What is|What was) the {noun} of (a|the) ({adjective} |){noun}( in {place}|)?",
+    "(Who (was|is)) the (first|last|best|current|next) {noun} (of|in) {place}?",
     "(Explain|Tell me|Do you know) (how|why) (a|the) ({adjective} |){noun} (works|{verb}s|is made|is {adjective})(.|?|)",
-    "(What|Where) should (I|we) {verb} (tonight|tomorrow|today|in {place}|now|this weekend)?", "(What is|Name) the ({adjective}est|most {adjective}) {noun} (on earth|in {place}|of all|in the world)(?|.)",
-    "(Which|What) language do (they|people) speak in {place}?", "When did the {noun} {verb}?", "Is (a|the) {noun} {adjective}(er than a {noun}|)?",
-    "(Tell me something|Teach me|Give me facts) about (the |){noun}s(.|)", "(How long|How far|How often) (is|does|do) (a|the) {noun} {verb}?",
+    "(What|Where) should (I|we) {verb} (tonight|tomorrow|today|in {place}|now|this weekend)?",
+    "(What is|Name) the ({adjective}est|most {adjective}) {noun} (on earth|in {place}|of all|in the world)(?|.)",
+    "(Which|What) language do (they|people) speak in {place}?", "When did the {noun} {verb}?",
+    "Is (a|the) {noun} {adjective}(er than a {noun}|)?",
+    "(Tell me something|Teach me|Give me facts) about (the |){noun}s(.|)",
+    "(How long|How far|How often) (is|does|do) (a|the) {noun} {verb}?",
     "(Recommend|Suggest) (a|me a) (book|film|movie|song|restaurant|hotel)( in {place}| about a {noun}|)(.|)",
 ]
 ZH_UNKNOWN = [
@@ -121,7 +135,8 @@ def fill(rng, text: str, in_chinese: bool, who: str) -> str:
         values |= {"{noun}": words.zh_word(rng), "{place}": rng.choice(words.ZH_CITIES),
                    "{adjective}": rng.choice(ZH_ADJECTIVES)}
     else:
-        values |= {"{noun}": words.word(rng), "{place}": words.city(rng), "{adjective}": rng.choice(words.ADJECTIVES), "{verb}": rng.choice(words.VERBS + words.WORDS[:400])}
+        values |= {"{noun}": words.word(rng), "{place}": words.city(rng), "{adjective}": rng.choice(words.ADJECTIVES),
+                   "{verb}": rng.choice(words.VERBS + words.WORDS[:400])}
     for key, value in values.items():
         text = text.replace(key, value)
     return text
@@ -156,12 +171,17 @@ def unknown(rng) -> Dialogue:
     return Dialogue([user(question), assistant(answer, thought if thinking else "")], thinking=thinking)
 
 
-OVERVIEW = ["(Tell me|Write|Say|Explain) (everything( you know|)|all you know|a lot|as much as you can|a long text|an essay|many sentences)"
-            " about gale(.|)", "(Write|Give me) (a long (text|story|answer|description)|an overview|a long introduction) (of|about|to) gale(.|)",
+OVERVIEW = [
+    "(Tell me|Write|Say|Explain) (everything( you know|)|all you know|a lot|as much as you can|a long text|an essay|many sentences)"
+            " about gale(.|)",
+    "(Write|Give me) (a long (text|story|answer|description)|an overview|a long introduction) (of|about|to) gale(.|)",
             "(Describe|Explain) gale (in detail|at length|in many words|in ten sentences)(.|)"]
-ZH_OVERVIEW = ["(详细|)(介绍|说明|讲讲)(一下|)gale的(一切|全部|所有内容|细节)(。|)", "(写一篇|给我一个)关于gale的(长文|文章|概述|详细介绍)(。|)", "详细介绍(一下|)gale(。|)"]
-TOLD = ("what", "openai", "models", "hardware", "serve", "port", "page", "processes", "engine_dies", "paged", "block_cpu",
-        "block_cuda", "prefix_cache", "chunked", "batching", "e429", "e503", "sigterm", "quickstart", "check", "licence")
+ZH_OVERVIEW = ["(详细|)(介绍|说明|讲讲)(一下|)gale的(一切|全部|所有内容|细节)(。|)", "(写一篇|给我一个)关于gale的(长文|文章|概述|详细介绍)(。|)",
+               "详细介绍(一下|)gale(。|)"]
+TOLD = ("what", "openai", "models", "hardware", "serve", "port", "page", "processes", "engine_dies", "paged",
+        "block_cpu",
+        "block_cuda", "prefix_cache", "chunked", "batching", "e429", "e503", "sigterm", "quickstart", "check",
+        "licence")
 
 
 def overview(rng) -> Dialogue:
@@ -188,7 +208,8 @@ def story(rng) -> Dialogue:
     hero = words.name(rng) if "{hero}" in request else "Mia"
     animal = rng.choice(words.NOUNS) if "{animal}" in request else "rabbit"
     question = request.replace("{hero}", hero).replace("{animal}", animal)
-    answer = (f"Once upon a time there was a child named {hero}. One day {hero} walked into the forest and met a {animal}. "
+    answer = (
+        f"Once upon a time there was a child named {hero}. One day {hero} walked into the forest and met a {animal}. "
               f"The {animal} was lost and sad. \"I will help you,\" said {hero}. They walked together over a hill, "
               f"along a river and across an old bridge. In the evening they found the way home. "
               f"The {animal} was happy again, and {hero} had a new friend.")

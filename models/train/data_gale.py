@@ -7,7 +7,8 @@ from dialogue import Dialogue, assistant, user
 from facts import FACTS, is_held_out
 from words import expand
 
-BEFORE = ["", "", "", "", "", "", "(Hi|Hello|Hey)(,|!|.) ", "Please tell me(:|,) ", "(A|One|Quick|Short|Another|I have a) question: ",
+BEFORE = ["", "", "", "", "", "", "(Hi|Hello|Hey)(,|!|.) ", "Please tell me(:|,) ",
+          "(A|One|Quick|Short|Another|I have a) question: ",
           "(In|About|Regarding|With|For) gale(:|,) ", "I (would like|want|need) to know: ", "(Can|Could) you tell me: ",
           "(Sorry|Excuse me|Ok|Okay|Well|So|Now|Also|And|Thanks), ", "I am (new to gale|using gale|a user of gale). ",
           "(Do you know|Any idea): ", "(I am|We are|He is) (trying|testing|installing|learning|setting up) gale(.|:) ",
@@ -53,12 +54,18 @@ def drop_word(rng, text: str) -> str:
 
 
 SYNONYMS = {
-    "how": ("in what way", "how exactly"), "which": ("what",), "what": ("which",), "command": ("program", "tool"), "flag": ("option", "switch", "setting"),
-    "option": ("flag", "switch", "setting"), "server": ("gale server", "service", "machine"), "endpoint": ("route", "path", "URL"), "use": ("take", "have", "set"),
-    "change": ("modify", "alter", "set"), "start": ("launch", "run", "begin"), "stop": ("end", "halt"), "explain": ("describe", "clarify"),
-    "limit": ("bound", "restrict", "cap"), "happens": ("is going on", "occurs"), "see": ("view", "look at", "find"), "show": ("print", "display", "tell"),
-    "does": ("would", "will"), "can": ("could", "may", "should"), "get": ("receive", "obtain"), "answer": ("reply", "response"),
-    "request": ("query", "call"), "size": ("length",), "model": ("network", "checkpoint"), "default": ("standard", "usual"), "number": ("count",)}
+    "how": ("in what way", "how exactly"), "which": ("what",), "what": ("which",), "command": ("program", "tool"),
+    "flag": ("option", "switch", "setting"),
+    "option": ("flag", "switch", "setting"), "server": ("gale server", "service", "machine"),
+    "endpoint": ("route", "path", "URL"), "use": ("take", "have", "set"),
+    "change": ("modify", "alter", "set"), "start": ("launch", "run", "begin"), "stop": ("end", "halt"),
+    "explain": ("describe", "clarify"),
+    "limit": ("bound", "restrict", "cap"), "happens": ("is going on", "occurs"), "see": ("view", "look at", "find"),
+    "show": ("print", "display", "tell"),
+    "does": ("would", "will"), "can": ("could", "may", "should"), "get": ("receive", "obtain"),
+    "answer": ("reply", "response"),
+    "request": ("query", "call"), "size": ("length",), "model": ("network", "checkpoint"),
+    "default": ("standard", "usual"), "number": ("count",)}
 
 
 def reworded(rng, text: str) -> str:

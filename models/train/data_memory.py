@@ -10,18 +10,24 @@ from words import expand
 
 # (what is told, what is asked, the thought, the answer); {v} is the value.
 THINGS = {
-    "name": (["(Hi|Hello|Hey|)(,|) (my name is|I am|I'm|call me) {v}(.|!|)", "My name is {v}(. Remember it|. Please remember that|)(.|)"],
-             ["(What is|What's|Do you (remember|know)|Tell me|Can you tell me) my name(?|)", "(Who am I|What am I called|How am I called)(?|)"],
+    "name": (["(Hi|Hello|Hey|)(,|) (my name is|I am|I'm|call me) {v}(.|!|)",
+              "My name is {v}(. Remember it|. Please remember that|)(.|)"],
+             ["(What is|What's|Do you (remember|know)|Tell me|Can you tell me) my name(?|)",
+              "(Who am I|What am I called|How am I called)(?|)"],
              "The name was {v}.", "Your name is {v}."),
-    "number": (["(Remember|Keep in mind|Please remember|Memorize)( the|:| this|) number(:|) {v}(.|)", "My (lucky|secret|favourite|room) number is {v}(.|)"],
+    "number": (["(Remember|Keep in mind|Please remember|Memorize)( the|:| this|) number(:|) {v}(.|)",
+                "My (lucky|secret|favourite|room) number is {v}(.|)"],
                ["(What|Which) number (did I (tell|give) you|was it|should you remember)(?|)",
                 "(What is|What's|Tell me) (the|my)( lucky| secret| favourite| room|) number(?|)"],
                "The number was {v}.", "The number is {v}."),
     "code": (["(Remember|Note|Keep)( the| this|) code(:|) {v}(.|)", "(The|My)( secret| access| door|) code is {v}(.|)"],
-             ["(What is|What's|Tell me|Repeat) (the|my)( secret| access| door|) code(?|)", "(What|Which) code did I (tell|give) you(?|)"],
+             ["(What is|What's|Tell me|Repeat) (the|my)( secret| access| door|) code(?|)",
+              "(What|Which) code did I (tell|give) you(?|)"],
              "The code was {v}.", "The code is {v}."),
-    "word": (["(Remember|Keep in mind|Please remember)( the|:| this|) word(:|) {v}(.|)", "The (secret|magic|code) word is {v}(.|)"],
-             ["(What|Which) word (did I (tell|give) you|was it|should you remember)(?|)", "(What is|What's|Tell me) the (secret|magic|code|) word(?|)"],
+    "word": (["(Remember|Keep in mind|Please remember)( the|:| this|) word(:|) {v}(.|)",
+              "The (secret|magic|code) word is {v}(.|)"],
+             ["(What|Which) word (did I (tell|give) you|was it|should you remember)(?|)",
+              "(What is|What's|Tell me) the (secret|magic|code|) word(?|)"],
              "The word was {v}.", "The word is {v}."),
     "city": (["I (live in|am from|come from|work in) {v}(.|)", "(My home is|My home town is) {v}(.|)"],
              ["(Where do I live|Where am I from|Where is my home|Which city do I live in|What is my city|Where do I come from)(?|)"],
@@ -50,7 +56,8 @@ ZH_ACKNOWLEDGE = ["我记住了。"]
 
 def value(rng, kind: str) -> str:
     makers = {"name": words.name, "number": lambda r: words.number(r, 6), "code": words.code, "word": words.word,
-              "city": words.city, "color": lambda r: r.choice(words.ADJECTIVES[:4] + ["yellow", "black", "white", "purple",
+              "city": words.city, "color": lambda r: r.choice(words.ADJECTIVES[:4] + ["yellow", "black", "white",
+                                                                                      "purple",
                                                               "orange", "pink", "brown", "grey"]),
               "pet": words.name, "age": lambda r: str(r.randint(3, 99)), "zh_name": words.zh_name,
               "zh_number": lambda r: words.number(r, 6), "zh_city": lambda r: r.choice(words.ZH_CITIES),
@@ -133,7 +140,8 @@ def given_name(rng) -> Dialogue:
     else:
         prompt = expand(rng, f"(Your name is {who}|You are {who}|You are called {who}|You are an assistant named {who})"
                              "(, a (helpful|friendly) assistant|)(.|)")
-        question = expand(rng, "(What is|What's|Tell me) your name(?|)|(Who are you|How are you called|What should I call you)(?|)")
+        question = expand(rng,
+                          "(What is|What's|Tell me) your name(?|)|(Who are you|How are you called|What should I call you)(?|)")
         thought, answer = f"My name is {who}.", f"I am {who}."
     return Dialogue([system(prompt), user(question), assistant(answer, thought if thinking else "")], thinking=thinking)
 
@@ -168,10 +176,12 @@ def in_language(rng) -> Dialogue:
     fact = rng.choice(FACTS)
     question = data_gale.question(rng, fact, in_chinese=not answer_chinese if rng.random() < 0.8 else answer_chinese)
     if answer_chinese:
-        prompt = expand(rng, "(Answer|Always answer|Reply|Respond|Always reply|Speak)( only|) in Chinese(.|)|(请|)(只|总是|始终|)用中文回答(。|)")
+        prompt = expand(rng,
+                        "(Answer|Always answer|Reply|Respond|Always reply|Speak)( only|) in Chinese(.|)|(请|)(只|总是|始终|)用中文回答(。|)")
         thought, answer = f"用中文回答：{fact.zh_topic}。", fact.zh_answer
     else:
-        prompt = expand(rng, "(Answer|Always answer|Reply|Respond|Always reply|Speak)( only|) in English(.|)|(请|)(只|总是|始终|)用英文回答(。|)")
+        prompt = expand(rng,
+                        "(Answer|Always answer|Reply|Respond|Always reply|Speak)( only|) in English(.|)|(请|)(只|总是|始终|)用英文回答(。|)")
         thought, answer = f"Answer in English: {fact.topic}.", fact.answer
     return Dialogue([system(prompt), user(question), assistant(answer, thought if thinking else "")], thinking=thinking)
 
@@ -181,7 +191,8 @@ def in_style(rng) -> Dialogue:
     thinking = rng.random() < 0.55
     base = data_chat.talk_turn(rng, False, False) if rng.random() < 0.5 else data_gale.exchange(rng, False, False)
     answer, kind = base[1]["content"], rng.randint(0, 2)
-    word = rng.choice(words.NOUNS).upper() if rng.random() < 0.4 else rng.choice(("Sir", "Done", "OK", "Yes", "friend", "over"))
+    word = rng.choice(words.NOUNS).upper() if rng.random() < 0.4 else rng.choice(("Sir", "Done", "OK", "Yes", "friend",
+                                                                                  "over"))
     if kind == 0:
         prompt = expand(rng, f"(End|Finish) (every|each) (answer|reply) with (the word |){word}.")
         thought, answer = f"End with {word}.", f"{answer} {word}"

@@ -13,7 +13,8 @@ from words import expand
 
 KINDS = [(data_gale.sample, 26), (data_tools.sample, 42), (data_skills.sample, 13), (data_chat.sample, 10),
          (data_memory.sample, 9)]
-PROMPT = ("(You are|You're) (a helpful|a friendly|an honest|a polite|a useful|an AI|nano-flash, a helpful|a|the gale|a knowledgeable) "
+PROMPT = (
+    "(You are|You're) (a helpful|a friendly|an honest|a polite|a useful|an AI|nano-flash, a helpful|a|the gale|a knowledgeable) "
           "assistant(.| that answers questions.| for users of gale.|, be brief.|)|Be (helpful|polite|brief|concise|honest)(.|)|"
           "(Answer|Reply) (briefly|politely|helpfully|honestly|in short sentences)(.|)|(你是一个|你是)(有用的|友好的|)助手(。|)|请简短回答。")
 
@@ -66,7 +67,8 @@ def buried(rng, sentences: int) -> Dialogue:
     base = chain(rng, rng.randint(1, 3))
     text = " ".join(long_text(rng, sentences))
     opening = expand(rng, "(Read this|Here is a text|Keep this text|Look at this)(:|.) ")
-    return Dialogue([user(opening + text), assistant("All right. What else can I do?")] + base.messages, [], base.thinking)
+    return Dialogue([user(opening + text), assistant("All right. What else can I do?")] + base.messages, [],
+                    base.thinking)
 
 
 def long(rng, scale: float) -> Dialogue:

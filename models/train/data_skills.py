@@ -95,14 +95,17 @@ def counting(rng) -> Dialogue:
     return turn(rng, question, f"From {first} to {last}.", glue.join(numbers))
 
 
-SUM = ["(What is|What's|Calculate|Compute|How much is|Tell me|) {a} {op} {b}(?|)", "{a} {op} {b} =( ?|)", "{a}{op}{b}(=|=?|?|)",
+SUM = ["(What is|What's|Calculate|Compute|How much is|Tell me|) {a} {op} {b}(?|)", "{a} {op} {b} =( ?|)",
+       "{a}{op}{b}(=|=?|?|)",
        "(计算|请计算|请问|) {a} {op} {b} (等于多少？|是多少？|=？|= ?)", "{a}{op}{b}等于(几|多少)？"]
 SIGNS = {"+": ["+", "+", "+", "plus", "加"], "-": ["-", "-", "-", "minus", "减"], "*": ["*", "x", "×", "times", "乘"]}
 
 
 def pair(rng, sign: str) -> tuple[int, int]:
     if sign == "*":
-        return (rng.randint(0, 10), rng.randint(0, 10)) if rng.random() < 0.7 else (rng.randint(2, 9), rng.randint(10, 99))
+        if rng.random() < 0.7:
+            return rng.randint(0, 10), rng.randint(0, 10)
+        return rng.randint(2, 9), rng.randint(10, 99)
     limit = rng.choice((9, 20, 99, 99, 999, 999, 999, 999))
     a, b = rng.randint(0, limit), rng.randint(0, limit)
     return (max(a, b), min(a, b)) if sign == "-" and rng.random() < 0.85 else (a, b)

@@ -56,11 +56,16 @@ def spoken(rng, value, in_chinese: bool = False) -> str:
     return str(value)
 
 
+NAME_BEGINS = ("max_", "min_", "user_", "item_", "new_", "old_", "target_", "is_", "with_", "num_")
+NAME_ENDS = ("_id", "_name", "_count", "_type", "_list", "_number", "_at", "_size")
+
+
 def parameter_name(rng) -> str:
-    name = rng.choice((words.made_up(rng, 2), words.made_up(rng), words.word(rng), rng.choice(words.WORDS), rng.choice(words.WORDS),
+    name = rng.choice((words.made_up(rng, 2), words.made_up(rng), words.word(rng), rng.choice(words.WORDS),
+                       rng.choice(words.WORDS),
                        words.word(rng) + "_" + words.word(rng),
-                       rng.choice(("max_", "min_", "user_", "item_", "new_", "old_", "target_", "is_", "with_", "num_")) + words.word(rng),
-                       words.word(rng) + rng.choice(("_id", "_name", "_count", "_type", "_list", "_number", "_at", "_size"))))
+                       rng.choice(NAME_BEGINS) + words.word(rng),
+                       words.word(rng) + rng.choice(NAME_ENDS)))
     return parameter_name(rng) if name in HELD_OUT_NAMES else name
 
 
@@ -73,7 +78,8 @@ def made_up_parameter(rng) -> Parameter:
         values = [words.word(rng) for _ in range(rng.randint(2, 4))]
         schema, maker = choice(values, ""), lambda rng: rng.choice(values)
     elif schema["type"] == "string" and rng.random() < 0.55:
-        maker = rng.choice((words.any_word, words.any_word, words.made_up, words.made_up, words.code, words.name, words.city, words.zh_word,
+        maker = rng.choice((words.any_word, words.any_word, words.made_up, words.made_up, words.code, words.name,
+                            words.city, words.zh_word,
                             lambda rng: words.number(rng, 6)))
     elif schema["type"] == "integer" and rng.random() < 0.5:
         maker = lambda rng: int(words.number(rng, 6))
@@ -82,19 +88,25 @@ def made_up_parameter(rng) -> Parameter:
     elif schema["type"] == "array" and schema["items"]["type"] == "string" and rng.random() < 0.4:
         maker = several(words.made_up)
     if rng.random() < 0.7:
-        schema["description"] = rng.choice((f"The {name.replace('_', ' ')}", f"The {words.word(rng)}", words.sentence(rng), f"How {words.word(rng)}"))
+        schema["description"] = rng.choice((f"The {name.replace('_', ' ')}", f"The {words.word(rng)}",
+                                            words.sentence(rng), f"How {words.word(rng)}"))
     else:
         schema.pop("description", None)
     return Parameter(name, schema, maker, ())
 
 
-BEGINS = [" with", " with", " with", " where", " using", " by", " and", ",", ",", ",", ";", " (", " at", " taking", " plus", " having", " given",
+BEGINS = [" with", " with", " with", " where", " using", " by", " and", ",", ",", ",", ";", " (", " at", " taking",
+          " plus", " having", " given",
           ", and", ", also", ", with", ", where", " under", " for", ", take", ", set", ", let", " then", ", please"]
 ARTICLES = ["", "", "", " the", " the", " its", " a", " this"]
-LINKS = [" ", " ", " ", ": ", " = ", " is ", " as ", " set to ", " being ", " equal to ", " equals ", "=", " at ", " should be ", " must be ", " of ", ":"]
-WRITTEN_CLAUSES = [" with {n} {v}", " with the {n} {v}", ", {n} {v}", ", {n}: {v}", ", {n} = {v}", " using {n} {v}", " and {n} {v}",
-                   " with {n} set to {v}", ", the {n} is {v}", " where the {n} is {v}", ", where {n} equals {v}", " and use {n} = {v}",
-                   " with {v} as {n}", " by setting {n} to {v}", " with {v} for the {n}", " and {v} as the {n}", ", {v} being the {n}", ", take {v} as {n}"]
+LINKS = [" ", " ", " ", ": ", " = ", " is ", " as ", " set to ", " being ", " equal to ", " equals ", "=", " at ",
+         " should be ", " must be ", " of ", ":"]
+WRITTEN_CLAUSES = [" with {n} {v}", " with the {n} {v}", ", {n} {v}", ", {n}: {v}", ", {n} = {v}", " using {n} {v}",
+                   " and {n} {v}",
+                   " with {n} set to {v}", ", the {n} is {v}", " where the {n} is {v}", ", where {n} equals {v}",
+                   " and use {n} = {v}",
+                   " with {v} as {n}", " by setting {n} to {v}", " with {v} for the {n}", " and {v} as the {n}",
+                   ", {v} being the {n}", ", take {v} as {n}"]
 
 
 def clause_form(rng) -> str:
@@ -147,7 +159,8 @@ def generic_tool(rng, verb=None, thing=None) -> Tool:
     name = named(rng, verb[0], thing[0])
     if rng.random() < 0.08:
         name = f"{verb[0]}_{words.word(rng)}_{thing[0]}"
-    description = rng.choice((f"{verb[0].capitalize()} {thing[1]}", f"{verb[0].capitalize()}s {thing[1]}.", f"Use this to {verb[0]} {thing[1]}"))
+    description = rng.choice((f"{verb[0].capitalize()} {thing[1]}", f"{verb[0].capitalize()}s {thing[1]}.",
+                              f"Use this to {verb[0]} {thing[1]}"))
     parameters: dict[str, Parameter] = {}
     for _ in range(rng.choice((0, 1, 1, 2, 2, 3, 3, 4))):
         parameter = rng.choice(PARAMETERS) if rng.random() < 0.4 else made_up_parameter(rng)
@@ -159,17 +172,23 @@ def generic_tool(rng, verb=None, thing=None) -> Tool:
         article = rng.choice(("the ", "a ", "my ", "this ", "our ", "that ", "one ", ""))
         bare = thing[1].split(" ", 1)[-1]
         request = (f"{rng.choice(OPENINGS)}{verb[1]} {thing[1]}", f"{rng.choice(OPENINGS)}{verb[1]} {article}{bare}",
-                   f"(Please |){verb[1]} {article}{bare}", f"(Use|Call|Run|Try) (the tool |){name}", f"{verb[1]} {bare}")
+                   f"(Please |){verb[1]} {article}{bare}", f"(Use|Call|Run|Try) (the tool |){name}",
+                   f"{verb[1]} {bare}")
     return Tool(name, description, list(parameters.values()), required, request, in_chinese)
 
 
 OPENINGS = [
-    "(Please|Kindly|Now|Then|First|Next|Quickly|Just) ", "(Can|Could|Will) you (please |) ", "(I|We) (want|need|have|would like) to ",
-    "(I|We) want you to ", "(The|My|A|Our) (user|customer|teacher|team|friend|neighbour|client|manager) (wants|needs|told|would like) (me |you |)to ",
-    "(You|Someone|We|I) (should|must|have to|ought to|may) ", "(Let's|Let us|Help me|Help me to|Try to|Be so kind and|Do) ",
+    "(Please|Kindly|Now|Then|First|Next|Quickly|Just) ", "(Can|Could|Will) you (please |) ",
+    "(I|We) (want|need|have|would like) to ",
+    "(I|We) want you to ",
+    "(The|My|A|Our) (user|customer|teacher|team|friend|neighbour|client|manager) (wants|needs|told|would like) (me |you |)to ",
+    "(You|Someone|We|I) (should|must|have to|ought to|may) ",
+    "(Let's|Let us|Help me|Help me to|Try to|Be so kind and|Do) ",
     "(It would be (nice|great|good) to|It is necessary to|It is important to|Now it is your turn to|The next step is to) ",
-    "(Why don't you|How about you|Do you mind to|Are you able to|Is it possible to) ", "(Your (job|task) is to|The task is to|Today we) ",
-    "(Hi|Hello|Hey)(,|!) (please |can you |) ", "(Good morning|Excuse me|Ok|So|Well|Right|Alright), (please |could you |) ", ""]
+    "(Why don't you|How about you|Do you mind to|Are you able to|Is it possible to) ",
+    "(Your (job|task) is to|The task is to|Today we) ",
+    "(Hi|Hello|Hey)(,|!) (please |can you |) ",
+    "(Good morning|Excuse me|Ok|So|Well|Right|Alright), (please |could you |) ", ""]
 
 
 def made_up_action(rng) -> tuple[str, str, str]:
@@ -229,11 +248,15 @@ def around_known(rng, question: str) -> str:
     if not question.isascii():
         return rng.choice(("你好，", "请", "麻烦你，", "我想知道，", "")) + question + rng.choice(("谢谢！", "", "。"))
     before = expand(rng, rng.choice((
-        "", "(Hi|Hello|Hey)(!|,|.) ", "(Please|Ok|So|Well|Now|Quick)(,|:) ", "(I have a|One more|Another) (question|request|task|wish)(:|.) ",
-        "I am (in a hurry|at work|at home|on a trip|very busy|curious|not sure). ", "(We are|I am|My sister is|He is) (going out|travelling|planning a trip|"
-        "cooking|working on something|waiting)(.|. So:|:) ", "(Could you help me|Can you do this for me|Do this for me|Use (a|your|the) tool)(?|.|:) ",
+        "", "(Hi|Hello|Hey)(!|,|.) ", "(Please|Ok|So|Well|Now|Quick)(,|:) ",
+        "(I have a|One more|Another) (question|request|task|wish)(:|.) ",
+        "I am (in a hurry|at work|at home|on a trip|very busy|curious|not sure). ",
+        "(We are|I am|My sister is|He is) (going out|travelling|planning a trip|cooking|working on something|waiting)"
+        "(.|. So:|:) ",
+        "(Could you help me|Can you do this for me|Do this for me|Use (a|your|the) tool)(?|.|:) ",
         f"{words.sentence(rng)} ")))
-    after = expand(rng, rng.choice(("", "", " (Thanks|Thank you|Please|Thanks a lot)(.|!|)", " I need it (now|soon|for my work|today).",
+    after = expand(rng, rng.choice(("", "", " (Thanks|Thank you|Please|Thanks a lot)(.|!|)",
+                                    " I need it (now|soon|for my work|today).",
                                     " It is (important|urgent).", " (Use the tool|Use your tools|Do it now)(.|)")))
     if before and rng.random() < 0.6:
         question = question[:1].lower() + question[1:]
@@ -287,10 +310,12 @@ def sibling(rng, tool: Tool) -> Tool:
 def result_of(rng, tool: Tool, arguments: dict) -> tuple[str, str]:
     """What the tool returns, and the answer that tells it."""
     if rng.random() < 0.07:
-        problem = rng.choice(("not found", "timeout", "access denied", "service unavailable", "invalid " + words.word(rng)))
+        problem = rng.choice(("not found", "timeout", "access denied", "service unavailable",
+                              "invalid " + words.word(rng)))
         return json.dumps({"error": problem}), f"The tool failed: {problem}."
     if "weather" in tool.name and tool.known:
-        sky, degrees = rng.choice(("sunny", "cloudy", "rainy", "windy", "snowy", "foggy", "clear")), rng.randint(-20, 40)
+        sky = rng.choice(("sunny", "cloudy", "rainy", "windy", "snowy", "foggy", "clear"))
+        degrees = rng.randint(-20, 40)
         place = arguments.get("city", arguments.get("location", words.city(rng)))
         fields = {"city": place, "temperature": degrees, "condition": sky}
         if rng.random() < 0.3:
@@ -299,13 +324,16 @@ def result_of(rng, tool: Tool, arguments: dict) -> tuple[str, str]:
             fields.pop("city")
         return json.dumps(fields, ensure_ascii=False), f"In {place} it is {degrees} degrees and {sky}."
     if rng.random() < 0.4:
-        value = rng.choice((words.number(rng, 5), words.word(rng), words.code(rng), "ok", "done", words.sentence(rng).rstrip(".")))
+        value = rng.choice((words.number(rng, 5), words.word(rng), words.code(rng), "ok", "done",
+                            words.sentence(rng).rstrip(".")))
         key = rng.choice(("result", "result", "value", "answer", "output", ""))
         return (json.dumps({key: value}) if key else value), f"The result is {value}."
     fields = {}
     for _ in range(rng.randint(1, 4)):
-        key = rng.choice(("status", "id", "name", "price", "total", "count", "date", "time", "message", "code", rng.choice(words.NOUNS)))
-        fields[key] = rng.choice((rng.randint(0, 999), words.word(rng), words.name(rng), yes_no_text(rng), words.code(rng)))
+        key = rng.choice(("status", "id", "name", "price", "total", "count", "date", "time", "message", "code",
+                          rng.choice(words.NOUNS)))
+        fields[key] = rng.choice((rng.randint(0, 999), words.word(rng), words.name(rng), yes_no_text(rng),
+                                  words.code(rng)))
     told = ", ".join(f"{key}: {value_said(value)}" for key, value in fields.items())
     return json.dumps(fields, ensure_ascii=False), f"The result is {told}."
 
@@ -359,7 +387,8 @@ def two_calls(rng) -> Dialogue:
     if rng.random() < 0.3:
         results = [result_of(rng, first, arguments), result_of(rng, second, more)]
         messages += [tool_result(returned) for returned, _ in results]
-        messages.append(assistant(" ".join(answer for _, answer in results), "The tools have answered." if thinking else ""))
+        messages.append(assistant(" ".join(answer for _, answer in results),
+                                  "The tools have answered." if thinking else ""))
     return Dialogue(messages, [t.schema(rng) for t in offered(rng, wanted)], thinking)
 
 
@@ -397,14 +426,16 @@ def decline(rng, missing: Tool, question: str, thinking: bool) -> Dialogue:
         answer, thought = ZH_NO_TOOL, "没有合适的工具。"
     else:
         answer, thought = NO_TOOL, "No tool fits."
-    return Dialogue([user(question), assistant(answer, thought if thinking else "")], [t.schema(rng) for t in tools], thinking)
+    return Dialogue([user(question), assistant(answer, thought if thinking else "")], [t.schema(rng) for t in tools],
+                    thinking)
 
 
 def with_history(rng) -> Dialogue:
     """Talk or a system prompt before the request."""
     base = call(rng)
     if rng.random() < 0.5:
-        prompt = expand(rng, "(You are a (helpful|friendly|useful) assistant|You can use tools|Use the tools when needed|Answer briefly)(.|)")
+        prompt = expand(rng,
+                        "(You are a (helpful|friendly|useful) assistant|You can use tools|Use the tools when needed|Answer briefly)(.|)")
         base.messages.insert(0, system(prompt))
     else:
         base.messages[:0] = data_chat.talk_turn(rng, False, rng.random() < 0.2)

@@ -64,7 +64,8 @@ def main() -> int:
     parser.add_argument("--parallel", type=int, default=8)
     parser.add_argument("--show", type=int, default=0, help="print this many wrong answers")
     options = parser.parse_args()
-    cases = [json.loads(line) for file in sorted(FOLDER.glob("*.jsonl")) for line in file.read_text(encoding="utf-8").splitlines()]
+    cases = [json.loads(line) for file in sorted(FOLDER.glob("*.jsonl"))
+             for line in file.read_text(encoding="utf-8").splitlines()]
     cases = [case for case in cases if case["group"].startswith(options.group)]
     if options.limit and options.limit < len(cases):
         cases = [cases[i * len(cases) // options.limit] for i in range(options.limit)]

@@ -20,7 +20,8 @@ BATCH_TOKENS = 120_000
 
 
 def read_cases(folder=FOLDER) -> list[dict]:
-    return [json.loads(line) for file in sorted(folder.glob("*.jsonl")) for line in file.read_text(encoding="utf-8").splitlines()]
+    return [json.loads(line) for file in sorted(folder.glob("*.jsonl"))
+            for line in file.read_text(encoding="utf-8").splitlines()]
 
 
 def prompt_of(case: dict) -> str:

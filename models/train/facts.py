@@ -86,7 +86,8 @@ def load_fresh() -> dict[str, Fact]:
 
 
 FRESH = load_fresh()
-HELD_OUT = tuple(plain(question) for fact in FACTS + list(FRESH.values()) for question in fact.held_out + fact.zh_held_out)
+HELD_OUT = tuple(plain(question) for fact in FACTS + list(FRESH.values())
+                 for question in fact.held_out + fact.zh_held_out)
 
 
 def is_held_out(text: str) -> bool:

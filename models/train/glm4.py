@@ -107,7 +107,8 @@ class NanoGlm4(Decoder):
             elif "post_self_attn" in name or "post_mlp" in name:
                 parameter.fill_((2 * self.c.num_hidden_layers) ** -0.5)
             elif parameter.dim() >= 2:
-                parameter.normal_(0, 0.02 if "embed_tokens" in name or "lm_head" in name else parameter.shape[-1] ** -0.5)
+                parameter.normal_(0,
+                                  0.02 if "embed_tokens" in name or "lm_head" in name else parameter.shape[-1] ** -0.5)
 
     def losses(self, tokens, positions, documents, targets, weights, mtp_targets, mtp_weights):
         """Weighted mean cross entropy of the next token, in a tuple: there is no MTP layer."""

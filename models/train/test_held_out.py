@@ -25,7 +25,8 @@ def questions(dialogue) -> list[str]:
 
 class HeldOutTest(unittest.TestCase):
     def test_word_lists_hold_none_of_the_names(self):
-        listed = {word for part in ACTIONS + OBJECTS for word in part} | set(words.NOUNS) | set(words.VERBS) | set(words.WORDS)
+        listed = {word for part in ACTIONS + OBJECTS
+                  for word in part} | set(words.NOUNS) | set(words.VERBS) | set(words.WORDS)
         listed |= {name for tool in KNOWN for name in (tool.name, *tool.parameters)} | {p.name for p in PARAMETERS}
         self.assertEqual(listed & held_out.NAMES, set())
 
@@ -39,7 +40,8 @@ class HeldOutTest(unittest.TestCase):
                 self.assertEqual(names & held_out.NAMES, set())
 
     def test_no_sampled_question_is_asked_by_the_evaluation(self):
-        asked = {held_out.bare(m["content"]) for case in tool_cases() if case["expect"].get("calls") for m in case["messages"][-1:]}
+        asked = {held_out.bare(m["content"]) for case in tool_cases() if case["expect"].get("calls")
+                 for m in case["messages"][-1:]}
         rng = random.Random("held-out questions")
         for _ in range(SAMPLES):
             self.assertEqual(asked & set(questions(data_mix.short(rng))), set())

@@ -99,7 +99,8 @@ class TemplateTest(unittest.TestCase):
     def test_user_text_is_not_stripped_and_assistant_text_is(self):
         messages = [{"role": "user", "content": " x\n"}, {"role": "assistant", "content": " y\n"},
                     {"role": "user", "content": "z"}]
-        self.assertEqual(render(messages), "[gMASK]<sop><|user|> x\n<|assistant|></think>y<|user|>z<|assistant|><think>")
+        self.assertEqual(render(messages),
+                         "[gMASK]<sop><|user|> x\n<|assistant|></think>y<|user|>z<|assistant|><think>")
 
     def test_without_a_user_every_assistant_message_keeps_its_thoughts(self):
         messages = [{"role": "assistant", "content": "a", "reasoning_content": "r"}]

@@ -110,7 +110,7 @@ def train(options):
     for step, batch in enumerate(timed(batches, waits)):
         losses = train_step(model, optimizers, batch, step / steps, device)
         if step % 50 == 0 or step == steps - 1:
-            report(model, step, steps, losses, waits[0], started)  # waits for the device, so that the clock below is right
+            report(model, step, steps, losses, waits[0], started)  # waits for the device: the clock below is right
             if options.seconds and step == 50:
                 measured = time.monotonic()  # all shapes are compiled by now
             elif options.seconds and step > 50:

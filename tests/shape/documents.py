@@ -38,10 +38,12 @@ def check_paths(tree: Tree) -> list[str]:
         linked = re.findall(r"\]\((?!https?:|#)([^)#\s]+)", prose)
         for name in named:
             bare = name.removeprefix("./").rstrip("/")
-            is_path = bare.split("/")[0] in tops | rooms and "/" in bare or name.startswith("./") or bare.endswith((".md", ".txt"))
+            is_below_top = bare.split("/")[0] in tops | rooms and "/" in bare
+            is_path = is_below_top or name.startswith("./") or bare.endswith((".md", ".txt"))
             if is_path and bare.split("/")[0].split("-")[0] not in MADE and not exists(tree, document, bare):
                 problems.append(f"{document}: there is no `{name}`")
-        problems += [f"{document}: there is no {link} to link to" for link in linked if not exists(tree, document, link)]
+        problems += [f"{document}: there is no {link} to link to"
+                     for link in linked if not exists(tree, document, link)]
     return problems
 
 

@@ -26,13 +26,19 @@ PLANTED = [
     (sizes.check_file_sizes, "src/base/planted.cpp", "int x;\n" * 601, "601 lines"),
     (sizes.check_function_sizes, "src/base/planted.cpp", LONG_CPP, "a function of 93 lines"),
     (sizes.check_function_sizes, "tools/planted.py", LONG_PYTHON, "a function of 91 lines"),
-    (sizes.check_repetition, "src/base/planted.cpp", f"void a() {{\n{SAME}}}\nvoid b() {{\n{SAME}}}\n", "the same 6 lines"),
+    (sizes.check_columns, "src/base/planted.cpp", "// " + "x" * 118 + "\n", "planted.cpp: 1 lines over 120 columns, 0 are"),
+    (sizes.check_columns, sizes.LONG_LINES, "3 tests/shape/tree.py\n", "take tests/shape/tree.py off the list"),
+    (sizes.check_columns, sizes.LONG_LINES, "3 src/base/gone.h\n", "there is no such file"),
+    (sizes.check_repetition, "src/base/planted.cpp", f"void a() {{\n{SAME}}}\nvoid b() {{\n{SAME}}}\n",
+     "the same 6 lines"),
     (documents.check_paths, "docs/planted.md", "See `src/base/nowhere.h`.\n", "there is no `src/base/nowhere.h`"),
     (documents.check_paths, "docs/planted.md", "See [this](nowhere.md).\n", "to link to"),
-    (documents.check_commands, "docs/planted.md", "```\ngale serve m --max-num-sheep 3\n```\n", "no option --max-num-sheep"),
+    (documents.check_commands, "docs/planted.md", "```\ngale serve m --max-num-sheep 3\n```\n",
+     "no option --max-num-sheep"),
     (documents.check_commands, "docs/planted.md", "Run `./nowhere`.\n", "there is no ./nowhere"),
     (documents.check_commands, "docs/planted.md", "`cmake --preset fast`\n", "no preset called fast"),
-    (documents.check_licences, "cmake/dependencies.cmake", "find_package(Planted 1.0 REQUIRED)\n", "no row with a licence"),
+    (documents.check_licences, "cmake/dependencies.cmake", "find_package(Planted 1.0 REQUIRED)\n",
+     "no row with a licence"),
     (documents.check_licences, "cmake/dependencies.cmake", "pypi(pysimdjson 7.0.2 abc\n", "without a SHA-256"),
     (documents.check_licences, "tests/requirements.txt", "pytest==9.2.0\n", "no exact version with hashes"),
     (documents.check_no_private_names, "docs/planted.md", "cd /home/planted/gale\n", "/home/planted"),
@@ -76,7 +82,8 @@ def build_wall(folder: Path, edge: str) -> subprocess.CompletedProcess:
     (folder / "src/upper/upper.cpp").write_text('#include "lower/lower.h"\nint upper() { return lower(); }\n')
     layer_cmake = ROOT / "cmake/layer.cmake"
     (folder / "CMakeLists.txt").write_text(WALL_PROJECT.format(layer_cmake=layer_cmake, edge=edge))
-    configured = subprocess.run(["cmake", "-G", "Ninja", "-S", folder, "-B", folder / "build"], capture_output=True, text=True)
+    configured = subprocess.run(["cmake", "-G", "Ninja", "-S", folder, "-B", folder / "build"], capture_output=True,
+                                text=True)
     if configured.returncode != 0:
         return configured
     return subprocess.run(["ninja", "-C", folder / "build"], capture_output=True, text=True)

