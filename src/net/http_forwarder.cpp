@@ -20,7 +20,7 @@ namespace http = boost::beast::http;
 using boost::system::error_code;
 using tcp = asio::ip::tcp;
 
-constexpr std::array kPassedOn = {"Content-Type", "Retry-After", "X-Request-Id"};
+constexpr std::array kPassedOn = {"Content-Type", "Retry-After", "X-Request-Id", "X-Stream-Id"};
 constexpr size_t kReadBytes = size_t{16} << 10;
 constexpr std::string_view kPing = ": ping\n\n";     // a comment, should the server itself fall silent
 

@@ -27,7 +27,7 @@ struct ForwardRequest {
   std::string body;
 };
 
-// What goes to the client besides the server's status, body, Content-Type, Retry-After and X-Request-Id.
+// What goes to the client besides the server's status, body, Content-Type, Retry-After, X-Request-Id and X-Stream-Id.
 struct ForwardAnswer {
   HttpFields fields;
   // The answer where the server gave none: kUnavailable (nobody listens, it closed early), kDeadline (silent for too long),

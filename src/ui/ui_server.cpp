@@ -2,9 +2,14 @@
 
 #include <array>
 #include <chrono>
+#include <functional>
+#include <thread>
+#include <vector>
 
+#include "base/bounded_queue.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "media/document_text.h"
 #include "net/http_forwarder.h"
 #include "ui/assets.h"
 #include "ui/page_access.h"
@@ -39,7 +44,10 @@ constexpr ProxiedRoute kProxied[] = {
     {"POST", "/v1/chat/completions"}, {"POST", "/v1/chat/completions/render"}, {"POST", "/tokenize"}, {"POST", "/detokenize"},
     {"GET", "/v1/streams/*"}, {"DELETE", "/v1/streams/*"},
 };
-constexpr std::array kFieldsToApi = {"content-type", "accept", "x-request-id", "last-event-id"};
+constexpr size_t kMaxUploadBytes = size_t{32} << 20;
+constexpr int kNumReaders = 2;                 // documents read at once
+constexpr size_t kMaxWaitingDocuments = 8;
+constexpr std::array kFieldsToApi = {"content-type", "accept", "x-request-id", "x-stream-resumable", "last-event-id"};
 
 bool is_proxied(std::string_view method, std::string_view path) {
   for (const ProxiedRoute& route : kProxied) {
@@ -79,7 +87,17 @@ class PageServer final : public UiServer, private HttpHandler {
  public:
   PageServer(const UiConfig& config, ServerUrl api)
       : config_(config), made_password_(needs_made_password(config) ? make_password() : ""),
-        door_(made_password_.empty() ? config.password : made_password_), forwarder_(HttpForwarder::start({.server = std::move(api)})) {}
+        door_(made_password_.empty() ? config.password : made_password_), forwarder_(HttpForwarder::start({.server = std::move(api)})) {
+    for (int i = 0; i < kNumReaders; ++i) {
+      readers_.emplace_back([this] {
+        while (auto read = documents_.pop()) (*read)();
+      });
+    }
+  }
+  ~PageServer() override {
+    documents_.close();
+    for (std::thread& reader : readers_) reader.join();
+  }
 
   [[nodiscard]] Status listen() {
     GALE_ASSIGN(http_, HttpServer::start(config_.http, *this));
@@ -104,6 +122,7 @@ class PageServer final : public UiServer, private HttpHandler {
 
   [[nodiscard]] HttpResponse state(const RequestHead& head) const;
   [[nodiscard]] HttpResponse log_in(const HttpRequest& request);
+  void extract(HttpRequest request, std::shared_ptr<Exchange> exchange);
   void forward(HttpRequest request, std::shared_ptr<Exchange> exchange);
 
   const UiConfig config_;
@@ -111,6 +130,8 @@ class PageServer final : public UiServer, private HttpHandler {
   PageDoor door_;
   std::unique_ptr<HttpForwarder> forwarder_;   // outlives the exchanges that it answers
   std::unique_ptr<HttpServer> http_;
+  BoundedQueue<std::function<void()>> documents_{kMaxWaitingDocuments};
+  std::vector<std::thread> readers_;
 };
 
 std::optional<HttpResponse> PageServer::refuse(const RequestHead& head) {
@@ -123,10 +144,12 @@ std::optional<HttpResponse> PageServer::refuse(const RequestHead& head) {
   if (!is_same_origin(head)) return error_answer(403, "cross_origin", "only the page itself may ask for this");
   if (is_read && head.path == "/ui/state") return std::nullopt;
   // What a form of another site could send without asking has one of three other types.
+  const bool is_upload = head.method == "POST" && head.path == "/ui/extract";
+  if (is_upload && !head.field("x-gale-page")) return error_answer(403, "cross_origin", "only the page itself may ask for this");
   const bool is_json = head.field("content-type").value_or("").starts_with("application/json");
-  if (head.method == "POST" && !is_json) return error_answer(415, "unsupported_media_type", "Content-Type must be application/json");
+  if (head.method == "POST" && !is_json && !is_upload) return error_answer(415, "unsupported_media_type", "Content-Type must be application/json");
   if (head.method == "POST" && (head.path == "/ui/login" || head.path == "/ui/logout")) return std::nullopt;
-  if (!is_proxied(head.method, head.path)) return error_answer(404, "not_found", "there is nothing here");
+  if (!is_upload && !is_proxied(head.method, head.path)) return error_answer(404, "not_found", "there is nothing here");
   if (!door_.lets_in(head, wall_seconds())) return error_answer(401, "password_needed", "log in first");
   return std::nullopt;
 }
@@ -142,6 +165,7 @@ void PageServer::handle(HttpRequest request, std::shared_ptr<Exchange> exchange)
   if (head.path == "/ui/state") return exchange->reply(state(head));
   if (head.path == "/ui/login") return exchange->reply(log_in(request));
   if (head.path == "/ui/logout") return exchange->reply(answer(204, "", {{"Set-Cookie", PageDoor::farewell_cookie()}}));
+  if (head.path == "/ui/extract") return extract(std::move(request), std::move(exchange));
   forward(std::move(request), std::move(exchange));
 }
 
@@ -149,7 +173,8 @@ HttpResponse PageServer::state(const RequestHead& head) const {
   return answer(200, dump_json({{"version", config_.version},
                                 {"assets", assets_version()},
                                 {"has_password", !door_.is_open()},
-                                {"is_logged_in", door_.lets_in(head, wall_seconds())}}));
+                                {"is_logged_in", door_.lets_in(head, wall_seconds())},
+                                {"limits", {{"upload_bytes", kMaxUploadBytes}}}}));
 }
 
 HttpResponse PageServer::log_in(const HttpRequest& request) {
@@ -167,6 +192,20 @@ HttpResponse PageServer::log_in(const HttpRequest& request) {
     return error_answer(401, "wrong_password", "the password is wrong");
   }
   return answer(204, "", {{"Set-Cookie", cookie}});
+}
+
+// The text of an uploaded file. It is read on threads of its own: a PDF can take seconds.
+void PageServer::extract(HttpRequest request, std::shared_ptr<Exchange> exchange) {
+  if (request.body.size() > kMaxUploadBytes) {
+    return exchange->reply(error_answer(413, "body_too_large", fmt::format("the file is larger than {} MiB", kMaxUploadBytes >> 20)));
+  }
+  const auto body = std::make_shared<std::string>(std::move(request.body));   // std::function copies what it holds
+  const bool is_taken = documents_.try_push([body, exchange] {
+    const auto text = read_document(*body);
+    if (text) return exchange->reply(answer(200, dump_json({{"pages", text->pages}})));
+    exchange->reply(error_answer(422, trouble_name(text.error()), std::string(trouble_text(text.error()))));
+  });
+  if (!is_taken) exchange->reply(error_answer(429, "overloaded", "too many files at once", {{"Retry-After", "2"}}));
 }
 
 void PageServer::forward(HttpRequest request, std::shared_ptr<Exchange> exchange) {

@@ -89,7 +89,7 @@ async function* resumable(response, position, signal, onBreak) {
     try {
       for await (const event of events(response.body)) {
         attempt = 0;
-        if (event.id !== null) position.last = event.id;
+        if (event.id !== null) notePosition(position, event.id);
         if (event.data === '[DONE]') return;
         yield event.data;
       }
@@ -106,6 +106,18 @@ async function* resumable(response, position, signal, onBreak) {
       response = await resume(position, signal);
     }
   }
+}
+
+// Events of a stream that can be resumed are called STREAM:NUMBER.
+function notePosition(position, eventId) {
+  const colon = eventId.lastIndexOf(':');
+  position.id = eventId.slice(0, colon);
+  position.last = eventId.slice(colon + 1);
+}
+
+// Ends a stream for good: one that can be resumed goes on without its reader.
+export function endStream(position) {
+  return fetch(`/v1/streams/${encodeURIComponent(position.id)}`, {method: 'DELETE', cache: 'no-store'}).catch(() => {});
 }
 
 // The rest of a stream, or null where the server cannot be reached right now. Throws if it no longer has it.
@@ -131,7 +143,7 @@ export async function* streamChat(body, {signal, position, onBreak, onRaw, reque
   try {
     response = await fetch('/v1/chat/completions', {
       method: 'POST',
-      headers: {...HEADERS, 'X-Request-Id': requestId},
+      headers: {...HEADERS, 'X-Request-Id': requestId, 'X-Stream-Resumable': 'true'},
       body: JSON.stringify(body),
       signal,
       cache: 'no-store',
@@ -141,6 +153,7 @@ export async function* streamChat(body, {signal, position, onBreak, onRaw, reque
     throw new ApiError(0, error.message, {code: 'page_gone'});
   }
   if (!response.ok) throw await errorOf(response);
+  position.id = response.headers.get('X-Stream-Id') ?? '';
   yield* chunks(resumable(response, position, signal, onBreak), onRaw);
 }
 

@@ -1,5 +1,5 @@
 // One answer being written: asks, reads the stream, notes times and numbers. Knows nothing of how it is shown.
-import {ApiError, askJson, resumeChat, streamChat} from './api.js';
+import {ApiError, askJson, endStream, resumeChat, streamChat} from './api.js';
 import {effective, emit, keep, modelId, state} from './app-state.js';
 import {addNode, messagesFor, newId, touch} from './conversation.js';
 
@@ -56,6 +56,7 @@ class Generation {
   }
 
   stop() {
+    if (this.node.stream?.id) endStream(this.node.stream);
     this.abort.abort(new DOMException('stopped', 'AbortError'));
   }
 
@@ -75,7 +76,6 @@ class Generation {
 
   take(chunk) {
     const {node} = this;
-    if (chunk.id && !node.stream.id) node.stream.id = chunk.id;
     if (chunk.usage) this.usage = chunk.usage;
     const choice = chunk.choices?.[0];
     if (!choice) return;
