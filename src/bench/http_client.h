@@ -8,16 +8,9 @@
 #include <vector>
 
 #include "base/result.h"
+#include "net/server_url.h"
 
 namespace gale {
-
-// Where a server is: of "http://127.0.0.1:8000/v1" host, port and the path before every target.
-struct ServerUrl {
-  std::string host;
-  int port = 80;
-  std::string prefix;                  // "/v1", or empty
-};
-[[nodiscard]] Result<ServerUrl> parse_server_url(std::string_view url);
 
 struct ClientRequest {
   std::string method = "GET";

@@ -9,6 +9,7 @@
 #include "server/api_server.h"
 #include "server/server_config.h"
 #include "serving/engine_pipeline.h"
+#include "ui/ui_config.h"
 
 namespace gale {
 
@@ -54,6 +55,7 @@ struct Config {
   PipelineConfig pipeline;
   ServerConfig server;
   ShutdownPlan shutdown;
+  UiConfig ui;
   ChatConfig chat;
   EngineProcessConfig engine_process;
   InspectConfig inspect;

@@ -100,7 +100,7 @@ std::vector<Option> client_options() {
   for (Option& option : load_options()) out.push_back(std::move(option));
   out.push_back(option<&Config::config_file>({.flag = "--config", .placeholder = "FILE",
       .help = "A TOML file with options; the command line counts before it.", .group = OptionGroup::kHelp,
-      .commands = in(Command::kServe, Command::kChat, Command::kBenchServe, Command::kInspect)}));
+      .commands = in(Command::kServe, Command::kUi, Command::kChat, Command::kBenchServe, Command::kInspect)}));
   return out;
 }
 

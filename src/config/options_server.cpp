@@ -124,7 +124,7 @@ std::vector<Option> server_options() {
       .help = "How often a line tells the throughput; 0: never.",
       .group = kLog, .commands = kServe, .environment = "VLLM_LOG_STATS_INTERVAL", .rules = at_least(0)}));
   out.push_back(option<&Config::log_level>({.flag = "--log-level", .placeholder = "LEVEL", .help = "What is logged to stderr.",
-      .group = kLog, .commands = in(Command::kServe, Command::kEngine), .environment = "VLLM_LOGGING_LEVEL"}));
+      .group = kLog, .commands = in(Command::kServe, Command::kEngine, Command::kUi), .environment = "VLLM_LOGGING_LEVEL"}));
   return out;
 }
 

@@ -34,7 +34,7 @@ void ExchangeState::begin_answer(const HttpResponse& response, std::optional<siz
 void ExchangeState::reply(HttpResponse response) {
   std::unique_lock lock(mutex_);
   if (end_ || is_started_) return;
-  const bool has_body = response.status != 204;
+  const bool has_body = response.status != 204 && response.status != 304;
   begin_answer(response, has_body ? std::optional(response.body.size()) : std::nullopt);
   if (has_body && !traits_.is_head) pending_ = std::move(response.body);
   is_finished_ = true;

@@ -1,11 +1,12 @@
 """What the documents name exists: paths, commands, options, licences."""
 
+import json
 import re
 
 from tree import Tree
 
 DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md")
-COMMANDS = ("serve", "engine", "chat", "bench serve", "inspect", "doctor")
+COMMANDS = ("serve", "engine", "ui", "chat", "bench serve", "inspect", "doctor")
 # Folders that are made, not kept.
 MADE = ("build", ".venv")
 HOME_OR_HOST = re.compile(r"(?<![\w.~$}/])/(?:root|home/\w+|work|Users/\w+)/[\w.]|"
@@ -92,7 +93,7 @@ def check_licences(tree: Tree) -> list[str]:
     page = tree.files["docs/third-party.md"]
     rows = {row[0].strip().lower(): row[-2].strip() for row in
             (line.strip().strip("|").split("|") for line in page.splitlines() if line.startswith("| ")) if len(row) > 2}
-    cmake = tree.files["cmake/dependencies.cmake"]
+    cmake = tree.files["cmake/dependencies.cmake"] + re.sub(r"^ +pypi", "pypi", tree.files["cmake/web.cmake"], flags=re.M)
     names = set(re.findall(r"find_package\((\w[\w-]*)", cmake)) - {"Threads"}
     names |= set(re.findall(r"^\s*static_library\((\w+)", cmake, re.M))
     names |= set(re.findall(r"^\s*find_path\((\w+?)_headers", cmake, re.M))
@@ -107,6 +108,13 @@ def check_licences(tree: Tree) -> list[str]:
             problems.append(f"tests/requirements.txt: no exact version with hashes: {block.splitlines()[0]}")
         else:
             names.add(pin[1])
+    for folder, package in json.loads(tree.files["web/package-lock.json"])["packages"].items():
+        name = folder.rpartition("node_modules/")[2]
+        if not name:
+            continue
+        names.add(name)
+        if not package.get("integrity", "").startswith("sha512-"):
+            problems.append(f"web/package-lock.json: {name} is pinned without an integrity")
     for name in sorted(names):
         found = [licence for row, licence in rows.items() if f"`{name.lower()}`" in row]
         if not found or not found[0]:

@@ -40,6 +40,8 @@ PLANTED = [
     (documents.check_licences, "cmake/dependencies.cmake", "find_package(Planted 1.0 REQUIRED)\n",
      "no row with a licence"),
     (documents.check_licences, "cmake/dependencies.cmake", "pypi(pysimdjson 7.0.2 abc\n", "without a SHA-256"),
+    (documents.check_licences, "web/package-lock.json", '{"packages": {"node_modules/planted": {"integrity": "sha512-x"}}}', "no row with a licence"),
+    (documents.check_licences, "web/package-lock.json", '{"packages": {"node_modules/katex": {}}}', "without an integrity"),
     (documents.check_licences, "tests/requirements.txt", "pytest==9.2.0\n", "no exact version with hashes"),
     (documents.check_no_private_names, "docs/planted.md", "cd /home/planted/gale\n", "/home/planted"),
     (documents.check_one_declaration, "src/engine/planted.cpp", 'auto f = "--max-num-seqs";\n', "is declared in"),

@@ -23,8 +23,8 @@ def free_port():
 class GaleServer:
     """A running `gale serve`; use as a context manager."""
 
-    def __init__(self, binary, *flags, model=NANO_FLASH, environment=None):
-        self.port = free_port()
+    def __init__(self, binary, *flags, model=NANO_FLASH, environment=None, port=None):
+        self.port = port or free_port()
         self.log = tempfile.NamedTemporaryFile("w+", prefix="gale-test-", suffix=".log")
         command = [str(binary), "serve", str(model), "--host", "127.0.0.1", "--port", str(self.port), *map(str, flags)]
         self.process = subprocess.Popen(command, stdout=self.log, stderr=subprocess.STDOUT, env=environment, cwd=ROOT)

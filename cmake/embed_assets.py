@@ -1,0 +1,66 @@
+"""Writes the page's files into one C++ file: embed_assets.py WEB_FOLDER NODE_MODULES OUTPUT."""
+
+import gzip
+import hashlib
+import sys
+from pathlib import Path
+
+TYPES = {".html": "text/html; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".mjs": "text/javascript; charset=utf-8",
+         ".css": "text/css; charset=utf-8", ".svg": "image/svg+xml", ".json": "application/json", ".woff2": "font/woff2",
+         ".webmanifest": "application/manifest+json", ".png": "image/png"}
+# Of each library the files that browsers need, under the names that web/js imports.
+LIBRARIES = {
+    "marked/lib/marked.esm.js": "vendor/marked.js",
+    "dompurify/dist/purify.min.js": "vendor/purify.js",
+    "katex/dist/katex.min.js": "vendor/katex/katex.js",
+    "katex/dist/katex.min.css": "vendor/katex/katex.css",
+    "@fontsource-variable/inter/files/inter-latin-wght-normal.woff2": "vendor/inter.woff2",
+    "@fontsource-variable/inter/files/inter-latin-wght-italic.woff2": "vendor/inter-italic.woff2",
+    "@highlightjs/cdn-assets/es/highlight.min.js": "vendor/highlight.js",
+}
+FONTS = "katex/dist/fonts/*.woff2"
+PAGE = "index.html"
+
+
+def collect(web: Path, modules: Path) -> dict[str, bytes]:
+    files = {path.relative_to(web).as_posix(): path.read_bytes() for path in sorted(web.rglob("*"))
+             if path.is_file() and path.suffix in TYPES and not path.name.startswith("package")}
+    files |= {name: (modules / source).read_bytes() for source, name in LIBRARIES.items()}
+    files |= {f"vendor/katex/fonts/{font.name}": font.read_bytes() for font in sorted(modules.glob(FONTS))}
+    return {name: b"\n".join(line for line in data.split(b"\n") if not line.startswith(b"//# sourceMappingURL="))
+            if name.endswith(".js") else data for name, data in files.items()}
+
+
+def literal(data: bytes) -> str:
+    """Lines of string literals; octal, since a hexadecimal escape would swallow digits that follow it."""
+    table = [chr(b) if 32 <= b < 127 and chr(b) not in '"\\?' else f"\\{b:03o}" for b in range(256)]
+    return "\n".join('"' + "".join(table[b] for b in data[at:at + 4096]) + '"' for at in range(0, len(data), 4096)) or '""'
+
+
+def main() -> None:
+    web, modules, output = map(Path, sys.argv[1:4])
+    files = collect(web, modules)
+    whole = hashlib.sha256()
+    for name, data in files.items():
+        whole.update(f"{name} {len(data)}\n".encode() + data)
+    version = whole.hexdigest()[:16]
+    rows, texts = [], []
+    for number, (name, data) in enumerate(files.items()):
+        if name == PAGE:
+            data = data.replace(b"@ASSETS@", f"/assets/{version}".encode())
+        packed = gzip.compress(data, 9, mtime=0)
+        packed = packed if len(packed) < len(data) * 9 // 10 else b""
+        path = "/" if name == PAGE else f"/assets/{version}/{name}"
+        texts.append(f"const char kBytes{number}[] =\n{literal(data)};\nconst char kGzip{number}[] =\n{literal(packed)};\n")
+        digest = hashlib.sha256(data).hexdigest()[:16]
+        rows.append(f'    {{"{path}", "{TYPES[Path(name).suffix]}", "{digest}", {{kBytes{number}, {len(data)}}}, '
+                    f"{{kGzip{number}, {len(packed)}}}}},\n")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text('// Made by cmake/embed_assets.py.\n#include "ui/assets.h"\n\nnamespace gale {\nnamespace {\n\n'
+                      + "".join(texts) + "\nconst Asset kAssets[] = {\n" + "".join(rows) + "};\n\n}  // namespace\n\n"
+                      "std::span<const Asset> all_assets() { return kAssets; }\n"
+                      f'std::string_view assets_version() {{ return "{version}"; }}\n\n}}  // namespace gale\n')
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,18 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+
+namespace gale {
+
+// Where a server is: of "http://127.0.0.1:8000/v1" host, port and the path before every target.
+struct ServerUrl {
+  std::string host;
+  int port = 80;
+  std::string prefix;                  // "/v1", or empty
+};
+[[nodiscard]] Result<ServerUrl> parse_server_url(std::string_view url);
+
+}  // namespace gale
