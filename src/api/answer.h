@@ -15,6 +15,7 @@ namespace gale {
 // What every chunk or body of one answer says.
 struct AnswerInfo {
   std::string id;                                         // "chatcmpl-…", "cmpl-…"
+  std::string request_id;
   std::string model;
   int64_t created = 0;                                    // unix seconds
   AnswerOptions options;

@@ -4,7 +4,23 @@
 
 namespace gale {
 
-WireError wire_error(const Error& error) {
+namespace {
+
+// The types that Anthropic's SDKs turn into exceptions; by status, where a status has one.
+std::string_view anthropic_type(int status) {
+  switch (status) {
+    case 401: return "authentication_error";
+    case 403: return "permission_error";
+    case 404: return "not_found_error";
+    case 413: return "request_too_large";
+    case 429: return "rate_limit_error";
+    case 504: return "timeout_error";
+    case 529: return "overloaded_error";
+    default: return status < 500 ? "invalid_request_error" : "api_error";
+  }
+}
+
+WireError openai_error(const Error& error) {
   switch (error.code) {
     case ErrorCode::kInvalidArgument: return {400, "invalid_request_error", error.param.empty() ? "invalid_json" : "invalid_value"};
     case ErrorCode::kContextLength: return {400, "invalid_request_error", "context_length_exceeded"};
@@ -29,11 +45,28 @@ WireError wire_error(const Error& error) {
   return {500, "server_error", "internal_error"};
 }
 
-std::string error_body(const Error& error) {
-  const WireError wire = wire_error(error);
+}  // namespace
+
+ErrorDialect error_dialect_of(std::string_view path) {
+  constexpr std::string_view kMessages = "/v1/messages";
+  const bool is_messages = path == kMessages || (path.starts_with(kMessages) && path[kMessages.size()] == '/');
+  return is_messages ? ErrorDialect::kAnthropic : ErrorDialect::kOpenAi;
+}
+
+WireError wire_error(const Error& error, ErrorDialect dialect) {
+  WireError wire = openai_error(error);
+  if (dialect == ErrorDialect::kOpenAi) return wire;
+  if (error.code == ErrorCode::kOverloaded) wire.status = 529;   // what Anthropic's clients know as "come back later"
+  return {wire.status, anthropic_type(wire.status), ""};
+}
+
+std::string error_body(const Error& error, ErrorDialect dialect, std::string_view request_id) {
+  const WireError wire = wire_error(error, dialect);
   const bool is_internal = wire.status == 500;
   Json detail;
+  if (dialect == ErrorDialect::kAnthropic) detail["type"] = wire.type;
   detail["message"] = is_internal ? "the server failed to answer this request; its log has the cause under the request id" : error.message;
+  if (dialect == ErrorDialect::kAnthropic) return dump_json(Json{{"type", "error"}, {"error", detail}, {"request_id", request_id}});
   detail["type"] = wire.type;
   detail["param"] = error.param.empty() ? Json(nullptr) : Json(error.param);
   detail["code"] = wire.code;

@@ -102,6 +102,12 @@ void Connection::dispatch() {
   HttpRequest request{parser_->head(), parser_->take_body()};
   request.head.peer = peer_;
   request.head.peer_is_loopback = is_loopback_address(peer_);
+  const bool wants_web_socket = equal_ignoring_case(request.head.field("upgrade").value_or(""), "websocket") && input_.empty();
+  if (wants_web_socket && thread_->server().handler.takes_web_socket(request.head)) {
+    state_ = State::kClosed;   // what follows on the socket is the WebSocket's
+    thread_->adopt_web_socket(request.head, std::move(socket_));
+    return thread_->forget(shared_from_this());
+  }
   begin_exchange(request.head, request.head.keep_alive);
   thread_->server().handler.handle(std::move(request), exchange_);
 }

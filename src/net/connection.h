@@ -17,6 +17,7 @@
 #include "net/exchange_state.h"
 #include "net/http_server.h"
 #include "net/request_parser.h"
+#include "net/web_socket_connection.h"
 
 // Internal to net: the only header that shows Asio.
 namespace gale {
@@ -59,6 +60,8 @@ class IoThread : public std::enable_shared_from_this<IoThread> {
   [[nodiscard]] asio::io_context& context() { return context_; }
   [[nodiscard]] std::string& scratch() { return scratch_; }
   void forget(const std::shared_ptr<Connection>& connection);
+  // Takes the connection's place: it counts on until it is closed.
+  void adopt_web_socket(const RequestHead& head, IoSocket socket);
 
  private:
   void accept(size_t listener);
@@ -76,6 +79,7 @@ class IoThread : public std::enable_shared_from_this<IoThread> {
   IoTimer sweep_timer_;
   std::vector<std::unique_ptr<IoTimer>> backoff_timers_;
   std::unordered_set<std::shared_ptr<Connection>> connections_;
+  std::unordered_set<std::shared_ptr<WebSocketPeer>> web_sockets_;
   std::string scratch_;
   int reserve_fd_ = -1;        // given up for a moment to accept and close a connection when descriptors run out
   bool is_shut_down_ = false;

@@ -41,10 +41,11 @@ void ExchangeState::reply(HttpResponse response) {
   notify(lock);
 }
 
-void ExchangeState::start_stream(HttpResponse head) {
+void ExchangeState::start_stream(HttpResponse head, std::string ping) {
   std::unique_lock lock(mutex_);
   if (end_ || is_started_) return;
   is_stream_ = true;
+  ping_ = std::move(ping);
   is_chunked_ = !traits_.is_http10;   // an HTTP/1.0 stream ends with its connection: the server gives it no keep-alive
   begin_answer(head, std::nullopt);
   notify(lock);
@@ -114,7 +115,7 @@ ExchangeState::Taken ExchangeState::take_output(std::string& out, TimePoint now)
 bool ExchangeState::ping_if_silent(TimePoint now, Duration interval) {
   const std::lock_guard lock(mutex_);
   const bool is_due = is_stream_ && !is_finished_ && pending_.empty() && now - last_output_ >= interval;
-  if (is_due) pending_ = ": ping\n\n";
+  if (is_due) pending_ = ping_;
   return is_due;
 }
 

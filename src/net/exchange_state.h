@@ -33,7 +33,7 @@ class ExchangeState final : public Exchange {
   ExchangeState(ExchangeTraits traits, std::shared_ptr<OutputOwner> owner) : traits_(std::move(traits)), owner_(std::move(owner)) {}
 
   void reply(HttpResponse response) override;
-  void start_stream(HttpResponse head) override;
+  void start_stream(HttpResponse head, std::string ping) override;
   void send(std::string_view bytes) override;
   void finish() override;
   void on_end(std::function<void(ExchangeEnd)> callback) override;
@@ -43,7 +43,7 @@ class ExchangeState final : public Exchange {
     bool is_finished = false;    // nothing will follow
   };
   Taken take_output(std::string& out, TimePoint now);
-  // Adds a comment line if the stream has been silent for `interval`; true if it did.
+  // Adds the ping if the stream has been silent for `interval`; true if it did.
   bool ping_if_silent(TimePoint now, Duration interval);
   [[nodiscard]] bool is_overflowing() const;   // the reader is too slow
   [[nodiscard]] bool is_finished() const;
@@ -59,7 +59,7 @@ class ExchangeState final : public Exchange {
   std::shared_ptr<OutputOwner> owner_;      // shared: a sender may outlive the connection's own interest; gone after the end
   std::function<void(ExchangeEnd)> on_end_;
   std::optional<ExchangeEnd> end_;
-  std::string head_, pending_;
+  std::string head_, pending_, ping_;
   TimePoint last_output_{};
   bool is_started_ = false;
   bool is_stream_ = false;

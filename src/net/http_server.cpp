@@ -125,6 +125,15 @@ void IoThread::flush_ready() {
 
 void IoThread::forget(const std::shared_ptr<Connection>& connection) { connections_.erase(connection); }
 
+void IoThread::adopt_web_socket(const RequestHead& head, IoSocket socket) {
+  const auto peer = make_web_socket_peer(std::move(socket), head, server_.config, context_, shared_from_this());
+  web_sockets_.insert(peer);
+  peer->start(server_.handler.open_web_socket(head, peer), [this, key = peer.get()] {
+    --server_.num_connections;
+    std::erase_if(web_sockets_, [key](const auto& held) { return held.get() == key; });
+  });
+}
+
 void IoThread::schedule_sweep() {
   sweep_timer_.expires_after(sweep_period(server_.config));
   sweep_timer_.async_wait([this](const boost::system::error_code& code) {
@@ -163,6 +172,8 @@ void IoThread::shut_down() {
     sweep_timer_.cancel();
     const std::vector<std::shared_ptr<Connection>> connections(connections_.begin(), connections_.end());
     for (const auto& connection : connections) connection->close(ExchangeEnd::kShutdown);
+    const std::vector<std::shared_ptr<WebSocketPeer>> web_sockets(web_sockets_.begin(), web_sockets_.end());
+    for (const auto& peer : web_sockets) peer->cut();
   });
   if (thread_.joinable()) thread_.join();   // the loop ends when nothing is open any more
   const std::lock_guard lock(ready_mutex_);

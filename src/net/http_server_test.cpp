@@ -32,7 +32,7 @@ class Echo final : public HttpHandler {
   void handle(HttpRequest request, std::shared_ptr<Exchange> exchange) override {
     if (request.head.path != "/hold" && request.head.path != "/stream") return exchange->reply({200, {}, request.body});
     exchange->on_end([this](ExchangeEnd how) { last_end = static_cast<int>(how); });
-    if (request.head.path == "/stream") exchange->start_stream({200, {{"Content-Type", "text/event-stream"}}, ""});
+    if (request.head.path == "/stream") exchange->start_stream({200, {{"Content-Type", "text/event-stream"}}, ""}, std::string(kCommentPing));
     const std::lock_guard lock(mutex);
     held = std::move(exchange);
   }

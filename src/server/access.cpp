@@ -21,12 +21,23 @@ bool equal_in_constant_time(std::string_view secret, std::string_view given) {
   return difference == 0;
 }
 
-bool has_valid_key(const RequestHead& head, const std::vector<std::string>& keys) {
-  std::string_view given;
+std::string owner_of(const RequestHead& head) {
   constexpr std::string_view kBearer = "bearer ";
   const std::string_view authorization = head.field("authorization").value_or("");
-  if (equal_ignoring_case(authorization.substr(0, kBearer.size()), kBearer)) given = trim_blanks(authorization.substr(kBearer.size()));
-  else given = head.field("x-api-key").value_or("");
+  if (const auto protocols = head.field("sec-websocket-protocol")) {   // where browsers can put it
+    constexpr std::string_view kKeyProtocol = "gale-key.";
+    const size_t start = protocols->find(kKeyProtocol);
+    if (start != std::string_view::npos) {
+      const std::string_view rest = protocols->substr(start + kKeyProtocol.size());
+      return std::string(trim_blanks(rest.substr(0, rest.find(','))));
+    }
+  }
+  const bool is_bearer = equal_ignoring_case(authorization.substr(0, kBearer.size()), kBearer);
+  return std::string(is_bearer ? trim_blanks(authorization.substr(kBearer.size())) : head.field("x-api-key").value_or(""));
+}
+
+bool has_valid_key(const RequestHead& head, const std::vector<std::string>& keys) {
+  const std::string given = owner_of(head);
   bool is_valid = false;
   for (const std::string& key : keys) is_valid |= equal_in_constant_time(key, given) && !key.empty();
   return is_valid;
@@ -41,7 +52,10 @@ bool is_valid_request_id(std::string_view id) {
 
 std::string request_id_of(const RequestHead& head) {
   const auto given = head.field("x-request-id");
-  if (given && is_valid_request_id(*given)) return std::string(*given);
+  return given && is_valid_request_id(*given) ? std::string(*given) : fresh_id();
+}
+
+std::string fresh_id() {
   thread_local std::random_device device;
   return fmt::format("{:08x}{:08x}{:08x}{:08x}", device(), device(), device(), device());
 }
@@ -65,11 +79,12 @@ HttpFields cors_fields(const RequestHead& head, const std::vector<std::string>& 
   } else {
     return {};
   }
-  fields.emplace_back("Access-Control-Expose-Headers", "X-Request-Id, Retry-After");
+  fields.emplace_back("Access-Control-Expose-Headers", "X-Request-Id, X-Stream-Id, Retry-After");
   if (head.method == "OPTIONS") {
-    fields.emplace_back("Access-Control-Allow-Methods", "GET, POST, OPTIONS");
+    fields.emplace_back("Access-Control-Allow-Methods", "GET, POST, DELETE, OPTIONS");
     fields.emplace_back("Access-Control-Allow-Headers",
-                        "Authorization, Content-Type, X-Api-Key, X-Request-Id, X-Session-ID, OpenAI-Organization, OpenAI-Project");
+                        "Authorization, Content-Type, X-Api-Key, X-Request-Id, X-Session-ID, X-Stream-Resumable, Last-Event-ID, "
+                        "Anthropic-Version, Anthropic-Beta, OpenAI-Organization, OpenAI-Project");
     fields.emplace_back("Access-Control-Max-Age", "600");
   }
   return fields;

@@ -11,13 +11,20 @@ namespace gale {
 // Equality whose time tells nothing about where the texts differ.
 [[nodiscard]] bool equal_in_constant_time(std::string_view secret, std::string_view given);
 
-// Whether the request brings one of `keys`, as `Authorization: Bearer KEY` or `X-Api-Key: KEY`.
+// Whether the request brings one of `keys`, as `Authorization: Bearer KEY`, `X-Api-Key: KEY`, or for a WebSocket as the protocol
+// `gale-key.KEY`.
 [[nodiscard]] bool has_valid_key(const RequestHead& head, const std::vector<std::string>& keys);
+
+// Whose request it is, for what is kept between requests: the key that it brings; empty if none.
+[[nodiscard]] std::string owner_of(const RequestHead& head);
+
+// 32 random hex digits.
+[[nodiscard]] std::string fresh_id();
 
 // Letters, digits and -_.: only, 1 to 128 of them: safe in logs and headers.
 [[nodiscard]] bool is_valid_request_id(std::string_view id);
 
-// The client's X-Request-Id if it is valid, else 32 random hex digits.
+// The client's X-Request-Id if it is valid, else a fresh one.
 [[nodiscard]] std::string request_id_of(const RequestHead& head);
 
 // Nothing, JSON, or a +json type. Form types and text/plain are what a page of another origin can send without asking.

@@ -28,7 +28,7 @@ class BeastApiServer final : public ApiServer, private HttpHandler {
   BeastApiServer(const ServerConfig& config, Pipeline& pipeline)
       : config_(config), pipeline_(pipeline), metrics_(pipeline.model().name), endpoints_(config_, pipeline, metrics_),
         workers_(kNumWorkers, kMaxWaitingBodies) {}
-  ~BeastApiServer() override { endpoints_.abort_sessions(kLeaving); }
+  ~BeastApiServer() override { endpoints_.generations().abort_all(kLeaving); }
 
   [[nodiscard]] Status listen() {
     GALE_ASSIGN(http_, HttpServer::start(config_.http, *this));
@@ -43,7 +43,7 @@ class BeastApiServer final : public ApiServer, private HttpHandler {
     const std::string shown = is_any ? "127.0.0.1" : host.find(':') == std::string::npos ? host : "[" + host + "]";
     return fmt::format("http://{}:{}", shown, port());
   }
-  int num_live_requests() const override { return endpoints_.num_sessions(); }
+  int num_live_requests() const override { return endpoints_.generations().num_live(); }
   int shut_down(const ShutdownPlan& plan, const std::function<bool()>& is_urged) override;
 
  private:
@@ -51,6 +51,8 @@ class BeastApiServer final : public ApiServer, private HttpHandler {
 
   std::optional<HttpResponse> refuse(const RequestHead& head) override;
   void handle(HttpRequest request, std::shared_ptr<Exchange> exchange) override;
+  bool takes_web_socket(const RequestHead& head) override { return head.method == "GET" && head.path == kChatSocketPath; }
+  std::shared_ptr<WebSocketListener> open_web_socket(const RequestHead& head, std::shared_ptr<WebSocket> socket) override;
   HttpResponse protocol_error(const HttpError& error) override;
   [[nodiscard]] bool is_foreign(const RequestHead& head) const {
     return config_.is_protected && config_.api_keys.empty() && config_.http.host.empty() && !head.peer_is_loopback;
@@ -80,26 +82,31 @@ HttpResponse BeastApiServer::refusal(const RequestHead& head, std::string_view r
 std::optional<HttpResponse> BeastApiServer::refuse(const RequestHead& head) {
   constexpr std::string_view kNone = "none";   // one label for all unknown paths: they are the client's to invent
   const RouteMatch match = find_route(head.method, head.path);
-  if (match.allow.empty()) return refusal(head, kNone, 404, protocol_error_body(404, "there is no such route here"));
+  const ErrorDialect dialect = error_dialect_of(head.path);
+  if (match.allow.empty()) return refusal(head, kNone, 404, protocol_error_body(404, "there is no such route here", dialect));
   if (head.method == "OPTIONS") return refusal(head, kNone, 204, "", {{"Allow", match.allow + ", OPTIONS"}});
   if (match.route == nullptr) {
-    return refusal(head, kNone, 405, protocol_error_body(405, "this route takes " + match.allow), {{"Allow", match.allow}});
+    return refusal(head, kNone, 405, protocol_error_body(405, "this route takes " + match.allow, dialect), {{"Allow", match.allow}});
   }
   const Route& route = *match.route;
   if (!route.is_public && !config_.api_keys.empty() && !has_valid_key(head, config_.api_keys)) {
     const Error error{ErrorCode::kUnauthorized, "a valid API key is needed: `Authorization: Bearer KEY` or `X-Api-Key: KEY`", {}};
-    return refusal(head, route.path, 401, error_body(error), {{"WWW-Authenticate", "Bearer"}});
+    return refusal(head, route.path, 401, error_body(error, dialect), {{"WWW-Authenticate", "Bearer"}});
   }
   if (is_foreign(head)) {
     const Error error{ErrorCode::kForbidden,
                       "protected mode: started without --api-key and --host, this server answers its own machine only. Start it with "
                       "--api-key KEY, with --host ADDRESS, or with --no-protected-mode on a trusted network",
                       {}};
-    return refusal(head, route.path, 403, error_body(error));
+    return refusal(head, route.path, 403, error_body(error, dialect));
+  }
+  // Browsers open WebSockets to any origin without asking; whoever may not read our answers may not talk to us there, either.
+  if (head.field("upgrade") && head.field("origin") && cors_fields(head, config_.allowed_origins).empty()) {
+    return refusal(head, route.path, 403, error_body({ErrorCode::kForbidden, "pages of this origin may not open a WebSocket here", {}}));
   }
   if (head.method == "POST" && !is_json_content_type(head)) {
     const Error error{ErrorCode::kUnsupportedMedia, "Content-Type must be application/json", {}};
-    return refusal(head, route.path, 415, error_body(error));
+    return refusal(head, route.path, 415, error_body(error, dialect));
   }
   return std::nullopt;
 }
@@ -110,12 +117,20 @@ void BeastApiServer::handle(HttpRequest request, std::shared_ptr<Exchange> excha
   const bool is_large = request.body.size() > kLargeBody;
   Call::Setting setting{.route = std::string(route.path), .request_id = request_id_of(request.head),
                         .fields = cors_fields(request.head, config_.allowed_origins),
-                        .is_logged = config_.logs_access && !route.is_public};
+                        .is_logged = config_.logs_access && !route.is_public,
+                        .dialect = error_dialect_of(request.head.path)};
   const auto call = std::make_shared<Call>(std::move(request), std::move(exchange), std::move(setting), metrics_);
   call->on_end({});
   if (!is_large) return (endpoints_.*route.handle)(*call);
   if (workers_.try_run([this, call, &route] { (endpoints_.*route.handle)(*call); })) return;
   call->reply_error({ErrorCode::kOverloaded, "too many large requests at once", {}}, pipeline_.retry_after_s());
+}
+
+std::shared_ptr<WebSocketListener> BeastApiServer::open_web_socket(const RequestHead& head, std::shared_ptr<WebSocket> socket) {
+  constexpr int kSwitchingProtocols = 101;
+  const Call::Setting setting{.route = std::string(kChatSocketPath), .request_id = request_id_of(head), .fields = {}};
+  note_request(metrics_, head, setting, kSwitchingProtocols, 0);
+  return endpoints_.open_chat_socket(head, std::move(socket));
 }
 
 HttpResponse BeastApiServer::protocol_error(const HttpError& error) {
@@ -129,10 +144,10 @@ int BeastApiServer::shut_down(const ShutdownPlan& plan, const std::function<bool
   };
   endpoints_.leave();
   wait_until(plan.drain_delay, [] { return false; });
-  endpoints_.refuse_work();
+  endpoints_.generations().refuse_work();
   http_->close_after_answers();
-  wait_until(plan.drain_delay + plan.timeout, [this] { return http_->num_exchanges() == 0; });
-  const int num_cut = endpoints_.abort_sessions(kLeaving);
+  wait_until(plan.drain_delay + plan.timeout, [this] { return http_->num_exchanges() == 0 && endpoints_.generations().num_live() == 0; });
+  const int num_cut = endpoints_.generations().abort_all(kLeaving);
   http_->stop_accepting();
   const auto last = std::chrono::steady_clock::now();
   while (http_->num_exchanges() > 0 && std::chrono::steady_clock::now() - last < kLastWords) std::this_thread::sleep_for(kDrainPoll);

@@ -128,7 +128,7 @@ TEST_F(ApiServerTest, errors_come_in_the_order_of_the_contract) {
   config.api_keys = {"one", "two"};
   start(config);
   EXPECT_EQ(status_of(ask(get("/nothing"))), 404);
-  const std::string wrong_method = ask(get("/v1/chat/completions"));
+  const std::string wrong_method = ask(get("/v1/completions"));
   EXPECT_EQ(status_of(wrong_method), 405);
   EXPECT_TRUE(has(wrong_method, "Allow: POST\r\n"));
   const std::string no_key = ask("POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\nContent-Length: 1\r\n\r\n{");

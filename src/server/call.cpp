@@ -1,5 +1,6 @@
 #include "server/call.h"
 
+#include "api/anthropic_messages.h"
 #include "api/errors.h"
 #include "base/log.h"
 
@@ -32,20 +33,26 @@ void Call::reply(int status, std::string body, std::string_view content_type, Ht
 }
 
 void Call::reply_error(const Error& error, int retry_after_s) {
-  const WireError wire = wire_error(error);
-  if (wire.status >= 500 && wire.status != 503) log_error("request {}: {}", setting_.request_id, error.message);
+  const WireError wire = wire_error(error, setting_.dialect);
+  if (wire.status == 500) log_error("request {}: {}", setting_.request_id, error.message);
   HttpFields fields;
-  if (wire.status == 429 || wire.status == 503) fields.emplace_back("Retry-After", fmt::format("{}", retry_after_s));
+  if (wire.status == 429 || wire.status == 503 || wire.status == 529) fields.emplace_back("Retry-After", fmt::format("{}", retry_after_s));
   if (wire.status == 401) fields.emplace_back("WWW-Authenticate", "Bearer");
-  reply(wire.status, error_body(error), "application/json", std::move(fields));
+  reply(wire.status, error_body(error, setting_.dialect, setting_.request_id), "application/json", std::move(fields));
 }
 
-void Call::start_stream() {
+void Call::start_stream(const HttpFields& further) {
   status_ = 200;
   HttpFields fields = answer_fields("text/event-stream; charset=utf-8");
   fields.emplace_back("Cache-Control", "no-cache");
   fields.emplace_back("X-Accel-Buffering", "no");
-  exchange_->start_stream({200, std::move(fields), ""});
+  fields.insert(fields.end(), further.begin(), further.end());
+  const bool has_ping_event = setting_.dialect == ErrorDialect::kAnthropic;
+  exchange_->start_stream({200, std::move(fields), ""}, std::string(has_ping_event ? kMessagesPing : kCommentPing));
+}
+
+void Call::on_answer_end(std::function<void()> callback) {
+  on_end([callback = std::move(callback)](ExchangeEnd) { callback(); });
 }
 
 void Call::on_end(std::function<void(ExchangeEnd)> callback) {

@@ -1,12 +1,10 @@
 #include "server/endpoints.h"
 
-#include <algorithm>
-#include <ctime>
-
-#include "api/answer.h"
+#include "api/anthropic_messages.h"
 #include "api/model_info.h"
-#include "api/openai_chat.h"
-#include "api/openai_completions.h"
+#include "api/protocol_errors.h"
+#include "server/access.h"
+#include "server/web_socket_chat.h"
 
 namespace gale {
 namespace {
@@ -37,28 +35,12 @@ Result<Json> json_object_of(const Call& call) {
   return body;
 }
 
-// The shorter of what was configured and what the engine found room for; 0 while neither is known.
-int context_length(const Pipeline& pipeline) {
-  const int configured = pipeline.model().max_model_len;
-  const std::optional<Ready> engine = pipeline.status().engine;
-  if (!engine) return configured;
-  return configured > 0 ? std::min(configured, engine->max_model_len) : engine->max_model_len;
-}
-
 std::vector<ModelCard> cards_of(const Pipeline& pipeline) {
   const ServedModel& model = pipeline.model();
   const int length = context_length(pipeline);
   std::vector<ModelCard> cards = {{model.name, model.created, length}};
   for (const std::string& alias : model.aliases) cards.push_back({alias, model.created, length});
   return cards;
-}
-
-ApiContext context_of(const ServerConfig& config, const PipelineStatus& status) {
-  ApiContext context;
-  context.limits.max_choices = config.max_choices;
-  context.limits.max_logprobs = config.max_logprobs;
-  context.vocab_size = status.engine ? status.engine->vocab_size : 0;
-  return context;
 }
 
 }  // namespace
@@ -104,113 +86,149 @@ void Endpoints::show_model(Call& call) {
   for (const ModelCard& card : cards_of(pipeline_)) {
     if (card.name == name) return call.reply(200, dump_json(model_json(card)));
   }
-  reply_error(call, check_model(name).error());
-}
-
-Status Endpoints::check_model(const std::string& name) const {
-  const ServedModel& model = pipeline_.model();
-  if (name.empty() || name == model.name) return {};
-  for (const std::string& alias : model.aliases) {
-    if (name == alias) return {};
-  }
-  return fail_param(ErrorCode::kNotFound, "model", "model {} is not served here, see /v1/models", brief(Json(name)));
+  reply_error(call, formats_.check_model(name).error());
 }
 
 void Endpoints::tokenize(Call& call) {
-  const auto answer = [&]() -> Result<std::string> {
+  reply_json(call, [&]() -> Result<Json> {
     GALE_ASSIGN(const Json body, json_object_of(call));
     GALE_ASSIGN(const TokenizeRequest request, parse_tokenize_request(body));
-    GALE_TRY(check_model(request.model));
+    GALE_TRY(formats_.check_model(request.model));
     GALE_ASSIGN(const std::vector<TokenId> tokens, pipeline_.tokenize(request.prompt));
     std::vector<std::string> texts;
     if (request.return_token_strs) {
       for (const TokenId token : tokens) texts.push_back(pipeline_.token_text(token));
     }
-    return dump_json(tokenize_json(tokens, context_length(pipeline_), request.return_token_strs ? &texts : nullptr));
-  }();
-  if (!answer) return reply_error(call, answer.error());
-  call.reply(200, *answer);
+    return tokenize_json(tokens, context_length(pipeline_), request.return_token_strs ? &texts : nullptr);
+  }());
 }
 
 void Endpoints::detokenize(Call& call) {
-  const auto answer = [&]() -> Result<std::string> {
+  reply_json(call, [&]() -> Result<Json> {
     GALE_ASSIGN(const Json body, json_object_of(call));
-    GALE_ASSIGN(const DetokenizeRequest request, parse_detokenize_request(body, context_of(config_, pipeline_.status())));
-    GALE_TRY(check_model(request.model));
-    GALE_ASSIGN(const std::string text, pipeline_.detokenize(request.tokens));
-    return dump_json(Json{{"prompt", text}});
-  }();
-  if (!answer) return reply_error(call, answer.error());
-  call.reply(200, *answer);
+    GALE_ASSIGN(const DetokenizeRequest request, parse_detokenize_request(body, formats_.context()));
+    GALE_TRY(formats_.check_model(request.model));
+    GALE_ASSIGN(std::string text, pipeline_.detokenize(request.tokens));
+    return Json{{"prompt", std::move(text)}};
+  }());
+}
+
+void Endpoints::count_message_tokens(Call& call) {
+  reply_json(call, [&]() -> Result<Json> {
+    GALE_ASSIGN(const Json body, json_object_of(call));
+    GALE_ASSIGN(const CountTokensRequest request, parse_count_tokens_request(body, formats_.messages_options()));
+    GALE_TRY(formats_.check_model(request.model));
+    GALE_ASSIGN(const std::vector<TokenId> tokens, pipeline_.tokenize(request.prompt));
+    return Json{{"input_tokens", tokens.size()}};
+  }());
+}
+
+void Endpoints::reply_json(Call& call, const Result<Json>& body) {
+  if (!body) return reply_error(call, body.error());
+  call.reply(200, dump_json(*body));
+}
+
+// ---- stored responses ---------------------------------------------------------------------------------------------------
+
+namespace {
+
+constexpr std::string_view kResponses = "/v1/responses/";
+constexpr std::string_view kInputItems = "/input_items";
+
+}  // namespace
+
+void Endpoints::show_response(Call& call) {
+  std::string id = call.request().head.path.substr(kResponses.size());
+  const bool wants_input = id.ends_with(kInputItems);
+  if (wants_input) id.resize(id.size() - kInputItems.size());
+  reply_json(call, [&]() -> Result<Json> {
+    GALE_ASSIGN(StoredResponse stored, responses_.find(owner_of(call.request().head), id));
+    if (!wants_input) return std::move(stored.response);
+    Json data(Json::array());
+    for (size_t i = 0; i < stored.num_input_items; ++i) data.push_back(stored.items[i]);
+    return Json{{"object", "list"}, {"data", std::move(data)}, {"has_more", false}};
+  }());
+}
+
+void Endpoints::delete_response(Call& call) {
+  const std::string id = call.request().head.path.substr(kResponses.size());
+  reply_json(call, [&]() -> Result<Json> {
+    GALE_TRY(responses_.erase(owner_of(call.request().head), id));
+    return Json{{"id", id}, {"object", "response"}, {"deleted", true}};
+  }());
+}
+
+void Endpoints::cancel_response(Call& call) {
+  reply_error(call, {ErrorCode::kInvalidArgument, "only responses that are computed in the background can be cancelled; to stop a stream close it", "response_id"});
 }
 
 // ---- generation -------------------------------------------------------------------------------------------------------
 
-void Endpoints::chat_completions(Call& call) {
-  auto prepared = [&]() -> Result<ChatRequest> {
-    GALE_ASSIGN(const Json body, json_object_of(call));
-    GALE_ASSIGN(ChatRequest request, parse_chat_request(body, context_of(config_, pipeline_.status())));
-    GALE_TRY(check_model(request.answer.model));
-    return request;
-  }();
-  if (!prepared) return reply_error(call, prepared.error());
-  AnswerInfo info{.id = "chatcmpl-" + call.request_id(), .model = pipeline_.model().name, .created = std::time(nullptr),
-                  .options = prepared->answer, .num_choices = prepared->generate.n, .include_reasoning = prepared->include_reasoning,
-                  .token_text = [this](TokenId token) { return pipeline_.token_text(token); }};
-  if (!prepared->answer.model.empty()) info.model = prepared->answer.model;
-  const bool is_stream = prepared->answer.is_stream;
-  GenerateSession::Parts parts{.writer = is_stream ? make_chat_stream(std::move(info)) : make_chat_answer(std::move(info)), .is_stream = is_stream};
-  std::vector<GenerateRequest> requests;
-  requests.push_back(std::move(prepared->generate));
-  run(call, std::move(parts), std::move(requests));
-}
+void Endpoints::chat_completions(Call& call) { generate(call, &WireFormats::chat); }
 
-void Endpoints::completions(Call& call) {
-  auto prepared = [&]() -> Result<CompletionRequest> {
-    GALE_ASSIGN(const Json body, json_object_of(call));
-    GALE_ASSIGN(CompletionRequest request, parse_completion_request(body, context_of(config_, pipeline_.status())));
-    GALE_TRY(check_model(request.answer.model));
-    return request;
-  }();
-  if (!prepared) return reply_error(call, prepared.error());
-  const size_t num_requests = prepared->generate.size();
-  AnswerInfo info{.id = "cmpl-" + call.request_id(), .model = pipeline_.model().name, .created = std::time(nullptr),
-                  .options = prepared->answer, .num_requests = static_cast<int>(num_requests),
-                  .num_choices = prepared->generate.front().n, .echo = prepared->echo,
-                  .token_text = [this](TokenId token) { return pipeline_.token_text(token); }};
-  if (!prepared->answer.model.empty()) info.model = prepared->answer.model;
-  const bool is_stream = prepared->answer.is_stream;
-  run(call,
-      {.writer = is_stream ? make_completion_stream(std::move(info)) : make_completion_answer(std::move(info)),
-       .is_stream = is_stream, .num_requests = num_requests},
-      std::move(prepared->generate));
-}
+void Endpoints::completions(Call& call) { generate(call, &WireFormats::completion); }
 
-void Endpoints::run(Call& call, GenerateSession::Parts parts, std::vector<GenerateRequest> requests) {
-  if (is_refusing_) return reply_error(call, {ErrorCode::kUnavailable, "the server is shutting down: try another one", {}});
-  for (size_t i = 0; i < requests.size(); ++i) {
-    requests[i].request_id = requests.size() == 1 ? call.request_id() : fmt::format("{}-{}", call.request_id(), i);
+void Endpoints::messages(Call& call) { generate(call, &WireFormats::messages); }
+
+void Endpoints::responses(Call& call) { generate(call, &WireFormats::responses); }
+
+void Endpoints::generate(Call& call, Prepare prepare) {
+  const RequestHead& head = call.request().head;
+  const std::string owner = owner_of(head);
+  const std::shared_ptr<Call> shared = call.shared_from_this();
+  if (const auto last = head.field("last-event-id")) {   // an event source that repeats its request after a lost connection
+    const auto event = StreamArchive::parse_event_id(*last);
+    if (!event) return reply_error(call, {ErrorCode::kInvalidArgument, "Last-Event-ID: expected the id of an event of a stream", "Last-Event-ID"});
+    const Status resumed = streams_.resume(shared, owner, event->stream, event->number + 1);
+    return resumed ? void() : reply_error(call, resumed.error());
   }
-  auto session = std::make_shared<GenerateSession>(std::move(parts), call.shared_from_this(), pipeline_, metrics_);
-  sessions_.with([&](auto& sessions) { sessions.emplace(session.get(), session); });
-  call.on_end([this, session](ExchangeEnd) {
-    session->release();
-    sessions_.with([&](auto& sessions) { sessions.erase(session.get()); });
-  });
-  session->start(std::move(requests));
+  Result<Generation> generation = [&]() -> Result<Generation> {
+    GALE_ASSIGN(const Json body, json_object_of(call));
+    return (formats_.*prepare)(body, {.request_id = call.request_id(), .owner = owner});
+  }();
+  if (!generation) return reply_error(call, generation.error());
+  if (!generation->is_stream || !StreamArchive::is_wanted(head)) return generations_.start(shared, std::move(*generation));
+  const Result<std::shared_ptr<AnswerOutlet>> outlet = streams_.open(shared, owner);
+  if (!outlet) return reply_error(call, outlet.error());
+  generations_.start(*outlet, std::move(*generation));
 }
 
-int Endpoints::abort_sessions(const Error& error) {
-  std::vector<std::shared_ptr<GenerateSession>> all;
-  sessions_.with([&](auto& sessions) {
-    for (const auto& [key, session] : sessions) all.push_back(session);
-  });
-  for (const auto& session : all) session->abort(error);
-  return static_cast<int>(all.size());
+// ---- streams that go on, sockets --------------------------------------------------------------------------------------
+
+namespace {
+
+constexpr std::string_view kStreams = "/v1/streams/";
+
+}  // namespace
+
+void Endpoints::resume_stream(Call& call) {
+  const RequestHead& head = call.request().head;
+  constexpr std::string_view kFrom = "from=";
+  uint64_t from = 0;
+  if (!head.query.empty()) {
+    const auto event = StreamArchive::parse_event_id("x:" + (head.query.starts_with(kFrom) ? head.query.substr(kFrom.size()) : ""));
+    if (!event) return reply_error(call, {ErrorCode::kInvalidArgument, "from: expected the number of an event", "from"});
+    from = event->number;
+  }
+  const Status resumed = streams_.resume(call.shared_from_this(), owner_of(head), head.path.substr(kStreams.size()), from);
+  if (!resumed) reply_error(call, resumed.error());
 }
 
-int Endpoints::num_sessions() const {
-  return sessions_.with([](const auto& sessions) { return static_cast<int>(sessions.size()); });
+void Endpoints::cancel_stream(Call& call) {
+  const std::string id = call.request().head.path.substr(kStreams.size());
+  reply_json(call, [&]() -> Result<Json> {
+    GALE_TRY(streams_.cancel(owner_of(call.request().head), id));
+    return Json{{"id", id}, {"object", "stream"}, {"cancelled", true}};
+  }());
+}
+
+void Endpoints::needs_web_socket(Call& call) {
+  call.reply(426, protocol_error_body(426, "GET on this route opens a WebSocket: ask for an upgrade, or POST a chat"), "application/json",
+             {{"Upgrade", "websocket"}});
+}
+
+std::shared_ptr<WebSocketListener> Endpoints::open_chat_socket(const RequestHead& head, std::shared_ptr<WebSocket> socket) {
+  return std::make_shared<WebSocketChat>(std::move(socket), owner_of(head), formats_, generations_, pipeline_);
 }
 
 }  // namespace gale

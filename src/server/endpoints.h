@@ -1,13 +1,14 @@
 #pragma once
 
 #include <atomic>
-#include <memory>
-#include <unordered_map>
 
-#include "base/guarded.h"
+#include "net/web_socket.h"
 #include "server/call.h"
-#include "server/generate_session.h"
+#include "server/generations.h"
+#include "server/response_store.h"
 #include "server/server_config.h"
+#include "server/stream_archive.h"
+#include "server/wire_formats.h"
 #include "serving/pipeline.h"
 
 namespace gale {
@@ -16,7 +17,8 @@ namespace gale {
 class Endpoints {
  public:
   Endpoints(const ServerConfig& config, Pipeline& pipeline, ServingMetrics& metrics)
-      : config_(config), pipeline_(pipeline), metrics_(metrics) {}
+      : config_(config), pipeline_(pipeline), metrics_(metrics), responses_(config.max_stored_response_bytes), formats_(config, pipeline, responses_), generations_(pipeline, metrics),
+        streams_(config.streams) {}
 
   void live(Call& call);
   void ready(Call& call);
@@ -30,26 +32,38 @@ class Endpoints {
   void detokenize(Call& call);
   void chat_completions(Call& call);
   void completions(Call& call);
+  void messages(Call& call);
+  void count_message_tokens(Call& call);
+  void responses(Call& call);
+  void show_response(Call& call);
+  void delete_response(Call& call);
+  void cancel_response(Call& call);
+  void resume_stream(Call& call);
+  void cancel_stream(Call& call);
+  void needs_web_socket(Call& call);
+  // A WebSocket on the route of chats.
+  [[nodiscard]] std::shared_ptr<WebSocketListener> open_chat_socket(const RequestHead& head, std::shared_ptr<WebSocket> socket);
 
   // /ready is 503 from now on.
   void leave() { is_leaving_ = true; }
-  // New generating requests are refused from now on.
-  void refuse_work() { is_refusing_ = true; }
-  // Ends all generating requests with that error; how many there were.
-  int abort_sessions(const Error& error);
-  [[nodiscard]] int num_sessions() const;
+  [[nodiscard]] Generations& generations() { return generations_; }
+  [[nodiscard]] const Generations& generations() const { return generations_; }
 
  private:
+  using Prepare = Result<Generation> (WireFormats::*)(const Json& body, const Asker& asker) const;
+
   void reply_error(Call& call, const Error& error) { call.reply_error(error, pipeline_.retry_after_s()); }
-  [[nodiscard]] Status check_model(const std::string& name) const;
-  void run(Call& call, GenerateSession::Parts parts, std::vector<GenerateRequest> requests);
+  void reply_json(Call& call, const Result<Json>& body);
+  void generate(Call& call, Prepare prepare);
 
   const ServerConfig& config_;
   Pipeline& pipeline_;
   ServingMetrics& metrics_;
+  ResponseStore responses_;
+  const WireFormats formats_;
+  Generations generations_;
+  StreamArchive streams_;
   std::atomic<bool> is_leaving_{false};
-  std::atomic<bool> is_refusing_{false};
-  Guarded<std::unordered_map<GenerateSession*, std::shared_ptr<GenerateSession>>> sessions_;   // shared with their calls
 };
 
 }  // namespace gale

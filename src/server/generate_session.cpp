@@ -9,10 +9,10 @@ TimePoint now() { return std::chrono::steady_clock::now(); }
 
 }  // namespace
 
-GenerateSession::GenerateSession(Parts parts, std::shared_ptr<Call> call, Pipeline& pipeline, ServingMetrics& metrics)
+GenerateSession::GenerateSession(Parts parts, std::shared_ptr<AnswerOutlet> outlet, Pipeline& pipeline, ServingMetrics& metrics)
     : writer_(std::move(parts.writer)),
       is_stream_(parts.is_stream),
-      call_(std::move(call)),
+      outlet_(std::move(outlet)),
       pipeline_(pipeline),
       metrics_(metrics),
       progress_(parts.num_requests) {}
@@ -56,19 +56,19 @@ void GenerateSession::deliver(size_t request, const Event& event) {
   const std::optional<Failed>& failure = writer_->failure();
   const bool is_done = writer_->is_done();
   if (failure && !is_streaming_) {
-    call_->reply_error(failure->error, failure->retry_after_s.value_or(pipeline_.retry_after_s()));
+    outlet_->reply_error(failure->error, failure->retry_after_s.value_or(pipeline_.retry_after_s()));
   } else if (!is_stream_) {
-    if (is_done) call_->reply(200, writer_->body());
+    if (is_done) outlet_->reply_whole(writer_->body());
   } else {
     const bool is_admitted = std::all_of(progress_.begin(), progress_.end(), [](const Progress& p) { return p.is_started; });
     if (is_admitted && !is_streaming_) {
-      call_->start_stream();
+      outlet_->start_stream();
       is_streaming_ = true;
     }
     if (!is_streaming_) return;
-    call_->send(held_);
+    outlet_->send(held_);
     held_.clear();
-    if (is_done) call_->finish();
+    if (is_done) outlet_->finish();
   }
   is_over_ = is_done;
 }
@@ -90,7 +90,7 @@ void GenerateSession::observe(Progress& progress, const Event& event) {
     metrics_.prompt_tokens_cached.add(usage.cached_tokens);
     metrics_.request_generation_tokens.observe(usage.completion_tokens);
     const TimePoint end = now();
-    metrics_.latency_s.observe(seconds(end - call_->arrival()));
+    metrics_.latency_s.observe(seconds(end - outlet_->arrival()));
     if (progress.first_token && usage.completion_tokens > 1) {
       metrics_.time_per_token_s.observe(seconds(end - *progress.first_token) / (usage.completion_tokens - 1));
     }
@@ -105,7 +105,7 @@ void GenerateSession::observe_delta(Progress& progress, const Delta& delta) {
   const TimePoint at = now();
   if (!progress.first_token) {
     progress.first_token = at;
-    metrics_.first_token_s.observe(seconds(at - call_->arrival()));
+    metrics_.first_token_s.observe(seconds(at - outlet_->arrival()));
   }
   const auto choice = static_cast<size_t>(delta.choice);
   if (progress.last_token.size() <= choice) progress.last_token.resize(choice + 1);

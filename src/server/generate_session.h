@@ -7,14 +7,15 @@
 #include <vector>
 
 #include "api/answer.h"
-#include "server/call.h"
+#include "server/answer_outlet.h"
+#include "server/serving_metrics.h"
 #include "serving/pipeline.h"
 
 namespace gale {
 
 // One generating request from admission to the last byte: hands the pipeline's events to the writer of its wire format and
-// what that gives to the client. When the call is over for whatever reason, its handles are destroyed, which cancels what
-// still runs. Shared by the call and the pipeline's sinks.
+// what that gives to the outlet. When the answer is over for whatever reason, its handles are destroyed, which cancels what
+// still runs. Shared by the outlet and the pipeline's sinks.
 class GenerateSession : public std::enable_shared_from_this<GenerateSession> {
  public:
   struct Parts {
@@ -22,11 +23,11 @@ class GenerateSession : public std::enable_shared_from_this<GenerateSession> {
     bool is_stream = false;
     size_t num_requests = 1;
   };
-  GenerateSession(Parts parts, std::shared_ptr<Call> call, Pipeline& pipeline, ServingMetrics& metrics);
+  GenerateSession(Parts parts, std::shared_ptr<AnswerOutlet> outlet, Pipeline& pipeline, ServingMetrics& metrics);
 
   // Submits all; if one is refused the client gets that error.
   void start(std::vector<GenerateRequest> requests);
-  // The call is over: cancels and lets go of everything. Not from a sink.
+  // The answer is over: cancels and lets go of everything. Not from a sink.
   void release();
   // Ends the answer with that error, as if the pipeline had said so. Not from a sink.
   void abort(const Error& error);
@@ -49,7 +50,7 @@ class GenerateSession : public std::enable_shared_from_this<GenerateSession> {
   std::mutex mutex_;
   const std::unique_ptr<AnswerWriter> writer_;
   const bool is_stream_;
-  const std::shared_ptr<Call> call_;           // shared with the exchange
+  const std::shared_ptr<AnswerOutlet> outlet_;   // shared with what carries it
   Pipeline& pipeline_;
   ServingMetrics& metrics_;
   std::vector<Progress> progress_;

@@ -5,7 +5,16 @@ namespace {
 
 constexpr Route kRoutes[] = {
     {"POST", "/v1/chat/completions", &Endpoints::chat_completions},
+    {"GET", kChatSocketPath, &Endpoints::needs_web_socket},
+    {"GET", "/v1/streams/*", &Endpoints::resume_stream},
+    {"DELETE", "/v1/streams/*", &Endpoints::cancel_stream},
     {"POST", "/v1/completions", &Endpoints::completions},
+    {"POST", "/v1/responses", &Endpoints::responses},
+    {"GET", "/v1/responses/*", &Endpoints::show_response},
+    {"DELETE", "/v1/responses/*", &Endpoints::delete_response},
+    {"POST", "/v1/responses/*", &Endpoints::cancel_response},
+    {"POST", "/v1/messages", &Endpoints::messages},
+    {"POST", "/v1/messages/count_tokens", &Endpoints::count_message_tokens},
     {"GET", "/v1/models", &Endpoints::list_models},
     {"GET", "/v1/models/*", &Endpoints::show_model},
     {"POST", "/tokenize", &Endpoints::tokenize},

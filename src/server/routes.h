@@ -8,6 +8,8 @@
 
 namespace gale {
 
+inline constexpr std::string_view kChatSocketPath = "/v1/chat/completions";   // GET with an upgrade opens a WebSocket
+
 struct Route {
   std::string_view method;
   std::string_view path;               // "…/*": everything below

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "net/http_server.h"
+#include "server/stream_archive_config.h"
 
 namespace gale {
 
@@ -15,6 +16,9 @@ struct ServerConfig {
   std::vector<std::string> allowed_origins = {"*"};  // CORS
   int max_choices = 128;                             // n of a request
   int max_logprobs = 20;
+  bool drops_billing_block = true;                   // of Claude Code's system prompts on /v1/messages
+  size_t max_stored_response_bytes = size_t{64} << 20;   // of /v1/responses, for previous_response_id
+  StreamArchiveConfig streams;                       // those that clients may take up again
   bool logs_access = true;                           // a line a request, probes excepted
   std::chrono::seconds stats_interval{10};           // of the throughput line; 0: never
   std::string version = "0.1.0";

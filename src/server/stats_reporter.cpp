@@ -5,21 +5,7 @@
 namespace gale {
 
 StatsReporter::StatsReporter(const Pipeline& pipeline, ServingMetrics& metrics, std::chrono::seconds interval)
-    : pipeline_(pipeline), metrics_(metrics), interval_(interval), thread_([this] { run(); }) {}
-
-StatsReporter::~StatsReporter() {
-  {
-    const std::lock_guard lock(mutex_);
-    is_stopping_ = true;
-  }
-  wake_.notify_all();
-  thread_.join();
-}
-
-void StatsReporter::run() {
-  std::unique_lock lock(mutex_);
-  while (!wake_.wait_for(lock, interval_, [this] { return is_stopping_; })) report();
-}
+    : pipeline_(pipeline), metrics_(metrics), interval_(interval), ticker_(interval, [this] { report(); }) {}
 
 void StatsReporter::report() {
   const PipelineStatus status = pipeline_.status();

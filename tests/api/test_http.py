@@ -21,7 +21,7 @@ def error_of(response, status, code=None):
 
 def test_unknown_route_and_wrong_method(server):
     error_of(server.get("/v1/nothing"), 404)
-    response = server.get("/v1/chat/completions")
+    response = server.get("/v1/completions")
     error_of(response, 405)
     assert "POST" in response.headers["Allow"]
 

@@ -1,0 +1,177 @@
+#include "net/web_socket_connection.h"
+
+#include <algorithm>
+#include <boost/asio/post.hpp>
+#include <boost/beast/core/buffers_to_string.hpp>
+#include <boost/beast/core/flat_buffer.hpp>
+#include <boost/beast/websocket/stream.hpp>
+#include <deque>
+#include <mutex>
+#include <utility>
+
+namespace gale {
+namespace {
+
+namespace asio = boost::asio;
+namespace beast = boost::beast;
+namespace websocket = beast::websocket;
+using Socket = asio::basic_stream_socket<asio::ip::tcp, asio::io_context::executor_type>;
+
+// Beast asks for a sign of life after half of this, and closes a connection that gives none.
+constexpr int kPingsUntilIdle = 2;
+
+constexpr std::string_view kProtocol = "gale";
+
+bool offers(const RequestHead& head, std::string_view protocol) {
+  std::string_view rest = head.field("sec-websocket-protocol").value_or("");
+  while (!rest.empty()) {
+    const size_t comma = std::min(rest.find(','), rest.size());
+    if (trim_blanks(rest.substr(0, comma)) == protocol) return true;
+    rest.remove_prefix(std::min(comma + 1, rest.size()));
+  }
+  return false;
+}
+
+class BeastWebSocket final : public WebSocketPeer, public std::enable_shared_from_this<BeastWebSocket> {
+ public:
+  BeastWebSocket(Socket socket, const RequestHead& head, const HttpServerConfig& config, asio::io_context& context,
+                 std::shared_ptr<void> loop)
+      : loop_(std::move(loop)), max_pending_bytes_(config.max_pending_bytes), context_(context), stream_(std::move(socket)) {
+    upgrade_.version(11);
+    upgrade_.method(beast::http::verb::get);
+    upgrade_.target(head.target);
+    for (const auto& [name, value] : head.fields) upgrade_.insert(name, value);
+    websocket::stream_base::timeout limits{};
+    limits.handshake_timeout = config.header_timeout;
+    limits.idle_timeout = config.ping_interval * kPingsUntilIdle;
+    limits.keep_alive_pings = true;
+    stream_.set_option(limits);
+    stream_.read_message_max(config.limits.max_body_bytes);
+    stream_.text(true);
+    // A browser can bring its key only among the protocols that it offers; one of them has to be chosen.
+    if (offers(head, kProtocol)) {
+      stream_.set_option(websocket::stream_base::decorator(
+          [](websocket::response_type& response) { response.set(beast::http::field::sec_websocket_protocol, kProtocol); }));
+    }
+  }
+
+  void start(std::shared_ptr<WebSocketListener> listener, std::function<void()> on_gone) override {
+    listener_ = std::move(listener);
+    on_gone_ = std::move(on_gone);
+    stream_.async_accept(upgrade_, [self = shared_from_this()](const beast::error_code& error) {
+      if (error) return self->end();
+      self->is_accepted_ = true;
+      self->read();
+      self->write();
+    });
+  }
+
+  void send(std::string_view text) override {
+    const std::lock_guard lock(mutex_);
+    if (is_over_) return;
+    num_pending_bytes_ += text.size();
+    const bool overflows = num_pending_bytes_ > max_pending_bytes_ && !is_overflowing_;
+    if (overflows) is_overflowing_ = true;   // has to be heard of even while a write is stuck
+    else if (!is_overflowing_) pending_.emplace_back(text);
+    if (overflows || !is_announced_) asio::post(context_, [self = shared_from_this()] { self->write(); });
+    is_announced_ = true;
+  }
+
+  void close() override {
+    run_later([self = shared_from_this()] {
+      if (!self->stream_.is_open()) return self->end();
+      self->stream_.async_close(websocket::close_code::normal, [self](const beast::error_code&) { self->end(); });
+    });
+  }
+
+  // Never after the end: the loop may be gone, and the task would keep alive what it holds.
+  void run_later(std::function<void()> task) override {
+    const std::lock_guard lock(mutex_);
+    if (!is_over_) asio::post(context_, std::move(task));
+  }
+
+  void cut() override { end(); }
+
+ private:
+  void read() {
+    stream_.async_read(input_, [self = shared_from_this()](const beast::error_code& error, size_t) {
+      if (error) return self->end();
+      std::string text = beast::buffers_to_string(self->input_.data());
+      self->input_.consume(self->input_.size());
+      if (self->listener_) self->listener_->on_message(std::move(text));
+      if (self->listener_) self->read();
+    });
+  }
+
+  void write() {
+    bool overflows = false;
+    {
+      const std::lock_guard lock(mutex_);
+      if (is_over_) return;
+      overflows = is_overflowing_;
+      const bool can_write = is_accepted_ && !is_writing_ && !pending_.empty();
+      if (!can_write && !overflows) {
+        is_announced_ = is_writing_;   // the write under way looks again when it is done
+        return;
+      }
+      if (!overflows) {
+        output_ = std::move(pending_.front());
+        pending_.pop_front();
+      }
+    }
+    if (overflows) return end();
+    is_writing_ = true;
+    stream_.async_write(asio::buffer(output_), [self = shared_from_this()](const beast::error_code& error, size_t) {
+      if (error) return self->end();
+      self->is_writing_ = false;
+      {
+        const std::lock_guard lock(self->mutex_);
+        self->num_pending_bytes_ -= self->output_.size();
+      }
+      self->write();
+    });
+  }
+
+  // The socket is done with, whoever ended it.
+  void end() {
+    {
+      const std::lock_guard lock(mutex_);
+      if (is_over_) return;
+      is_over_ = true;
+      pending_.clear();
+    }
+    beast::error_code ignored;   // closing is all that is left to do
+    beast::get_lowest_layer(stream_).close(ignored);
+    const std::shared_ptr<WebSocketListener> listener = std::move(listener_);
+    listener_.reset();
+    if (listener) listener->on_close();
+    if (on_gone_) std::exchange(on_gone_, nullptr)();
+  }
+
+  const std::shared_ptr<void> loop_;             // owns the context, which has to outlive the stream
+  const size_t max_pending_bytes_;
+  asio::io_context& context_;
+  websocket::stream<Socket, false> stream_;
+  beast::http::request<beast::http::empty_body> upgrade_;
+  beast::flat_buffer input_;
+  std::string output_;                           // being written
+  bool is_accepted_ = false;
+  bool is_writing_ = false;
+  std::shared_ptr<WebSocketListener> listener_;  // shared with the handler's own; gone after the end
+  std::function<void()> on_gone_;
+  std::mutex mutex_;                             // guards what follows
+  std::deque<std::string> pending_;
+  size_t num_pending_bytes_ = 0;                 // with what is being written
+  bool is_announced_ = false;                    // a write() is posted or under way
+  bool is_overflowing_ = false;
+  bool is_over_ = false;
+};
+
+}  // namespace
+
+std::shared_ptr<WebSocketPeer> make_web_socket_peer(Socket socket, const RequestHead& head, const HttpServerConfig& config,
+                                                    asio::io_context& context, std::shared_ptr<void> loop) {
+  return std::make_shared<BeastWebSocket>(std::move(socket), head, config, context, std::move(loop));
+}
+
+}  // namespace gale
