@@ -33,7 +33,7 @@ TEST(ChatRequest, reads_every_generation_field) {
   EXPECT_EQ(generate.logit_bias, (std::vector<std::pair<TokenId, float>>{{5, 100.0F}}));
   EXPECT_EQ(generate.num_logprobs, 4);
   EXPECT_EQ(generate.n, 2);
-  EXPECT_TRUE(generate.parse_output && !generate.parse_tool_calls && generate.ignore_eos);
+  EXPECT_TRUE(generate.parse_output && generate.rules.calls == CallRule::kNone && generate.ignore_eos);
   EXPECT_TRUE(request->answer.is_stream && request->answer.include_usage);
   EXPECT_EQ(request->answer.model, "m");
 }
@@ -82,7 +82,7 @@ TEST(ChatRequest, names_the_message_that_is_wrong) {
 TEST(ChatRequest, hides_tools_from_the_model_when_tool_choice_is_none) {
   const auto request = parse_chat(R"("tools":[{"type":"function","function":{"name":"f"}}],"tool_choice":"none")");
   ASSERT_TRUE(request) << request.error().message;
-  EXPECT_FALSE(request->generate.parse_tool_calls);
+  EXPECT_EQ(request->generate.rules.calls, CallRule::kNone);
   EXPECT_TRUE(std::get<ChatInput>(request->generate.prompt).tools.is_null());
 }
 

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 
+#include "api/answer_format.h"
 #include "base/log.h"
 
 namespace gale {
@@ -40,11 +41,9 @@ void refuse_unsupported(RequestReader& reader) {
   const std::vector<Json> off = {Json(false)};
   reader.refuse_unless("use_beam_search", off, "beam search is not supported");
   reader.refuse_unless("prompt_embeds", {}, "prompt embeddings are not supported");
-  for (const char* key : {"structured_outputs", "guided_json", "guided_regex", "guided_choice", "guided_grammar", "grammar",
-                          "json_schema", "regex", "ebnf", "stop_regex"})
-    reader.refuse_unless(key, {}, "structured output is not supported by this build yet");
+  reader.refuse_unless("stop_regex", {}, "not supported by this build yet");
   for (const char* key : {"bad_words", "logits_processors", "custom_logit_processor", "repetition_detection", "vllm_xargs",
-                          "thinking_token_budget", "logprob_token_ids", "truncate_prompt_tokens"})
+                          "logprob_token_ids", "truncate_prompt_tokens"})
     reader.refuse_unless(key, {Json::array(), Json::object(), Json(-1)}, "not supported by this build yet");
 }
 
@@ -83,6 +82,7 @@ void read_generation_fields(RequestReader& reader, const ApiContext& context, Ge
   reader.string("cache_salt", request.cache_salt);
   reader.boolean("return_token_ids", answer.return_token_ids);
   read_stream_options(reader, answer);
+  read_answer_format(reader, request.rules);
   refuse_unsupported(reader);
   ignore_harmless(reader);
 }

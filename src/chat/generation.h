@@ -10,6 +10,7 @@
 #include "base/json.h"
 #include "base/result.h"
 #include "base/token.h"
+#include "chat/answer_rules.h"
 #include "chat/chat_template.h"
 #include "chat/output_parser.h"
 #include "request/messages.h"
@@ -44,7 +45,8 @@ struct GenerateRequest {
   bool ignore_eos = false;
   bool skip_special_tokens = true;
   bool parse_output = false;                    // chat: split into reasoning, content and tool calls
-  bool parse_tool_calls = false;                // chat with tools and tool_choice != none
+  AnswerRules rules;                            // tools and what form the answer must have
+  std::optional<int> thinking_budget;           // tokens of thinking; none: no limit
   int n = 1;
   int priority = 0;
   std::string cache_salt;

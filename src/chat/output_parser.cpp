@@ -62,14 +62,14 @@ OutputFormat OutputFormat::detect(const Tokenizer& tokenizer) {
   return format;
 }
 
-bool prompt_ends_in_reasoning(const OutputFormat& format, std::span<const TokenId> prompt) {
-  if (!format.has_reasoning()) return false;
+PromptThinking thinking_in_prompt(const OutputFormat& format, std::span<const TokenId> prompt) {
+  if (!format.has_reasoning()) return PromptThinking::kClosed;
   for (auto id = prompt.rbegin(); id != prompt.rend(); ++id) {
-    if (*id == format.think_open.id) return true;
-    if (*id == format.think_close.id) return false;
-    if (std::find(format.turns.begin(), format.turns.end(), *id) != format.turns.end()) return false;
+    if (*id == format.think_open.id) return PromptThinking::kOpen;
+    if (*id == format.think_close.id) return PromptThinking::kClosed;
+    if (std::find(format.turns.begin(), format.turns.end(), *id) != format.turns.end()) break;
   }
-  return false;
+  return PromptThinking::kUnopened;
 }
 
 class OutputParser::Machine {

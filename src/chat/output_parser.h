@@ -38,8 +38,6 @@ struct ToolArgumentsDelta {
 };
 using ChatDelta = std::variant<ReasoningDelta, ContentDelta, ToolCallStart, ToolArgumentsDelta>;
 
-inline constexpr TokenId kNoToken = -1;
-
 // A tag of the output language: its id, and how it is written (where a tag is plain text it appears as that).
 struct OutputTag {
   TokenId id = kNoToken;
@@ -59,8 +57,13 @@ struct OutputFormat {
   [[nodiscard]] static OutputFormat detect(const Tokenizer& tokenizer);
 };
 
-// Whether the model will begin its output inside reasoning: the last think tag after the last turn token decides.
-[[nodiscard]] bool prompt_ends_in_reasoning(const OutputFormat& format, std::span<const TokenId> prompt);
+// Where the turn that a prompt ends with stands: the last think tag after the last turn token decides.
+enum class PromptThinking : uint8_t {
+  kUnopened,     // no tag: a model that thinks opens it itself
+  kOpen,         // the output begins inside reasoning
+  kClosed,       // thinking is over, or off
+};
+[[nodiscard]] PromptThinking thinking_in_prompt(const OutputFormat& format, std::span<const TokenId> prompt);
 
 struct OutputParserOptions {
   bool starts_in_reasoning = false;

@@ -211,16 +211,16 @@ TEST(OutputParser, a_model_without_tags_gives_content_only) {
   EXPECT_EQ(seen.content, "<think>a ");
 }
 
-TEST(PromptEndsInReasoning, the_last_think_tag_of_the_turn_decides) {
+TEST(ThinkingInPrompt, the_last_think_tag_of_the_turn_decides) {
   const OutputFormat format = glm_format();
   const TokenId open = format.think_open.id, close = format.think_close.id;
-  const auto ends = [&](std::vector<TokenId> prompt) { return prompt_ends_in_reasoning(format, prompt); };
-  EXPECT_TRUE(ends({kUser, kText, kAssistant, open}));
-  EXPECT_FALSE(ends({kUser, kText, kAssistant, close}));
-  EXPECT_FALSE(ends({kUser, kText, kAssistant, kText, open, close, kText}));
-  EXPECT_FALSE(ends({open, kUser, kText, kAssistant, kText}));
-  EXPECT_FALSE(ends({}));
-  EXPECT_FALSE(prompt_ends_in_reasoning(OutputFormat{}, std::vector<TokenId>{kText, kNoToken}));
+  const auto in = [&](std::vector<TokenId> prompt) { return thinking_in_prompt(format, prompt); };
+  EXPECT_EQ(in({kUser, kText, kAssistant, open}), PromptThinking::kOpen);
+  EXPECT_EQ(in({kUser, kText, kAssistant, close}), PromptThinking::kClosed);
+  EXPECT_EQ(in({kUser, kText, kAssistant, kText, open, close, kText}), PromptThinking::kClosed);
+  EXPECT_EQ(in({open, kUser, kText, kAssistant, kText}), PromptThinking::kUnopened);
+  EXPECT_EQ(in({}), PromptThinking::kUnopened);
+  EXPECT_EQ(thinking_in_prompt(OutputFormat{}, std::vector<TokenId>{kText, kNoToken}), PromptThinking::kClosed);
 }
 
 TEST(OutputFormat, is_found_in_the_built_in_model) {

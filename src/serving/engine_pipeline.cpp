@@ -124,6 +124,7 @@ bool Implementation::shutdown(Duration patience) {
   const TimePoint give_up = clock_.now() + patience;
   while (parts_->admission.num_live_requests() > 0 && clock_.now() < give_up) std::this_thread::sleep_for(kDrainPoll);
   const bool all_ended = parts_->admission.num_live_requests() == 0;
+  if (parts_->grammars) parts_->grammars->stop();
   parts_->supervisor.stop();
   parts_->workers.stop();
   return all_ended;

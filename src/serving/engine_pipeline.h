@@ -9,6 +9,7 @@
 #include "serving/admission.h"
 #include "serving/engine_process.h"
 #include "serving/engine_supervisor.h"
+#include "serving/grammar_service.h"
 #include "serving/pipeline.h"
 
 namespace gale {
@@ -21,6 +22,8 @@ struct PipelineConfig {
   int num_workers = 2;                         // threads for templates, tokenising, detokenising, parsing
   AdmissionConfig admission;
   SupervisorConfig supervisor;
+  GrammarServiceConfig grammars;
+  GrammarCompilerFactory grammar_compiler;     // none: requests that need a grammar are refused
 };
 
 // The pipeline of `gale serve`: text work on its own threads, computation in an engine that is kept running.

@@ -112,6 +112,18 @@ int64_t estimate_prompt_tokens(const PromptInput& prompt) {
   return (text_bytes(chat.messages) + text_bytes(chat.tools)) / kBytesPerToken;
 }
 
+Vocabulary vocabulary_of(const Tokenizer& tokenizer, const std::vector<TokenId>& eos_token_ids) {
+  Vocabulary vocabulary;
+  const TokenId size = tokenizer.vocab_size();
+  for (TokenId token = 0; token < size; ++token) {
+    vocabulary.tokens.emplace_back(tokenizer.token_bytes(token));
+    if (tokenizer.is_added(token)) vocabulary.control_tokens.push_back(token);
+  }
+  for (const TokenId eos : eos_token_ids)
+    if (eos < size) vocabulary.stop_token_ids.push_back(eos);
+  return vocabulary;
+}
+
 Result<Submit> make_submit(const GenerateRequest& request, std::vector<TokenId> prompt, const GenerationDefaults& defaults,
                            const SequenceLimits& limits) {
   GALE_ASSIGN(const int max_tokens, choose_max_tokens(request, static_cast<int>(prompt.size()), limits));

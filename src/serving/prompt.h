@@ -29,6 +29,9 @@ struct SequenceLimits {
 // A bound of the prompt's length from its bytes, for the door: cheap, never exact.
 [[nodiscard]] int64_t estimate_prompt_tokens(const PromptInput& prompt);
 
+// What the tokens are, for grammars. End-of-sequence ids beyond the vocabulary are left out.
+[[nodiscard]] Vocabulary vocabulary_of(const Tokenizer& tokenizer, const std::vector<TokenId>& eos_token_ids);
+
 // The sequence to compute: defaults filled in, lengths and ids checked. Its id and seed are the caller's to set, its
 // prompt logprobs those of choice 0.
 [[nodiscard]] Result<Submit> make_submit(const GenerateRequest& request, std::vector<TokenId> prompt,

@@ -32,9 +32,12 @@ struct PipelineParts {
   const std::unique_ptr<const ChatTemplate> chat_template;   // may be null
   const GenerationDefaults defaults;
   const OutputFormat output_format;
+  const CallDialect call_dialect;
+  const std::shared_ptr<const Vocabulary> vocabulary;        // shared with grammar compilers
   Admission admission;
   WorkerPool workers;
   EngineSupervisor supervisor;
+  std::unique_ptr<GrammarService> grammars;                  // null: there is no compiler
 };
 
 // One client's request on its way: from prompt to tokens, then each choice from tokens to events. Runs on the worker
@@ -58,9 +61,12 @@ class Session final : public OutputReceiver, public Job, public std::enable_shar
     SequenceOutput output;
     std::optional<Error> failure;
   };
+  [[nodiscard]] Result<std::string> structural_tag() const;
+  void on_grammar(Result<SharedText> grammar);
+  [[nodiscard]] Status constrain(Submit& submit, PromptThinking thinking) const;
   void prepare();
   [[nodiscard]] Status submit_choices();
-  [[nodiscard]] ChoiceOptions choice_options(std::span<const TokenId> prompt) const;
+  [[nodiscard]] ChoiceOptions choice_options(PromptThinking thinking) const;
   void receive(Incoming incoming);
   void process(SequenceOutput output);
   void process_prompt_logprobs(SequenceOutput& output);
@@ -76,6 +82,7 @@ class Session final : public OutputReceiver, public Job, public std::enable_shar
 
   // Touched only inside run().
   GenerateRequest request_;
+  Result<SharedText> grammar_;                   // written before the first run()
   bool is_prepared_ = false;
   std::vector<ChoiceStream> choices_;
   size_t num_finished_ = 0;
