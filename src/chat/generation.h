@@ -50,6 +50,7 @@ struct GenerateRequest {
   int n = 1;
   int priority = 0;
   std::string cache_salt;
+  std::string tenant;                           // whose limits count; empty: nobody's
   std::string request_id;                       // for logs; already validated
 };
 

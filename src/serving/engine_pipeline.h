@@ -20,6 +20,7 @@ struct PipelineConfig {
   ServedModel model;                           // max_model_len 0: the engine's; else the smaller of both counts
   std::optional<int> default_max_tokens;       // for requests that name none; none: what is left of the context
   int num_workers = 2;                         // threads for templates, tokenising, detokenising, parsing
+  Duration request_timeout{};                  // from submission to the last token; 0: no limit
   AdmissionConfig admission;
   SupervisorConfig supervisor;
   GrammarServiceConfig grammars;

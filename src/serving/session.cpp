@@ -49,6 +49,7 @@ Session::Session(std::shared_ptr<PipelineParts> parts, GenerateRequest request, 
 
 void Session::start() {
   is_queued_ = true;
+  if (parts_->config.request_timeout > Duration::zero()) parts_->deadlines.add(parts_->config.request_timeout, weak_from_this());
   if (!request_.rules.need_grammar()) return parts_->workers.add(shared_from_this(), WorkerPool::Kind::kPrompt);
   Result<std::string> tag = structural_tag();
   if (!tag) return on_grammar(tl::unexpected(tag.error()));
@@ -87,6 +88,11 @@ void Session::abandon() {
 void Session::on_output(SequenceOutput output) { receive({std::move(output), std::nullopt}); }
 
 void Session::on_failure(RequestId id, Error error) { receive({SequenceOutput{.id = id}, std::move(error)}); }
+
+void Session::on_deadline() {
+  receive({SequenceOutput{.id = ids_.front()},
+           Error{ErrorCode::kDeadline, fmt::format("not done within the {:.0f} s that a request may take", seconds(parts_->config.request_timeout))}});
+}
 
 void Session::receive(Incoming incoming) {
   {

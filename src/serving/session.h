@@ -12,6 +12,7 @@
 #include "request/generation_config.h"
 #include "serving/admission.h"
 #include "serving/choice_stream.h"
+#include "serving/deadlines.h"
 #include "serving/engine_pipeline.h"
 #include "serving/engine_supervisor.h"
 #include "serving/pipeline.h"
@@ -38,11 +39,12 @@ struct PipelineParts {
   WorkerPool workers;
   EngineSupervisor supervisor;
   std::unique_ptr<GrammarService> grammars;                  // null: there is no compiler
+  Deadlines deadlines;                                       // last: its thread tells sessions, which use what is above
 };
 
 // One client's request on its way: from prompt to tokens, then each choice from tokens to events. Runs on the worker
 // threads, one at a time; ends with Completed, Failed or abandon(), and frees its place at the door then.
-class Session final : public OutputReceiver, public Job, public std::enable_shared_from_this<Session> {
+class Session final : public OutputReceiver, public Job, public DeadlineHolder, public std::enable_shared_from_this<Session> {
  public:
   // `ids`: one for each choice. `parts` is shared because a handle may outlive the pipeline.
   Session(std::shared_ptr<PipelineParts> parts, GenerateRequest request, Sink sink, Admission::Slot slot,
@@ -54,6 +56,7 @@ class Session final : public OutputReceiver, public Job, public std::enable_shar
 
   void on_output(SequenceOutput output) override;
   void on_failure(RequestId id, Error error) override;
+  void on_deadline() override;
   void run() override;
 
  private:
