@@ -68,7 +68,6 @@ void refuse_unsupported(RequestReader& reader) {
   reader.refuse_unless("function_call", {Json("none"), Json("auto")}, "use tool_choice instead");
   reader.refuse_unless("audio", {}, "this model has no audio");
   reader.refuse_unless("chat_template", {}, "templates of a request are not trusted");
-  reader.refuse_unless("documents", {Json::array()}, "not supported by this build yet");
   reader.refuse_unless("echo", {Json(false)}, "not supported for chat; use continue_final_message");
   reader.refuse_unless("separate_reasoning", {Json(true)}, "thinking is always told apart from the answer; include_reasoning leaves it out");
   for (const char* key : {"add_special_tokens", "media_io_kwargs", "mm_processor_kwargs", "stream_reasoning"}) (void)reader.find(key);
@@ -83,6 +82,10 @@ Result<ChatInput> parse_chat_input(const Json& body) {
   GALE_TRY(check_messages(*messages));
   GALE_ASSIGN(input.messages, normalise_messages(*messages));
   GALE_ASSIGN(input.tools, read_tools(body));
+  if (const auto documents = body.find("documents"); documents != body.end() && !documents->is_null()) {
+    if (!documents->is_array()) return refuse("documents", fmt::format("expected a list, got {}", brief(*documents)));
+    input.documents = *documents;
+  }
   input.template_kwargs = Json::object();
   if (const auto kwargs = body.find("chat_template_kwargs"); kwargs != body.end() && !kwargs->is_null()) {
     if (!kwargs->is_object()) return refuse("chat_template_kwargs", fmt::format("expected an object, got {}", brief(*kwargs)));
@@ -108,7 +111,7 @@ Result<ChatRequest> parse_chat_request(const Json& body, const ApiContext& conte
   read_logprobs(reader, context, request.generate);
   reader.boolean("include_reasoning", request.include_reasoning);
   refuse_unsupported(reader);
-  for (const char* key : {"messages", "tools", "tool_choice", "parallel_tool_calls", "chat_template_kwargs", "reasoning_effort",
+  for (const char* key : {"messages", "tools", "documents", "tool_choice", "parallel_tool_calls", "chat_template_kwargs", "reasoning_effort",
                           "reasoning", "thinking", "thinking_token_budget", "continue_final_message", "add_generation_prompt"})
     (void)reader.find(key);   // read below
   GALE_TRY(finish_reading(reader));

@@ -37,6 +37,8 @@ struct GenerateRequest {
   std::vector<std::pair<TokenId, float>> logit_bias;
   std::vector<TokenId> allowed_token_ids;
   int num_logprobs = -1, num_prompt_logprobs = -1;
+  std::optional<int> truncate_prompt_tokens;    // longer prompts lose their beginning; -1: what the context leaves; none: refused
+  bool truncates_end = false;                   // … or their end
   std::optional<int> max_tokens;                // none: --default-max-tokens or what is left of the context
   int min_tokens = 0;
   std::vector<std::string> stop;                // stop strings

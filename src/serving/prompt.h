@@ -26,6 +26,9 @@ struct SequenceLimits {
 [[nodiscard]] Result<std::vector<TokenId>> encode_prompt(const PromptInput& prompt, const Tokenizer& tokenizer,
                                                          const ChatTemplate* chat_template, int vocab_size);
 
+// The prompt as short as the request wants it.
+void truncate_prompt(const GenerateRequest& request, const SequenceLimits& limits, std::vector<TokenId>& prompt);
+
 // A bound of the prompt's length from its bytes, for the door: cheap, never exact.
 [[nodiscard]] int64_t estimate_prompt_tokens(const PromptInput& prompt);
 

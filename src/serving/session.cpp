@@ -142,6 +142,7 @@ Status Session::submit_choices() {
   const SequenceLimits limits = parts_->limits();
   GALE_ASSIGN(std::vector<TokenId> prompt, encode_prompt(request_.prompt, *parts_->tokenizer, parts_->chat_template.get(),
                                                          limits.vocab_size));
+  truncate_prompt(request_, limits, prompt);
   GALE_ASSIGN(Submit submit, make_submit(request_, prompt, parts_->defaults, limits));
   const PromptThinking thinking = thinking_in_prompt(parts_->output_format, prompt);
   GALE_TRY(constrain(submit, thinking));
