@@ -49,7 +49,7 @@ TEST(ChatRequest, names_the_field_that_is_wrong) {
       {R"("logit_bias":{"x":1})", "logit_bias"}, {R"("logit_bias":{"100":1})", "logit_bias"}, {R"("logit_bias":[1])", "logit_bias"},
       {R"("top_logprobs":2)", "top_logprobs"}, {R"("logprobs":true,"top_logprobs":21)", "top_logprobs"},
       {R"("stream_options":{})", "stream_options"}, {R"("stream":"yes")", "stream"}, {R"("seed":1.5)", "seed"},
-      {R"("response_format":{"type":"json_object"})", "response_format"}, {R"("guided_json":{})", "guided_json"},
+      {R"("response_format":{"type":"xml"})", "response_format.type"}, {R"("guided_json":5)", "guided_json"},
       {R"("tool_choice":"required")", "tool_choice"}, {R"("tool_choice":7)", "tool_choice"}, {R"("tools":{})", "tools"},
       {R"("tools":[{"type":"function","function":{}}])", "tools[0].function.name"}, {R"("allowed_token_ids":[])", "allowed_token_ids"},
       {R"("cache_salt":"")", "cache_salt"}, {R"("chat_template":"x")", "chat_template"}, {R"("use_beam_search":true)", "use_beam_search"},
