@@ -36,7 +36,7 @@ function(pypi package version sha256)             # sets <package>_DIR; ARGN: pa
     execute_process(COMMAND_ERROR_IS_FATAL ANY
       COMMAND ${CMAKE_COMMAND} -E env PYTHONPATH=${CMAKE_SOURCE_DIR}/cmake/sdist
               python3 -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes --no-build-isolation
-              --no-binary llama-cpp-python,pysimdjson -r ${dir}/pin.txt -d ${dir}/file)
+              --no-binary llama-cpp-python,pysimdjson,xgrammar -r ${dir}/pin.txt -d ${dir}/file)
     file(GLOB file ${dir}/file/*)
     file(ARCHIVE_EXTRACT INPUT ${file} DESTINATION ${dir} PATTERNS ${ARGN})
     file(TOUCH ${dir}/complete)
@@ -60,6 +60,18 @@ file(GLOB sources ${llama}/common/jinja/*.cpp)
 foreign(jinja ${sources} ${llama}/common/json.cpp ${llama}/common/unicode.cpp)
 target_include_directories(jinja SYSTEM PUBLIC ${llama}/common PRIVATE cmake/stub)   # never common/jinja: its string.h would hide the C one
 target_link_libraries(jinja PUBLIC nlohmann_json::nlohmann_json)
+
+set(xgrammar xgrammar-0.2.8)                      # Apache-2.0: grammars to token masks; with DLPack's header (Apache-2.0), picojson (BSD-2-Clause)
+pypi(xgrammar 0.2.8 8305646fd2b319d6c3003f51a1665e54cbbe9cba1fb636bc41d0b46434ccbb80
+     ${xgrammar}/cpp ${xgrammar}/include ${xgrammar}/3rdparty/picojson ${xgrammar}/3rdparty/dlpack/include ${xgrammar}/LICENSE)
+set(xgrammar ${xgrammar_DIR}/${xgrammar})
+file(GLOB_RECURSE sources ${xgrammar}/cpp/*.cc)
+list(FILTER sources EXCLUDE REGEX "/tvm_ffi/")    # its Python binding
+foreign(xgrammar ${sources} cmake/stub/xgrammar_log.cpp)
+target_include_directories(xgrammar SYSTEM PUBLIC ${xgrammar}/include ${xgrammar}/3rdparty/dlpack/include
+                           PRIVATE ${xgrammar}/3rdparty/picojson ${xgrammar}/cpp)
+target_compile_definitions(xgrammar PUBLIC XGRAMMAR_ENABLE_CPPTRACE=0 XGRAMMAR_LOG_CUSTOMIZE=1)
+target_link_libraries(xgrammar PUBLIC Threads::Threads)
 
 # Apache-2.0. Debian has no archive of simdjson, only a shared object.
 pypi(pysimdjson 7.0.2 44cf276e48912a3b9c7ca362c14da8420a7ac15a9f1a16ec95becff86db3904a

@@ -19,11 +19,15 @@ int64_t num_characters(std::string_view text) {
   return count;
 }
 
+std::string token_name(const AnswerInfo& info, TokenId token) {
+  return info.options.shows_tokens_as_ids ? fmt::format("token_id:{}", token) : replace_invalid_utf8(info.token_text(token));
+}
+
 Json token_json(const AnswerInfo& info, const TokenLogprob& entry) {
   const std::string bytes = info.token_text(entry.token);
   Json list = Json::array();
   for (const char c : bytes) list.push_back(static_cast<unsigned char>(c));
-  return {{"token", replace_invalid_utf8(bytes)}, {"logprob", told(entry.logprob)}, {"bytes", std::move(list)}};
+  return {{"token", token_name(info, entry.token)}, {"logprob", told(entry.logprob)}, {"bytes", std::move(list)}};
 }
 
 }  // namespace
@@ -66,7 +70,7 @@ void CompletionLogprobs::add_token(const AnswerInfo& info, TokenId token) {
   const std::string text = replace_invalid_utf8(info.token_text(token));
   text_offset.push_back(offset);
   offset += num_characters(text);
-  tokens.push_back(text);
+  tokens.push_back(token_name(info, token));
 }
 
 void CompletionLogprobs::add_unscored(const AnswerInfo& info, TokenId token) {
@@ -79,7 +83,7 @@ void CompletionLogprobs::add(const AnswerInfo& info, const TokenLogprobs& logpro
   add_token(info, logprobs.chosen.token);
   token_logprobs.push_back(told(logprobs.chosen.logprob));
   Json top = Json::object();
-  for (const TokenLogprob& entry : logprobs.top) top[replace_invalid_utf8(info.token_text(entry.token))] = told(entry.logprob);
+  for (const TokenLogprob& entry : logprobs.top) top[token_name(info, entry.token)] = told(entry.logprob);
   top_logprobs.push_back(std::move(top));
 }
 

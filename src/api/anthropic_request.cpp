@@ -168,6 +168,7 @@ Status apply_thinking(const Json& body, Json& chat) {
   if (!budget.is_null() && (!budget.is_number_integer() || budget.get<int64_t>() < 1))
     return refuse_at("thinking.budget_tokens", "expected an integer of at least 1, got " + brief(budget));
   chat["chat_template_kwargs"] = {{"enable_thinking", type != "disabled"}};
+  if (!budget.is_null() && type != "disabled") chat["thinking_token_budget"] = budget;
   const Json& kwargs = field_of(body, "chat_template_kwargs");
   if (kwargs.is_object()) chat["chat_template_kwargs"].update(kwargs);
   else if (!kwargs.is_null()) return refuse_at("chat_template_kwargs", "expected an object, got " + brief(kwargs));

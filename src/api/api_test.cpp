@@ -36,7 +36,7 @@ TEST(ChatRequest, reads_every_generation_field) {
   EXPECT_EQ(generate.logit_bias, (std::vector<std::pair<TokenId, float>>{{5, 100.0F}}));
   EXPECT_EQ(generate.num_logprobs, 4);
   EXPECT_EQ(generate.n, 2);
-  EXPECT_TRUE(generate.parse_output && !generate.parse_tool_calls && generate.ignore_eos);
+  EXPECT_TRUE(generate.parse_output && generate.rules.calls == CallRule::kNone && generate.ignore_eos);
   EXPECT_TRUE(request->answer.is_stream && request->answer.include_usage);
   EXPECT_EQ(request->answer.model, "m");
 }
@@ -52,7 +52,7 @@ TEST(ChatRequest, names_the_field_that_is_wrong) {
       {R"("logit_bias":{"x":1})", "logit_bias"}, {R"("logit_bias":{"100":1})", "logit_bias"}, {R"("logit_bias":[1])", "logit_bias"},
       {R"("top_logprobs":2)", "top_logprobs"}, {R"("logprobs":true,"top_logprobs":21)", "top_logprobs"},
       {R"("stream_options":{})", "stream_options"}, {R"("stream":"yes")", "stream"}, {R"("seed":1.5)", "seed"},
-      {R"("response_format":{"type":"json_object"})", "response_format"}, {R"("guided_json":{})", "guided_json"},
+      {R"("response_format":{"type":"xml"})", "response_format.type"}, {R"("guided_json":5)", "guided_json"},
       {R"("tool_choice":"required")", "tool_choice"}, {R"("tool_choice":7)", "tool_choice"}, {R"("tools":{})", "tools"},
       {R"("tools":[{"type":"function","function":{}}])", "tools[0].function.name"}, {R"("allowed_token_ids":[])", "allowed_token_ids"},
       {R"("cache_salt":"")", "cache_salt"}, {R"("chat_template":"x")", "chat_template"}, {R"("use_beam_search":true)", "use_beam_search"},
@@ -85,7 +85,7 @@ TEST(ChatRequest, names_the_message_that_is_wrong) {
 TEST(ChatRequest, hides_tools_from_the_model_when_tool_choice_is_none) {
   const auto request = parse_chat(R"("tools":[{"type":"function","function":{"name":"f"}}],"tool_choice":"none")");
   ASSERT_TRUE(request) << request.error().message;
-  EXPECT_FALSE(request->generate.parse_tool_calls);
+  EXPECT_EQ(request->generate.rules.calls, CallRule::kNone);
   EXPECT_TRUE(std::get<ChatInput>(request->generate.prompt).tools.is_null());
 }
 

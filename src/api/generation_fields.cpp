@@ -2,6 +2,7 @@
 
 #include <cstdint>
 
+#include "api/answer_format.h"
 #include "base/log.h"
 
 namespace gale {
@@ -35,16 +36,25 @@ void read_stream_options(RequestReader& reader, AnswerOptions& answer) {
     reader.refuse("stream_options", status.error().code, "stream_options." + status.error().message);
 }
 
+void read_truncation(RequestReader& reader, GenerateRequest& request) {
+  reader.integer("truncate_prompt_tokens", {-1, kMaxInt}, request.truncate_prompt_tokens);
+  if (request.truncate_prompt_tokens == 0)
+    reader.refuse("truncate_prompt_tokens", ErrorCode::kInvalidArgument, "truncate_prompt_tokens: expected -1 or at least 1, got 0");
+  std::string side = "left";
+  reader.string("truncation_side", side);
+  if (side != "left" && side != "right")
+    reader.refuse("truncation_side", ErrorCode::kInvalidArgument, fmt::format("truncation_side: expected left or right, got {}", brief(Json(side))));
+  request.truncates_end = side == "right";
+}
+
 // Parts that change the answer and that this build cannot serve: refused by name, never dropped.
 void refuse_unsupported(RequestReader& reader) {
   const std::vector<Json> off = {Json(false)};
   reader.refuse_unless("use_beam_search", off, "beam search is not supported");
   reader.refuse_unless("prompt_embeds", {}, "prompt embeddings are not supported");
-  for (const char* key : {"structured_outputs", "guided_json", "guided_regex", "guided_choice", "guided_grammar", "grammar",
-                          "json_schema", "regex", "ebnf", "stop_regex"})
-    reader.refuse_unless(key, {}, "structured output is not supported by this build yet");
+  reader.refuse_unless("stop_regex", {}, "not supported by this build yet");
   for (const char* key : {"bad_words", "logits_processors", "custom_logit_processor", "repetition_detection", "vllm_xargs",
-                          "thinking_token_budget", "logprob_token_ids", "truncate_prompt_tokens"})
+                          "logprob_token_ids"})
     reader.refuse_unless(key, {Json::array(), Json::object(), Json(-1)}, "not supported by this build yet");
 }
 
@@ -52,7 +62,7 @@ void refuse_unsupported(RequestReader& reader) {
 void ignore_harmless(RequestReader& reader) {
   for (const char* key : {"user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "session_id",
                           "prompt_cache_retention", "verbosity", "prediction", "modalities", "web_search_options", "moderation",
-                          "stream_interval", "rid", "extra_key", "request_id", "cache_prompt", "return_tokens_as_token_ids",
+                          "stream_interval", "rid", "extra_key", "request_id", "cache_prompt",
                           "spaces_between_special_tokens", "length_penalty", "kv_transfer_params", "detail"})
     (void)reader.find(key);
 }
@@ -82,7 +92,10 @@ void read_generation_fields(RequestReader& reader, const ApiContext& context, Ge
     reader.refuse("cache_salt", ErrorCode::kInvalidArgument, "cache_salt must not be empty");
   reader.string("cache_salt", request.cache_salt);
   reader.boolean("return_token_ids", answer.return_token_ids);
+  reader.boolean("return_tokens_as_token_ids", answer.shows_tokens_as_ids);
+  read_truncation(reader, request);
   read_stream_options(reader, answer);
+  read_answer_format(reader, request.rules);
   refuse_unsupported(reader);
   ignore_harmless(reader);
 }

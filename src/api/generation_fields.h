@@ -28,6 +28,7 @@ struct AnswerOptions {
   bool include_usage = false;       // stream_options
   bool continuous_usage = false;
   bool return_token_ids = false;
+  bool shows_tokens_as_ids = false; // logprobs name tokens as "token_id:5": text need not tell them apart
 };
 
 // Sampling, length, stop and stream fields: everything that chat and completions share. logprobs and prompts differ and are not here.

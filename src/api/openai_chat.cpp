@@ -4,6 +4,8 @@
 #include <array>
 #include <string_view>
 
+#include "api/thinking_fields.h"
+#include "api/tool_fields.h"
 #include "chat/messages.h"
 
 namespace gale {
@@ -43,48 +45,10 @@ Status check_messages(const Json& messages) {
   return {};
 }
 
-// Tools as the client sent them, with what may be absent filled in: type means function.
-Result<Json> read_tools(const Json& body) {
-  const auto tools = body.find("tools");
-  if (tools == body.end() || tools->is_null()) return Json(nullptr);
-  if (!tools->is_array()) return refuse("tools", fmt::format("expected a list, got {}", brief(*tools)));
-  for (size_t i = 0; i < tools->size(); ++i) {
-    const std::string where = fmt::format("tools[{}]", i);
-    const Json& tool = (*tools)[i];
-    if (!tool.is_object()) return refuse(where, fmt::format("expected an object, got {}", brief(tool)));
-    if (tool.contains("type") && tool["type"] != "function")
-      return fail_param(ErrorCode::kUnimplemented, where + ".type", "{}.type: only tools of type function are supported, got {}", where, brief(tool["type"]));
-    const auto function = tool.find("function");
-    if (function == tool.end() || !function->is_object()) return refuse(where + ".function", "expected an object with a name");
-    const auto name = function->find("name");
-    if (name == function->end() || !name->is_string() || name->get_ref<const std::string&>().empty())
-      return refuse(where + ".function.name", "expected a non-empty string");
-    const auto parameters = function->find("parameters");
-    if (parameters != function->end() && !parameters->is_null() && !parameters->is_object())
-      return refuse(where + ".function.parameters", "expected a JSON schema object");
-  }
-  return tools->empty() ? Json(nullptr) : *tools;
-}
-
-// auto and none work; required and named calls need a grammar, which this build has not.
-Result<bool> read_tool_choice(const Json& body, bool has_tools) {
-  const auto choice = body.find("tool_choice");
-  if (choice == body.end() || choice->is_null()) return has_tools;
-  if (*choice == "none") return false;
-  if (*choice == "auto") return has_tools;
-  if (*choice == "required" || choice->is_object())
-    return fail_param(ErrorCode::kUnimplemented, "tool_choice", "tool_choice: only \"auto\" and \"none\" are supported by this build yet");
-  return fail_param(ErrorCode::kInvalidArgument, "tool_choice", "tool_choice: expected auto, none, required or a function, got {}", brief(*choice));
-}
-
-// reasoning_effort in the template's terms: none and minimal turn thinking off.
-Status apply_reasoning_effort(const Json& body, Json& kwargs) {
-  const auto effort = body.find("reasoning_effort");
-  if (effort == body.end() || effort->is_null()) return {};
-  static constexpr std::array<std::string_view, 7> kEfforts = {"none", "minimal", "low", "medium", "high", "xhigh", "max"};
-  if (!effort->is_string() || std::find(kEfforts.begin(), kEfforts.end(), effort->get_ref<const std::string&>()) == kEfforts.end())
-    return refuse("reasoning_effort", fmt::format("expected none, minimal, low, medium, high, xhigh or max, got {}", brief(*effort)));
-  if (!kwargs.contains("enable_thinking")) kwargs["enable_thinking"] = *effort != "none" && *effort != "minimal";
+// What the fields about thinking mean for the template, and how long it may last.
+Status read_thinking(const Json& body, Json& kwargs) {
+  GALE_ASSIGN(const ThinkingFields fields, parse_thinking(body));
+  if (fields.is_on && !kwargs.contains("enable_thinking")) kwargs["enable_thinking"] = *fields.is_on;
   return {};
 }
 
@@ -100,17 +64,13 @@ void read_logprobs(RequestReader& reader, const ApiContext& context, GenerateReq
 }
 
 void refuse_unsupported(RequestReader& reader) {
-  reader.refuse_unless("response_format", {Json{{"type", "text"}}}, "only {\"type\": \"text\"} is supported by this build yet");
   reader.refuse_unless("functions", {Json::array()}, "use tools instead");
   reader.refuse_unless("function_call", {Json("none"), Json("auto")}, "use tool_choice instead");
   reader.refuse_unless("audio", {}, "this model has no audio");
   reader.refuse_unless("chat_template", {}, "templates of a request are not trusted");
-  reader.refuse_unless("documents", {Json::array()}, "not supported by this build yet");
   reader.refuse_unless("echo", {Json(false)}, "not supported for chat; use continue_final_message");
-  reader.refuse_unless("parallel_tool_calls", {Json(true)}, "limiting a turn to one call is not supported by this build yet");
-  for (const char* key : {"add_special_tokens", "media_io_kwargs", "mm_processor_kwargs", "separate_reasoning", "stream_reasoning",
-                          "reasoning"})
-    (void)reader.find(key);
+  reader.refuse_unless("separate_reasoning", {Json(true)}, "thinking is always told apart from the answer; include_reasoning leaves it out");
+  for (const char* key : {"add_special_tokens", "media_io_kwargs", "mm_processor_kwargs", "stream_reasoning"}) (void)reader.find(key);
 }
 
 }  // namespace
@@ -122,12 +82,16 @@ Result<ChatInput> parse_chat_input(const Json& body) {
   GALE_TRY(check_messages(*messages));
   GALE_ASSIGN(input.messages, normalise_messages(*messages));
   GALE_ASSIGN(input.tools, read_tools(body));
+  if (const auto documents = body.find("documents"); documents != body.end() && !documents->is_null()) {
+    if (!documents->is_array()) return refuse("documents", fmt::format("expected a list, got {}", brief(*documents)));
+    input.documents = *documents;
+  }
   input.template_kwargs = Json::object();
   if (const auto kwargs = body.find("chat_template_kwargs"); kwargs != body.end() && !kwargs->is_null()) {
     if (!kwargs->is_object()) return refuse("chat_template_kwargs", fmt::format("expected an object, got {}", brief(*kwargs)));
     input.template_kwargs = *kwargs;
   }
-  GALE_TRY(apply_reasoning_effort(body, input.template_kwargs));
+  GALE_TRY(read_thinking(body, input.template_kwargs));
   RequestReader reader(body);
   reader.boolean("continue_final_message", input.continue_final_message);
   input.add_generation_prompt = !input.continue_final_message;
@@ -147,13 +111,14 @@ Result<ChatRequest> parse_chat_request(const Json& body, const ApiContext& conte
   read_logprobs(reader, context, request.generate);
   reader.boolean("include_reasoning", request.include_reasoning);
   refuse_unsupported(reader);
-  for (const char* key : {"messages", "tools", "tool_choice", "chat_template_kwargs", "reasoning_effort", "continue_final_message",
-                          "add_generation_prompt"})
+  for (const char* key : {"messages", "tools", "documents", "tool_choice", "parallel_tool_calls", "chat_template_kwargs", "reasoning_effort",
+                          "reasoning", "thinking", "thinking_token_budget", "continue_final_message", "add_generation_prompt"})
     (void)reader.find(key);   // read below
   GALE_TRY(finish_reading(reader));
   GALE_ASSIGN(ChatInput input, parse_chat_input(body));
-  GALE_ASSIGN(request.generate.parse_tool_calls, read_tool_choice(body, !input.tools.is_null()));
-  if (body.contains("tool_choice") && body["tool_choice"] == "none") input.tools = nullptr;   // the model must not see them
+  GALE_TRY(read_tool_choice(body, input.tools, request.generate.rules));
+  GALE_ASSIGN(const ThinkingFields thinking, parse_thinking(body));
+  request.generate.thinking_budget = thinking.budget;
   request.generate.prompt = std::move(input);
   request.generate.parse_output = true;
   return request;

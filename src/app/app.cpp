@@ -8,6 +8,8 @@
 #include "app/exit_code.h"
 #include "base/check.h"
 #include "config/command_line.h"
+#include "serving/child_process.h"
+#include "serving/grammar_compiler.h"
 
 namespace gale {
 namespace {
@@ -29,6 +31,7 @@ int run_command(const Invocation& invocation, const std::string& program) {
 }  // namespace
 
 int run_program(const std::string& program, const std::vector<std::string>& arguments) {
+  if (arguments == std::vector<std::string>{kGrammarCompilerCommand}) return serve_grammar_compiler(kChildSocketFd);
   std::signal(SIGPIPE, SIG_IGN);       // a reader that left is an error of write, not the end of the process
   const Result<Invocation> invocation = read_command_line(arguments, process_environment());
   if (!invocation) return report(invocation.error());

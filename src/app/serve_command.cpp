@@ -116,8 +116,10 @@ int run_serve(const Config& config, const std::string& program) {
   if (!model) return report(model.error());
   const SteadyClock clock;
   const int num_valid_tokens = model->tokenizer->vocab_size();
+  PipelineConfig pipeline_config = make_pipeline_config(config);
+  pipeline_config.grammar_compiler = make_grammar_processes({program, kGrammarCompilerCommand});
   const std::unique_ptr<EnginePipeline> pipeline =
-      make_pipeline(make_pipeline_config(config), std::move(model->tokenizer), std::move(model->chat_template),
+      make_pipeline(std::move(pipeline_config), std::move(model->tokenizer), std::move(model->chat_template),
                     std::move(model->defaults), clock, make_launcher(config, program, num_valid_tokens));
   const Result<std::unique_ptr<ApiServer>> server = ApiServer::start(config.server, *pipeline);
   if (!server) return report(server.error());

@@ -27,7 +27,7 @@ struct Hello {
 struct UnknownMessage {
   bool operator==(const UnknownMessage&) const = default;
 };
-using EngineWire = std::variant<Hello, Submit, Cancel, Control, UnknownMessage>;
+using EngineWire = std::variant<Hello, Submit, Cancel, Control, Vocabulary, UnknownMessage>;
 using FrontWire = std::variant<Hello, Ready, StepOutput, Stats, Fault, UnknownMessage>;
 
 // One message as bytes, without framing. Never fails; whoever sends compares with kMaxMessageBytes.

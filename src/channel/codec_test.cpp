@@ -15,8 +15,9 @@ class MessageMaker {
   explicit MessageMaker(uint32_t seed) : random_(seed) {}
 
   ToEngine to_engine() {
-    switch (below(4)) {
+    switch (below(5)) {
       case 0: return Cancel{{random_()}};
+      case 2: return Vocabulary{.tokens = {text(), "", text()}, .control_tokens = tokens(), .stop_token_ids = tokens()};
       case 1: return Control{pick({ControlCommand::kDrain, ControlCommand::kResetPrefixCache, ControlCommand::kCheckIntegrity})};
       default: return submit();
     }
@@ -71,6 +72,7 @@ class MessageMaker {
     out.priority = pick({std::numeric_limits<int>::min(), -1, 0, 5});
     out.deadline_ms = big_count();
     out.grammar = text();
+    if (coin()) out.thinking = {.open = pick<TokenId>({kNoToken, 0, 151'000}), .close = pick<TokenId>({kNoToken, 5}), .budget = pick({-1, 0, 9})};
     return out;
   }
   Error error() {

@@ -85,8 +85,17 @@ Submit get(Reader& reader, const wire::Submit& in) {
   out.extra_hash_keys.assign(in.extra_hash_keys().begin(), in.extra_hash_keys().end());
   out.priority = in.priority();
   out.deadline_ms = reader.not_negative(in.deadline_ms(), "deadline_ms");
-  out.grammar = in.grammar();
+  out.grammar = SharedText(in.grammar());
+  out.thinking = {.open = reader.not_negative(in.thinking().open(), "thinking.open") - 1,
+                  .close = reader.not_negative(in.thinking().close(), "thinking.close") - 1,
+                  .budget = reader.not_negative(in.thinking().budget(), "thinking.budget") - 1};
   return out;
+}
+
+Vocabulary get(Reader& reader, const wire::Vocabulary& in) {
+  return {.tokens = {in.tokens().begin(), in.tokens().end()},
+          .control_tokens = reader.tokens(in.control_tokens(), "control_tokens"),
+          .stop_token_ids = reader.tokens(in.stop_token_ids(), "stop_token_ids")};
 }
 
 Error get(Reader& reader, const wire::Error& in) {
@@ -183,6 +192,7 @@ Result<EngineWire> decode_to_engine(std::string_view bytes) {
       const Control control{reader.known(kWireControlCommands, envelope.control().command(), "command")};
       return reader.result(EngineWire(control));
     }
+    case wire::ToEngine::kVocabulary: return reader.result(EngineWire(get(reader, envelope.vocabulary())));
     case wire::ToEngine::KIND_NOT_SET: return UnknownMessage{};
   }
   return UnknownMessage{};

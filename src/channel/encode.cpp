@@ -43,13 +43,24 @@ void put(wire::ToEngine& envelope, const Submit& in) {
   for (const std::string& key : in.extra_hash_keys) out.add_extra_hash_keys(key);
   out.set_priority(in.priority);
   out.set_deadline_ms(in.deadline_ms);
-  out.set_grammar(in.grammar);
+  out.set_grammar(in.grammar.str());
+  if (in.thinking == Thinking{}) return;
+  out.mutable_thinking()->set_open(in.thinking.open + 1);   // absent fields are 0, and that is a token
+  out.mutable_thinking()->set_close(in.thinking.close + 1);
+  out.mutable_thinking()->set_budget(in.thinking.budget + 1);
 }
 
 void put(wire::ToEngine& envelope, const Cancel& in) { envelope.mutable_cancel()->set_id(in.id.value); }
 
 void put(wire::ToEngine& envelope, const Control& in) {
   envelope.mutable_control()->set_command(to_wire(kWireControlCommands, in.command));
+}
+
+void put(wire::ToEngine& envelope, const Vocabulary& in) {
+  wire::Vocabulary& out = *envelope.mutable_vocabulary();
+  for (const std::string& token : in.tokens) out.add_tokens(token);
+  put(out.mutable_control_tokens(), in.control_tokens);
+  put(out.mutable_stop_token_ids(), in.stop_token_ids);
 }
 
 void put(wire::Error& out, const Error& in) {

@@ -135,7 +135,7 @@ void ChatTemplate::Program::prepare(jinja::context& context, const ChatInput& in
     for (const auto& [name, value] : input.template_kwargs.items()) context.set_val(name, template_value(value));
   context.set_val("messages", template_value(messages));
   context.set_val("tools", template_value(input.tools));
-  context.set_val("documents", mk_val<jinja::value_none>());
+  context.set_val("documents", template_value(input.documents));
   const bool adds_prompt = input.add_generation_prompt && !input.continue_final_message;
   context.set_val("add_generation_prompt", mk_val<jinja::value_bool>(adds_prompt));
   context.set_val(kTextList, mk_val<jinja::value_array>(texts));

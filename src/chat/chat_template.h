@@ -20,6 +20,7 @@ struct PromptSegment {
 struct ChatInput {
   Json messages;                        // as normalise_messages returns them
   Json tools;                           // OpenAI tool objects as the client sent them; null or []: none
+  Json documents;                       // what retrieval found, for templates that show it; null: none
   Json template_kwargs;                 // further variables, e.g. {"enable_thinking": false}; null: none
   bool add_generation_prompt = true;
   bool continue_final_message = false;  // the prompt ends inside the last message's text; no generation prompt then

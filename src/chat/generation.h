@@ -10,6 +10,7 @@
 #include "base/json.h"
 #include "base/result.h"
 #include "base/token.h"
+#include "chat/answer_rules.h"
 #include "chat/chat_template.h"
 #include "chat/output_parser.h"
 #include "request/messages.h"
@@ -36,6 +37,8 @@ struct GenerateRequest {
   std::vector<std::pair<TokenId, float>> logit_bias;
   std::vector<TokenId> allowed_token_ids;
   int num_logprobs = -1, num_prompt_logprobs = -1;
+  std::optional<int> truncate_prompt_tokens;    // longer prompts lose their beginning; -1: what the context leaves; none: refused
+  bool truncates_end = false;                   // … or their end
   std::optional<int> max_tokens;                // none: --default-max-tokens or what is left of the context
   int min_tokens = 0;
   std::vector<std::string> stop;                // stop strings
@@ -44,10 +47,12 @@ struct GenerateRequest {
   bool ignore_eos = false;
   bool skip_special_tokens = true;
   bool parse_output = false;                    // chat: split into reasoning, content and tool calls
-  bool parse_tool_calls = false;                // chat with tools and tool_choice != none
+  AnswerRules rules;                            // tools and what form the answer must have
+  std::optional<int> thinking_budget;           // tokens of thinking; none: no limit
   int n = 1;
   int priority = 0;
   std::string cache_salt;
+  std::string tenant;                           // whose limits count; empty: nobody's
   std::string request_id;                       // for logs; already validated
 };
 

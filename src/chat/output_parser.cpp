@@ -14,6 +14,7 @@ namespace gale {
 namespace {
 
 constexpr std::string_view kBlanks = " \t\r\n";
+constexpr size_t kMaxHeldBlanks = 4096;   // more in a row are text, whatever follows
 
 std::string make_call_id(uint64_t seed, int index) {
   static constexpr std::string_view kAlphabet = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
@@ -62,14 +63,14 @@ OutputFormat OutputFormat::detect(const Tokenizer& tokenizer) {
   return format;
 }
 
-bool prompt_ends_in_reasoning(const OutputFormat& format, std::span<const TokenId> prompt) {
-  if (!format.has_reasoning()) return false;
+PromptThinking thinking_in_prompt(const OutputFormat& format, std::span<const TokenId> prompt) {
+  if (!format.has_reasoning()) return PromptThinking::kClosed;
   for (auto id = prompt.rbegin(); id != prompt.rend(); ++id) {
-    if (*id == format.think_open.id) return true;
-    if (*id == format.think_close.id) return false;
-    if (std::find(format.turns.begin(), format.turns.end(), *id) != format.turns.end()) return false;
+    if (*id == format.think_open.id) return PromptThinking::kOpen;
+    if (*id == format.think_close.id) return PromptThinking::kClosed;
+    if (std::find(format.turns.begin(), format.turns.end(), *id) != format.turns.end()) break;
   }
-  return false;
+  return PromptThinking::kUnopened;
 }
 
 class OutputParser::Machine {
@@ -107,7 +108,8 @@ class OutputParser::Machine {
   bool parses_calls_ = false;
   bool is_reasoning_ = false;
   bool strips_newline_ = false;           // the next newline, if it is the first of the content
-  bool has_content_ = false;              // other than blanks
+  bool has_content_ = false;              // some was passed on
+  bool blanks_are_text_ = false;          // the blanks that come now: too many to hold
   std::string held_blanks_;               // of the content: dropped if a tag follows, else passed on
   int num_calls_ = 0;
   int num_reasoning_tokens_ = 0;
@@ -141,7 +143,11 @@ std::vector<ChatDelta> OutputParser::Machine::append(TokenId id, std::string_vie
 }
 
 void OutputParser::Machine::add_text(std::string_view text, std::vector<ChatDelta>& out) {
-  if (call_) return call_->add_text(text, out);
+  if (call_) {
+    call_->add_text(text, out);
+    if (call_->is_done()) leave_call(out);
+    return;
+  }
   if (is_reasoning_) return emit_text<ReasoningDelta>(text, out);
   add_content(text, out);
 }
@@ -149,16 +155,18 @@ void OutputParser::Machine::add_text(std::string_view text, std::vector<ChatDelt
 void OutputParser::Machine::add_content(std::string_view text, std::vector<ChatDelta>& out) {
   held_blanks_ += text;
   const size_t last = held_blanks_.find_last_not_of(kBlanks);
+  if (last != std::string::npos) blanks_are_text_ = false;
+  const size_t num_blanks = last == std::string::npos ? held_blanks_.size() : held_blanks_.size() - last - 1;
+  blanks_are_text_ = blanks_are_text_ || num_blanks > kMaxHeldBlanks;
   const bool may_be_dropped = parses_calls_ || (format_.has_reasoning() && !has_content_);
-  if (may_be_dropped && last == std::string::npos) return;
+  if (may_be_dropped && last == std::string::npos && !blanks_are_text_) return;
   std::string content = std::exchange(held_blanks_, {});
-  if (parses_calls_) {
+  if (parses_calls_ && !blanks_are_text_) {
     held_blanks_ = content.substr(last + 1);
     content.resize(last + 1);
   }
-  if (content.empty()) return;
-  has_content_ = has_content_ || content.find_first_not_of(kBlanks) != std::string::npos;
-  if (std::exchange(strips_newline_, false) && content.front() == '\n') content.erase(0, 1);
+  has_content_ = has_content_ || !content.empty();
+  if (!content.empty() && std::exchange(strips_newline_, false) && content.front() == '\n') content.erase(0, 1);
   emit_text<ContentDelta>(content, out);
 }
 

@@ -38,8 +38,6 @@ struct ToolArgumentsDelta {
 };
 using ChatDelta = std::variant<ReasoningDelta, ContentDelta, ToolCallStart, ToolArgumentsDelta>;
 
-inline constexpr TokenId kNoToken = -1;
-
 // A tag of the output language: its id, and how it is written (where a tag is plain text it appears as that).
 struct OutputTag {
   TokenId id = kNoToken;
@@ -59,8 +57,13 @@ struct OutputFormat {
   [[nodiscard]] static OutputFormat detect(const Tokenizer& tokenizer);
 };
 
-// Whether the model will begin its output inside reasoning: the last think tag after the last turn token decides.
-[[nodiscard]] bool prompt_ends_in_reasoning(const OutputFormat& format, std::span<const TokenId> prompt);
+// Where the turn that a prompt ends with stands: the last think tag after the last turn token decides.
+enum class PromptThinking : uint8_t {
+  kUnopened,     // no tag: a model that thinks opens it itself
+  kOpen,         // the output begins inside reasoning
+  kClosed,       // thinking is over, or off
+};
+[[nodiscard]] PromptThinking thinking_in_prompt(const OutputFormat& format, std::span<const TokenId> prompt);
 
 struct OutputParserOptions {
   bool starts_in_reasoning = false;
@@ -81,7 +84,8 @@ enum class OutputPhase { kReasoning, kContent, kToolCall };
 //   - reasoning ends at </think> or, if tool calls are parsed, at <tool_call>; think tags are never passed on: <think>
 //     opens reasoning only before any content or call, later think tags vanish and their text is content;
 //   - blanks between content and a call, between calls, and before <think> are dropped;
-//   - a name ends at the first newline or tag; a call without a name is content, tags included;
+//   - a name ends at the first newline or tag; a call without a name, or with one that does not end within 512 bytes, is
+//     content, tags included; more than 4096 blanks in a row are content, whatever follows;
 //   - a value ends at </arg_value> only and may hold every other tag as text;
 //   - a value is a string if the tool's schema says so, verbatim; else JSON, else a Python literal, else a string;
 //     of two arguments with one key the first counts; text between arguments is dropped;

@@ -3,111 +3,18 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <array>
-#include <map>
 #include <set>
 
 #include "base/utf8.h"
 #include "chat/output_parser_cases.h"
+#include "chat/output_parser_testing.h"
 #include "tokenizer/tokenizer.h"
 
 namespace gale {
 namespace {
 
-const std::array<std::string, 8> kTags = {"<think>",    "</think>",    "<tool_call>", "</tool_call>",
-                                          "<arg_key>", "</arg_key>", "<arg_value>", "</arg_value>"};
-constexpr TokenId kFirstTag = 1000;
-constexpr TokenId kText = 1;
-constexpr TokenId kUser = 2000;
-constexpr TokenId kAssistant = 2001;
-
-OutputFormat glm_format() {
-  OutputFormat format;
-  const std::array<OutputTag*, 8> tags = {&format.think_open,   &format.think_close,   &format.tool_call_open,
-                                          &format.tool_call_close, &format.arg_key_open,  &format.arg_key_close,
-                                          &format.arg_value_open,  &format.arg_value_close};
-  for (size_t i = 0; i < tags.size(); ++i) *tags[i] = {kFirstTag + static_cast<TokenId>(i), kTags[i]};
-  format.turns = {kUser, kAssistant};
-  return format;
-}
-
-struct Piece {
-  TokenId id;
-  std::string text;
-};
-
-// Tags of the text become tokens, the text between them one token each. "~" before a tag makes it text.
-std::vector<Piece> pieces_of(const std::string& output) {
-  std::vector<Piece> pieces;
-  std::string text;
-  const auto flush = [&] {
-    if (!text.empty()) pieces.push_back({kText, text});
-    text.clear();
-  };
-  for (size_t at = 0; at < output.size();) {
-    if (output[at] == '~') {
-      text += output[at + 1];
-      at += 2;
-      continue;
-    }
-    size_t tag = 0;
-    while (tag < kTags.size() && output.compare(at, kTags[tag].size(), kTags[tag]) != 0) ++tag;
-    if (tag == kTags.size()) {
-      text += output[at++];
-    } else {
-      flush();
-      pieces.push_back({kFirstTag + static_cast<TokenId>(tag), kTags[tag]});
-      at += kTags[tag].size();
-    }
-  }
-  flush();
-  return pieces;
-}
-
-struct Seen {
-  std::string reasoning;
-  std::string content;
-  std::vector<std::pair<std::string, std::string>> calls;   // name and arguments
-  bool operator==(const Seen&) const = default;
-};
-
-[[maybe_unused]] void PrintTo(const Seen& seen, std::ostream* out) {
-  *out << "reasoning \"" << seen.reasoning << "\" content \"" << seen.content << "\"";
-  for (const auto& [name, arguments] : seen.calls) *out << " call " << name << " " << arguments;
-}
-
-void note(const std::vector<ChatDelta>& deltas, Seen& seen) {
-  for (const ChatDelta& delta : deltas) {
-    if (const auto* reasoning = std::get_if<ReasoningDelta>(&delta)) {
-      EXPECT_TRUE(seen.content.empty() && seen.calls.empty()) << "reasoning comes first";
-      seen.reasoning += reasoning->text;
-    } else if (const auto* content = std::get_if<ContentDelta>(&delta)) {
-      EXPECT_FALSE(content->text.empty());
-      seen.content += content->text;
-    } else if (const auto* start = std::get_if<ToolCallStart>(&delta)) {
-      EXPECT_EQ(start->index, static_cast<int>(seen.calls.size()));
-      seen.calls.emplace_back(start->name, "");
-    } else if (const auto* arguments = std::get_if<ToolArgumentsDelta>(&delta)) {
-      EXPECT_EQ(arguments->index + 1, static_cast<int>(seen.calls.size()));
-      if (!seen.calls.empty()) seen.calls.back().second += arguments->json_piece;
-    }
-  }
-}
-
 Seen parse(const std::vector<Piece>& pieces, const OutputCase& c) {
-  OutputParser parser(glm_format(), {.starts_in_reasoning = c.start == Start::kReasoning,
-                                     .parse_tool_calls = c.tools == Tools::kParsed,
-                                     .tools = output_case_tools()});
-  Seen seen;
-  for (const Piece& piece : pieces) note(parser.append(piece.id, piece.text), seen);
-  note(parser.finish(), seen);
-  EXPECT_EQ(parser.made_tool_calls(), !seen.calls.empty());
-  for (const auto& [name, arguments] : seen.calls) {
-    EXPECT_FALSE(name.empty());
-    const auto parsed = parse_json(arguments);
-    EXPECT_TRUE(parsed && parsed->is_object()) << arguments;
-  }
-  return seen;
+  return parse(pieces, OutputParserOptions{.starts_in_reasoning = c.start == Start::kReasoning, .parse_tool_calls = c.tools == Tools::kParsed});
 }
 
 Seen expected(const OutputCase& c) {
@@ -211,16 +118,16 @@ TEST(OutputParser, a_model_without_tags_gives_content_only) {
   EXPECT_EQ(seen.content, "<think>a ");
 }
 
-TEST(PromptEndsInReasoning, the_last_think_tag_of_the_turn_decides) {
+TEST(ThinkingInPrompt, the_last_think_tag_of_the_turn_decides) {
   const OutputFormat format = glm_format();
   const TokenId open = format.think_open.id, close = format.think_close.id;
-  const auto ends = [&](std::vector<TokenId> prompt) { return prompt_ends_in_reasoning(format, prompt); };
-  EXPECT_TRUE(ends({kUser, kText, kAssistant, open}));
-  EXPECT_FALSE(ends({kUser, kText, kAssistant, close}));
-  EXPECT_FALSE(ends({kUser, kText, kAssistant, kText, open, close, kText}));
-  EXPECT_FALSE(ends({open, kUser, kText, kAssistant, kText}));
-  EXPECT_FALSE(ends({}));
-  EXPECT_FALSE(prompt_ends_in_reasoning(OutputFormat{}, std::vector<TokenId>{kText, kNoToken}));
+  const auto in = [&](std::vector<TokenId> prompt) { return thinking_in_prompt(format, prompt); };
+  EXPECT_EQ(in({kUser, kText, kAssistant, open}), PromptThinking::kOpen);
+  EXPECT_EQ(in({kUser, kText, kAssistant, close}), PromptThinking::kClosed);
+  EXPECT_EQ(in({kUser, kText, kAssistant, kText, open, close, kText}), PromptThinking::kClosed);
+  EXPECT_EQ(in({open, kUser, kText, kAssistant, kText}), PromptThinking::kUnopened);
+  EXPECT_EQ(in({}), PromptThinking::kUnopened);
+  EXPECT_EQ(thinking_in_prompt(OutputFormat{}, std::vector<TokenId>{kText, kNoToken}), PromptThinking::kClosed);
 }
 
 TEST(OutputFormat, is_found_in_the_built_in_model) {

@@ -4,6 +4,7 @@ namespace gale {
 namespace {
 
 constexpr std::string_view kBlanks = " \t\r\n";
+constexpr size_t kMaxNameBytes = 512;   // from <tool_call> to the name's end, blanks included
 
 std::string trimmed(const std::string& text) {
   const size_t begin = text.find_first_not_of(kBlanks);
@@ -34,11 +35,11 @@ void ToolCallMachine::add_text(std::string_view text, std::vector<ChatDelta>& ou
   switch (state_) {
     case State::kName: {
       raw_ += text;
-      name_ += text;
-      name_.erase(0, std::min(name_.find_first_not_of(kBlanks), name_.size()));   // the name's line comes first
-      const size_t newline = name_.find('\n');
-      if (newline == std::string::npos) return;
-      name_ = trimmed(name_.substr(0, newline));
+      const size_t begin = std::min(raw_.find_first_not_of(kBlanks), raw_.size());   // the name's line comes first
+      const size_t newline = raw_.find('\n', begin);
+      if (std::min(newline, raw_.size()) > kMaxNameBytes) state_ = State::kDone;     // not a call
+      if (newline == std::string::npos || state_ == State::kDone) return;
+      name_ = trimmed(raw_.substr(begin, newline - begin));
       return start(out);
     }
     case State::kKey: key_ += text; return;
@@ -50,8 +51,8 @@ void ToolCallMachine::add_text(std::string_view text, std::vector<ChatDelta>& ou
 }
 
 void ToolCallMachine::end_name(Tag tag, std::string_view text, std::vector<ChatDelta>& out) {
+  name_ = trimmed(raw_);
   raw_ += text;
-  name_ = trimmed(name_);
   if (!name_.empty()) {
     start(out);
     add_tag(tag, text, out);
@@ -129,7 +130,7 @@ void ToolCallMachine::close_object(std::vector<ChatDelta>& out) {
 void ToolCallMachine::finish(std::vector<ChatDelta>& out) {
   if (state_ == State::kDone) return;
   if (state_ == State::kName) {
-    name_ = trimmed(name_);
+    name_ = trimmed(raw_);
     if (types_->has_tool(name_)) {
       start(out);
     } else {

@@ -67,7 +67,7 @@ const std::vector<KnownFlag>& flags() {
       {"--hf-overrides", "", true, kRefused, "change config.json in a copy of the model folder instead"},
       {"--runner", "", true, kRefused, "this build generates text only", {"auto", "generate"}},
       {"--task", "", true, kRefused, "this build generates text only", {"auto", "generate"}},
-      {"--structured-outputs-config", "", true, kRefused, "grammars and schemas are not there yet"},
+      {"--structured-outputs-config", "", true, kRefused, "grammars are xgrammar's, and there is nothing to set"},
       {"--logprobs-mode", "", true, kRefused, "logprobs are those of the model's raw output", {"raw_logprobs"}},
       {"--trust-request-chat-template", "", false, kRefused, "templates are taken from the model folder only"},
       {"--uds", "", true, kRefused, "the server listens on TCP only"},

@@ -36,10 +36,17 @@ std::optional<Error> unknown_token(const std::vector<TokenId>& tokens, int vocab
   return Error{ErrorCode::kInvalidArgument, fmt::format("token id {} is not one of the model's 0 to {}", *bad, vocab_size - 1), "prompt"};
 }
 
+// Masks are computed while the step runs.
+void prepare_masks(const Plan& plan, const Scheduler& scheduler) {
+  for (const ScheduledSequence& scheduled : plan.sequences) {
+    const Sequence& sequence = scheduler.sequence(scheduled.id);
+    if (scheduled.wants_token && sequence.constraint) sequence.constraint->prepare(sequence.output());
+  }
+}
+
 }  // namespace
 
 std::optional<Error> reason_to_refuse(const Submit& submit, int vocab_size) {
-  if (!submit.grammar.empty()) return Error{ErrorCode::kUnimplemented, "this engine does not enforce grammars", "response_format"};
   if (std::optional<Error> error = unknown_token(submit.prompt, vocab_size)) return error;
   if (std::optional<Error> error = unknown_token(submit.output, vocab_size)) return error;
   return Sampler::check(submit.sampling, vocab_size);
@@ -47,12 +54,13 @@ std::optional<Error> reason_to_refuse(const Submit& submit, int vocab_size) {
 
 Result<std::vector<SequenceOutput>> run_step(Scheduler& scheduler, Executor& executor) {
   const Plan plan = scheduler.schedule();
+  prepare_masks(plan, scheduler);
   GALE_ASSIGN(std::vector<SequenceResult> results, executor.execute(plan, scheduler));
   return scheduler.commit(plan, std::move(results));
 }
 
 EngineLoop::EngineLoop(Executor& executor, const Clock& clock)
-    : executor_(executor), clock_(clock), scheduler_(executor.info().scheduler) {}
+    : executor_(executor), clock_(clock), constraints_(executor.info().vocab_size), scheduler_(executor.info().scheduler) {}
 
 int EngineLoop::run(EngineChannel& channel) {
   Status status = channel.send(ready_message(executor_.info()));
@@ -84,6 +92,7 @@ Status EngineLoop::submit_next() {
   if (!in_flight_.empty() && scheduler_.must_commit_first()) return {};
   Plan plan = scheduler_.schedule();
   if (plan.sequences.empty()) return {};                 // all that is left waits for plans under way
+  prepare_masks(plan, scheduler_);
   GALE_TRY(executor_.submit(plan, scheduler_));
   in_flight_.push_back(std::move(plan));
   return {};
@@ -106,7 +115,10 @@ void EngineLoop::handle(Submit submit) {
   std::optional<Error> reason;
   if (is_draining_) reason = Error{ErrorCode::kUnavailable, "the engine is draining"};
   if (!reason) reason = reason_to_refuse(submit, executor_.info().vocab_size);
-  std::optional<SequenceOutput> outcome = reason ? refused(id, std::move(*reason)) : scheduler_.add(std::move(submit));
+  Result<std::unique_ptr<TokenConstraint>> constraint;
+  if (!reason) constraint = constraints_.make(submit);
+  if (!constraint) reason = constraint.error();
+  std::optional<SequenceOutput> outcome = reason ? refused(id, std::move(*reason)) : scheduler_.add(std::move(submit), *std::move(constraint));
   if (outcome) outcomes_.push_back(std::move(*outcome));
 }
 

@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "channel/channel.h"
+#include "engine/constraints.h"
 #include "engine/executor.h"
 #include "scheduler/scheduler.h"
 
@@ -30,6 +31,7 @@ class EngineLoop {
   void handle(Submit submit);
   void handle(const Cancel& cancel);
   void handle(const Control& control);
+  void handle(const Vocabulary& vocabulary) { constraints_.set_vocabulary(vocabulary); }
 
   [[nodiscard]] Status serve(EngineChannel& channel);           // kUnavailable: the channel is closed; else the device is gone
   [[nodiscard]] Status step();                                  // plans the next step, commits the oldest that is under way
@@ -42,6 +44,7 @@ class EngineLoop {
 
   Executor& executor_;
   const Clock& clock_;
+  Constraints constraints_;            // before the scheduler, whose sequences refer to it
   Scheduler scheduler_;
   std::deque<Plan> in_flight_;         // submitted to the executor, not committed
   std::vector<SequenceOutput> outcomes_;

@@ -200,7 +200,8 @@ SamplerRow ModelExecutor::row_of(const ScheduledSequence& scheduled, const Sched
           .tokens = sequence.tokens,
           .num_prompt_tokens = sequence.num_prompt_tokens,
           .num_pending = scheduled.wants_token ? end - sequence.num_tokens() : 0,
-          .slot = scheduled.slot.value};
+          .slot = scheduled.slot.value,
+          .constraint = sequence.constraint.get()};
 }
 
 Status ModelExecutor::submit(const Plan& plan, const Scheduler& scheduler) {
@@ -254,6 +255,7 @@ void ModelExecutor::draw(const Tensor& logits, const Plan& plan, const Scheduler
       SequenceResult& result = pending.results[drawn[r]];
       SampledToken& token = told[r - begin];
       if (!token.is_valid) result.error = no_probabilities("next token");
+      if (token.error) result.error = std::move(token.error);
       if (result.error) continue;
       result.tokens = {token.token};
       if (token.logprobs) result.logprobs.push_back(std::move(*token.logprobs));

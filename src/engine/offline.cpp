@@ -33,7 +33,9 @@ Result<std::vector<SequenceOutput>> generate_offline(Executor& executor, const s
   for (size_t i = 0; i < submits.size(); ++i) {
     outputs[i].id = submits[i].id;
     CHECK(index_of.emplace(submits[i].id, i).second, "id {} comes twice", submits[i].id.value);
-    if (std::optional<Error> reason = reason_to_refuse(submits[i], executor.info().vocab_size)) {
+    std::optional<Error> reason = reason_to_refuse(submits[i], executor.info().vocab_size);
+    if (!submits[i].grammar.empty()) reason = Error{ErrorCode::kUnimplemented, "grammars need a running engine", "response_format"};
+    if (reason) {
       outputs[i].finish = FinishReason::kError;
       outputs[i].error = std::move(reason);
     } else if (std::optional<SequenceOutput> outcome = scheduler.add(submits[i])) {

@@ -51,6 +51,7 @@ class ScriptedExecutor final : public Executor {
   [[nodiscard]] Status apply_faults(const Plan& plan, const Scheduler& scheduler, std::vector<SequenceResult>& results);
   [[nodiscard]] Status happen(const ScriptFault& fault, SequenceResult* victim);
   void compute(const ScheduledSequence& scheduled, const Sequence& sequence, SequenceResult& result);
+  [[nodiscard]] std::optional<TokenId> nearest_allowed(const Sequence& sequence, TokenId token, SequenceResult& result) const;
   [[nodiscard]] Duration time_of(const Plan& plan, const Scheduler& scheduler);
   void forget_the_gone(const Scheduler& scheduler);
 
@@ -122,8 +123,24 @@ void ScriptedExecutor::compute(const ScheduledSequence& scheduled, const Sequenc
   const std::span<const TokenId> prompt = std::span(sequence.tokens).first(static_cast<size_t>(sequence.num_prompt_tokens));
   const StopCondition& stop = sequence.request.stop;
   const TokenId token = scripted_token(*know(sequence).reply, prompt, stop.stop_token_ids, stop.min_tokens, sequence.num_output_tokens());
-  result.tokens = {token};
-  if (sampling.num_logprobs >= 0) result.logprobs = {made_up_logprobs(token, sampling.num_logprobs, info_.vocab_size)};
+  const std::optional<TokenId> drawn = nearest_allowed(sequence, token, result);
+  if (!drawn) return;
+  result.tokens = {*drawn};
+  if (sampling.num_logprobs >= 0) result.logprobs = {made_up_logprobs(*drawn, sampling.num_logprobs, info_.vocab_size)};
+}
+
+// What a constraint makes of the script: the next id upwards that may come, around the end of the vocabulary.
+std::optional<TokenId> ScriptedExecutor::nearest_allowed(const Sequence& sequence, TokenId token, SequenceResult& result) const {
+  if (!sequence.constraint) return token;
+  const TokenMask& mask = sequence.constraint->mask();
+  result.error = mask.error;
+  if (mask.error) return std::nullopt;
+  for (int i = 0; i < info_.vocab_size; ++i) {
+    const TokenId candidate = (token + i) % info_.vocab_size;
+    if (mask.allows(candidate)) return candidate;
+  }
+  result.error = Error{ErrorCode::kInternal, "scripted: no token may come"};
+  return std::nullopt;
 }
 
 Duration ScriptedExecutor::time_of(const Plan& plan, const Scheduler& scheduler) {

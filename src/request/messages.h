@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "base/shared_text.h"
 #include "base/strong_id.h"
 #include "base/token.h"
 #include "request/sampling_params.h"
@@ -18,6 +19,15 @@ namespace gale {
 using RequestId = StrongId<struct RequestIdTag, uint64_t>;
 
 // ---- front to engine ------------------------------------------------------------------------------------------------
+
+// The thinking an output begins with.
+struct Thinking {
+  TokenId open = kNoToken;             // the output has to begin with this token; none: thinking is open already
+  TokenId close = kNoToken;            // ends it; none: there is no thinking, and the rest means nothing
+  int budget = -1;                     // tokens after which `close` must come; -1: no limit
+  [[nodiscard]] bool is_expected() const { return close != kNoToken; }
+  bool operator==(const Thinking&) const = default;
+};
 
 // Everything the engine needs to compute a sequence, at first or after a restart: it keeps no state that this cannot rebuild.
 struct Submit {
@@ -30,7 +40,8 @@ struct Submit {
   std::vector<std::string> extra_hash_keys;   // content that token ids do not show (images, later)
   int priority = 0;                    // lower runs first, as vLLM's
   int64_t deadline_ms = 0;             // remaining time at submission; 0: none
-  std::string grammar;                 // serialised grammar (later); empty: none
+  SharedText grammar;                  // serialised (grammar/grammar.h), holds behind thinking; empty: none
+  Thinking thinking;                   // told only where a grammar or a budget needs it
   bool operator==(const Submit&) const = default;
 };
 
@@ -43,6 +54,14 @@ enum class ControlCommand : uint8_t { kDrain, kResetPrefixCache, kCheckIntegrity
 struct Control {
   ControlCommand command = ControlCommand::kDrain;
   bool operator==(const Control&) const = default;
+};
+
+// What the tokens are, for grammars: an engine gets it before the first Submit with a grammar.
+struct Vocabulary {
+  std::vector<std::string> tokens;           // their bytes, by id; empty: no token
+  std::vector<TokenId> control_tokens;       // tags and their like: never part of text
+  std::vector<TokenId> stop_token_ids;       // end an answer
+  bool operator==(const Vocabulary&) const = default;
 };
 
 // ---- engine to front ------------------------------------------------------------------------------------------------
@@ -114,7 +133,7 @@ struct Fault {
   bool operator==(const Fault&) const = default;
 };
 
-using ToEngine = std::variant<Submit, Cancel, Control>;
+using ToEngine = std::variant<Submit, Cancel, Control, Vocabulary>;
 using ToFront = std::variant<Ready, StepOutput, Stats, Fault>;
 
 }  // namespace gale

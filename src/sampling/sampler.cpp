@@ -32,6 +32,9 @@ size_t drawn_bytes(const Sampler::Options& options) { return 2 * Arena::padded(s
 bool has_penalties(const SamplingParams& sampling) {
   return sampling.repetition_penalty != 1.0F || sampling.frequency_penalty != 0.0F || sampling.presence_penalty != 0.0F;
 }
+std::span<const uint32_t> constraint_words(const SamplerRow& row) {
+  return row.constraint == nullptr ? std::span<const uint32_t>() : row.constraint->mask().words;
+}
 bool bans_stop_ids(const SamplerRow& row) {
   return row.position() - row.num_prompt_tokens < row.stop->min_tokens && !row.stop->stop_token_ids.empty();
 }
@@ -126,7 +129,7 @@ const Tensor& Sampler::last_tokens() const { return state_->last_tokens; }
 bool Sampler::is_plain(const SamplerRow& row) {
   const SamplingParams& sampling = *row.sampling;
   return sampling.num_logprobs < 0 && !has_penalties(sampling) && sampling.logit_bias.empty() && sampling.allowed_token_ids.empty() &&
-         !bans_stop_ids(row);
+         row.constraint == nullptr && !bans_stop_ids(row);
 }
 
 std::span<const TokenId> Sampler::draw(OpContext& ops, const Tensor& logits, std::span<const SamplerRow> rows) {
@@ -249,6 +252,9 @@ void Sampler::State::fill_mask(const SamplerRow& row, std::span<uint32_t> words)
   const std::vector<TokenId>& allowed = row.sampling->allowed_token_ids;
   std::ranges::fill(words, allowed.empty() ? ~0U : 0U);
   for (const TokenId token : allowed) words[static_cast<size_t>(token) / 32] |= 1U << (token % 32);
+  const std::span<const uint32_t> constraint = constraint_words(row);
+  CHECK(constraint.empty() || constraint.size() == words.size(), "a mask of {} words, expected {}", constraint.size(), words.size());
+  for (size_t i = 0; i < constraint.size(); ++i) words[i] &= constraint[i];
   if (!bans_stop_ids(row)) return;
   for (const TokenId token : row.stop->stop_token_ids) {
     if (token >= 0 && token < options.vocab_size) words[static_cast<size_t>(token) / 32] &= ~(1U << (token % 32));
@@ -260,10 +266,11 @@ void Sampler::State::mask(OpContext& ops, const Tensor& logits, std::span<const 
   std::vector<int32_t> mask_rows;
   std::vector<uint32_t> masks;
   for (size_t r = 0; r < rows_to_mask.size(); ++r) {
-    if (rows_to_mask[r].sampling->allowed_token_ids.empty() && !bans_stop_ids(rows_to_mask[r])) continue;
+    const SamplerRow& row = rows_to_mask[r];
+    if (row.sampling->allowed_token_ids.empty() && constraint_words(row).empty() && !bans_stop_ids(row)) continue;
     mask_rows.push_back(static_cast<int32_t>(r));
     masks.resize(masks.size() + words);
-    fill_mask(rows_to_mask[r], std::span(masks).last(words));
+    fill_mask(row, std::span(masks).last(words));
   }
   if (mask_rows.empty()) return;
   const Shape shape = {static_cast<int64_t>(mask_rows.size()), static_cast<int64_t>(words)};
@@ -336,6 +343,7 @@ std::vector<SampledToken> Sampler::sample(OpContext& ops, const Tensor& logits, 
   for (size_t r = 0; r < rows.size(); ++r) {
     out[r].token = std::max(0, tokens[r]);
     out[r].is_valid = tokens[r] >= 0 && tokens[r] < state.options.num_valid_tokens;
+    if (rows[r].constraint != nullptr) out[r].error = rows[r].constraint->mask().error;
     const int wanted = rows[r].sampling->num_logprobs;
     if (wanted >= 0) out[r].logprobs = told.of_row(r, tokens[r], wanted, static_cast<size_t>(num_top));
   }

@@ -7,6 +7,7 @@
 
 #include "base/result.h"
 #include "request/messages.h"
+#include "request/token_constraint.h"
 #include "tensor/device.h"
 
 namespace gale {
@@ -21,12 +22,14 @@ struct SamplerRow {
   int num_prompt_tokens = 0;
   int num_pending = 0;                 // tokens behind them that steps under way draw; penalties need all, so 0 for them
   int slot = -1;                       // where in last_tokens() the drawn token goes; -1: nowhere
+  TokenConstraint* constraint = nullptr;    // prepared for this token; null: any may come
   [[nodiscard]] int64_t position() const { return std::ssize(tokens) + num_pending; }   // index of the drawn token
 };
 
 struct SampledToken {
   TokenId token = 0;
   std::optional<TokenLogprobs> logprobs;    // if asked for: of the model's own distribution, before penalties and temperature
+  std::optional<Error> error;               // of the constraint
   bool is_valid = true;                     // false: the logits are not numbers, or leave no token to draw
 };
 

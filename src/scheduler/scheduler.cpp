@@ -85,12 +85,13 @@ std::optional<SequenceOutput> Scheduler::finish_if_complete(const Submit& submit
   return finished(submit.id, FinishReason::kLength);
 }
 
-std::optional<SequenceOutput> Scheduler::add(Submit submit) {
+std::optional<SequenceOutput> Scheduler::add(Submit submit, std::unique_ptr<TokenConstraint> constraint) {
   (void)cancel(submit.id);
   if (std::optional<Error> reason = reason_never_to_run(submit)) return failed(submit.id, std::move(*reason));
   if (std::optional<SequenceOutput> outcome = finish_if_complete(submit)) return outcome;
   std::unique_ptr<Sequence> sequence = make_sequence(std::move(submit));
   sequence->arrival = next_arrival_++;
+  sequence->constraint = std::move(constraint);
   sequence->table = cache_.make_table(sequence->request.cache_salt, sequence->request.extra_hash_keys);
   arrivals_.insert(sequence->arrival);
   waiting_.insert(sequence.get());
@@ -146,7 +147,7 @@ bool Scheduler::is_ready(const Sequence& sequence) const {
 bool Scheduler::must_commit_first() const {
   return std::ranges::any_of(running_, [this](const Sequence* sequence) {
     const SamplingParams& sampling = sequence->request.sampling;
-    const bool looks_back = !sequence->request.grammar.empty() || sampling.repetition_penalty != 1.0F ||
+    const bool looks_back = sequence->constraint != nullptr || sampling.repetition_penalty != 1.0F ||
                             sampling.frequency_penalty != 0.0F || sampling.presence_penalty != 0.0F;
     return looks_back && sequence->num_pending > 0 && is_ready(*sequence);
   });

@@ -32,7 +32,7 @@ class Scheduler {
 
   // Takes a sequence in. If it is over before it starts (it can never fit, or its output is complete already), the outcome is
   // returned and nothing is kept. A live id is replaced: the newer Submit says more.
-  [[nodiscard]] std::optional<SequenceOutput> add(Submit submit);
+  [[nodiscard]] std::optional<SequenceOutput> add(Submit submit, std::unique_ptr<TokenConstraint> constraint = nullptr);
 
   // Ends a live sequence; its blocks are free on return. nullopt if there is none of this id.
   [[nodiscard]] std::optional<SequenceOutput> cancel(RequestId id);

@@ -1,11 +1,14 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "kv_cache/kv_cache.h"
 #include "request/messages.h"
+#include "request/token_constraint.h"
 #include "scheduler/plan.h"
 
 namespace gale {
@@ -19,6 +22,7 @@ struct Sequence {
   std::vector<TokenId> tokens;         // prompt, output
   int num_prompt_tokens = 0;
   uint64_t arrival = 0;                // running number
+  std::unique_ptr<TokenConstraint> constraint;   // null: any token may come; the scheduler only keeps it
 
   std::optional<SlotId> slot;          // set while it runs
   uint64_t admission = 0;              // running number of the time it got its slot
@@ -37,6 +41,7 @@ struct Sequence {
   [[nodiscard]] int num_output_tokens() const { return num_tokens() - num_prompt_tokens; }
   [[nodiscard]] int num_expected() const { return num_tokens() + num_pending; }
   [[nodiscard]] int num_missing() const { return num_expected() - num_computed; }   // not yet in the cache, nor in a plan
+  [[nodiscard]] std::span<const TokenId> output() const { return std::span(tokens).subspan(static_cast<size_t>(num_prompt_tokens)); }
   [[nodiscard]] bool wants_prompt_logprobs() const { return request.sampling.num_prompt_logprobs >= 0; }
 };
 

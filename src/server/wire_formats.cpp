@@ -45,8 +45,9 @@ AnswerInfo WireFormats::info(std::string_view prefix, const std::string& request
 namespace {
 
 // A chat with the one writer that its format has.
-Generation generation_of(ChatRequest request, std::unique_ptr<AnswerWriter> writer) {
+Generation generation_of(ChatRequest request, std::unique_ptr<AnswerWriter> writer, const Asker& asker) {
   Generation out{.writer = std::move(writer), .is_stream = request.answer.is_stream, .requests = {}};
+  request.generate.tenant = asker.owner;
   out.requests.push_back(std::move(request.generate));
   return out;
 }
@@ -60,7 +61,7 @@ Result<Generation> WireFormats::chat(const Json& body, const Asker& asker) const
   info.num_choices = request.generate.n;
   info.include_reasoning = request.include_reasoning;
   auto writer = request.answer.is_stream ? make_chat_stream(std::move(info)) : make_chat_answer(std::move(info));
-  return generation_of(std::move(request), std::move(writer));
+  return generation_of(std::move(request), std::move(writer), asker);
 }
 
 Result<Generation> WireFormats::completion(const Json& body, const Asker& asker) const {
@@ -70,6 +71,7 @@ Result<Generation> WireFormats::completion(const Json& body, const Asker& asker)
   info.num_requests = static_cast<int>(request.generate.size());
   info.num_choices = request.generate.front().n;
   info.echo = request.echo;
+  for (GenerateRequest& one : request.generate) one.tenant = asker.owner;
   auto writer = request.answer.is_stream ? make_completion_stream(std::move(info)) : make_completion_answer(std::move(info));
   return Generation{.writer = std::move(writer), .is_stream = request.answer.is_stream, .requests = std::move(request.generate)};
 }
@@ -78,7 +80,7 @@ Result<Generation> WireFormats::messages(const Json& body, const Asker& asker) c
   GALE_ASSIGN(ChatRequest request, parse_messages_request(body, context(), messages_options()));
   GALE_TRY(check_model(request.answer.model));
   auto writer = make_messages_writer(info("msg_", asker.request_id, request.answer));
-  return generation_of(std::move(request), std::move(writer));
+  return generation_of(std::move(request), std::move(writer), asker);
 }
 
 Result<Generation> WireFormats::responses(const Json& body, const Asker& asker) const {
@@ -90,7 +92,7 @@ Result<Generation> WireFormats::responses(const Json& body, const Asker& asker) 
   info.include_reasoning = request.chat.include_reasoning;
   auto keep = [this, owner = asker.owner](StoredResponse response) { responses_.put(owner, std::move(response)); };
   auto writer = make_responses_writer(std::move(info), std::move(request.echo), std::move(keep));
-  return generation_of(std::move(request.chat), std::move(writer));
+  return generation_of(std::move(request.chat), std::move(writer), asker);
 }
 
 }  // namespace gale

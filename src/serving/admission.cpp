@@ -14,7 +14,7 @@ constexpr double kBlindRetrySeconds = 3;   // nothing finished yet to estimate f
 }  // namespace
 
 Admission::Admission(AdmissionConfig config, const Clock& clock, uint64_t jitter_seed)
-    : config_(config), clock_(clock), jitter_(jitter_seed) {}
+    : config_(config), clock_(clock), jitter_(jitter_seed), tenants_(config.tenants) {}
 
 Admission::Slot::~Slot() {
   if (admission_ != nullptr) admission_->release(*this);
@@ -24,6 +24,7 @@ void Admission::Slot::swap(Slot& other) noexcept {
   std::swap(admission_, other.admission_);
   std::swap(num_sequences_, other.num_sequences_);
   std::swap(num_prompt_tokens_, other.num_prompt_tokens_);
+  std::swap(tenant_, other.tenant_);
 }
 
 void Admission::Slot::correct_prompt_tokens(int64_t num_prompt_tokens) {
@@ -33,18 +34,25 @@ void Admission::Slot::correct_prompt_tokens(int64_t num_prompt_tokens) {
   num_prompt_tokens_ = num_prompt_tokens;
 }
 
-Result<Admission::Slot> Admission::admit(int num_sequences, int64_t num_prompt_tokens, const EngineCapacity& capacity) {
-  std::lock_guard lock(mutex_);
-  max_num_seqs_ = std::max(1, capacity.max_num_seqs);
+Status Admission::check_load(int num_sequences, int64_t num_prompt_tokens, const EngineCapacity& capacity) const {
   const int max_waiting = config_.max_waiting > 0 ? config_.max_waiting : config_.queue_factor * max_num_seqs_;
   const int max_live = max_num_seqs_ + max_waiting;
   if (num_sequences > max_live) {
     return fail_param(ErrorCode::kInvalidArgument, "n", "{} sequences are more than this server takes at once ({})",
                       num_sequences, max_live);
   }
+  if (config_.max_live_requests > 0 && num_live_requests_ >= config_.max_live_requests) {
+    return fail(ErrorCode::kOverloaded, "the server is busy: {} requests are running or waiting, as many as may", num_live_requests_);
+  }
   if (num_live_sequences_ + num_sequences > max_live) {
     return fail(ErrorCode::kOverloaded, "the server is busy: {} sequences are running or waiting, {} may", num_live_sequences_,
                 max_live);
+  }
+  const int num_before = num_live_sequences_ + num_sequences - max_num_seqs_;   // that have to end before this one runs
+  const std::optional<double> wait = num_before > 0 ? seconds_for(num_before) : std::nullopt;
+  if (config_.max_wait_s > 0 && wait && *wait > config_.max_wait_s) {
+    return fail(ErrorCode::kOverloaded, "the server is busy: this request would wait about {:.0f} s, {} are the most", *wait,
+                config_.max_wait_s);
   }
   const int64_t max_tokens =
       config_.max_prompt_tokens > 0 ? config_.max_prompt_tokens : config_.prompt_factor * capacity.num_cache_tokens;
@@ -53,10 +61,20 @@ Result<Admission::Slot> Admission::admit(int num_sequences, int64_t num_prompt_t
     return fail(ErrorCode::kOverloaded, "the server is busy: requests of {} prompt tokens are running or waiting, {} may",
                 num_live_prompt_tokens_, max_tokens);
   }
+  return {};
+}
+
+Result<Admission::Slot> Admission::admit(int num_sequences, int64_t num_prompt_tokens, const EngineCapacity& capacity,
+                                         const std::string& tenant) {
+  std::lock_guard lock(mutex_);
+  max_num_seqs_ = std::max(1, capacity.max_num_seqs);
+  GALE_TRY(check_load(num_sequences, num_prompt_tokens, capacity));
+  GALE_TRY(tenants_.enter(tenant, clock_.now()));
   Slot slot;
   slot.admission_ = this;
   slot.num_sequences_ = num_sequences;
   slot.num_prompt_tokens_ = num_prompt_tokens;
+  slot.tenant_ = tenant;
   ++num_live_requests_;
   num_live_sequences_ += num_sequences;
   num_live_prompt_tokens_ += num_prompt_tokens;
@@ -68,19 +86,20 @@ void Admission::release(const Slot& slot) {
   --num_live_requests_;
   num_live_sequences_ -= slot.num_sequences_;
   num_live_prompt_tokens_ -= slot.num_prompt_tokens_;
+  tenants_.leave(slot.tenant_, clock_.now());
   for (int i = 0; i < slot.num_sequences_; ++i) ends_.push_back(clock_.now());
   while (ends_.size() > kNumEndsKept) ends_.pop_front();
 }
 
+std::optional<double> Admission::seconds_for(int num_sequences) const {
+  if (ends_.size() < 2) return std::nullopt;
+  const double span = std::max(seconds(clock_.now() - ends_.front()), 1e-3);
+  return num_sequences * span / static_cast<double>(ends_.size());
+}
+
 int Admission::retry_after_s() const {
   std::lock_guard lock(mutex_);
-  double wait = kBlindRetrySeconds;
-  if (ends_.size() >= 2) {
-    const double span = std::max(seconds(clock_.now() - ends_.front()), 1e-3);
-    const double ends_per_second = static_cast<double>(ends_.size()) / span;
-    const int num_before = std::max(1, num_live_sequences_ - max_num_seqs_ + 1);
-    wait = num_before / ends_per_second;
-  }
+  const double wait = seconds_for(std::max(1, num_live_sequences_ - max_num_seqs_ + 1)).value_or(kBlindRetrySeconds);
   const double jittered = wait * std::uniform_real_distribution<double>(0.75, 1.25)(jitter_) +
                           std::uniform_real_distribution<double>(0, 1)(jitter_);
   return static_cast<int>(std::lround(std::clamp(std::ceil(jittered), kMinRetrySeconds, kMaxRetrySeconds)));

@@ -3,10 +3,13 @@
 #include <cstdint>
 #include <deque>
 #include <mutex>
+#include <optional>
 #include <random>
+#include <string>
 
 #include "base/clock.h"
 #include "base/result.h"
+#include "serving/tenant_limits.h"
 
 namespace gale {
 
@@ -15,6 +18,9 @@ struct AdmissionConfig {
   int max_waiting = 0;                 // sequences that may wait; 0: queue_factor x the engine's max_num_seqs
   int64_t max_prompt_tokens = 0;       // of all live requests; 0: prompt_factor x the tokens the engine's blocks hold
   int prompt_factor = 8;
+  int max_live_requests = 0;           // a fuse: running and waiting together; 0: the queue's bounds alone
+  int max_wait_s = 120;                // a request that would wait longer, as things go, is refused; 0: no matter
+  TenantLimitsConfig tenants;          // of each API key
 };
 
 // What the engine said it can do at once.
@@ -48,16 +54,20 @@ class Admission {
     Admission* admission_ = nullptr;
     int num_sequences_ = 0;
     int64_t num_prompt_tokens_ = 0;
+    std::string tenant_;
   };
 
   // kOverloaded if the request does not fit beside those that live; kInvalidArgument if it would never fit.
-  [[nodiscard]] Result<Slot> admit(int num_sequences, int64_t num_prompt_tokens, const EngineCapacity& capacity);
+  [[nodiscard]] Result<Slot> admit(int num_sequences, int64_t num_prompt_tokens, const EngineCapacity& capacity,
+                                   const std::string& tenant = {});
   // From how fast requests have been finishing lately and how many sequences wait; jittered, 1 … 30.
   [[nodiscard]] int retry_after_s() const;
   [[nodiscard]] int num_live_requests() const;
 
  private:
   void release(const Slot& slot);
+  [[nodiscard]] std::optional<double> seconds_for(int num_sequences) const;   // until so many have ended; none: unknown yet
+  [[nodiscard]] Status check_load(int num_sequences, int64_t num_prompt_tokens, const EngineCapacity& capacity) const;
 
   const AdmissionConfig config_;
   const Clock& clock_;
@@ -67,6 +77,7 @@ class Admission {
   int num_live_sequences_ = 0;
   int64_t num_live_prompt_tokens_ = 0;
   int max_num_seqs_ = 1;
+  TenantLimits tenants_;
   std::deque<TimePoint> ends_;         // of the last sequences
 };
 

@@ -59,6 +59,40 @@ TEST(Admission, asks_to_wait_as_long_as_the_queue_is) {
   EXPECT_GT(busy.size(), 2U);   // clients do not all come back at once
 }
 
+TEST(Admission, a_fuse_bounds_requests_whatever_they_are) {
+  FakeClock clock;
+  Admission admission({.queue_factor = 100, .max_live_requests = 3}, clock, 1);
+  std::vector<Admission::Slot> slots;
+  for (int i = 0; i < 3; ++i) slots.push_back(*admission.admit(1, 1, kTwoAtOnce));
+  EXPECT_EQ(admission.admit(1, 1, kTwoAtOnce).error().code, ErrorCode::kOverloaded);
+  slots.pop_back();
+  EXPECT_TRUE(admission.admit(1, 1, kTwoAtOnce).has_value());
+}
+
+TEST(Admission, refuses_who_would_wait_too_long_as_things_go) {
+  FakeClock clock;
+  Admission admission({.queue_factor = 100, .max_wait_s = 30}, clock, 1);
+  for (int i = 0; i < 20; ++i) {   // one end in ten seconds
+    clock.advance(seconds(10));
+    (void)admission.admit(1, 1, kTwoAtOnce);
+  }
+  std::vector<Admission::Slot> slots;
+  for (int i = 0; i < 4; ++i) slots.push_back(*admission.admit(1, 1, kTwoAtOnce));   // two run, two wait 10 and 20 s
+  EXPECT_TRUE(admission.admit(1, 1, kTwoAtOnce).has_value());                        // 30 s
+  EXPECT_EQ(admission.admit(2, 1, kTwoAtOnce).error().code, ErrorCode::kOverloaded);
+}
+
+TEST(Admission, limits_each_key) {
+  FakeClock clock;
+  Admission admission({.tenants = {.max_live_requests = 1}}, clock, 1);
+  auto first = admission.admit(1, 1, kTwoAtOnce, "a");
+  ASSERT_TRUE(first.has_value());
+  EXPECT_EQ(admission.admit(1, 1, kTwoAtOnce, "a").error().code, ErrorCode::kOverloaded);
+  EXPECT_TRUE(admission.admit(1, 1, kTwoAtOnce, "b").has_value());
+  *first = {};
+  EXPECT_TRUE(admission.admit(1, 1, kTwoAtOnce, "a").has_value());
+}
+
 TEST(RestartPolicy, restarts_at_once_then_waits_longer_and_gives_up_at_last) {
   RestartPolicy policy({});
   std::vector<Duration> delays;

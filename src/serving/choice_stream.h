@@ -24,6 +24,7 @@ struct ChoiceOptions {
   bool include_stop_str_in_output = false;
   bool skip_special_tokens = true;
   int min_tokens = 0;                                  // stop strings within them do not count
+  bool was_told_to_call = false;                       // a named tool: its call ends with "stop", as OpenAI's and vLLM's do
   std::optional<OutputParserOptions> parser;           // none: raw text
   std::vector<TokenId> reported_stop_ids;              // stop ids that are told as stop_reason: the client's own
 };

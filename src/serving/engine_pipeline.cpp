@@ -58,7 +58,7 @@ Result<std::unique_ptr<RequestHandle>> Implementation::submit(GenerateRequest re
     capacity = {.max_num_seqs = ready->max_num_seqs, .num_cache_tokens = ready->num_blocks * ready->block_size};
   }
   const int64_t num_tokens = estimate_prompt_tokens(request.prompt) * request.n;
-  GALE_ASSIGN(Admission::Slot slot, parts_->admission.admit(request.n, num_tokens, capacity));
+  GALE_ASSIGN(Admission::Slot slot, parts_->admission.admit(request.n, num_tokens, capacity, request.tenant));
   std::vector<RequestId> ids;
   for (int i = 0; i < request.n; ++i) ids.push_back(RequestId{next_id_++});
   auto session =
@@ -124,6 +124,8 @@ bool Implementation::shutdown(Duration patience) {
   const TimePoint give_up = clock_.now() + patience;
   while (parts_->admission.num_live_requests() > 0 && clock_.now() < give_up) std::this_thread::sleep_for(kDrainPoll);
   const bool all_ended = parts_->admission.num_live_requests() == 0;
+  parts_->deadlines.stop();
+  if (parts_->grammars) parts_->grammars->stop();
   parts_->supervisor.stop();
   parts_->workers.stop();
   return all_ended;

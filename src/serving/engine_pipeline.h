@@ -9,6 +9,7 @@
 #include "serving/admission.h"
 #include "serving/engine_process.h"
 #include "serving/engine_supervisor.h"
+#include "serving/grammar_service.h"
 #include "serving/pipeline.h"
 
 namespace gale {
@@ -19,8 +20,11 @@ struct PipelineConfig {
   ServedModel model;                           // max_model_len 0: the engine's; else the smaller of both counts
   std::optional<int> default_max_tokens;       // for requests that name none; none: what is left of the context
   int num_workers = 2;                         // threads for templates, tokenising, detokenising, parsing
+  Duration request_timeout{};                  // from submission to the last token; 0: no limit
   AdmissionConfig admission;
   SupervisorConfig supervisor;
+  GrammarServiceConfig grammars;
+  GrammarCompilerFactory grammar_compiler;     // none: requests that need a grammar are refused
 };
 
 // The pipeline of `gale serve`: text work on its own threads, computation in an engine that is kept running.

@@ -1,7 +1,6 @@
 #include "serving/engine_process.h"
 
 #include <signal.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -13,6 +12,7 @@
 
 #include "base/log.h"
 #include "channel/socket_channel.h"
+#include "serving/child_process.h"
 
 namespace gale {
 namespace {
@@ -21,12 +21,6 @@ using std::chrono::milliseconds;
 
 constexpr milliseconds kGrace{2000};          // to leave after the channel closed
 constexpr milliseconds kReapInterval{5};
-constexpr int kExecFailed = 127;
-
-std::string describe_ending(int status) {
-  if (WIFSIGNALED(status)) return fmt::format("killed by signal {} ({})", WTERMSIG(status), ::strsignal(WTERMSIG(status)));
-  return fmt::format("exited with code {}", WEXITSTATUS(status));
-}
 
 class ForkedEngine final : public EngineProcess {
  public:
@@ -61,34 +55,12 @@ class ForkedEngine final : public EngineProcess {
   std::optional<std::string> ending_;
 };
 
-// In the child, between fork and exec: only what is safe after a fork of a process with threads.
-[[noreturn]] void become_engine(int channel_fd, char* const* arguments) {
-  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-  ::setpgid(0, 0);
-  sigset_t none;
-  ::sigemptyset(&none);
-  ::sigprocmask(SIG_SETMASK, &none, nullptr);
-  ::signal(SIGPIPE, SIG_DFL);
-  // A descriptor that already has the right number would keep its close-on-exec flag through dup2.
-  const int elsewhere = channel_fd == kEngineChannelFd ? ::dup(channel_fd) : channel_fd;
-  if (::dup2(elsewhere, kEngineChannelFd) == kEngineChannelFd) {
-    ::close_range(kEngineChannelFd + 1, ~0U, 0);   // clients' connections must not live as long as the engine
-    ::execv(arguments[0], arguments);
-  }
-  ::_exit(kExecFailed);
-}
-
 }  // namespace
 
 EngineLauncher make_process_launcher(std::vector<std::string> command, std::string build_id) {
   return [command = std::move(command), build_id = std::move(build_id)]() -> Result<std::unique_ptr<EngineProcess>> {
     GALE_ASSIGN(SocketPair sockets, make_socket_pair());
-    std::vector<char*> arguments;
-    for (const std::string& argument : command) arguments.push_back(const_cast<char*>(argument.c_str()));
-    arguments.push_back(nullptr);
-    const pid_t pid = ::fork();
-    if (pid < 0) return fail(ErrorCode::kInternal, "cannot start the engine: {}", std::strerror(errno));
-    if (pid == 0) become_engine(sockets.engine.get(), arguments.data());
+    GALE_ASSIGN(const pid_t pid, start_child(command, sockets.engine.get()));
     sockets.engine.reset();
     auto channel = make_front_socket_channel(std::move(sockets.front), {.build_id = build_id});
     return std::make_unique<ForkedEngine>(pid, std::move(channel));

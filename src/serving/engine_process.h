@@ -8,6 +8,7 @@
 
 #include "base/result.h"
 #include "channel/channel.h"
+#include "serving/child_process.h"
 
 namespace gale {
 
@@ -27,7 +28,7 @@ class EngineProcess {
 using EngineLauncher = std::function<Result<std::unique_ptr<EngineProcess>>()>;
 
 // Where a forked engine finds its channel.
-inline constexpr int kEngineChannelFd = 3;
+inline constexpr int kEngineChannelFd = kChildSocketFd;
 
 // Runs `command` (program path, arguments) as an engine process. It inherits standard streams and its end of the channel
 // as descriptor kEngineChannelFd, nothing else; it is in a process group of its own (a terminal's interrupt is the

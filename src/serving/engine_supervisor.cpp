@@ -12,8 +12,8 @@ constexpr std::chrono::milliseconds kEndingPatience{1000};
 
 }  // namespace
 
-EngineSupervisor::EngineSupervisor(SupervisorConfig config, const Clock& clock, EngineLauncher launcher)
-    : config_(config), clock_(clock), launcher_(std::move(launcher)), policy_(config.restart) {
+EngineSupervisor::EngineSupervisor(SupervisorConfig config, const Clock& clock, EngineLauncher launcher, std::vector<ToEngine> preamble)
+    : config_(config), clock_(clock), launcher_(std::move(launcher)), preamble_(std::move(preamble)), policy_(config.restart) {
   watch_thread_ = std::thread([this] { watch(); });
   send_thread_ = std::thread([this] { send_queued(); });
 }
@@ -247,6 +247,7 @@ void EngineSupervisor::handle(Ready ready) {
     std::lock_guard lock(mutex_);
     if (is_stopping_ || phase_ == EnginePhase::kReady) return;
     phase_ = EnginePhase::kReady;
+    num_preamble_sent_ = 0;
     cause_.clear();
     fault_.reset();
     ready_since_ = clock_.now();
@@ -290,8 +291,12 @@ void EngineSupervisor::handle(Fault fault) {
 void EngineSupervisor::send_queued() {
   std::unique_lock lock(mutex_);
   while (true) {
-    wake_.wait(lock, [this] { return is_stopping_ || !outbox_.empty(); });
+    wake_.wait(lock, [this] { return is_stopping_ || owes_preamble() || !outbox_.empty(); });
     if (is_stopping_) return;
+    if (owes_preamble()) {
+      send_preamble(lock);
+      continue;
+    }
     const Outgoing outgoing = outbox_.front();
     outbox_.pop_front();
     const std::optional<ToEngine> message = compose(outgoing);
@@ -303,6 +308,17 @@ void EngineSupervisor::send_queued() {
     lock.lock();
     if (!sent) send_failed(outgoing, sent.error(), lock);
   }
+}
+
+void EngineSupervisor::send_preamble(std::unique_lock<std::mutex>& lock) {
+  const ToEngine& message = preamble_[num_preamble_sent_++];
+  std::shared_ptr<EngineProcess> engine = engine_;
+  if (!engine) return;
+  lock.unlock();
+  const Status sent = engine->channel().send(message);   // a channel that broke is the watching thread's to notice
+  if (!sent) log_warning("the engine was not told everything: {}", sent.error().message);
+  engine.reset();
+  lock.lock();
 }
 
 std::optional<ToEngine> EngineSupervisor::compose(const Outgoing& outgoing) {

@@ -62,7 +62,8 @@ struct EngineStatus {
 // many deaths in a row it fails what is live, and goes on trying. Thread-safe.
 class EngineSupervisor {
  public:
-  EngineSupervisor(SupervisorConfig config, const Clock& clock, EngineLauncher launcher);
+  // `preamble`: what each engine is told first.
+  EngineSupervisor(SupervisorConfig config, const Clock& clock, EngineLauncher launcher, std::vector<ToEngine> preamble = {});
   ~EngineSupervisor();
   EngineSupervisor(const EngineSupervisor&) = delete;
   EngineSupervisor& operator=(const EngineSupervisor&) = delete;
@@ -104,7 +105,9 @@ class EngineSupervisor {
   void handle(const Stats& stats);
   void handle(Fault fault);
   void send_queued();
+  [[nodiscard]] bool owes_preamble() const { return phase_ == EnginePhase::kReady && num_preamble_sent_ < preamble_.size(); }
   [[nodiscard]] std::optional<ToEngine> compose(const Outgoing& outgoing);
+  void send_preamble(std::unique_lock<std::mutex>& lock);
   void send_failed(const Outgoing& outgoing, const Error& error, std::unique_lock<std::mutex>& lock);
   [[nodiscard]] Status availability_locked() const;
   [[nodiscard]] std::shared_ptr<OutputReceiver> take_receiver(RequestId id);
@@ -112,6 +115,7 @@ class EngineSupervisor {
   const SupervisorConfig config_;
   const Clock& clock_;
   const EngineLauncher launcher_;
+  const std::vector<ToEngine> preamble_;
 
   mutable std::mutex mutex_;            // guards what follows
   std::condition_variable wake_;
@@ -127,6 +131,7 @@ class EngineSupervisor {
   RestartPolicy policy_;
   Journal journal_;
   std::unordered_map<RequestId, std::shared_ptr<OutputReceiver>> receivers_;   // shared with the request's handle
+  size_t num_preamble_sent_ = 0;        // to the engine that is ready
   std::deque<Outgoing> outbox_;         // at most a submit and a cancel for each sequence; empty unless kReady
   std::shared_ptr<EngineProcess> engine_;   // shared with the sending thread, which may be inside its channel
 

@@ -11,6 +11,8 @@ namespace {
 
 // What a token has in bytes, on average, at least: most text has about four.
 constexpr int64_t kBytesPerToken = 3;
+// Below it logits divided by the temperature leave the range of numbers; what is meant is the likeliest token.
+constexpr float kMinTemperature = 0.01F;
 
 int64_t text_bytes(const Json& json) {
   if (json.is_string()) return static_cast<int64_t>(json.get_ref<const std::string&>().size());
@@ -73,6 +75,7 @@ SamplingParams choose_sampling(const GenerateRequest& request, const GenerationD
   const SamplingParams own;
   SamplingParams out;
   out.temperature = asked.temperature.value_or(defaults.temperature.value_or(own.temperature));
+  if (out.temperature < kMinTemperature) out.temperature = 0;
   out.top_p = asked.top_p.value_or(defaults.top_p.value_or(own.top_p));
   out.min_p = asked.min_p.value_or(defaults.min_p.value_or(own.min_p));
   out.top_k = asked.top_k.value_or(defaults.top_k.value_or(own.top_k));
@@ -105,11 +108,32 @@ Result<std::vector<TokenId>> encode_prompt(const PromptInput& prompt, const Toke
   return tokens;
 }
 
+void truncate_prompt(const GenerateRequest& request, const SequenceLimits& limits, std::vector<TokenId>& prompt) {
+  if (!request.truncate_prompt_tokens) return;
+  const int room = std::max(1, limits.max_model_len - request.max_tokens.value_or(1));
+  const auto length = static_cast<size_t>(*request.truncate_prompt_tokens < 0 ? room : *request.truncate_prompt_tokens);
+  if (prompt.size() <= length) return;
+  if (request.truncates_end) prompt.resize(length);
+  else prompt.erase(prompt.begin(), prompt.end() - static_cast<std::ptrdiff_t>(length));
+}
+
 int64_t estimate_prompt_tokens(const PromptInput& prompt) {
   if (const auto* tokens = std::get_if<TokenPrompt>(&prompt)) return static_cast<int64_t>(tokens->tokens.size());
   if (const auto* text = std::get_if<TextPrompt>(&prompt)) return static_cast<int64_t>(text->text.size()) / kBytesPerToken;
   const ChatInput& chat = std::get<ChatInput>(prompt);
   return (text_bytes(chat.messages) + text_bytes(chat.tools)) / kBytesPerToken;
+}
+
+Vocabulary vocabulary_of(const Tokenizer& tokenizer, const std::vector<TokenId>& eos_token_ids) {
+  Vocabulary vocabulary;
+  const TokenId size = tokenizer.vocab_size();
+  for (TokenId token = 0; token < size; ++token) {
+    vocabulary.tokens.emplace_back(tokenizer.token_bytes(token));
+    if (tokenizer.is_added(token)) vocabulary.control_tokens.push_back(token);
+  }
+  for (const TokenId eos : eos_token_ids)
+    if (eos < size) vocabulary.stop_token_ids.push_back(eos);
+  return vocabulary;
 }
 
 Result<Submit> make_submit(const GenerateRequest& request, std::vector<TokenId> prompt, const GenerationDefaults& defaults,

@@ -26,8 +26,14 @@ struct SequenceLimits {
 [[nodiscard]] Result<std::vector<TokenId>> encode_prompt(const PromptInput& prompt, const Tokenizer& tokenizer,
                                                          const ChatTemplate* chat_template, int vocab_size);
 
+// The prompt as short as the request wants it.
+void truncate_prompt(const GenerateRequest& request, const SequenceLimits& limits, std::vector<TokenId>& prompt);
+
 // A bound of the prompt's length from its bytes, for the door: cheap, never exact.
 [[nodiscard]] int64_t estimate_prompt_tokens(const PromptInput& prompt);
+
+// What the tokens are, for grammars. End-of-sequence ids beyond the vocabulary are left out.
+[[nodiscard]] Vocabulary vocabulary_of(const Tokenizer& tokenizer, const std::vector<TokenId>& eos_token_ids);
 
 // The sequence to compute: defaults filled in, lengths and ids checked. Its id and seed are the caller's to set, its
 // prompt logprobs those of choice 0.

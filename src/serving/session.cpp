@@ -20,9 +20,13 @@ PipelineParts::PipelineParts(PipelineConfig config_in, std::unique_ptr<Tokenizer
       chat_template(std::move(chat_template_in)),
       defaults(std::move(defaults_in)),
       output_format(OutputFormat::detect(*tokenizer)),
+      call_dialect(detect_call_dialect(chat_template.get())),
+      vocabulary(std::make_shared<const Vocabulary>(vocabulary_of(*tokenizer, defaults.eos_token_ids))),
       admission(config.admission, clock, random_bits()),
       workers(config.num_workers),
-      supervisor(config.supervisor, clock, std::move(launcher)) {}
+      supervisor(config.supervisor, clock, std::move(launcher), {*vocabulary}) {
+  if (config.grammar_compiler) grammars = std::make_unique<GrammarService>(config.grammars, config.grammar_compiler, vocabulary);
+}
 
 PipelineParts::~PipelineParts() = default;
 
@@ -45,6 +49,25 @@ Session::Session(std::shared_ptr<PipelineParts> parts, GenerateRequest request, 
 
 void Session::start() {
   is_queued_ = true;
+  if (parts_->config.request_timeout > Duration::zero()) parts_->deadlines.add(parts_->config.request_timeout, weak_from_this());
+  if (!request_.rules.need_grammar()) return parts_->workers.add(shared_from_this(), WorkerPool::Kind::kPrompt);
+  Result<std::string> tag = structural_tag();
+  if (!tag) return on_grammar(tl::unexpected(tag.error()));
+  parts_->grammars->compile(*std::move(tag), [self = shared_from_this()](Result<SharedText> grammar) { self->on_grammar(std::move(grammar)); });
+}
+
+Result<std::string> Session::structural_tag() const {
+  if (parts_->grammars == nullptr) return fail_param(ErrorCode::kUnimplemented, request_.rules.text_param, "grammars are not available here");
+  const auto* chat = std::get_if<ChatInput>(&request_.prompt);
+  return answer_grammar(request_.rules, chat != nullptr ? chat->tools : Json(), parts_->output_format, parts_->call_dialect);
+}
+
+void Session::on_grammar(Result<SharedText> grammar) {
+  grammar_ = std::move(grammar);
+  if (!grammar_ && grammar_.error().param.empty()) {
+    grammar_.error().param = request_.rules.text_format.is_null() ? "tools" : request_.rules.text_param;
+    grammar_.error().message = fmt::format("{}: {}", grammar_.error().param, grammar_.error().message);
+  }
   parts_->workers.add(shared_from_this(), WorkerPool::Kind::kPrompt);
 }
 
@@ -65,6 +88,11 @@ void Session::abandon() {
 void Session::on_output(SequenceOutput output) { receive({std::move(output), std::nullopt}); }
 
 void Session::on_failure(RequestId id, Error error) { receive({SequenceOutput{.id = id}, std::move(error)}); }
+
+void Session::on_deadline() {
+  receive({SequenceOutput{.id = ids_.front()},
+           Error{ErrorCode::kDeadline, fmt::format("not done within the {:.0f} s that a request may take", seconds(parts_->config.request_timeout))}});
+}
 
 void Session::receive(Incoming incoming) {
   {
@@ -114,7 +142,10 @@ Status Session::submit_choices() {
   const SequenceLimits limits = parts_->limits();
   GALE_ASSIGN(std::vector<TokenId> prompt, encode_prompt(request_.prompt, *parts_->tokenizer, parts_->chat_template.get(),
                                                          limits.vocab_size));
+  truncate_prompt(request_, limits, prompt);
   GALE_ASSIGN(Submit submit, make_submit(request_, prompt, parts_->defaults, limits));
+  const PromptThinking thinking = thinking_in_prompt(parts_->output_format, prompt);
+  GALE_TRY(constrain(submit, thinking));
   num_prompt_tokens_ = static_cast<int>(prompt.size());
   {
     std::lock_guard lock(delivery_mutex_);
@@ -122,7 +153,7 @@ Status Session::submit_choices() {
   }
   awaits_prompt_logprobs_ = request_.num_prompt_logprobs >= 0;
   for (size_t i = 0; i < ids_.size(); ++i) {
-    choices_.emplace_back(*parts_->tokenizer, parts_->output_format, choice_options(prompt));
+    choices_.emplace_back(*parts_->tokenizer, parts_->output_format, choice_options(thinking));
   }
   request_.prompt = TokenPrompt{};   // large, and of no further use
   emit(Started{std::move(prompt)});
@@ -137,11 +168,30 @@ Status Session::submit_choices() {
   return {};
 }
 
-ChoiceOptions Session::choice_options(std::span<const TokenId> prompt) const {
+// What the engine is to enforce. A grammar says itself where an answer may end: ignore_eos and min_tokens yield to it.
+Status Session::constrain(Submit& submit, PromptThinking thinking) const {
+  const bool needs_grammar = request_.rules.need_grammar();
+  if (needs_grammar) {
+    if (!grammar_) return tl::unexpected(grammar_.error());
+    submit.grammar = *grammar_;
+    submit.stop.min_tokens = 0;
+    for (const TokenId eos : parts_->vocabulary->stop_token_ids)
+      if (std::ranges::find(submit.stop.stop_token_ids, eos) == submit.stop.stop_token_ids.end()) submit.stop.stop_token_ids.push_back(eos);
+  }
+  const bool thinks = request_.parse_output && thinking != PromptThinking::kClosed;
+  if (!thinks || (!needs_grammar && !request_.thinking_budget)) return {};
+  submit.thinking.close = parts_->output_format.think_close.id;
+  if (thinking == PromptThinking::kUnopened) submit.thinking.open = parts_->output_format.think_open.id;
+  submit.thinking.budget = request_.thinking_budget.value_or(-1);
+  return {};
+}
+
+ChoiceOptions Session::choice_options(PromptThinking thinking) const {
   ChoiceOptions options{.stop_strings = request_.stop,
                         .include_stop_str_in_output = request_.include_stop_str_in_output,
                         .skip_special_tokens = request_.skip_special_tokens,
-                        .min_tokens = request_.min_tokens};
+                        .min_tokens = request_.min_tokens,
+                        .was_told_to_call = !request_.rules.only_tool.empty()};
   const auto& eos = parts_->defaults.eos_token_ids;
   for (const TokenId id : request_.stop_token_ids) {
     const bool is_eos = std::find(eos.begin(), eos.end(), id) != eos.end();
@@ -149,8 +199,8 @@ ChoiceOptions Session::choice_options(std::span<const TokenId> prompt) const {
   }
   if (request_.parse_output) {
     const auto* chat = std::get_if<ChatInput>(&request_.prompt);
-    options.parser = OutputParserOptions{.starts_in_reasoning = prompt_ends_in_reasoning(parts_->output_format, prompt),
-                                         .parse_tool_calls = request_.parse_tool_calls,
+    options.parser = OutputParserOptions{.starts_in_reasoning = thinking == PromptThinking::kOpen,
+                                         .parse_tool_calls = request_.rules.calls != CallRule::kNone,
                                          .tools = chat != nullptr ? chat->tools : Json(),
                                          .tool_call_id_seed = random_bits()};
   }

@@ -12,6 +12,7 @@
 #include "request/generation_config.h"
 #include "serving/admission.h"
 #include "serving/choice_stream.h"
+#include "serving/deadlines.h"
 #include "serving/engine_pipeline.h"
 #include "serving/engine_supervisor.h"
 #include "serving/pipeline.h"
@@ -32,14 +33,18 @@ struct PipelineParts {
   const std::unique_ptr<const ChatTemplate> chat_template;   // may be null
   const GenerationDefaults defaults;
   const OutputFormat output_format;
+  const CallDialect call_dialect;
+  const std::shared_ptr<const Vocabulary> vocabulary;        // shared with grammar compilers
   Admission admission;
   WorkerPool workers;
   EngineSupervisor supervisor;
+  std::unique_ptr<GrammarService> grammars;                  // null: there is no compiler
+  Deadlines deadlines;                                       // last: its thread tells sessions, which use what is above
 };
 
 // One client's request on its way: from prompt to tokens, then each choice from tokens to events. Runs on the worker
 // threads, one at a time; ends with Completed, Failed or abandon(), and frees its place at the door then.
-class Session final : public OutputReceiver, public Job, public std::enable_shared_from_this<Session> {
+class Session final : public OutputReceiver, public Job, public DeadlineHolder, public std::enable_shared_from_this<Session> {
  public:
   // `ids`: one for each choice. `parts` is shared because a handle may outlive the pipeline.
   Session(std::shared_ptr<PipelineParts> parts, GenerateRequest request, Sink sink, Admission::Slot slot,
@@ -51,6 +56,7 @@ class Session final : public OutputReceiver, public Job, public std::enable_shar
 
   void on_output(SequenceOutput output) override;
   void on_failure(RequestId id, Error error) override;
+  void on_deadline() override;
   void run() override;
 
  private:
@@ -58,9 +64,12 @@ class Session final : public OutputReceiver, public Job, public std::enable_shar
     SequenceOutput output;
     std::optional<Error> failure;
   };
+  [[nodiscard]] Result<std::string> structural_tag() const;
+  void on_grammar(Result<SharedText> grammar);
+  [[nodiscard]] Status constrain(Submit& submit, PromptThinking thinking) const;
   void prepare();
   [[nodiscard]] Status submit_choices();
-  [[nodiscard]] ChoiceOptions choice_options(std::span<const TokenId> prompt) const;
+  [[nodiscard]] ChoiceOptions choice_options(PromptThinking thinking) const;
   void receive(Incoming incoming);
   void process(SequenceOutput output);
   void process_prompt_logprobs(SequenceOutput& output);
@@ -76,6 +85,7 @@ class Session final : public OutputReceiver, public Job, public std::enable_shar
 
   // Touched only inside run().
   GenerateRequest request_;
+  Result<SharedText> grammar_;                   // written before the first run()
   bool is_prepared_ = false;
   std::vector<ChoiceStream> choices_;
   size_t num_finished_ = 0;

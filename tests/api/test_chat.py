@@ -127,8 +127,8 @@ def test_special_token_text_of_a_user_is_plain_text(server):
     ({"logit_bias": {"abc": 1}}, "logit_bias"),
     ({"top_logprobs": 3}, "top_logprobs"),
     ({"stream_options": {"include_usage": True}}, "stream_options"),
-    ({"response_format": {"type": "json_object"}}, "response_format"),
-    ({"tools": [TOOL], "tool_choice": "required"}, "tool_choice"),
+    ({"response_format": {"type": "xml"}}, "response_format.type"),
+    ({"tools": [TOOL], "tool_choice": "must"}, "tool_choice"),
     ({"messages": [{"role": "king", "content": "hi"}]}, "messages"),
     ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:,"}}]}]}, "messages"),
 ])

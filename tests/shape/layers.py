@@ -19,6 +19,7 @@ LIBRARIES = {
     "spdlog/": {"base"},
     "toml++/": {"config"},
     "jinja/": {"chat"},
+    "xgrammar/": {"grammar"},
     "nlohmann/": {"base", "chat"},
     "tl/": {"base", "net"},
     "cuda": {"cuda"},

@@ -84,5 +84,6 @@ class GaleServer:
 
     def engine_pids(self):
         """The engine processes that this server started."""
-        listing = subprocess.run(["ps", "-o", "pid=,stat=", "--ppid", str(self.process.pid)], capture_output=True, text=True)
-        return [int(line.split()[0]) for line in listing.stdout.splitlines() if "Z" not in line.split()[1]]
+        listing = subprocess.run(["ps", "-o", "pid=,stat=,args=", "--ppid", str(self.process.pid)], capture_output=True, text=True)
+        rows = [line.split() for line in listing.stdout.splitlines()]
+        return [int(row[0]) for row in rows if "Z" not in row[1] and "engine" in row[2:]]

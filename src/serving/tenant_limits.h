@@ -1,0 +1,39 @@
+#pragma once
+
+#include <string>
+#include <unordered_map>
+
+#include "base/clock.h"
+#include "base/result.h"
+
+namespace gale {
+
+struct TenantLimitsConfig {
+  int max_live_requests = 0;           // of one key at once; 0: no limit
+  int requests_per_minute = 0;         // of one key, on average; as many may come at once; 0: no limit
+};
+
+// What one API key may do beside the others. Requests without a key (empty tenant) are not counted. Not thread-safe.
+class TenantLimits {
+ public:
+  explicit TenantLimits(TenantLimitsConfig config) : config_(config) {}
+
+  // kOverloaded if this key has what it may have; else counts the request.
+  [[nodiscard]] Status enter(const std::string& tenant, TimePoint now);
+  void leave(const std::string& tenant, TimePoint now);
+  [[nodiscard]] size_t num_known() const { return tenants_.size(); }
+
+ private:
+  struct Tenant {
+    int num_live = 0;
+    double allowance = 0;              // requests that may come now
+    TimePoint counted_at{};
+  };
+  void refill(Tenant& tenant, TimePoint now) const;
+  void forget_the_idle(TimePoint now);
+
+  const TenantLimitsConfig config_;
+  std::unordered_map<std::string, Tenant> tenants_;
+};
+
+}  // namespace gale
