@@ -7,7 +7,7 @@ const OpTable& cuda_op_table() {
   static constexpr auto kMakeTable = [] {
     return OpTable{
         .packing = {cuda::packed_bytes, cuda::pack, true},
-        .attention_workspace_bytes = nullptr,
+        .attention_workspace_bytes = cuda::attention_workspace_bytes,
         .fill_random = cuda::fill_random,
         .embedding = cuda::kEmbedding,
         .gather_rows = cuda::kGatherRows,

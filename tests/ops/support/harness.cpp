@@ -126,6 +126,12 @@ Tensor Harness::quantized_output(const Shape& shape) {
   return tensor;
 }
 
+Tensor Harness::attention_workspace(const AttentionLimits& limits) {
+  const OpContext context{*stream_, full_table_, device_->caps()};
+  const auto num_bytes = static_cast<int64_t>(attention_workspace_bytes(context, limits));
+  return num_bytes == 0 ? Tensor{} : allocate({num_bytes}, DType::kU8);   // a device's memory starts as zeros
+}
+
 Values Harness::get(const Tensor& tensor) {
   CHECK(tensor.is_contiguous(), "fetching a strided {}", tensor.describe());
   std::vector<std::byte> bytes(tensor.num_bytes());

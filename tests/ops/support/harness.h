@@ -46,6 +46,8 @@ class Harness : private OpTrace {
   // Rows in e4m3 with their factors, as a backend must make them; to be written: outputs that start as garbage.
   [[nodiscard]] Tensor quantized(const Values& values, const Shape& shape);
   [[nodiscard]] Tensor quantized_output(const Shape& shape);
+  // Scratch of the attention ops, zeroed; empty where the backend needs none.
+  [[nodiscard]] Tensor attention_workspace(const AttentionLimits& limits);
 
   // One packed weight of `num_matrices` groups, each stacking sources of the given numbers of rows.
   [[nodiscard]] PackedWeight pack(const Values& values, const std::vector<int64_t>& source_rows, int64_t num_cols,

@@ -84,6 +84,7 @@ struct AttentionProblem {
 // qkv_rope_write, mla_write and mla_query_rope: outputs are q rows, then what each token wrote into the cache.
 struct WriteProblem {
   enum class Kind { kQkv, kQkvBiasNorm, kMla, kMlaQuery };
+  struct Sizes { int64_t head_dim = 40, q_rank = 48, kv_rank = 32; int rotary_dim = 24; };   // odd ones; or a model's
   Kind kind;
   PagedBatch batch;
   int64_t num_heads, num_kv_heads, head_dim, q_rank, kv_rank;
@@ -92,7 +93,7 @@ struct WriteProblem {
   Values in, bias, q_norm, k_norm;
   static constexpr float kEps = 1e-5f;
 
-  WriteProblem(Kind kind, PagedBatch batch, RopePairing pairing, DType cache_dtype, DType dtype);
+  WriteProblem(Kind kind, PagedBatch batch, RopePairing pairing, DType cache_dtype, DType dtype, const Sizes& sizes);
   [[nodiscard]] int64_t in_width() const;
   [[nodiscard]] int64_t row_width() const;   // of an output row: q and what goes into the cache
   [[nodiscard]] Values run(Harness& harness, int64_t begin, int64_t end) const;
