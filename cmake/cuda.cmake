@@ -1,6 +1,7 @@
 # CUDA, if a toolkit is there. Sets GALE_CUDA; without nvcc the CPU part is built and one line says so. Kernels are compiled where
 # neither a GPU nor a driver is: cudart is linked statically and finds the driver at run time.
 option(GALE_WITH_CUDA "build the CUDA backend if a toolkit is found" OFF)
+set(GALE_CUDA_ARCHITECTURES "80-real;89-real;90a-real" CACHE STRING "architectures kernels are compiled for; fewer compile faster")
 set(GALE_CUDA OFF)
 if(NOT GALE_WITH_CUDA)
   return()
@@ -21,7 +22,8 @@ if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION)
 endif()
 set(CMAKE_CUDA_STANDARD 20)
 set(CMAKE_CUDA_RUNTIME_LIBRARY Static)
-set_property(GLOBAL APPEND PROPERTY JOB_POOLS kernels=2)   # heavy kernels take gigabytes of compiler memory each
+set(GALE_CUDA_JOBS 2 CACHE STRING "kernels compiled at once: heavy ones take gigabytes of compiler memory each")
+set_property(GLOBAL APPEND PROPERTY JOB_POOLS kernels=${GALE_CUDA_JOBS})
 cmake_path(GET CMAKE_CUDA_COMPILER PARENT_PATH cuda_bin)
 find_path(cuda_headers cuda_runtime.h REQUIRED HINTS ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES} ${cuda_bin}/../include)
 find_library(cudart_archive cudart_static REQUIRED HINTS ${CMAKE_CUDA_IMPLICIT_LINK_DIRECTORIES} ${cuda_bin}/../lib64)
@@ -29,11 +31,16 @@ add_library(cudart INTERFACE)
 target_include_directories(cudart SYSTEM INTERFACE ${cuda_headers})
 target_link_libraries(cudart INTERFACE ${cudart_archive} Threads::Threads dl rt)
 
-# Compiles the .cu files of a layer for these architectures and adds the objects to it.
+# Compiles .cu files for those of GALE_CUDA_ARCHITECTURES that are in `architectures` and adds the objects to the layer.
 function(kernels layer architectures)
   string(MAKE_C_IDENTIFIER "${layer}_${architectures}" name)
+  set(chosen ${GALE_CUDA_ARCHITECTURES})
+  list(FILTER chosen INCLUDE REGEX "^(${architectures})-real$")
+  if(NOT chosen)
+    message(FATAL_ERROR "GALE_CUDA_ARCHITECTURES=${GALE_CUDA_ARCHITECTURES} has none of ${architectures}")
+  endif()
   add_library(${name} OBJECT ${ARGN})
-  set_target_properties(${name} PROPERTIES CUDA_ARCHITECTURES "${architectures}" JOB_POOL_COMPILE kernels)
+  set_target_properties(${name} PROPERTIES CUDA_ARCHITECTURES "${chosen}" JOB_POOL_COMPILE kernels)
   # fmt 9 and nvcc: format strings are checked at run time in .cu files; elsewhere the compiler checks them.
   target_compile_definitions(${name} PRIVATE FMT_USE_CONSTEXPR=1 FMT_CONSTEVAL=)
   target_compile_options(${name} PRIVATE --expt-relaxed-constexpr -diag-suppress=177,2908)

@@ -24,7 +24,9 @@ PagedBatch::PagedBatch(std::vector<int64_t> lens, std::vector<int64_t> queries, 
     starts.push_back(starts.back() + static_cast<int>(query_lens[s]));
   }
   num_tokens = starts.back();
-  for (int64_t t = 0; t < num_tokens; ++t) slots.push_back(slot_of(token(t).sequence, token(t).num_keys - 1));
+  for (int64_t t = 0; t < num_tokens; ++t) {
+    slots.push_back(token(t).num_keys == 0 ? -1 : slot_of(token(t).sequence, token(t).num_keys - 1));   // -1: a padded row
+  }
   for (int axis = 0; axis < 3; ++axis) {
     for (int64_t t = 0; t < num_tokens; ++t) positions.push_back(static_cast<int>(token(t).num_keys - 1) + 5 * axis);
   }
@@ -52,6 +54,7 @@ AttentionMetadata PagedBatch::metadata(Harness& harness, int64_t begin, int64_t 
     step_lens.push_back(static_cast<int>(token(last - 1).num_keys));
     const auto row = block_tables.begin() + static_cast<int64_t>(s) * max_blocks;
     step_tables.insert(step_tables.end(), row, row + max_blocks);
+    if (last - first == 1 && step.num_decodes + 1 == static_cast<int>(step_lens.size())) ++step.num_decodes;
     step.max_query_len = std::max(step.max_query_len, static_cast<int>(last - first));
     step.max_seq_len = std::max(step.max_seq_len, step_lens.back());
   }
@@ -87,7 +90,11 @@ size_t AttentionProblem::cache_offset(int64_t slot, int64_t kv_head) const {
 }
 
 Values AttentionProblem::run(Harness& harness, int64_t begin, int64_t end) const {
-  const AttentionMetadata metadata = batch.metadata(harness, begin, end);
+  AttentionMetadata metadata = batch.metadata(harness, begin, end);
+  metadata.workspace = harness.attention_workspace(
+      {.max_num_seqs = metadata.num_seqs, .max_num_tokens = metadata.num_tokens, .max_model_len = metadata.max_seq_len,
+       .num_heads = static_cast<int>(num_heads), .num_kv_heads = is_mla() ? 1 : static_cast<int>(num_kv_heads),
+       .key_dim = static_cast<int>(key_size), .value_dim = static_cast<int>(value_size)});
   const Tensor query =
       harness.activations(slice_of(q, begin, end, num_heads * key_size), {end - begin, num_heads, key_size});
   const Tensor out = harness.output({end - begin, num_heads, value_size});
@@ -115,6 +122,10 @@ Values AttentionProblem::reference() const {
       const double* key = k_cache.data() + cache_offset(batch.slot_of(token.sequence, j), kv_head);
       scores.push_back(static_cast<double>(scale) * std::inner_product(key, key + key_size, query, 0.0));
     }
+    if (scores.empty()) {   // a padded row
+      rows.resize(rows.size() + static_cast<size_t>(value_size));
+      continue;
+    }
     const double max = *std::max_element(scores.begin(), scores.end());
     double sum = 0;
     Values out(static_cast<size_t>(value_size), 0.0);
@@ -131,18 +142,20 @@ Values AttentionProblem::reference() const {
 
 namespace {
 
-// Decode, prefill, chunks; one token, whole blocks, three blocks and one, more than one stretch of keys.
+// Decode, prefill, chunks; one token, whole blocks, three blocks and one, more than one stretch of keys; decode beside prefill.
 std::vector<PagedBatch> batches(int64_t block_size) {
   const int64_t b = block_size;
   return {{{1}, {1}, b},
           {{b, 3 * b + 1, 1, 300}, {1, 1, 1, 1}, b},
           {{b - 1, b, b + 1, 3 * b + 1}, {b - 1, b, b + 1, 3 * b + 1}, b},
-          {{150, 7, 40}, {20, 1, 40}, b}};
+          {{150, 7, 40}, {20, 1, 40}, b},
+          {{200, 64, 7, 230, 3 * b + 1, 9}, {1, 1, 1, 70, 5, 9}, b}};
 }
 
 void expect_attention(Harness& harness, const PagedBatch& batch, int64_t heads, int64_t kv_heads, int64_t key, int64_t value) {
-  for (const DType dtype : {DType::kF32, DType::kBF16}) {
-    if (dtype == DType::kF32 && harness.activation() != DType::kF32) continue;   // f32 caches are the CPU's
+  for (const DType dtype : {DType::kF32, DType::kBF16, DType::kF8E4M3}) {
+    const bool is_cpu = harness.activation() == DType::kF32;
+    if (dtype == (is_cpu ? DType::kF8E4M3 : DType::kF32)) continue;   // f32 caches are the CPU's, FP8 caches CUDA's
     SCOPED_TRACE(testing::Message() << name_of(dtype) << " cache, " << batch.num_tokens << " tokens, " << heads << " heads");
     const AttentionProblem problem(batch, heads, kv_heads, key, value, dtype, harness.activation());
     expect_close(problem.run(harness, 0, batch.num_tokens), problem.reference(), value, harness.activation());
@@ -161,20 +174,59 @@ TEST(PagedAttention, sees_the_past_of_its_sequence_through_shuffled_blocks) {
   });
 }
 
+TEST(PagedAttention, of_every_size_of_group) {
+  const auto harness = make_harness();
+  harness->for_each_variant(&OpTable::paged_attention, [&] {
+    const PagedBatch batch{{70, 129, 90}, {1, 1, 11}, 48};   // blocks of no power of two
+    for (const int64_t group : {1, 8, 12, 16, 20, 33}) expect_attention(*harness, batch, 2 * group, 2, 128, 128);
+    expect_attention(*harness, batch, 2, 1, 256, 256);
+  });
+}
+
 TEST(MlaAttention, reads_latents_as_keys_and_values) {
   const auto harness = make_harness();
   harness->for_each_variant(&OpTable::mla_attention, [&] {
     for (const int64_t block_size : {16, 64}) {
       for (const PagedBatch& batch : batches(block_size)) expect_attention(*harness, batch, 3, 0, 576, 512);
     }
+    for (const int64_t heads : {1, 2, 20, 25}) expect_attention(*harness, {{70, 129, 90}, {1, 1, 11}, 48}, heads, 0, 576, 512);
   });
+}
+
+// A long sequence among short ones is cut into many pieces, more than are combined in one go; rows that only pad a batch
+// have no keys, and their block tables point nowhere.
+TEST(Attention, of_long_sequences_beside_short_ones_and_padding) {
+  const auto harness = make_harness();
+  const PagedBatch batch{{3000, 1, 0, 700, 0}, {1, 1, 1, 1, 1}, 64};
+  harness->for_each_variant(&OpTable::paged_attention, [&] { expect_attention(*harness, batch, 16, 1, 128, 128); });
+  harness->for_each_variant(&OpTable::mla_attention, [&] { expect_attention(*harness, batch, 20, 0, 576, 512); });
+}
+
+TEST(Attention, leaves_its_workspace_as_the_next_call_needs_it) {
+  const auto harness = make_harness();
+  const AttentionProblem problem({{1000, 300}, {1, 1}, 64}, 16, 1, 128, 128, DType::kBF16, harness->activation());
+  const Values first = problem.run(*harness, 0, 2);
+  AttentionMetadata metadata = problem.batch.metadata(*harness, 0, 2);
+  metadata.workspace = harness->attention_workspace({.max_num_seqs = 2, .max_num_tokens = 2, .max_model_len = 1000,
+                                                     .num_heads = 16, .num_kv_heads = 1, .key_dim = 128, .value_dim = 128});
+  const Shape shape{problem.batch.num_blocks, 1, 64, 128};
+  const Tensor q = harness->activations(problem.q, {2, 16, 128}), k = harness->put(problem.k_cache, shape, DType::kBF16);
+  const Tensor v = harness->put(problem.v_cache, shape, DType::kBF16);
+  for (int round = 0; round < 3; ++round) {
+    const Tensor out = harness->output({2, 16, 128});
+    harness->call<PagedAttentionArgs>(paged_attention, &OpTable::paged_attention,
+                                      {.out = out, .q = q, .k_cache = k, .v_cache = v, .metadata = &metadata, .scale = problem.scale});
+    EXPECT_EQ(harness->get(out), first);   // the same bits: who comes last does not matter
+  }
 }
 
 TEST(MlaAttention, survives_scores_that_only_a_running_maximum_can_hold) {
   const auto harness = make_harness();
-  AttentionProblem problem({{400}, {3}, 16}, 2, 0, 576, 512, DType::kBF16, harness->activation());
-  problem.scale = 20;   // scores of thousands
-  expect_close(problem.run(*harness, 0, 3), problem.reference(), 512, harness->activation());
+  for (const int64_t num_queries : {1, 3}) {
+    AttentionProblem problem({{400}, {num_queries}, 16}, 2, 0, 576, 512, DType::kBF16, harness->activation());
+    problem.scale = 20;   // scores of thousands
+    expect_close(problem.run(*harness, 0, num_queries), problem.reference(), 512, harness->activation());
+  }
 }
 
 TEST(PagedAttention, of_no_tokens_is_legal) {

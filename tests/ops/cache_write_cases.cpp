@@ -7,22 +7,27 @@
 namespace gale {
 namespace {
 
-constexpr int64_t kRotaryDim = 24;
+constexpr WriteProblem::Sizes kOdd{}, kModel{.head_dim = 128, .q_rank = 768, .kv_rank = 512, .rotary_dim = 64};
 
 bool is_qkv(WriteProblem::Kind kind) { return kind == WriteProblem::Kind::kQkv || kind == WriteProblem::Kind::kQkvBiasNorm; }
 
 }  // namespace
 
-WriteProblem::WriteProblem(Kind kind, PagedBatch pages, RopePairing pairing, DType cache_dtype, DType dtype)
-    : kind(kind), batch(std::move(pages)), num_heads(4), num_kv_heads(2), head_dim(is_qkv(kind) ? 40 : kRotaryDim), q_rank(48),
-      kv_rank(32), rope{pairing, kRotaryDim, 10000.0, {5, 4, 3}}, cache_dtype(cache_dtype),
-      in(random_values(batch.num_tokens * in_width(), 41, dtype)), bias(random_values(in_width(), 42, dtype)),
-      q_norm(random_values(is_qkv(kind) ? head_dim : q_rank, 43, dtype)),
-      k_norm(random_values(is_qkv(kind) ? head_dim : kv_rank, 44, dtype)) {}
+WriteProblem::WriteProblem(Kind kind, PagedBatch pages, RopePairing pairing, DType cache_dtype, DType dtype, const Sizes& sizes)
+    : kind(kind), batch(std::move(pages)), num_heads(5), num_kv_heads(2),
+      head_dim(is_qkv(kind) ? sizes.head_dim : sizes.rotary_dim), q_rank(sizes.q_rank), kv_rank(sizes.kv_rank),
+      rope{pairing, sizes.rotary_dim, 10000.0, {}}, cache_dtype(cache_dtype) {
+  const int pairs = sizes.rotary_dim / 2;
+  rope.sections = {pairs - pairs / 3 - pairs / 4, pairs / 3, pairs / 4};
+  in = random_values(batch.num_tokens * in_width(), 41, dtype);
+  bias = random_values(in_width(), 42, dtype);
+  q_norm = random_values(is_qkv(kind) ? head_dim : q_rank, 43, dtype);
+  k_norm = random_values(is_qkv(kind) ? head_dim : kv_rank, 44, dtype);
+}
 
 int64_t WriteProblem::in_width() const {
   switch (kind) {
-    case Kind::kMla: return q_rank + kv_rank + kRotaryDim;
+    case Kind::kMla: return q_rank + kv_rank + rope.rotary_dim;
     case Kind::kMlaQuery: return num_heads * (head_dim + 8);   // the rope part lies behind 8 others
     default: return (num_heads + 2 * num_kv_heads) * head_dim;
   }
@@ -67,7 +72,7 @@ Values WriteProblem::run_qkv(Harness& harness, int64_t begin, int64_t end) const
 
 Values WriteProblem::run_mla(Harness& harness, int64_t begin, int64_t end) const {
   const AttentionMetadata metadata = batch.metadata(harness, begin, end);
-  const int64_t width = kv_rank + kRotaryDim;
+  const int64_t width = kv_rank + rope.rotary_dim;
   const Tensor q = harness.output({end - begin, q_rank});
   const Tensor cache = harness.output({batch.num_blocks, batch.block_size, width}, cache_dtype);
   harness.call<MlaWriteArgs>(
@@ -95,13 +100,13 @@ Values WriteProblem::run_mla_query(Harness& harness, int64_t begin, int64_t end)
 }
 
 void WriteProblem::rotate(double* head, int64_t token) const {
-  for (int j = 0; j < kRotaryDim / 2; ++j) {
+  for (int j = 0; j < rope.rotary_dim / 2; ++j) {
     const int axis = j < rope.sections[0] ? 0 : j < rope.sections[0] + rope.sections[1] ? 1 : 2;
     const double angle = batch.positions[static_cast<size_t>(axis * batch.num_tokens + token)] *
-                         std::pow(rope.theta, -2.0 * j / kRotaryDim);
+                         std::pow(rope.theta, -2.0 * j / rope.rotary_dim);
     const bool is_interleaved = rope.pairing == RopePairing::kInterleaved;
     double& a = head[is_interleaved ? 2 * j : j];
-    double& b = head[is_interleaved ? 2 * j + 1 : j + kRotaryDim / 2];
+    double& b = head[is_interleaved ? 2 * j + 1 : j + rope.rotary_dim / 2];
     const double x = a, y = b;
     a = x * std::cos(angle) - y * std::sin(angle);
     b = y * std::cos(angle) + x * std::sin(angle);
@@ -143,12 +148,13 @@ Values WriteProblem::reference() const {
 
 namespace {
 
-void expect_write(Harness& harness, WriteProblem::Kind kind) {
+void expect_write(Harness& harness, WriteProblem::Kind kind, const WriteProblem::Sizes& sizes) {
+  const bool is_cpu = harness.activation() == DType::kF32;
   for (const RopePairing pairing : {RopePairing::kInterleaved, RopePairing::kHalfSplit}) {
-    for (const DType cache_dtype : {DType::kF32, DType::kBF16}) {
-      if (cache_dtype == DType::kF32 && harness.activation() != DType::kF32) continue;
-      const WriteProblem problem(kind, {{49, 1, 16, 33}, {17, 1, 16, 2}, 16}, pairing, cache_dtype, harness.activation());
-      const DType coarser = cache_dtype == DType::kBF16 ? DType::kBF16 : harness.activation();
+    for (const DType cache_dtype : {DType::kF32, DType::kBF16, DType::kF8E4M3}) {
+      if (cache_dtype == (is_cpu ? DType::kF8E4M3 : DType::kF32)) continue;   // f32 caches are the CPU's, FP8 caches CUDA's
+      const WriteProblem problem(kind, {{49, 1, 16, 33}, {17, 1, 16, 2}, 16}, pairing, cache_dtype, harness.activation(), sizes);
+      const DType coarser = cache_dtype == DType::kF32 || kind == WriteProblem::Kind::kMlaQuery ? harness.activation() : cache_dtype;
       expect_close(problem.run(harness, 0, problem.batch.num_tokens), problem.reference(), problem.row_width(), coarser);
       EXPECT_TRUE(problem.run(harness, 0, 0).empty());
     }
@@ -158,23 +164,46 @@ void expect_write(Harness& harness, WriteProblem::Kind kind) {
 TEST(QkvRopeWrite, rotates_and_writes) {
   const auto harness = make_harness();
   harness->for_each_variant(&OpTable::qkv_rope_write, [&] {
-    expect_write(*harness, WriteProblem::Kind::kQkv);
-    expect_write(*harness, WriteProblem::Kind::kQkvBiasNorm);
+    for (const auto& sizes : {kOdd, kModel}) {
+      expect_write(*harness, WriteProblem::Kind::kQkv, sizes);
+      expect_write(*harness, WriteProblem::Kind::kQkvBiasNorm, sizes);
+    }
   });
 }
 TEST(MlaWrite, norms_rotates_and_writes) {
   const auto harness = make_harness();
-  harness->for_each_variant(&OpTable::mla_write, [&] { expect_write(*harness, WriteProblem::Kind::kMla); });
+  harness->for_each_variant(&OpTable::mla_write, [&] {
+    for (const auto& sizes : {kOdd, kModel}) expect_write(*harness, WriteProblem::Kind::kMla, sizes);
+  });
 }
 TEST(MlaQueryRope, rotates_slices) {
   const auto harness = make_harness();
-  harness->for_each_variant(&OpTable::mla_query_rope, [&] { expect_write(*harness, WriteProblem::Kind::kMlaQuery); });
+  harness->for_each_variant(&OpTable::mla_query_rope, [&] {
+    for (const auto& sizes : {kOdd, kModel}) expect_write(*harness, WriteProblem::Kind::kMlaQuery, sizes);
+  });
+}
+
+TEST(CacheWrite, saturates_fp8) {
+  const auto harness = make_harness();
+  if (harness->activation() == DType::kF32) GTEST_SKIP() << "the CPU has no FP8 caches";
+  harness->for_each_variant(&OpTable::qkv_rope_write, [&] {
+    WriteProblem problem(WriteProblem::Kind::kQkv, {{20}, {3}, 16}, RopePairing::kInterleaved, DType::kF8E4M3,
+                         harness->activation(), kModel);
+    for (double& x : problem.in) x *= 1024;
+    Values want = problem.reference();
+    const int64_t width = problem.row_width(), query = problem.num_heads * problem.head_dim;
+    for (size_t i = 0; i < want.size(); ++i) {
+      if (static_cast<int64_t>(i) % width >= query) want[i] = std::clamp(want[i], -448.0, 448.0);
+    }
+    const Values got = problem.run(*harness, 0, 3);
+    for (size_t i = 0; i < got.size(); ++i) ASSERT_NEAR(got[i], want[i], std::abs(want[i]) / 8 + 8) << i;
+  });
 }
 
 TEST(CacheWrite, leaves_the_cache_alone_for_padded_rows) {
   const auto harness = make_harness();
   for (const auto kind : {WriteProblem::Kind::kQkv, WriteProblem::Kind::kMla}) {
-    WriteProblem problem(kind, {{20}, {3}, 16}, RopePairing::kInterleaved, DType::kBF16, harness->activation());
+    WriteProblem problem(kind, {{20}, {3}, 16}, RopePairing::kInterleaved, DType::kBF16, harness->activation(), kOdd);
     const auto before = problem.batch.slots;
     problem.batch.slots[1] = -1;
     const AttentionMetadata metadata = problem.batch.metadata(*harness, 0, 3);
@@ -184,7 +213,7 @@ TEST(CacheWrite, leaves_the_cache_alone_for_padded_rows) {
     const Tensor in = harness->activations(problem.in, {3, problem.in_width()});
     if (kind == WriteProblem::Kind::kQkv) {
       harness->call<QkvRopeWriteArgs>(qkv_rope_write, &OpTable::qkv_rope_write,
-                                      {.q_out = harness->output({3, 4, 40}), .qkv = in, .bias = {}, .q_norm = {}, .k_norm = {},
+                                      {.q_out = harness->output({3, 5, 40}), .qkv = in, .bias = {}, .q_norm = {}, .k_norm = {},
                                        .k_cache = cache, .v_cache = cache, .metadata = &metadata, .rope = problem.rope});
     } else {
       harness->call<MlaWriteArgs>(mla_write, &OpTable::mla_write,

@@ -16,20 +16,24 @@ Values product(const double* weight, const double* in, int64_t num_rows, int64_t
 double silu(double x) { return x / (1 + std::exp(-x)); }
 
 LinearProblem::LinearProblem(Kind kind, int64_t num_tokens, std::vector<int64_t> rows, int64_t num_cols,
-                             DType weight_dtype, DType dtype)
-    : kind(kind), num_tokens(num_tokens), source_rows(std::move(rows)), num_cols(num_cols), weight_dtype(weight_dtype) {
+                             DType weight_dtype, DType dtype, WeightFormat format)
+    : kind(kind), num_tokens(num_tokens), source_rows(std::move(rows)), num_cols(num_cols), weight_dtype(weight_dtype),
+      format(format), out_dtype(dtype) {
   for (const int64_t n : source_rows) num_rows += n;
   in = random_values(num_tokens * num_cols, 11, dtype);
-  weight = random_values(num_rows * num_cols, 12, weight_dtype);
+  // A backend that computes in 16 bits holds f16 and f32 weights as bf16: numbers that survive this.
+  weight = random_values(num_rows * num_cols, 12, dtype == DType::kF32 ? weight_dtype : DType::kBF16);
   bias = random_values(num_rows, 13, dtype);
 }
 
 Values LinearProblem::run(Harness& harness, int64_t begin, int64_t end) const {
   const int64_t count = end - begin;
-  const Tensor x = harness.activations(slice_of(in, begin, end, num_cols), {count, num_cols});
-  const Tensor out = harness.output({count, width()});
+  const Values rows = slice_of(in, begin, end, num_cols);
+  const Tensor x = format == WeightFormat::kAsIs ? harness.activations(rows, {count, num_cols}) : harness.quantized(rows, {count, num_cols});
+  const bool is_rounded = out_dtype == DType::kF8E4M3;
+  const Tensor out = is_rounded ? harness.quantized_output({count, width()}) : harness.output({count, width()}, out_dtype);
   const RowOrder order = kind == Kind::kSwiglu ? RowOrder::kGateUp : RowOrder::kPlain;
-  const PackedWeight packed = harness.pack(weight, source_rows, num_cols, 1, weight_dtype, order);
+  const PackedWeight packed = harness.pack(weight, source_rows, num_cols, 1, weight_dtype, order, format);
   if (kind == Kind::kSwiglu) {
     harness.call<LinearSwigluArgs>(linear_swiglu, &OpTable::linear_swiglu,
                                    {.out = out, .in = x, .weight = &packed, .scratch = harness.output({count, num_rows})});
@@ -42,8 +46,11 @@ Values LinearProblem::run(Harness& harness, int64_t begin, int64_t end) const {
 
 Values LinearProblem::reference() const {
   Values rows;
+  const bool is_quantized = format != WeightFormat::kAsIs;
+  const Values w = is_quantized ? quantize_values(weight, num_cols).values : weight;
+  const Values x = is_quantized ? quantize_values(in, num_cols).values : in;
   for (int64_t t = 0; t < num_tokens; ++t) {
-    Values row = product(weight.data(), in.data() + t * num_cols, num_rows, num_cols);
+    Values row = product(w.data(), x.data() + t * num_cols, num_rows, num_cols);
     for (size_t n = 0; n < row.size(); ++n) row[n] += kind == Kind::kBias ? bias[n] : 0;
     const auto inner = static_cast<size_t>(width());
     for (size_t n = 0; n < inner; ++n) rows.push_back(kind == Kind::kSwiglu ? silu(row[n]) * row[inner + n] : row[n]);
@@ -125,6 +132,61 @@ TEST(Linear, multiplies_many_tokens_with_a_weight_of_several_pieces) {
   expect_close(problem.run(*harness, 0, 67), problem.reference(), 700, harness->activation());
 }
 
+// Widths of the models and around the tiles; every token count that another kernel or tile may take.
+void expect_wide_linear(Harness& harness, LinearProblem::Kind kind, const std::vector<int64_t>& rows, int64_t num_cols, DType out_dtype) {
+  std::vector<WeightFormat> formats = {WeightFormat::kAsIs};
+  if (harness.has_quantized()) formats.push_back(WeightFormat::kF8E4M3);
+  for (const WeightFormat format : formats) {
+    const LinearProblem whole = [&] {
+      LinearProblem problem(kind, 300, rows, num_cols, DType::kBF16, harness.activation(), format);
+      problem.out_dtype = out_dtype;
+      return problem;
+    }();
+    const Values want = whole.reference();
+    for (const int64_t num_tokens : {1, 2, 8, 9, 16, 17, 32, 33, 64, 65, 128, 129, 257, 300}) {
+      SCOPED_TRACE(testing::Message() << num_tokens << " tokens, K = " << num_cols << ", format " << static_cast<int>(format)
+                                      << ", out " << name_of(out_dtype));
+      // f32 results of a 16-bit backend are sums of exact products; e4m3 results have another rounding on top.
+      const DType tolerance = out_dtype == DType::kF32 && harness.activation() != DType::kF32 ? DType::kF16 : out_dtype;
+      expect_close(whole.run(harness, 0, num_tokens), slice_of(want, 0, num_tokens, whole.width()), whole.width(), tolerance);
+    }
+  }
+}
+
+TEST(Linear, multiplies_widths_of_models_at_every_bucket_edge) {
+  const auto harness = make_harness();
+  harness->for_each_variant(&OpTable::linear, [&] {
+    expect_wide_linear(*harness, LinearProblem::Kind::kPlain, {136}, 4096, harness->activation());
+    expect_wide_linear(*harness, LinearProblem::Kind::kBias, {64, 200}, 336, harness->activation());
+    expect_wide_linear(*harness, LinearProblem::Kind::kPlain, {400}, 768, DType::kF32);
+    expect_wide_linear(*harness, LinearProblem::Kind::kPlain, {1000}, 176, harness->activation());
+  });
+}
+
+TEST(Linear, swiglu_of_widths_of_models_at_every_bucket_edge) {
+  const auto harness = make_harness();
+  harness->for_each_variant(&OpTable::linear_swiglu, [&] {
+    expect_wide_linear(*harness, LinearProblem::Kind::kSwiglu, {200, 200}, 1024, harness->activation());
+    expect_wide_linear(*harness, LinearProblem::Kind::kSwiglu, {72, 72}, 2048, harness->activation());
+    if (harness->has_quantized()) expect_wide_linear(*harness, LinearProblem::Kind::kSwiglu, {200, 200}, 1024, DType::kF8E4M3);
+  });
+}
+
+TEST(Linear, takes_quantised_operands_of_any_size) {
+  const auto harness = make_harness();
+  if (!harness->has_quantized()) GTEST_SKIP() << "this backend has no FP8 weights";
+  harness->for_each_variant(&OpTable::linear, [&] {
+    for (const int64_t num_tokens : {0, 1, 8, 9, 70}) {
+      for (const int64_t num_cols : {1, 17, 40, 64, 257}) {
+        SCOPED_TRACE(testing::Message() << num_tokens << " tokens, K = " << num_cols);
+        const LinearProblem problem(LinearProblem::Kind::kBias, num_tokens, {5, 20, 3}, num_cols, DType::kBF16, harness->activation(),
+                                    WeightFormat::kF8E4M3);
+        expect_close(problem.run(*harness, 0, num_tokens), problem.reference(), problem.width(), harness->activation());
+      }
+    }
+  });
+}
+
 TEST(HeadLinear, multiplies_each_head_with_its_matrix_in_strided_rows) {
   const auto harness = make_harness();
   harness->for_each_variant(&OpTable::head_linear, [&] {
@@ -132,6 +194,12 @@ TEST(HeadLinear, multiplies_each_head_with_its_matrix_in_strided_rows) {
       for (const int64_t num_rows : {16, 17, 200}) {
         const HeadLinearProblem problem(num_tokens, 3, num_rows, 48, harness->activation());
         expect_close(problem.run(*harness, 0, num_tokens), problem.reference(), num_rows, harness->activation());
+      }
+    }
+    for (const int64_t num_tokens : {1, 20, 70, 140}) {   // whole blocks along K, as MLA has them
+      for (const int64_t num_cols : {192, 512}) {
+        const HeadLinearProblem problem(num_tokens, 4, 136, num_cols, harness->activation());
+        expect_close(problem.run(*harness, 0, num_tokens), problem.reference(), 136, harness->activation());
       }
     }
   });

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 
 #include "support/problems.h"
@@ -23,22 +24,24 @@ Values NormProblem::run(Harness& harness, int64_t begin, int64_t end) const {
   const Tensor x = harness.activations(slice_of(in, begin, end, width), shape);
   const Tensor r = harness.activations(slice_of(residual, begin, end, width), shape);
   const Tensor w = harness.activations(weight, {width}), post = harness.activations(post_weight, {width});
-  const Tensor out = harness.output(shape);
+  const Tensor out = harness.output(shape), quantized = is_quantized ? harness.quantized_output(shape) : Tensor{};
   switch (kind) {
     case Kind::kPlain:
-      harness.call<RmsNormArgs>(rms_norm, &OpTable::rms_norm, {.out = out, .in = x, .weight = w, .eps = kEps});
-      return harness.get(out);
+      harness.call<RmsNormArgs>(rms_norm, &OpTable::rms_norm, {.out = out, .in = x, .weight = w, .eps = kEps, .quantized = quantized});
+      break;
     case Kind::kAdd:
       harness.call<AddRmsNormArgs>(add_rms_norm, &OpTable::add_rms_norm,
-                                   {.out = out, .residual = r, .in = x, .weight = w, .eps = kEps});
+                                   {.out = out, .residual = r, .in = x, .weight = w, .eps = kEps, .quantized = quantized});
       break;
     case Kind::kSandwich:
       harness.call<NormAddRmsNormArgs>(
           norm_add_rms_norm, &OpTable::norm_add_rms_norm,
-          {.out = out, .residual = r, .in = x, .post_weight = post, .weight = w, .eps = kEps});
+          {.out = out, .residual = r, .in = x, .post_weight = post, .weight = w, .eps = kEps, .quantized = quantized});
       break;
   }
   const Values normed = harness.get(out), sum = harness.get(r);
+  if (is_quantized) EXPECT_EQ(harness.get(quantized), quantize_values(normed, width).values);
+  if (kind == Kind::kPlain) return normed;
   Values rows;
   for (int64_t t = 0; t < end - begin; ++t) {
     rows.insert(rows.end(), normed.begin() + t * width, normed.begin() + (t + 1) * width);
@@ -65,10 +68,12 @@ namespace {
 
 void expect_norm(Harness& harness, NormProblem::Kind kind) {
   for (const int64_t num_tokens : {0, 1, 5}) {
-    for (const int64_t width : {1, 15, 16, 17, 33, 256, 2048}) {
+    for (const int64_t width : {1, 15, 16, 17, 33, 256, 2048, 4096, 5120}) {
       SCOPED_TRACE(testing::Message() << num_tokens << " tokens, width " << width);
-      const NormProblem problem(kind, num_tokens, width, harness.activation());
+      NormProblem problem(kind, num_tokens, width, harness.activation());
       expect_close(problem.run(harness, 0, num_tokens), problem.reference(), width, harness.activation());
+      problem.is_quantized = harness.has_quantized();
+      if (problem.is_quantized) expect_close(problem.run(harness, 0, num_tokens), problem.reference(), width, harness.activation());
     }
   }
 }
@@ -99,6 +104,22 @@ TEST(Norm, takes_slices_of_wider_rows) {
     want.insert(want.end(), row.begin(), row.end());
   }
   expect_close(harness->get(out), want, 16, harness->activation());
+}
+
+TEST(Quantize, rounds_rows_to_e4m3_with_a_factor_each) {
+  const auto harness = make_harness();
+  if (!harness->has_quantized()) GTEST_SKIP() << "this backend has no FP8 weights";
+  harness->for_each_variant(&OpTable::quantize_rows, [&] {
+    for (const int64_t width : {1, 17, 64, 1000, 2048, 13696}) {
+      SCOPED_TRACE(testing::Message() << "width " << width);
+      Values values = random_values(5 * width, 7, harness->activation(), 3.0);
+      std::fill(values.begin() + width, values.begin() + 2 * width, 0.0);   // a row of zeros
+      const Tensor out = harness->quantized_output({5, width});
+      harness->call<QuantizeRowsArgs>(quantize_rows, &OpTable::quantize_rows,
+                                      {.out = out, .in = harness->activations(values, {5, width})});
+      EXPECT_EQ(harness->get(out), quantize_values(values, width).values);
+    }
+  });
 }
 
 }  // namespace

@@ -1,8 +1,9 @@
-// Attention over the paged cache, portable: GQA (keys and values apart) and absorbed MLA (the value is the first part of the
+// Attention over the paged cache for any shape: GQA (keys and values apart) and absorbed MLA (the value is the first part of the
 // key) by one kernel. A block owns one token and up to kHeads query heads of one KV head; its warps take keys in turn, each with
-// its own running softmax, and are merged at the end in a fixed order. Limited by L2: every block reads the whole context.
-#include "backends/cuda/device/common.cuh"
-#include "backends/cuda/device/rope.cuh"
+// its own running softmax, and are merged at the end in a fixed order. Limited by L2: every block reads the whole context. It
+// serves the shapes for which the tensor-core kernels (attention_decode.cu, mla_attention.cu) are not made.
+#include "backends/cuda/attention.h"
+#include "backends/cuda/mla.h"
 #include "backends/cuda/ops.h"
 
 namespace gale::cuda {
@@ -11,14 +12,12 @@ namespace {
 constexpr int kHeads = 4;
 constexpr int kWarps = 4;
 constexpr int kThreads = kWarps * kWarpSize;
+constexpr int kMaxHeadDim = 256;
+constexpr int kMaxLatent = 512, kMaxLatentKey = 576;
 
-struct AttentionView {
-  const void *q, *k, *v;
-  void* out;
-  int64_t q_token, q_head, out_token, out_head;
-  const int32_t *query_start_loc, *seq_lens, *block_tables;
-  int64_t table_pitch;
-  int num_seqs, block_size, num_kv_heads, group, key_dim, value_dim;
+struct AnyView {
+  AttentionView attention;   // its scale is not used
+  int num_seqs, key_dim, value_dim;
   float scale;
 };
 
@@ -35,17 +34,16 @@ __device__ int sequence_of(const int32_t* query_start_loc, int num_seqs, int tok
 template <int kValueParts>
 struct Partial { float maximum[kHeads]; float sum[kHeads]; float value[kHeads][kValueParts]; };
 
-template <class T, class Cache, int kKeyParts, int kValueParts>
-__device__ void attend(Partial<kValueParts>& partial, const AttentionView& view, int token, int first_head, int num_heads,
-                       int kv_head, int warp, int lane) {
-  const int sequence = sequence_of(view.query_start_loc, view.num_seqs, token);
-  const int visible = view.seq_lens[sequence] - (view.query_start_loc[sequence + 1] - 1 - token);
-  const int32_t* blocks = view.block_tables + sequence * view.table_pitch;
+template <class Cache, int kKeyParts, int kValueParts>
+__device__ void attend(Partial<kValueParts>& partial, const AnyView& view, int token, int first_head, int num_heads, int kv_head,
+                       int warp, int lane) {
+  const int sequence = sequence_of(view.attention.query_start_loc, view.num_seqs, token);
+  const int visible = view.attention.seq_lens[sequence] - (view.attention.query_start_loc[sequence + 1] - 1 - token);
   float query[kHeads][kKeyParts];
 #pragma unroll
   for (int h = 0; h < kHeads; ++h) {
     partial.maximum[h] = -INFINITY, partial.sum[h] = 0;
-    const T* row = static_cast<const T*>(view.q) + token * view.q_token + (first_head + h) * view.q_head;
+    const Bf16* row = view.attention.q + token * view.attention.q_token + (first_head + h) * view.attention.q_head;
 #pragma unroll
     for (int i = 0; i < kKeyParts; ++i) {
       const int d = lane + i * kWarpSize;
@@ -55,15 +53,14 @@ __device__ void attend(Partial<kValueParts>& partial, const AttentionView& view,
     for (int i = 0; i < kValueParts; ++i) partial.value[h][i] = 0;
   }
   for (int j = warp; j < visible; j += kWarps) {
-    const int64_t block = blocks[j / view.block_size];
-    const int64_t row = (block * view.num_kv_heads + kv_head) * view.block_size + j % view.block_size;
-    const Cache* key = static_cast<const Cache*>(view.k) + row * view.key_dim;
-    const Cache* value = static_cast<const Cache*>(view.v) + row * view.key_dim;
+    const int64_t row = view.attention.pages.row(sequence, kv_head, j);
+    const Cache* key = static_cast<const Cache*>(view.attention.k) + row * view.key_dim;
+    const Cache* value = static_cast<const Cache*>(view.attention.v) + row * view.key_dim;
     float dot[kHeads] = {};
 #pragma unroll
     for (int i = 0; i < kKeyParts; ++i) {
       const int d = lane + i * kWarpSize;
-      const float x = d < view.key_dim ? to_float(key[d]) : 0.0f;
+      const float x = d < view.key_dim ? static_cast<float>(key[d]) : 0.0f;
 #pragma unroll
       for (int h = 0; h < kHeads; ++h) dot[h] += query[h][i] * x;
     }
@@ -82,24 +79,24 @@ __device__ void attend(Partial<kValueParts>& partial, const AttentionView& view,
 #pragma unroll
     for (int i = 0; i < kValueParts; ++i) {
       const int d = lane + i * kWarpSize;
-      const float x = d < view.value_dim ? to_float(value[d]) : 0.0f;
+      const float x = d < view.value_dim ? static_cast<float>(value[d]) : 0.0f;
 #pragma unroll
       for (int h = 0; h < kHeads; ++h) partial.value[h][i] += weight[h] * x;
     }
   }
 }
 
-template <class T, class Cache, int kKeyParts, int kValueParts>
-__global__ void __launch_bounds__(kThreads) attention_kernel(AttentionView view) {
+template <class Cache, int kKeyParts, int kValueParts>
+__global__ void __launch_bounds__(kThreads) any_attention_kernel(AnyView view) {
   __shared__ float maxima[kWarps][kHeads], sums[kWarps][kHeads];
   __shared__ float values[kWarps][kValueParts * kWarpSize];
   const int lane = threadIdx.x % kWarpSize, warp = threadIdx.x / kWarpSize;
-  const int chunks = (view.group + kHeads - 1) / kHeads;
+  const int chunks = (view.attention.group + kHeads - 1) / kHeads;
   const int token = blockIdx.x, kv_head = blockIdx.y / chunks;
   const int in_group = blockIdx.y % chunks * kHeads;
-  const int first_head = kv_head * view.group + in_group, num_heads = min(kHeads, view.group - in_group);
+  const int first_head = kv_head * view.attention.group + in_group, num_heads = min(kHeads, view.attention.group - in_group);
   Partial<kValueParts> partial;
-  attend<T, Cache, kKeyParts, kValueParts>(partial, view, token, first_head, num_heads, kv_head, warp, lane);
+  attend<Cache, kKeyParts, kValueParts>(partial, view, token, first_head, num_heads, kv_head, warp, lane);
 #pragma unroll
   for (int h = 0; h < kHeads; ++h)
     if (lane == 0) maxima[warp][h] = partial.maximum[h], sums[warp][h] = partial.sum[h];
@@ -110,155 +107,99 @@ __global__ void __launch_bounds__(kThreads) attention_kernel(AttentionView view)
     for (int i = 0; i < kValueParts; ++i) values[warp][lane + i * kWarpSize] = partial.value[h][i];
     __syncthreads();
     if (h >= num_heads) continue;
-    float maximum = -INFINITY, total = 0;
+    float maximum = -INFINITY, total = 0, weight[kWarps];
     for (int w = 0; w < kWarps; ++w) maximum = fmaxf(maximum, maxima[w][h]);
-    for (int w = 0; w < kWarps; ++w) total += sums[w][h] * __expf(maxima[w][h] - maximum);
-    T* out = static_cast<T*>(view.out) + token * view.out_token + (first_head + h) * view.out_head;
+#pragma unroll
+    for (int w = 0; w < kWarps; ++w) {
+      weight[w] = sums[w][h] > 0 ? __expf(maxima[w][h] - maximum) : 0.0f;
+      total += sums[w][h] * weight[w];
+    }
+    const float factor = total > 0 ? 1 / total : 0.0f;   // no keys: a padded row
+    Bf16* out = view.attention.out + token * view.attention.out_token + (first_head + h) * view.attention.out_head;
     for (int d = threadIdx.x; d < view.value_dim; d += kThreads) {
       float sum = 0;
-      for (int w = 0; w < kWarps; ++w) sum += values[w][d] * __expf(maxima[w][h] - maximum);
-      out[d] = from_float<T>(sum / total);
+#pragma unroll
+      for (int w = 0; w < kWarps; ++w) sum += values[w][d] * weight[w];
+      out[d] = from_float<Bf16>(sum * factor);
     }
   }
 }
 
 template <int kKeyParts, int kValueParts>
-void launch_attention(Stream& stream, DType activation, DType cache, const AttentionView& view, int num_tokens) {
-  with_float_type(activation, [&](auto t) {
-    with_float_type(cache, [&](auto c) {
-      const dim3 grid(num_tokens, view.num_kv_heads * ((view.group + kHeads - 1) / kHeads));
-      launch(stream, attention_kernel<typename decltype(t)::type, typename decltype(c)::type, kKeyParts, kValueParts>, grid,
-             dim3(kThreads), 0, view);
-    });
-  });
+void launch_any(Stream& stream, DType cache, const AnyView& view, int num_tokens) {
+  const dim3 grid(num_tokens, view.attention.pages.num_heads * ceil_div(view.attention.group, kHeads));
+  if (cache == DType::kBF16) {
+    launch(stream, any_attention_kernel<Bf16, kKeyParts, kValueParts>, grid, dim3(kThreads), 0, view);
+  } else {
+    launch(stream, any_attention_kernel<Fp8, kKeyParts, kValueParts>, grid, dim3(kThreads), 0, view);
+  }
 }
 
-AttentionView view_of(const Tensor& out, const Tensor& q, const AttentionMetadata& metadata, float scale) {
+AttentionView view_of(const Tensor& out, const Tensor& q, const Tensor& k, const Tensor& v, const AttentionMetadata& metadata,
+                      int num_kv_heads) {
   AttentionView view{};
-  view.q = q.data, view.out = out.data;
+  view.q = static_cast<const Bf16*>(q.data), view.out = static_cast<Bf16*>(out.data), view.k = k.data, view.v = v.data;
   view.q_token = q.strides[0], view.q_head = q.strides[1];
   view.out_token = out.strides[0], view.out_head = out.strides[1];
   view.query_start_loc = metadata.query_start_loc.as<int32_t>();
   view.seq_lens = metadata.seq_lens.as<int32_t>();
-  view.block_tables = metadata.block_tables.as<int32_t>();
-  view.table_pitch = metadata.block_tables.strides[0];
-  view.num_seqs = metadata.num_seqs, view.block_size = metadata.block_size, view.scale = scale;
+  view.pages = pages_of(metadata, num_kv_heads);
+  view.group = static_cast<int>(q.shape[1]) / num_kv_heads;
   return view;
 }
 
-constexpr int kMaxHeadDim = 256;
-constexpr int kMaxLatent = 512, kMaxLatentKey = 576;
+AttentionView view_of(const PagedAttentionArgs& args) {
+  return view_of(args.out, args.q, args.k_cache, args.v_cache, *args.metadata, static_cast<int>(args.k_cache.shape[1]));
+}
 
-void run_paged_attention(Stream& stream, const PagedAttentionArgs& args) {
-  AttentionView view = view_of(args.out, args.q, *args.metadata, args.scale);
-  view.k = args.k_cache.data, view.v = args.v_cache.data;
-  view.num_kv_heads = static_cast<int>(args.k_cache.shape[1]);
-  view.group = static_cast<int>(args.q.shape[1]) / view.num_kv_heads;
-  view.key_dim = view.value_dim = static_cast<int>(args.q.shape[2]);
-  const int tokens = args.metadata->num_tokens;
-  if (view.key_dim <= 128) {
-    launch_attention<4, 4>(stream, args.q.dtype, args.k_cache.dtype, view, tokens);
+void run_any_paged(Stream& stream, const PagedAttentionArgs& args) {
+  const int head_dim = static_cast<int>(args.q.shape[2]), num_tokens = args.metadata->num_tokens;
+  const AnyView view{view_of(args), args.metadata->num_seqs, head_dim, head_dim, args.scale};
+  if (head_dim <= 128) {
+    launch_any<4, 4>(stream, args.k_cache.dtype, view, num_tokens);
   } else {
-    launch_attention<8, 8>(stream, args.q.dtype, args.k_cache.dtype, view, tokens);
+    launch_any<8, 8>(stream, args.k_cache.dtype, view, num_tokens);
   }
 }
 
-void run_mla_attention(Stream& stream, const MlaAttentionArgs& args) {
-  AttentionView view = view_of(args.out, args.q, *args.metadata, args.scale);
-  view.k = view.v = args.cache.data;
-  view.num_kv_heads = 1, view.group = static_cast<int>(args.q.shape[1]);
-  view.key_dim = static_cast<int>(args.q.shape[2]), view.value_dim = static_cast<int>(args.out.shape[2]);
-  launch_attention<kMaxLatentKey / kWarpSize, kMaxLatent / kWarpSize>(stream, args.q.dtype, args.cache.dtype, view,
-                                                                      args.metadata->num_tokens);
+bool any_paged_supports(const DeviceCaps&, const PagedAttentionArgs& args) {
+  return args.q.shape[2] <= kMaxHeadDim && is_cache_type(args.k_cache.dtype);
 }
 
-bool paged_attention_supports(const DeviceCaps&, const PagedAttentionArgs& args) { return args.q.shape[2] <= kMaxHeadDim; }
-bool mla_attention_supports(const DeviceCaps&, const MlaAttentionArgs& args) {
-  return args.q.shape[2] <= kMaxLatentKey && args.out.shape[2] <= kMaxLatent;
+// --- heads of 128 on tensor cores ---------------------------------------------------------------------------------------------
+
+bool flash_supports(const DeviceCaps&, const PagedAttentionArgs& args) {
+  return args.q.shape[2] == kHeadDim && is_cache_type(args.k_cache.dtype) && has_aligned_rows(args.q) &&
+         has_aligned_rows(args.out) && !args.metadata->workspace.is_empty();
 }
 
-// --- what comes before it -----------------------------------------------------------------------------------------------------
-
-struct QkvView {
-  const void *qkv, *bias, *q_norm, *k_norm;
-  void *q_out, *k_cache, *v_cache;
-  int64_t qkv_token, q_token, q_head;
-  const int64_t* slot_mapping;
-  int num_heads, num_kv_heads, head_dim, block_size;
-  float norm_eps;
-};
-
-// One warp a head; the head lies in shared memory between bias, norm and rotation.
-template <class T, class W, class Cache>
-__global__ void __launch_bounds__(kThreads) qkv_rope_write_kernel(QkvView view, RopeView rope) {
-  __shared__ RopeAngles angles;
-  __shared__ float heads[kWarps][kMaxHeadDim];
-  const int lane = threadIdx.x % kWarpSize, warp = threadIdx.x / kWarpSize, token = blockIdx.x;
-  compute_angles(angles, rope, token);
-  const int64_t slot = view.slot_mapping[token];
-  const int64_t block = slot / view.block_size, offset = slot % view.block_size;
-  float* head = heads[warp];
-  for (int h = warp; h < view.num_heads + 2 * view.num_kv_heads; h += kWarps) {
-    const T* in = static_cast<const T*>(view.qkv) + token * view.qkv_token + h * view.head_dim;
-    const W* bias = static_cast<const W*>(view.bias);
-    float squares = 0;
-    for (int d = lane; d < view.head_dim; d += kWarpSize) {
-      head[d] = to_float(in[d]) + (bias == nullptr ? 0.0f : to_float(bias[h * view.head_dim + d]));
-      squares += head[d] * head[d];
-    }
-    const bool is_q = h < view.num_heads, is_v = h >= view.num_heads + view.num_kv_heads;
-    const W* norm = static_cast<const W*>(is_q ? view.q_norm : view.k_norm);
-    if (norm != nullptr && !is_v) {
-      const float factor = rsqrtf(warp_sum(squares) / view.head_dim + view.norm_eps);
-      for (int d = lane; d < view.head_dim; d += kWarpSize)
-        head[d] = to_float(from_float<T>(head[d] * factor)) * to_float(norm[d]);
-    }
-    __syncwarp();
-    const auto at = [&](int i) { return head[i]; };
-    for (int d = lane; d < view.head_dim; d += kWarpSize) {
-      const float x = !is_v && d < 2 * rope.num_pairs ? rotated(angles, rope, d, at) : head[d];
-      if (is_q) {
-        static_cast<T*>(view.q_out)[token * view.q_token + h * view.q_head + d] = from_float<T>(x);
-      } else if (slot >= 0) {
-        const int kv_head = h - view.num_heads - (is_v ? view.num_kv_heads : 0);
-        Cache* cache = static_cast<Cache*>(is_v ? view.v_cache : view.k_cache);
-        cache[((block * view.num_kv_heads + kv_head) * view.block_size + offset) * view.head_dim + d] = from_float<Cache>(x);
-      }
-    }
-    __syncwarp();   // the head buffer is reused
+void run_flash(Stream& stream, const PagedAttentionArgs& args) {
+  const AttentionMetadata& metadata = *args.metadata;
+  AttentionView view = view_of(args);
+  view.scale_log2 = score_scale(args.scale, args.k_cache.dtype);
+  if (metadata.num_decodes > 0) launch_decode(stream, args.k_cache.dtype, view, metadata.num_decodes, metadata.workspace);
+  if (metadata.num_seqs > metadata.num_decodes) {
+    launch_prefill(stream, args.k_cache.dtype, view, metadata.num_decodes, metadata.num_seqs, metadata.max_query_len);
   }
-}
-
-void run_qkv_rope_write(Stream& stream, const QkvRopeWriteArgs& args) {
-  QkvView view{};
-  view.qkv = args.qkv.data, view.bias = args.bias.data, view.q_norm = args.q_norm.data, view.k_norm = args.k_norm.data;
-  view.q_out = args.q_out.data, view.k_cache = args.k_cache.data, view.v_cache = args.v_cache.data;
-  view.qkv_token = args.qkv.strides[0], view.q_token = args.q_out.strides[0], view.q_head = args.q_out.strides[1];
-  view.slot_mapping = args.metadata->slot_mapping.as<int64_t>();
-  view.num_heads = static_cast<int>(args.q_out.shape[1]), view.head_dim = static_cast<int>(args.q_out.shape[2]);
-  view.num_kv_heads = static_cast<int>(args.k_cache.shape[1]), view.block_size = args.metadata->block_size;
-  view.norm_eps = args.norm_eps;
-  const DType weight = !args.bias.is_empty() ? args.bias.dtype : !args.q_norm.is_empty() ? args.q_norm.dtype : DType::kBF16;
-  const RopeView rope = rope_view(args.rope, args.metadata->positions);
-  with_float_type(args.qkv.dtype, [&](auto t) {
-    with_float_type(weight, [&](auto w) {
-      with_float_type(args.k_cache.dtype, [&](auto c) {
-        launch(stream, qkv_rope_write_kernel<typename decltype(t)::type, typename decltype(w)::type, typename decltype(c)::type>,
-               dim3(args.metadata->num_tokens), dim3(kThreads), 0, view, rope);
-      });
-    });
-  });
-}
-
-bool qkv_rope_write_supports(const DeviceCaps&, const QkvRopeWriteArgs& args) {
-  const bool one_weight_type = args.bias.is_empty() || args.q_norm.is_empty() || args.bias.dtype == args.q_norm.dtype;
-  return args.q_out.shape[2] <= kMaxHeadDim && one_weight_type;
 }
 
 }  // namespace
 
-const OpImpl<QkvRopeWriteArgs> kQkvRopeWrite[1] = {{"qkv_rope_write_sm80", qkv_rope_write_supports, run_qkv_rope_write}};
-const OpImpl<PagedAttentionArgs> kPagedAttention[1] = {{"paged_attention_sm80", paged_attention_supports, run_paged_attention}};
-const OpImpl<MlaAttentionArgs> kMlaAttention[1] = {{"mla_attention_sm80", mla_attention_supports, run_mla_attention}};
+const OpImpl<PagedAttentionArgs> kPagedAttention[2] = {{"paged_attention_flash_sm80", flash_supports, run_flash},
+                                                       {"paged_attention_any_sm80", any_paged_supports, run_any_paged}};
+
+void run_any_mla(Stream& stream, const MlaAttentionArgs& args) {
+  const AnyView view{view_of(args.out, args.q, args.cache, args.cache, *args.metadata, 1), args.metadata->num_seqs,
+                     static_cast<int>(args.q.shape[2]), static_cast<int>(args.out.shape[2]), args.scale};
+  launch_any<kMaxLatentKey / kWarpSize, kMaxLatent / kWarpSize>(stream, args.cache.dtype, view, args.metadata->num_tokens);
+}
+
+bool any_mla_supports(const DeviceCaps&, const MlaAttentionArgs& args) {
+  return args.q.shape[2] <= kMaxLatentKey && args.out.shape[2] <= kMaxLatent && is_cache_type(args.cache.dtype);
+}
+
+size_t attention_workspace_bytes(const AttentionLimits& limits) {
+  return limits.key_dim == limits.value_dim ? decode_workspace_bytes() : mla_workspace_bytes();
+}
 
 }  // namespace gale::cuda

@@ -1,107 +1,159 @@
-// What MLA does around its attention: the norms of both latents, rotation of the rope parts, the write into the cache.
-// One block a token; limited by memory (one row of Q + L + P elements read, about as much written).
-#include "backends/cuda/device/common.cuh"
+// What MLA does around its attention: the norms of both latents, rotation of the rope parts, the write into the cache. A block a
+// token, a thread eight elements; limited by latency for few tokens, by memory for many (one row of Q + L + P elements read, about
+// as much written).
+#include "backends/cuda/device/eight.cuh"
 #include "backends/cuda/device/rope.cuh"
+#include "backends/cuda/mla.h"
 #include "backends/cuda/ops.h"
 
 namespace gale::cuda {
 namespace {
 
-constexpr int kThreads = 128;
+constexpr int kMaxThreads = 1024;
 
-struct MlaView {
-  const void *qkv_a, *q_norm, *kv_norm;
-  void *q_latent, *cache;
+struct WriteView {
+  const Bf16 *qkv_a, *q_norm, *kv_norm;
+  Bf16* q_latent;
+  void* cache;
   int64_t qkv_token, q_token;
   const int64_t* slot_mapping;
   int q_rank, kv_rank, rope_dim;
   float eps;
 };
 
-template <class T>
-__device__ float row_factor(const T* x, int size, float eps, float* shared) {
-  float squares = 0;
-  for (int i = threadIdx.x; i < size; i += blockDim.x) squares += to_float(x[i]) * to_float(x[i]);
-  return rsqrtf(block_sum(squares, shared) / size + eps);
+// Two sums over the block at once; every thread gets both.
+__device__ float2 block_sums(float a, float b, float2* shared) {
+  const int lane = threadIdx.x % kWarpSize, warp = threadIdx.x / kWarpSize, num_warps = blockDim.x / kWarpSize;
+  a = warp_sum(a), b = warp_sum(b);
+  if (lane == 0) shared[warp] = {a, b};
+  __syncthreads();
+  float2 total = {0, 0};
+  for (int w = 0; w < num_warps; ++w) total.x += shared[w].x, total.y += shared[w].y;
+  return total;
 }
 
-template <class T, class W, class Cache>
-__global__ void __launch_bounds__(kThreads) mla_write_kernel(MlaView view, RopeView rope) {
+template <class Cache>
+__global__ void __launch_bounds__(kMaxThreads) mla_write_kernel(WriteView view, __grid_constant__ const RopeView rope) {
   __shared__ RopeAngles angles;
-  __shared__ float shared[33];
-  const int token = blockIdx.x;
-  compute_angles(angles, rope, token);
-  const T* q = static_cast<const T*>(view.qkv_a) + token * view.qkv_token;
-  const T* latent = q + view.q_rank;
-  const T* key = latent + view.kv_rank;
-  const float q_factor = row_factor(q, view.q_rank, view.eps, shared);
-  T* q_out = static_cast<T*>(view.q_latent) + token * view.q_token;
-  for (int i = threadIdx.x; i < view.q_rank; i += blockDim.x)
-    q_out[i] = from_float<T>(to_float(from_float<T>(to_float(q[i]) * q_factor)) * to_float(static_cast<const W*>(view.q_norm)[i]));
-  const float kv_factor = row_factor(latent, view.kv_rank, view.eps, shared);
+  __shared__ float2 sums[kMaxThreads / kWarpSize];
+  __shared__ float key[2 * kMaxRotaryPairs];
+  const int token = blockIdx.x, at = threadIdx.x * 8, in_latent = at - view.q_rank, in_key = in_latent - view.kv_rank;
+  const bool is_q = in_latent < 0, is_latent = !is_q && in_key < 0, is_key = in_key >= 0 && in_key < view.rope_dim;
+  compute_angles(angles, rope, token);   // of positions, which no predecessor writes
   const int64_t slot = view.slot_mapping[token];
-  if (slot < 0) return;   // a padded row; the whole block leaves
-  Cache* row = static_cast<Cache*>(view.cache) + slot * (view.kv_rank + view.rope_dim);
-  for (int i = threadIdx.x; i < view.kv_rank; i += blockDim.x)
-    row[i] = from_float<Cache>(to_float(from_float<T>(to_float(latent[i]) * kv_factor)) *
-                               to_float(static_cast<const W*>(view.kv_norm)[i]));
-  const auto at = [&](int i) { return to_float(key[i]); };
-  for (int i = threadIdx.x; i < view.rope_dim; i += blockDim.x)
-    row[view.kv_rank + i] = from_float<Cache>(rotated(angles, rope, i, at));
+  wait_for_predecessor();
+  release_successor();
+  float x[8] = {};
+  if (is_q || is_latent || is_key) load_eight(x, view.qkv_a + token * view.qkv_token + at);
+  if (is_key) {
+#pragma unroll
+    for (int i = 0; i < 8; ++i) key[in_key + i] = x[i];
+  }
+  const float squares = squares_of(x);
+  const float2 total = block_sums(is_q ? squares : 0.0f, is_latent ? squares : 0.0f, sums);
+  if (is_q) {
+    norm_eight(x, rsqrtf(total.x / view.q_rank + view.eps), view.q_norm + at);
+    store_eight(view.q_latent + token * view.q_token + at, x);
+    return;
+  }
+  if (slot < 0) return;   // a padded row
+  if (is_latent) norm_eight(x, rsqrtf(total.y / view.kv_rank + view.eps), view.kv_norm + in_latent);
+  if (is_key) {
+#pragma unroll
+    for (int i = 0; i < 8; ++i) x[i] = rotated(angles, rope, in_key + i, [&](int j) { return key[j]; });
+  }
+  if (is_latent || is_key) store_eight(static_cast<Cache*>(view.cache) + slot * (view.kv_rank + view.rope_dim) + in_latent, x);
+}
+
+int write_threads(const MlaWriteArgs& args) {
+  return ceil_div(args.qkv_a.shape[1], 8 * kWarpSize) * kWarpSize;
 }
 
 void run_mla_write(Stream& stream, const MlaWriteArgs& args) {
-  MlaView view{};
-  view.qkv_a = args.qkv_a.data, view.q_norm = args.q_norm.data, view.kv_norm = args.kv_norm.data;
-  view.q_latent = args.q_latent.data, view.cache = args.cache.data;
+  WriteView view{};
+  view.qkv_a = static_cast<const Bf16*>(args.qkv_a.data);
+  view.q_norm = static_cast<const Bf16*>(args.q_norm.data), view.kv_norm = static_cast<const Bf16*>(args.kv_norm.data);
+  view.q_latent = static_cast<Bf16*>(args.q_latent.data), view.cache = args.cache.data;
   view.qkv_token = args.qkv_a.strides[0], view.q_token = args.q_latent.strides[0];
   view.slot_mapping = args.metadata->slot_mapping.as<int64_t>();
   view.q_rank = static_cast<int>(args.q_norm.shape[0]), view.kv_rank = static_cast<int>(args.kv_norm.shape[0]);
   view.rope_dim = args.rope.rotary_dim, view.eps = args.norm_eps;
   const RopeView rope = rope_view(args.rope, args.metadata->positions);
-  with_float_type(args.qkv_a.dtype, [&](auto t) {
-    with_float_type(args.q_norm.dtype, [&](auto w) {
-      with_float_type(args.cache.dtype, [&](auto c) {
-        launch(stream, mla_write_kernel<typename decltype(t)::type, typename decltype(w)::type, typename decltype(c)::type>,
-               dim3(args.metadata->num_tokens), dim3(kThreads), 0, view, rope);
-      });
-    });
-  });
+  const auto run = [&](auto kernel) {
+    launch_pdl(stream, kernel, dim3(args.metadata->num_tokens), dim3(write_threads(args)), 0, view, rope);
+  };
+  if (args.cache.dtype == DType::kBF16) run(mla_write_kernel<Bf16>); else run(mla_write_kernel<Fp8>);
 }
+
+bool is_aligned(const Tensor& rows) { return reinterpret_cast<uintptr_t>(rows.data) % 16 == 0 && rows.strides[0] % 8 == 0; }
 
 bool mla_write_supports(const DeviceCaps&, const MlaWriteArgs& args) {
-  return args.q_norm.dtype == args.kv_norm.dtype && args.cache.shape[2] == args.kv_norm.shape[0] + args.rope.rotary_dim;
+  const int64_t q_rank = args.q_norm.shape[0], kv_rank = args.kv_norm.shape[0];
+  return is_cache_type(args.cache.dtype) && q_rank % 8 == 0 && kv_rank % 8 == 0 && args.rope.rotary_dim % 8 == 0 &&
+         is_aligned(args.qkv_a) && is_aligned(args.q_latent) && write_threads(args) <= kMaxThreads;
 }
 
-struct QueryRopeView { const void* in; void* out; int64_t in_token, in_head, out_token, out_head; int num_heads, rope_dim; };
+struct QueryRopeView { const Bf16* in; Bf16* out; int64_t in_token, in_head, out_token, out_head; int num_heads; };
 
-template <class T>
-__global__ void __launch_bounds__(kThreads) mla_query_rope_kernel(QueryRopeView view, RopeView rope) {
+// All lanes take part in the exchange; a head lies over rotary_dim / 8 lanes, which divide a warp.
+__global__ void __launch_bounds__(kMaxThreads) mla_query_rope_kernel(QueryRopeView view, __grid_constant__ const RopeView rope) {
   __shared__ RopeAngles angles;
-  compute_angles(angles, rope, blockIdx.x);
-  for (int i = threadIdx.x; i < view.num_heads * rope.num_pairs; i += blockDim.x) {
-    const int head = i / rope.num_pairs, j = i % rope.num_pairs;
-    const T* in = static_cast<const T*>(view.in) + blockIdx.x * view.in_token + head * view.in_head;
-    T* out = static_cast<T*>(view.out) + blockIdx.x * view.out_token + head * view.out_head;
-    const int first = rope.interleaved ? 2 * j : j, second = rope.interleaved ? 2 * j + 1 : j + rope.num_pairs;
-    const float x = to_float(in[first]), y = to_float(in[second]);   // both read before either is written: out may be in
-    out[first] = from_float<T>(x * angles.cosine[j] - y * angles.sine[j]);
-    out[second] = from_float<T>(y * angles.cosine[j] + x * angles.sine[j]);
+  const int lanes = rope.num_pairs / 4, head = threadIdx.x / lanes, part = threadIdx.x % lanes * 8;
+  compute_angles(angles, rope, blockIdx.x);   // of positions, which no predecessor writes
+  wait_for_predecessor();
+  release_successor();
+  for (int h = head; h - head < view.num_heads; h += blockDim.x / lanes) {
+    const bool inside = h < view.num_heads;
+    float x[8] = {};
+    if (inside) load_eight(x, view.in + blockIdx.x * view.in_token + h * view.in_head + part);
+    rotate_eight(x, angles, rope, part);
+    if (inside) store_eight(view.out + blockIdx.x * view.out_token + h * view.out_head + part, x);
   }
 }
 
+// Any rope size and alignment: a thread a pair.
+__global__ void __launch_bounds__(128) mla_query_rope_any_kernel(QueryRopeView view, __grid_constant__ const RopeView rope) {
+  __shared__ RopeAngles angles;
+  compute_angles(angles, rope, blockIdx.x);
+  wait_for_predecessor();
+  release_successor();
+  for (int i = threadIdx.x; i < view.num_heads * rope.num_pairs; i += blockDim.x) {
+    const int head = i / rope.num_pairs, j = i % rope.num_pairs;
+    const Bf16* in = view.in + blockIdx.x * view.in_token + head * view.in_head;
+    Bf16* out = view.out + blockIdx.x * view.out_token + head * view.out_head;
+    const int first = rope.interleaved ? 2 * j : j, second = rope.interleaved ? 2 * j + 1 : j + rope.num_pairs;
+    const float x = to_float(in[first]), y = to_float(in[second]);   // both read before either is written: out may be in
+    out[first] = from_float<Bf16>(x * angles.cosine[j] - y * angles.sine[j]);
+    out[second] = from_float<Bf16>(y * angles.cosine[j] + x * angles.sine[j]);
+  }
+}
+
+QueryRopeView query_view(const MlaQueryRopeArgs& args) {
+  return {static_cast<const Bf16*>(args.in.data), static_cast<Bf16*>(args.out.data), args.in.strides[0], args.in.strides[1],
+          args.out.strides[0], args.out.strides[1], static_cast<int>(args.in.shape[1])};
+}
+
 void run_mla_query_rope(Stream& stream, const MlaQueryRopeArgs& args) {
-  const QueryRopeView view{args.in.data, args.out.data, args.in.strides[0], args.in.strides[1], args.out.strides[0],
-                           args.out.strides[1], static_cast<int>(args.in.shape[1]), static_cast<int>(args.in.shape[2])};
-  const RopeView rope = rope_view(args.rope, args.metadata->positions);
-  with_float_type(args.in.dtype, [&](auto t) {
-    launch(stream, mla_query_rope_kernel<typename decltype(t)::type>, dim3(args.metadata->num_tokens), dim3(kThreads), 0, view, rope);
-  });
+  const int lanes = args.rope.rotary_dim / 8, heads = static_cast<int>(args.in.shape[1]);
+  const int threads = std::min(256, ceil_div(lanes * heads, kWarpSize) * kWarpSize);
+  launch_pdl(stream, mla_query_rope_kernel, dim3(args.metadata->num_tokens), dim3(threads), 0, query_view(args),
+             rope_view(args.rope, args.metadata->positions));
+}
+
+void run_mla_query_rope_any(Stream& stream, const MlaQueryRopeArgs& args) {
+  launch_pdl(stream, mla_query_rope_any_kernel, dim3(args.metadata->num_tokens), dim3(128), 0, query_view(args),
+             rope_view(args.rope, args.metadata->positions));
+}
+
+bool mla_query_rope_supports(const DeviceCaps&, const MlaQueryRopeArgs& args) {
+  return args.rope.rotary_dim % 8 == 0 && kWarpSize % (args.rope.rotary_dim / 8) == 0 && rotates_by_eight(args.rope) &&
+         has_aligned_rows(args.in) && has_aligned_rows(args.out);
 }
 
 }  // namespace
 
 const OpImpl<MlaWriteArgs> kMlaWrite[1] = {{"mla_write_sm80", mla_write_supports, run_mla_write}};
-const OpImpl<MlaQueryRopeArgs> kMlaQueryRope[1] = {{"mla_query_rope_sm80", supports_any, run_mla_query_rope}};
+const OpImpl<MlaQueryRopeArgs> kMlaQueryRope[2] = {{"mla_query_rope_sm80", mla_query_rope_supports, run_mla_query_rope},
+                                                   {"mla_query_rope_any_sm80", supports_any, run_mla_query_rope_any}};
 
 }  // namespace gale::cuda

@@ -1,7 +1,7 @@
 // Work on logits, portable: masks, penalties, biases, the draw, logprobs. One block a row for the draw and logprobs. The borders of
 // top-k and top-p are found by bisecting the 32 bits of an order-preserving key, so nothing is sorted: about 32 passes over a row that
 // lies in L2. Limited by these passes; a greedy row takes one.
-#include "backends/cuda/device/common.cuh"
+#include "backends/cuda/device/logits.cuh"
 #include "backends/cuda/ops.h"
 #include "ops/philox.h"
 
@@ -11,40 +11,6 @@ namespace {
 constexpr int kThreads = 1024;
 constexpr int kEntryThreads = 256;
 
-struct Best { float value; int index; };
-
-__device__ inline bool is_better(const Best& a, const Best& b) {
-  return a.value > b.value || (a.value == b.value && a.index < b.index);
-}
-
-// The best of a block: largest value, lowest index on ties. `shared` holds 33 entries.
-__device__ Best block_best(Best best, Best* shared) {
-  const int lane = threadIdx.x % kWarpSize, warp = threadIdx.x / kWarpSize;
-  const auto reduce = [](Best x) {
-    for (int offset = kWarpSize / 2; offset > 0; offset /= 2) {
-      const Best other{__shfl_xor_sync(kFullMask, x.value, offset), __shfl_xor_sync(kFullMask, x.index, offset)};
-      if (is_better(other, x)) x = other;
-    }
-    return x;
-  };
-  best = reduce(best);
-  __syncthreads();
-  if (lane == 0) shared[warp] = best;
-  __syncthreads();
-  if (warp == 0) {
-    best = reduce(lane < static_cast<int>(blockDim.x) / kWarpSize ? shared[lane] : Best{-INFINITY, INT32_MAX});
-    if (lane == 0) shared[32] = best;
-  }
-  __syncthreads();
-  return shared[32];
-}
-
-// Keys that compare as the floats do.
-__device__ inline uint32_t key_of(float x) {
-  const uint32_t bits = __float_as_uint(x);
-  return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
-}
-
 // The largest key for which at_least(key) still holds; at_least is monotone and holds for 0. Evaluated by the whole block.
 template <class F>
 __device__ uint32_t largest_key(F&& at_least) {
@@ -53,16 +19,6 @@ __device__ uint32_t largest_key(F&& at_least) {
     if (at_least(key | 1u << bit)) key |= 1u << bit;
   return key;
 }
-
-struct SampleView {
-  int32_t* token_ids;
-  const float *logits, *temperature, *top_p, *min_p;
-  const int32_t *top_k, *slots;
-  int32_t* last_tokens;
-  const int64_t *seeds, *positions;
-  int64_t pitch;
-  int vocab;
-};
 
 // The key below which a row's tokens are out, after top-k and top-p.
 __device__ uint32_t border_of(const SampleView& view, const float* row, float maximum, float temperature, float* shared) {
@@ -84,7 +40,8 @@ __device__ uint32_t border_of(const SampleView& view, const float* row, float ma
     return block_sum(sum, shared);
   };
   const float wanted = top_p * mass(border);
-  return max(border, largest_key([&](uint32_t key) { return mass(key) >= wanted; }));
+  const uint32_t kept = largest_key([&](uint32_t key) { return mass(key) >= wanted; });
+  return max(border, min(kept, key_of(maximum)));   // a sum of 0 is reached by nothing: the best token stays
 }
 
 __global__ void __launch_bounds__(kThreads) sample_kernel(SampleView view) {
@@ -115,20 +72,11 @@ __global__ void __launch_bounds__(kThreads) sample_kernel(SampleView view) {
     }
     best = block_best(drawn, bests);
   }
-  if (threadIdx.x != 0) return;
-  view.token_ids[blockIdx.x] = is_usable ? best.index : -1;
-  const int slot = view.slots == nullptr ? -1 : view.slots[blockIdx.x];
-  if (slot >= 0) view.last_tokens[slot] = is_usable ? best.index : 0;
+  if (threadIdx.x == 0) store_draw(view, blockIdx.x, is_usable, best.index);
 }
 
 void run_sample(Stream& stream, const SampleArgs& args) {
-  SampleView view{};
-  view.token_ids = args.token_ids.as<int32_t>(), view.logits = args.logits.as<float>();
-  view.temperature = args.temperature.as<float>(), view.top_p = args.top_p.as<float>(), view.min_p = args.min_p.as<float>();
-  view.top_k = args.top_k.as<int32_t>(), view.seeds = args.seeds.as<int64_t>(), view.positions = args.positions.as<int64_t>();
-  view.pitch = args.logits.strides[0], view.vocab = static_cast<int>(args.logits.shape[1]);
-  if (!args.slots.is_empty()) view.slots = args.slots.as<int32_t>(), view.last_tokens = args.last_tokens.as<int32_t>();
-  launch(stream, sample_kernel, dim3(args.logits.shape[0]), dim3(kThreads), 0, view);
+  launch(stream, sample_kernel, dim3(args.logits.shape[0]), dim3(kThreads), 0, sample_view(args));
 }
 
 // --- masks, penalties, biases --------------------------------------------------------------------------------------------------
@@ -250,7 +198,8 @@ void run_logprobs(Stream& stream, const LogprobsArgs& args) {
 const OpImpl<MaskLogitsArgs> kMaskLogits[1] = {{"mask_logits_sm80", supports_any, run_mask_logits}};
 const OpImpl<PenaltiesArgs> kPenalties[1] = {{"apply_penalties_sm80", supports_any, run_penalties}};
 const OpImpl<LogitBiasArgs> kLogitBias[1] = {{"apply_logit_bias_sm80", supports_any, run_logit_bias}};
-const OpImpl<SampleArgs> kSample[1] = {{"sample_sm80", supports_any, run_sample}};
+const OpImpl<SampleArgs> kSample[2] = {{"sample_cluster_sm90", sample_cluster_supports, run_sample_cluster},
+                                       {"sample_sm80", supports_any, run_sample}};
 const OpImpl<LogprobsArgs> kLogprobs[1] = {{"logprobs_sm80", supports_any, run_logprobs}};
 
 }  // namespace gale::cuda

@@ -6,15 +6,15 @@ namespace gale {
 const OpTable& cuda_op_table() {
   static constexpr auto kMakeTable = [] {
     return OpTable{
-        .packing = {cuda::packed_bytes, cuda::pack},
-        .attention_workspace_bytes = nullptr,
+        .packing = {cuda::packed_bytes, cuda::pack, true},
+        .attention_workspace_bytes = cuda::attention_workspace_bytes,
         .fill_random = cuda::fill_random,
         .embedding = cuda::kEmbedding,
         .gather_rows = cuda::kGatherRows,
         .rms_norm = cuda::kRmsNorm,
         .add_rms_norm = cuda::kAddRmsNorm,
         .norm_add_rms_norm = cuda::kNormAddRmsNorm,
-        .quantize_rows = {},
+        .quantize_rows = cuda::kQuantizeRows,
         .linear = cuda::kLinear,
         .linear_swiglu = cuda::kLinearSwiglu,
         .head_linear = cuda::kHeadLinear,

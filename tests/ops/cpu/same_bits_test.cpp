@@ -56,7 +56,7 @@ TEST(SameBits, attention) {
 TEST(SameBits, cache_writes) {
   for (const auto kind : {WriteProblem::Kind::kQkv, WriteProblem::Kind::kQkvBiasNorm, WriteProblem::Kind::kMla,
                           WriteProblem::Kind::kMlaQuery}) {
-    expect_same_bits(WriteProblem(kind, mixed_batch(), RopePairing::kHalfSplit, DType::kBF16, DType::kF32), 19);
+    expect_same_bits(WriteProblem(kind, mixed_batch(), RopePairing::kHalfSplit, DType::kBF16, DType::kF32, {}), 19);
   }
 }
 

@@ -61,6 +61,20 @@ Values random_values(int64_t count, uint64_t seed, DType dtype, double spread) {
   return values;
 }
 
+QuantizedValues quantize_values(const Values& values, int64_t width) {
+  QuantizedValues out{.values = values, .factors = {}};
+  for (size_t begin = 0; begin < values.size(); begin += static_cast<size_t>(width)) {
+    float largest = 0;
+    for (size_t i = begin; i < begin + static_cast<size_t>(width); ++i) largest = std::max(largest, std::abs(static_cast<float>(values[i])));
+    const float factor = largest > 0 ? largest / kF8E4M3Max : 1.0f;
+    for (size_t i = begin; i < begin + static_cast<size_t>(width); ++i) {
+      out.values[i] = static_cast<double>(f8e4m3_to_f32(f32_to_f8e4m3(static_cast<float>(values[i]) / factor))) * static_cast<double>(factor);
+    }
+    out.factors.push_back(static_cast<double>(factor));
+  }
+  return out;
+}
+
 std::vector<int> random_ints(int64_t count, uint64_t seed, int end) {
   std::mt19937_64 random(seed);
   std::vector<int> values(static_cast<size_t>(count));
@@ -96,6 +110,28 @@ Tensor Harness::output(const Shape& shape, DType dtype) {
   return put(Values(static_cast<size_t>(shape.num_elements()), -12345.0), shape, dtype);
 }
 
+Tensor Harness::quantized(const Values& values, const Shape& shape) {
+  const int64_t width = shape[shape.rank() - 1];
+  const QuantizedValues rounded = quantize_values(values, width);
+  Values codes = rounded.values;
+  for (size_t i = 0; i < codes.size(); ++i) codes[i] /= rounded.factors[i / static_cast<size_t>(width)];
+  Tensor tensor = put(codes, shape, DType::kF8E4M3);
+  tensor.scales = put(rounded.factors, {static_cast<int64_t>(rounded.factors.size())}, DType::kF32).as<float>();
+  return tensor;
+}
+
+Tensor Harness::quantized_output(const Shape& shape) {
+  Tensor tensor = output(shape, DType::kF8E4M3);
+  tensor.scales = output({shape.num_elements() / shape[shape.rank() - 1]}, DType::kF32).as<float>();
+  return tensor;
+}
+
+Tensor Harness::attention_workspace(const AttentionLimits& limits) {
+  const OpContext context{*stream_, full_table_, device_->caps()};
+  const auto num_bytes = static_cast<int64_t>(attention_workspace_bytes(context, limits));
+  return num_bytes == 0 ? Tensor{} : allocate({num_bytes}, DType::kU8);   // a device's memory starts as zeros
+}
+
 Values Harness::get(const Tensor& tensor) {
   CHECK(tensor.is_contiguous(), "fetching a strided {}", tensor.describe());
   std::vector<std::byte> bytes(tensor.num_bytes());
@@ -103,11 +139,15 @@ Values Harness::get(const Tensor& tensor) {
   stream_->synchronize();
   Values values(static_cast<size_t>(tensor.num_elements()));
   for (size_t i = 0; i < values.size(); ++i) values[i] = decode(bytes, i, tensor.dtype);
+  if (tensor.scales == nullptr || values.empty()) return values;
+  const auto width = static_cast<size_t>(tensor.shape[tensor.shape.rank() - 1]);
+  const Values factors = get(Tensor::contiguous(tensor.scales, DType::kF32, {static_cast<int64_t>(values.size() / width)}));
+  for (size_t i = 0; i < values.size(); ++i) values[i] *= factors[i / width];
   return values;
 }
 
 PackedWeight Harness::pack(const Values& values, const std::vector<int64_t>& source_rows, int64_t num_cols,
-                           int64_t num_matrices, DType dtype, RowOrder order) {
+                           int64_t num_matrices, DType dtype, RowOrder order, WeightFormat format) {
   std::vector<Tensor> sources;
   int64_t begin = 0;
   for (int64_t matrix = 0; matrix < num_matrices; ++matrix) {
@@ -116,21 +156,22 @@ PackedWeight Harness::pack(const Values& values, const std::vector<int64_t>& sou
       begin += rows;
     }
   }
-  return pack_sources(sources, num_matrices, order);
+  return pack_sources(sources, num_matrices, order, format);
 }
 
-PackedWeight Harness::pack_sources(const std::vector<Tensor>& sources, int64_t num_matrices, RowOrder order) {
+PackedWeight Harness::pack_sources(const std::vector<Tensor>& sources, int64_t num_matrices, RowOrder order,
+                                   WeightFormat format) {
   int64_t num_rows = 0;
   for (const Tensor& source : sources) num_rows += source.shape[0];
   num_rows /= num_matrices;
   OpContext context{*stream_, full_table_, device_->caps()};
   const size_t bytes =
-      packed_linear_bytes(context, {num_matrices, num_rows, sources[0].shape[1], sources[0].dtype, order});
+      packed_linear_bytes(context, {num_matrices, num_rows, sources[0].shape[1], sources[0].dtype, order, format});
   auto arena = Arena::create(*device_, MemoryKind::kDevice, bytes);
   CHECK(arena, "{}", arena.error().message);
   arenas_.push_back(std::move(*arena));
   PackedWeight weight;
-  pack_linear(context, arenas_.back(), {.out = &weight, .sources = sources, .num_matrices = num_matrices, .order = order});
+  pack_linear(context, arenas_.back(), {.out = &weight, .sources = sources, .num_matrices = num_matrices, .order = order, .format = format});
   stream_->synchronize();
   EXPECT_EQ(arenas_.back().used_bytes(), Arena::padded(bytes));
   return weight;

@@ -18,6 +18,9 @@ using Values = std::vector<double>;
 
 // Seeded numbers as a tensor of `dtype` would hold them, so that the reference works on what the op sees.
 [[nodiscard]] Values random_values(int64_t count, uint64_t seed, DType dtype, double spread = 1.0);
+// What is left of rows of `width` that go through e4m3 with a factor a row, and the factors.
+struct QuantizedValues { Values values, factors; };
+[[nodiscard]] QuantizedValues quantize_values(const Values& values, int64_t width);
 [[nodiscard]] std::vector<int> random_ints(int64_t count, uint64_t seed, int end);
 [[nodiscard]] Values slice_of(const Values& values, int64_t begin, int64_t end, int64_t width);
 
@@ -36,12 +39,22 @@ class Harness : private OpTrace {
   // A result to be written: starts as a pattern no op produces, so that what was left unwritten shows.
   [[nodiscard]] Tensor output(const Shape& shape, DType dtype);
   [[nodiscard]] Tensor output(const Shape& shape) { return output(shape, activation()); }
-  [[nodiscard]] Values get(const Tensor& tensor);
+  [[nodiscard]] Values get(const Tensor& tensor);   // quantised rows come as value times factor
+
+  // Whether the backend has FP8 weights, and so quantised rows.
+  [[nodiscard]] bool has_quantized() const { return full_table_.packing.has_f8e4m3; }
+  // Rows in e4m3 with their factors, as a backend must make them; to be written: outputs that start as garbage.
+  [[nodiscard]] Tensor quantized(const Values& values, const Shape& shape);
+  [[nodiscard]] Tensor quantized_output(const Shape& shape);
+  // Scratch of the attention ops, zeroed; empty where the backend needs none.
+  [[nodiscard]] Tensor attention_workspace(const AttentionLimits& limits);
 
   // One packed weight of `num_matrices` groups, each stacking sources of the given numbers of rows.
   [[nodiscard]] PackedWeight pack(const Values& values, const std::vector<int64_t>& source_rows, int64_t num_cols,
-                                  int64_t num_matrices, DType dtype, RowOrder order);
-  [[nodiscard]] PackedWeight pack_one(const Tensor& source) { return pack_sources({source}, 1, RowOrder::kPlain); }
+                                  int64_t num_matrices, DType dtype, RowOrder order, WeightFormat format = WeightFormat::kAsIs);
+  [[nodiscard]] PackedWeight pack_one(const Tensor& source) {
+    return pack_sources({source}, 1, RowOrder::kPlain, WeightFormat::kAsIs);
+  }
 
   // Runs the op with the variant under test (or the first that supports the call) and checks that this one ran.
   template <class Args>
@@ -54,8 +67,8 @@ class Harness : private OpTrace {
     OpContext context{*stream_, table_, device_->caps(), this};
     op(context, args);
     stream_->synchronize();
-    ASSERT_NE(expected, nullptr);
     if (ran_.empty()) return;   // nothing to do, so nothing ran
+    ASSERT_NE(expected, nullptr);
     ASSERT_EQ(ran_, expected->name);
   }
 
@@ -73,7 +86,7 @@ class Harness : private OpTrace {
 
  private:
   void ran(std::string_view, std::string_view implementation) override { ran_ = implementation; }
-  [[nodiscard]] PackedWeight pack_sources(const std::vector<Tensor>& sources, int64_t num_matrices, RowOrder order);
+  [[nodiscard]] PackedWeight pack_sources(const std::vector<Tensor>& sources, int64_t num_matrices, RowOrder order, WeightFormat format);
   [[nodiscard]] Tensor allocate(const Shape& shape, DType dtype);
 
   std::unique_ptr<Device> device_;

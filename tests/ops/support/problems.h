@@ -12,10 +12,11 @@ struct NormProblem {
   Kind kind;
   int64_t num_tokens, width;
   Values in, residual, weight, post_weight;
+  bool is_quantized = false;    // the normed rows come out as e4m3, too
   static constexpr float kEps = 1e-5f;
 
   NormProblem(Kind kind, int64_t num_tokens, int64_t width, DType dtype);
-  [[nodiscard]] Values run(Harness& harness, int64_t begin, int64_t end) const;   // out, then residual if it has one
+  [[nodiscard]] Values run(Harness& harness, int64_t begin, int64_t end) const;   // out, then residual and quantised out if it has them
   [[nodiscard]] Values reference() const;
 };
 
@@ -26,11 +27,13 @@ struct LinearProblem {
   std::vector<int64_t> source_rows;
   int64_t num_cols;
   DType weight_dtype;
+  WeightFormat format;
+  DType out_dtype;              // f8e4m3: the SwiGLU comes out quantised
   int64_t num_rows = 0;
   Values in, weight, bias;
 
   LinearProblem(Kind kind, int64_t num_tokens, std::vector<int64_t> source_rows, int64_t num_cols, DType weight_dtype,
-                DType dtype);
+                DType dtype, WeightFormat format = WeightFormat::kAsIs);
   [[nodiscard]] int64_t width() const { return kind == Kind::kSwiglu ? num_rows / 2 : num_rows; }
   [[nodiscard]] Values run(Harness& harness, int64_t begin, int64_t end) const;
   [[nodiscard]] Values reference() const;
@@ -81,6 +84,7 @@ struct AttentionProblem {
 // qkv_rope_write, mla_write and mla_query_rope: outputs are q rows, then what each token wrote into the cache.
 struct WriteProblem {
   enum class Kind { kQkv, kQkvBiasNorm, kMla, kMlaQuery };
+  struct Sizes { int64_t head_dim = 40, q_rank = 48, kv_rank = 32; int rotary_dim = 24; };   // odd ones; or a model's
   Kind kind;
   PagedBatch batch;
   int64_t num_heads, num_kv_heads, head_dim, q_rank, kv_rank;
@@ -89,7 +93,7 @@ struct WriteProblem {
   Values in, bias, q_norm, k_norm;
   static constexpr float kEps = 1e-5f;
 
-  WriteProblem(Kind kind, PagedBatch batch, RopePairing pairing, DType cache_dtype, DType dtype);
+  WriteProblem(Kind kind, PagedBatch batch, RopePairing pairing, DType cache_dtype, DType dtype, const Sizes& sizes);
   [[nodiscard]] int64_t in_width() const;
   [[nodiscard]] int64_t row_width() const;   // of an output row: q and what goes into the cache
   [[nodiscard]] Values run(Harness& harness, int64_t begin, int64_t end) const;
@@ -116,15 +120,21 @@ struct RouteProblem {
 struct ExpertsProblem {
   enum class Part { kUp, kDown };
   Part part;
+  WeightFormat format;
+  DType out_dtype;              // of kUp; f8e4m3: quantised
   int64_t num_tokens, num_experts, num_chosen, hidden, inner;
   std::vector<int> ids;
   Values in, weight, expert_weights;
 
   ExpertsProblem(Part part, int64_t num_tokens, int64_t num_experts, int64_t num_chosen, int64_t hidden, int64_t inner,
-                 std::vector<int> ids, DType dtype);
+                 std::vector<int> ids, DType dtype, WeightFormat format = WeightFormat::kAsIs);
   [[nodiscard]] int64_t row_width() const { return part == Part::kUp ? num_chosen * inner : hidden; }
   [[nodiscard]] Values run(Harness& harness, int64_t begin, int64_t end) const;
   [[nodiscard]] Values reference() const;
+
+ private:
+  [[nodiscard]] Values run_up(Harness& harness, int64_t begin, int64_t end) const;
+  [[nodiscard]] Values run_down(Harness& harness, int64_t begin, int64_t end) const;
 };
 
 // Matrix times vector in double: out[n] = sum_k weight[n, k] * in[k].

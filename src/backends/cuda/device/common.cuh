@@ -2,6 +2,7 @@
 
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
+#include <cuda_fp8.h>
 #include <cuda_runtime.h>
 
 #include <cstdint>
@@ -15,6 +16,7 @@ namespace gale::cuda {
 __device__ inline float to_float(float x) { return x; }
 __device__ inline float to_float(__half x) { return __half2float(x); }
 __device__ inline float to_float(__nv_bfloat16 x) { return __bfloat162float(x); }
+__device__ inline float to_float(__nv_fp8_e4m3 x) { return static_cast<float>(x); }
 
 template <class T>
 __device__ T from_float(float x);
@@ -24,6 +26,14 @@ template <>
 __device__ inline __nv_bfloat16 from_float<__nv_bfloat16>(float x) { return __float2bfloat16_rn(x); }
 template <>
 __device__ inline __half from_float<__half>(float x) { return __float2half_rn(x); }
+
+// Saturates; NaN stays NaN.
+template <>
+__device__ inline __nv_fp8_e4m3 from_float<__nv_fp8_e4m3>(float x) { return __nv_fp8_e4m3(x); }
+
+// What ops/norm.h promises of quantised rows: the factor of a row from its largest magnitude.
+inline constexpr float kFp8Max = 448.0f;
+__device__ inline float quantization_scale(float largest) { return largest > 0 ? largest / kFp8Max : 1.0f; }
 
 template <class T>
 struct TypeTag { using type = T; };
@@ -76,6 +86,18 @@ __device__ inline float block_sum(float x, float* shared) {
   return shared[32];
 }
 
+// Largest of a block's values, none below 0; as block_sum.
+__device__ inline float block_max(float x, float* shared) {
+  const int lane = threadIdx.x % kWarpSize, warp = threadIdx.x / kWarpSize, num_warps = (blockDim.x + kWarpSize - 1) / kWarpSize;
+  x = warp_max(x);
+  __syncthreads();
+  if (lane == 0) shared[warp] = x;
+  __syncthreads();
+  float largest = 0;
+  for (int w = 0; w < num_warps; ++w) largest = fmaxf(largest, shared[w]);
+  return largest;
+}
+
 inline int ceil_div(int64_t a, int64_t b) { return static_cast<int>((a + b - 1) / b); }
 
 // Launches on the stream and CHECKs the launch itself; a fault of the kernel shows at the next event.
@@ -85,6 +107,52 @@ void launch(Stream& stream, void (*kernel)(Params...), dim3 grid, dim3 block, si
   kernel<<<grid, block, shared_bytes, handle_of(stream)>>>(static_cast<Params>(args)...);
   const cudaError_t error = cudaGetLastError();
   CHECK(error == cudaSuccess, "kernel launch: {}", cudaGetErrorString(error));
+}
+
+// Programmatic dependent launch (sm_90 and later; nothing before). A kernel launched by launch_pdl may start while its
+// predecessor still runs: before it touches memory of other kernels (reads or writes) it waits for them, and only then lets its
+// own successor start. In that order whoever runs knows that everything before its predecessor is done.
+__device__ inline void wait_for_predecessor() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+__device__ inline void release_successor() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+
+// All cards of a process are of one kind.
+inline bool has_programmatic_launch() {
+  static const bool yes = [] {
+    int device = 0, major = 0;
+    return cudaGetDevice(&device) == cudaSuccess &&
+           cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) == cudaSuccess && major >= 9;
+  }();
+  return yes;
+}
+
+// For kernels that call wait_for_predecessor, and for them alone. cluster_x: blocks along x that form a cluster (sm_90).
+template <class... Params, class... Args>
+void launch_cluster_pdl(Stream& stream, void (*kernel)(Params...), dim3 grid, int cluster_x, dim3 block, size_t shared_bytes,
+                        Args... args) {
+  if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
+  cudaLaunchAttribute attributes[2]{};
+  attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attributes[0].val.programmaticStreamSerializationAllowed = 1;
+  attributes[1].id = cudaLaunchAttributeClusterDimension;
+  attributes[1].val.clusterDim.x = cluster_x, attributes[1].val.clusterDim.y = 1, attributes[1].val.clusterDim.z = 1;
+  cudaLaunchConfig_t config{};
+  config.gridDim = grid, config.blockDim = block, config.dynamicSmemBytes = shared_bytes, config.stream = handle_of(stream);
+  config.attrs = attributes, config.numAttrs = !has_programmatic_launch() ? 0 : cluster_x > 1 ? 2 : 1;
+  const cudaError_t error = cudaLaunchKernelEx(&config, kernel, static_cast<Params>(args)...);
+  CHECK(error == cudaSuccess, "kernel launch: {}", cudaGetErrorString(error));
+}
+
+template <class... Params, class... Args>
+void launch_pdl(Stream& stream, void (*kernel)(Params...), dim3 grid, dim3 block, size_t shared_bytes, Args... args) {
+  launch_cluster_pdl(stream, kernel, grid, 1, block, shared_bytes, args...);
 }
 
 }  // namespace gale::cuda

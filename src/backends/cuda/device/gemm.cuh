@@ -5,8 +5,8 @@
 
 namespace gale::cuda {
 
-// The portable tensor-core product of this backend: out[m, n] = sum_k a[m, k] * w[n, k], bf16 in, fp32 accumulation, for a tile
-// of kTileM activations rows by kTileN weight rows. Weight rows are padded with zeros to a multiple of kTileK when packed, so
+// The portable tensor-core product of this backend: out[m, n] = sum_k a[m, k] * w[n, k], bf16 or e4m3 in (which bf16 holds
+// exactly), fp32 accumulation, for a tile of kTileM activations rows by kTileN weight rows. Weight rows are padded with zeros to a multiple of kTileK when packed, so
 // only the activations need a guard along K. A row's sum runs over k in order whatever the other rows of the tile are.
 inline constexpr int kTileM = 64;
 inline constexpr int kTileN = 64;
@@ -21,27 +21,38 @@ struct GemmTiles {
 };
 struct GemmAccumulator { float value[2][4][4]; };    // [16-row part][8-column part][fragment]
 
+// Eight elements into shared memory as bf16; those from `valid` on become zero.
+__device__ inline void stage_eight(__nv_bfloat16* to, const __nv_bfloat16* from, int valid, bool aligned) {
+  if (aligned) return copy_async_16(to, from, valid * 2);
+  for (int j = 0; j < 8; ++j) to[j] = j < valid ? from[j] : __float2bfloat16_rn(0.0f);
+}
+__device__ inline void stage_eight(__nv_bfloat16* to, const __nv_fp8_e4m3* from, int valid, bool aligned) {
+  uint2 packed{};
+  if (aligned && valid == 8) {
+    packed = *reinterpret_cast<const uint2*>(from);
+  } else {
+    for (int j = 0; j < valid; ++j) reinterpret_cast<__nv_fp8_e4m3*>(&packed)[j] = from[j];
+  }
+  const auto* value = reinterpret_cast<const __nv_fp8_e4m3*>(&packed);
+  for (int j = 0; j < 8; ++j) to[j] = from_float<__nv_bfloat16>(to_float(value[j]));
+}
+
 // One 32-wide slice of K into shared memory. row_of(r): pointer to activation row r of the tile, or null beyond the last row.
-template <class RowOf>
-__device__ void load_slice(GemmTiles& tiles, int stage, RowOf&& row_of, const __nv_bfloat16* weight, int64_t weight_pitch,
+template <class T, class RowOf>
+__device__ void load_slice(GemmTiles& tiles, int stage, RowOf&& row_of, const T* weight, int64_t weight_pitch,
                            int num_weight_rows, int k, int size_k, bool aligned) {
-  constexpr int kChunks = kTileK / 8;                // 16-byte pieces a row
+  constexpr int kChunks = kTileK / 8;                // pieces of eight elements a row
   for (int i = threadIdx.x; i < kTileM * kChunks; i += kGemmThreads) {
     const int r = i / kChunks, at = k + i % kChunks * 8;
-    __nv_bfloat16* to = &tiles.a[stage][r][i % kChunks * 8];
-    const __nv_bfloat16* row = row_of(r);
+    const T* row = row_of(r);
     const int valid = row == nullptr ? 0 : max(0, min(8, size_k - at));
-    if (aligned) {
-      copy_async_16(to, valid > 0 ? row + at : weight, valid * 2);
-    } else {
-      for (int j = 0; j < 8; ++j) to[j] = j < valid ? row[at + j] : __float2bfloat16_rn(0.0f);
-    }
+    stage_eight(&tiles.a[stage][r][i % kChunks * 8], valid > 0 ? row + at : weight, valid, aligned);
   }
   for (int i = threadIdx.x; i < kTileN * kChunks; i += kGemmThreads) {
     const int r = i / kChunks;
     const bool inside = r < num_weight_rows;
-    copy_async_16(&tiles.w[stage][r][i % kChunks * 8], inside ? weight + r * weight_pitch + k + i % kChunks * 8 : weight,
-                  inside ? 16 : 0);
+    stage_eight(&tiles.w[stage][r][i % kChunks * 8], inside ? weight + r * weight_pitch + k + i % kChunks * 8 : weight,
+                inside ? 8 : 0, true);
   }
   commit_copies();
 }
@@ -67,9 +78,9 @@ __device__ inline void multiply_slice(const GemmTiles& tiles, int stage, GemmAcc
   }
 }
 
-template <class RowOf>
-__device__ void gemm_tile(GemmTiles& tiles, GemmAccumulator& sum, RowOf&& row_of, const __nv_bfloat16* weight,
-                          int64_t weight_pitch, int num_weight_rows, int size_k, bool aligned) {
+template <class T, class RowOf>
+__device__ void gemm_tile(GemmTiles& tiles, GemmAccumulator& sum, RowOf&& row_of, const T* weight, int64_t weight_pitch,
+                          int num_weight_rows, int size_k, bool aligned) {
   const int num_slices = (size_k + kTileK - 1) / kTileK;
 #pragma unroll
   for (int i = 0; i < 2; ++i)

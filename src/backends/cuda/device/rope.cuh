@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cmath>
+
 #include "backends/cuda/device/common.cuh"
 #include "ops/rope.h"
 
@@ -10,28 +12,34 @@ inline constexpr int kMaxRotaryPairs = 128;
 // cos and sin of every frequency of one token, in shared memory.
 struct RopeAngles { float cosine[kMaxRotaryPairs]; float sine[kMaxRotaryPairs]; };
 
-// The parameters of ops/rope.h as plain values for a kernel.
+// The parameters of ops/rope.h as plain values for a kernel. Frequencies are computed on the host in fp64: in fp32 the power
+// theta^(-2j/R) loses angles at 100k tokens.
 struct RopeView {
   const int32_t* positions;   // [3, T]
   int num_tokens;             // T: the pitch of positions
   int num_pairs;              // rotary_dim / 2
-  double theta;
   int section0, section01;    // frequencies of axis 0, of axes 0 and 1
   bool interleaved;
+  float frequency[kMaxRotaryPairs];
+
+  __device__ int axis(int j) const { return j < section0 ? 0 : j < section01 ? 1 : 2; }
 };
 
 inline RopeView rope_view(const RopeParams& rope, const Tensor& positions) {
-  CHECK(rope.rotary_dim / 2 <= kMaxRotaryPairs, "rotary_dim {}", rope.rotary_dim);
-  return {positions.as<int32_t>(), static_cast<int>(positions.strides[0]), rope.rotary_dim / 2, rope.theta, rope.sections[0],
-          rope.sections[0] + rope.sections[1], rope.pairing == RopePairing::kInterleaved};
+  const int num_pairs = rope.rotary_dim / 2;
+  CHECK(num_pairs <= kMaxRotaryPairs, "rotary_dim {}", rope.rotary_dim);
+  RopeView view{positions.as<int32_t>(), static_cast<int>(positions.strides[0]), num_pairs, rope.sections[0],
+                rope.sections[0] + rope.sections[1], rope.pairing == RopePairing::kInterleaved, {}};
+  for (int j = 0; j < num_pairs; ++j) {
+    view.frequency[j] = static_cast<float>(std::pow(rope.theta, -static_cast<double>(j) / num_pairs));
+  }
+  return view;
 }
 
-// Filled by the whole block; a barrier follows. The exponent is computed in fp64: theta^(-2j/R) in fp32 loses angles at 100k tokens.
+// Filled by the whole block; a barrier follows.
 __device__ inline void compute_angles(RopeAngles& angles, const RopeView& rope, int token) {
   for (int j = threadIdx.x; j < rope.num_pairs; j += blockDim.x) {
-    const int axis = j < rope.section0 ? 0 : j < rope.section01 ? 1 : 2;
-    const float frequency = static_cast<float>(pow(rope.theta, -static_cast<double>(j) / rope.num_pairs));
-    const float angle = static_cast<float>(rope.positions[axis * rope.num_tokens + token]) * frequency;
+    const float angle = static_cast<float>(rope.positions[rope.axis(j) * rope.num_tokens + token]) * rope.frequency[j];
     sincosf(angle, &angles.sine[j], &angles.cosine[j]);
   }
   __syncthreads();
@@ -44,6 +52,37 @@ __device__ float rotated(const RopeAngles& angles, const RopeView& rope, int i, 
   const bool second = rope.interleaved ? i % 2 == 1 : i >= rope.num_pairs;
   const float x = at(rope.interleaved ? 2 * j : j), y = at(rope.interleaved ? 2 * j + 1 : j + rope.num_pairs);
   return second ? y * angles.cosine[j] + x * angles.sine[j] : x * angles.cosine[j] - y * angles.sine[j];
+}
+
+// --- eight elements a lane --------------------------------------------------------------------------------------------------
+
+// May a lane's eight elements be rotated by rotate_eight?
+inline bool rotates_by_eight(const RopeParams& rope) {
+  return rope.rotary_dim % (rope.pairing == RopePairing::kInterleaved ? 8 : 16) == 0;
+}
+
+// Elements first … first + 7 of a head that lies over consecutive lanes; all lanes of the warp call it. A pair lies in one lane
+// (interleaved) or in two lanes num_pairs / 8 apart.
+__device__ inline void rotate_eight(float (&x)[8], const RopeAngles& angles, const RopeView& rope, int first) {
+  const int lane = threadIdx.x % kWarpSize;
+  const bool inside = first < 2 * rope.num_pairs;
+  if (rope.interleaved) {
+    if (!inside) return;
+#pragma unroll
+    for (int i = 0; i < 8; i += 2) {
+      const float cosine = angles.cosine[first / 2 + i / 2], sine = angles.sine[first / 2 + i / 2], a = x[i], b = x[i + 1];
+      x[i] = a * cosine - b * sine;
+      x[i + 1] = b * cosine + a * sine;
+    }
+    return;
+  }
+  const bool second = first >= rope.num_pairs;
+  const int partner = inside ? lane + (second ? -rope.num_pairs : rope.num_pairs) / 8 : lane, j = first - (second ? rope.num_pairs : 0);
+#pragma unroll
+  for (int i = 0; i < 8; ++i) {
+    const float other = __shfl_sync(kFullMask, x[i], partner);
+    if (inside) x[i] = x[i] * angles.cosine[j + i] + (second ? other : -other) * angles.sine[j + i];
+  }
 }
 
 }  // namespace gale::cuda

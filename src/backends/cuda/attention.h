@@ -1,0 +1,27 @@
+#pragma once
+
+#include "backends/cuda/device/flash.cuh"
+#include "ops/attention.h"
+
+// GQA over heads of kHeadDim: one kernel for the sequences of one token, one for the others.
+namespace gale::cuda {
+
+inline constexpr int kHeadDim = 128;
+
+struct AttentionView {
+  const Bf16* q;                                       // [T, num_heads, kHeadDim]
+  const void *k, *v;
+  Bf16* out;
+  int64_t q_token, q_head, out_token, out_head;
+  const int32_t *query_start_loc, *seq_lens;
+  Pages pages;
+  int group;                                           // query heads of a KV head
+  float scale_log2;                                    // scores times this are exponents of 2; undoes the lift of FP8
+};
+
+[[nodiscard]] size_t decode_workspace_bytes();
+void launch_decode(Stream& stream, DType cache, const AttentionView& view, int num_seqs, const Tensor& workspace);
+// Sequences first_sequence … num_seqs - 1.
+void launch_prefill(Stream& stream, DType cache, const AttentionView& view, int first_sequence, int num_seqs, int max_query_len);
+
+}  // namespace gale::cuda

@@ -1,0 +1,103 @@
+#pragma once
+
+#include "backends/cuda/device/stream_gemm.cuh"
+#include "backends/cuda/packing.cuh"
+#include "backends/cuda/stream_gemm.h"
+#include "backends/cuda/stream_gemm_plan.h"
+#include "backends/cuda/tensor_map.h"
+
+// Host side of device/stream_gemm.cuh; each of the *_sm90.cu files instantiates it for one type and use.
+namespace gale::cuda {
+
+template <class T, bool kGather>
+using SmallTiles = StreamGemmConfig<T, 1, 64, 4, 2, false, kGather>;
+template <class T, bool kGather>
+using MidTiles = StreamGemmConfig<T, 1, 128, 3, 2, false, kGather>;
+template <class T, bool kGather>
+using LargeTiles = StreamGemmConfig<T, 2, 128, 4, 1, !kGather, kGather>;
+
+inline int blocks_of_k(const PackedWeight& weight) {
+  return ceil_div(weight.num_cols * static_cast<int64_t>(size_of(weight.data.dtype)), kSwizzledRowBytes);
+}
+
+inline CUtensorMap weight_map(const PackedWeight& weight) {
+  return make_tensor_map({weight.data.data, weight.data.dtype, weight.num_matrices * weight.num_rows, weight.num_cols,
+                          packed_pitch(weight.num_cols)}, 128);
+}
+
+inline StreamGemmView gemm_view(const PackedWeight& weight, const Tensor& in, const Tensor& out, const StreamGemmPlan& plan) {
+  StreamGemmView view{};
+  view.out = out.data, view.out_stride = out.strides[0], view.is_f32 = out.dtype == DType::kF32;
+  view.weight_scales = scales_of(weight), view.in_scales = in.scales;
+  view.num_tokens = static_cast<int>(in.shape[0]), view.size_n = static_cast<int>(weight.num_rows);
+  view.size_k = static_cast<int>(weight.num_cols);
+  view.num_row_tiles = plan.num_row_tiles, view.num_token_tiles = plan.num_token_tiles, view.cluster_size = plan.cluster_size;
+  view.weight_hint = plan.num_token_tiles == 1 ? kEvictFirst : kEvictNormal;
+  return view;
+}
+
+// Called once is_swiglu is known.
+inline bool is_vectorizable(const StreamGemmView& view) {
+  const int num_columns = view.is_swiglu ? view.size_n / 2 : view.size_n;
+  return !view.is_f32 && num_columns % 8 == 0 && view.out_stride % 8 == 0 && view.head_out % 8 == 0 && reinterpret_cast<uintptr_t>(view.out) % 16 == 0;
+}
+
+template <class C>
+void launch_stream_gemm(Stream& stream, const CUtensorMap& weights, const CUtensorMap& in, const StreamGemmView& view, int num_heads = 1) {
+  auto kernel = stream_gemm_kernel<C>;
+  const cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, C::kSharedBytes);
+  CHECK(error == cudaSuccess, "shared memory of a kernel: {}", cudaGetErrorString(error));
+  const int units = view.num_row_tiles * (C::kMulticast ? view.num_token_tiles / 2 : view.num_token_tiles);
+  launch_cluster_pdl(stream, kernel, dim3(units * view.cluster_size * num_heads), view.cluster_size, dim3(C::kThreads),
+                     C::kSharedBytes, weights, in, view);
+}
+
+// The narrowest box of the copy engine that holds the tokens of a tile.
+inline int token_box(TileSize tile, int num_tokens) {
+  if (tile != TileSize::kSmall) return 128;
+  return num_tokens <= 8 ? 8 : num_tokens <= 16 ? 16 : num_tokens <= 32 ? 32 : 64;
+}
+
+template <class T>
+void stream_dense_of_type(Stream& stream, const DenseProduct& product) {
+  const PackedWeight& weight = *product.weight;
+  const Tensor& in = product.in;
+  const int num_tokens = static_cast<int>(in.shape[0]), num_heads = static_cast<int>(weight.num_matrices);
+  const StreamGemmPlan plan = plan_dense(num_tokens, static_cast<int>(weight.num_rows), blocks_of_k(weight), num_heads);
+  StreamGemmView view = gemm_view(weight, in, product.out, plan);
+  view.bias = product.bias.is_empty() ? nullptr : bf16(product.bias);
+  view.is_swiglu = product.is_swiglu;
+  if (num_heads > 1) view.head_in = in.strides[1], view.head_out = product.out.strides[1];
+  view.is_vectorizable = is_vectorizable(view);
+  view.token_box = token_box(plan.tile, num_tokens);
+  const int64_t in_cols = (num_heads - 1) * view.head_in + weight.num_cols;
+  const CUtensorMap tokens = make_tensor_map({in.data, in.dtype, num_tokens, in_cols, in.strides[0]}, view.token_box);
+  const CUtensorMap weights = weight_map(weight);
+  switch (plan.tile) {
+    case TileSize::kSmall: return launch_stream_gemm<SmallTiles<T, false>>(stream, weights, tokens, view, num_heads);
+    case TileSize::kMid: return launch_stream_gemm<MidTiles<T, false>>(stream, weights, tokens, view, num_heads);
+    case TileSize::kLarge: return launch_stream_gemm<LargeTiles<T, false>>(stream, weights, tokens, view, num_heads);
+  }
+}
+
+template <class T>
+void stream_experts_of_type(Stream& stream, const ExpertProduct& product) {
+  const PackedWeight& weight = *product.weight;
+  const StreamGemmPlan plan = plan_experts(static_cast<int>(product.out.shape[0]), static_cast<int>(weight.num_matrices),
+                                           static_cast<int>(weight.num_rows), blocks_of_k(weight));
+  StreamGemmView view = gemm_view(weight, product.in, product.out, plan);
+  view.is_swiglu = product.is_swiglu;
+  view.is_vectorizable = is_vectorizable(view);
+  view.in = product.in.data, view.in_stride = product.in.strides[0], view.rows_per_input = product.rows_per_input;
+  view.sorted = product.sorted_rows.as<int32_t>(), view.offsets = product.expert_offsets.as<int32_t>();
+  view.num_experts = static_cast<int>(weight.num_matrices), view.are_offsets_settled = product.are_offsets_settled;
+  if (plan.tile == TileSize::kSmall) view.weight_hint = kEvictFirst;
+  const CUtensorMap weights = weight_map(weight);
+  switch (plan.tile) {
+    case TileSize::kSmall: return launch_stream_gemm<SmallTiles<T, true>>(stream, weights, weights, view);
+    case TileSize::kMid: return launch_stream_gemm<MidTiles<T, true>>(stream, weights, weights, view);
+    case TileSize::kLarge: return launch_stream_gemm<LargeTiles<T, true>>(stream, weights, weights, view);
+  }
+}
+
+}  // namespace gale::cuda

@@ -1,0 +1,14 @@
+#pragma once
+
+#include "ops/mla.h"
+
+// Absorbed MLA on tensor cores.
+namespace gale::cuda {
+
+[[nodiscard]] size_t mla_workspace_bytes();
+
+// attention.cu: any shape.
+[[nodiscard]] bool any_mla_supports(const DeviceCaps& caps, const MlaAttentionArgs& args);
+void run_any_mla(Stream& stream, const MlaAttentionArgs& args);
+
+}  // namespace gale::cuda

@@ -1,0 +1,58 @@
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+// Which tiles of device/stream_gemm.cuh a product takes, as plain functions of its sizes: the same call always takes the same way.
+namespace gale::cuda {
+
+// kSmall: 128 weight rows by up to 64 tokens, two blocks an SM. kMid: 128 by 128, two an SM. kLarge: 256 by 128, one an SM.
+enum class TileSize : uint8_t { kSmall, kMid, kLarge };
+
+struct StreamGemmPlan { TileSize tile; int num_row_tiles, num_token_tiles, cluster_size; };
+
+inline constexpr int kNumSms = 132;                 // H100 SXM, H200
+inline constexpr int kBlocksThatSaturate = 120;     // of 64 KiB in flight each: several times what hides the memory's latency
+inline constexpr int kMinBlocksOfK = 3;             // below that a share of K costs more than it saves
+
+// How many blocks share the K of one tile.
+inline int split_of(int num_tiles, int num_k_blocks) {
+  int split = 1;
+  while (split < 8 && num_tiles * split < kBlocksThatSaturate && num_k_blocks / (split * 2) >= kMinBlocksOfK) split *= 2;
+  return split;
+}
+
+// Share of the machine that works if so many blocks run, so many at a time.
+inline double wave_share(int num_blocks, int at_a_time) {
+  const int waves = (num_blocks + at_a_time - 1) / at_a_time;
+  return static_cast<double>(num_blocks) / (waves * at_a_time);
+}
+
+// num_k_blocks: of 128 bytes. num_heads: matrices, each with its own columns of the tokens.
+inline StreamGemmPlan plan_dense(int num_tokens, int size_n, int num_k_blocks, int num_heads) {
+  const auto tiles = [](int size, int tile) { return (size + tile - 1) / tile; };
+  if (num_tokens <= 64) {
+    const int rows = tiles(size_n, 128);
+    return {TileSize::kSmall, rows, 1, split_of(rows * num_heads, num_k_blocks)};
+  }
+  const int mid_rows = tiles(size_n, 128), large_rows = tiles(size_n, 256), columns = tiles(num_tokens, 128);
+  const int pairs = tiles(columns, 2) * 2;
+  // A large tile needs half of a middle one's traffic between L2 and the SMs.
+  constexpr double kMidRate = 0.7;
+  const double large = wave_share(large_rows * pairs * num_heads, kNumSms) * columns / pairs;
+  const double mid = wave_share(mid_rows * columns * num_heads, 2 * kNumSms) * kMidRate;
+  if (num_tokens > 128 && large >= mid) return {TileSize::kLarge, large_rows, pairs, 2};
+  return {TileSize::kMid, mid_rows, columns, split_of(mid_rows * columns * num_heads, num_k_blocks)};
+}
+
+// num_rows: (token, expert) pairs. How they spread over experts is known on the device alone: token tiles are counted for the worst.
+inline StreamGemmPlan plan_experts(int num_rows, int num_experts, int size_n, int num_k_blocks) {
+  const int touched = std::min(num_rows, num_experts), average = num_rows / touched;
+  const TileSize tile = num_rows / num_experts <= 32 ? TileSize::kSmall : average <= 96 ? TileSize::kMid : TileSize::kLarge;
+  const int tile_rows = tile == TileSize::kLarge ? 256 : 128, tile_tokens = tile == TileSize::kSmall ? 64 : 128;
+  const int row_tiles = (size_n + tile_rows - 1) / tile_rows;
+  const int split = tile == TileSize::kLarge ? 1 : split_of(row_tiles * touched, num_k_blocks);
+  return {tile, row_tiles, touched + num_rows / tile_tokens, split};
+}
+
+}  // namespace gale::cuda
