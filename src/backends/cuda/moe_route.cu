@@ -10,7 +10,7 @@ constexpr int kRouteThreads = 256, kSortThreads = 1024;
 
 template <class T>
 __global__ void __launch_bounds__(kRouteThreads) route_kernel(RouteView view) {
-  __shared__ RouteScores scores;
+  __shared__ RouteScores<kMaxRoutedExperts> scores;
   const int lane = threadIdx.x % kWarpSize, warp = threadIdx.x / kWarpSize, token = blockIdx.x;
   const T* x = static_cast<const T*>(view.in) + token * view.in_stride;
   for (int e = warp; e < view.num_experts; e += kRouteThreads / kWarpSize) {

@@ -9,29 +9,32 @@
 namespace gale::cuda {
 namespace {
 
-constexpr int kThreads = 256, kWarps = kThreads / kWarpSize;
+constexpr int kThreads = 1024, kWarps = kThreads / kWarpSize;
 constexpr int kBlocks = 8;
 constexpr int kMaxExperts = 256;
-constexpr int kMaxHidden = 8192;
+constexpr int kMaxHidden = 7168;
 constexpr int kSortedTokens = 4;                     // as many as one cluster of the narrow kernel takes
 constexpr int kMaxSortedRows = 128;
 
 template <int kGroup>
 struct Shared {
-  float scores[kGroup][kMaxExperts / kBlocks];       // logits of this block's experts
-  RouteScores warp[kWarps];
+  float parts[kWarps][kGroup];                       // a warp's part of its expert's logits
+  float logits[kGroup][kMaxExperts / kBlocks];       // of this block's experts
+  RouteScores<kMaxExperts> tokens[kGroup];
   int ids[kMaxSortedRows];
 };
 
-// Logits of this block's experts, an expert a warp at a time, for all tokens of the group.
+// Logits of this block's experts for all tokens of the group. Several warps share the width of one expert where there are more warps
+// than experts; their parts are added in order.
 template <int kGroup>
 __device__ void multiply(const RouteView& view, const __nv_bfloat16* tokens, Shared<kGroup>& shared, int first_expert, int num_own) {
   const int lane = threadIdx.x % kWarpSize, warp = threadIdx.x / kWarpSize;
-  for (int own = warp; own < num_own; own += kWarps) {
+  const int num_parts = max(1, kWarps / max(1, num_own)), own = warp / num_parts, part = warp % num_parts;
+  if (own < num_own) {                               // kMaxExperts / kBlocks <= kWarps: an expert for each warp at most
     const float* gate = view.gate + static_cast<int64_t>(first_expert + own) * view.hidden;
     float sum[kGroup] = {};
-#pragma unroll 4
-    for (int i = lane * 4; i < view.hidden; i += kWarpSize * 4) {
+#pragma unroll 8
+    for (int i = (part * kWarpSize + lane) * 4; i < view.hidden; i += num_parts * kWarpSize * 4) {
       const float4 w = *reinterpret_cast<const float4*>(gate + i);
 #pragma unroll
       for (int t = 0; t < kGroup; ++t) {
@@ -43,8 +46,14 @@ __device__ void multiply(const RouteView& view, const __nv_bfloat16* tokens, Sha
 #pragma unroll
     for (int t = 0; t < kGroup; ++t) {
       const float total = warp_sum(sum[t]);
-      if (lane == 0) shared.scores[t][own] = total;
+      if (lane == 0) shared.parts[warp][t] = total;
     }
+  }
+  __syncthreads();
+  for (int i = threadIdx.x; i < num_own * kGroup; i += kThreads) {
+    float total = 0;
+    for (int p = 0; p < num_parts; ++p) total += shared.parts[i / kGroup * num_parts + p][i % kGroup];
+    shared.logits[i % kGroup][i / kGroup] = total;
   }
 }
 
@@ -63,7 +72,7 @@ __device__ void sort_few(const RouteView& view, const int* ids, int num_rows, in
 }
 
 template <int kGroup>
-__global__ void __launch_bounds__(kThreads) route_kernel(RouteView view, int num_tokens) {
+__global__ void __launch_bounds__(kThreads, 1) route_kernel(RouteView view, int num_tokens) {
   extern __shared__ __align__(16) __nv_bfloat16 tokens[];
   __shared__ Shared<kGroup> shared;
   const int rank = blockIdx.x % kBlocks, first_token = blockIdx.x / kBlocks * kGroup, count = min(kGroup, num_tokens - first_token);
@@ -86,11 +95,11 @@ __global__ void __launch_bounds__(kThreads) route_kernel(RouteView view, int num
   if (rank == 0) {
     const int lane = threadIdx.x % kWarpSize, warp = threadIdx.x / kWarpSize;
     for (int t = warp; t < count; t += kWarps) {
-      RouteScores& scores = shared.warp[warp];
+      RouteScores<kMaxExperts>& scores = shared.tokens[t];
       for (int e = lane; e < view.num_experts; e += kWarpSize) {
         float logit;
         asm volatile("{\n.reg .b32 remote;\nmapa.shared::cluster.u32 remote, %1, %2;\nld.shared::cluster.f32 %0, [remote];\n}"
-                     : "=f"(logit) : "r"(shared_address(&shared.scores[t][e % share])), "r"(e / share) : "memory");
+                     : "=f"(logit) : "r"(shared_address(&shared.logits[t][e % share])), "r"(e / share) : "memory");
         scores.set(e, logit, view.bias[e]);
       }
       __syncwarp();

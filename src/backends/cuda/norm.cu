@@ -10,6 +10,7 @@ namespace {
 constexpr int kThreads = 256;
 constexpr int kScalarItems = 32;          // elements a thread where rows are odd or unaligned
 constexpr int kMaxSize = 8192;
+constexpr int kQuantizeThreads = 1024;
 
 enum class NormKind { kPlain, kAdd, kSandwich };
 
@@ -159,27 +160,49 @@ bool norm_supports(const DeviceCaps&, const Args& args) { return args.in.shape[1
 
 // --- quantisation -------------------------------------------------------------------------------------------------------------
 
-// Rows of any size: read twice, the second time from L1.
-template <int kWidth>
-__global__ void __launch_bounds__(kThreads) quantize_kernel(__nv_fp8_e4m3* out, float* scales, const __nv_bfloat16* in,
-                                                            int64_t in_stride, int size) {
+// kItems pieces a thread stay in registers, requested all at once; rows of any size where kItems is 0: read twice.
+template <int kWidth, int kItems>
+__global__ void __launch_bounds__(kQuantizeThreads) quantize_kernel(__nv_fp8_e4m3* out, float* scales, const __nv_bfloat16* in,
+                                                                    int64_t in_stride, int size) {
   __shared__ float shared[33];
   wait_for_predecessor();
   release_successor();
   const __nv_bfloat16* row = in + blockIdx.x * in_stride;
-  float largest = 0;
-  for (int at = threadIdx.x * kWidth; at < size; at += kThreads * kWidth) {
-    const auto pack = *reinterpret_cast<const Pack<__nv_bfloat16, kWidth>*>(row + at);
+  __nv_fp8_e4m3* to = out + static_cast<int64_t>(blockIdx.x) * size;
+  using Piece = Pack<__nv_bfloat16, kWidth>;
+  const auto largest_of = [](const Piece& piece) {
+    float largest = 0;
 #pragma unroll
-    for (int j = 0; j < kWidth; ++j) largest = fmaxf(largest, fabsf(to_float(pack.value[j])));
-  }
-  const float scale = quantization_scale(block_max(largest, shared));
-  for (int at = threadIdx.x * kWidth; at < size; at += kThreads * kWidth) {
-    const auto pack = *reinterpret_cast<const Pack<__nv_bfloat16, kWidth>*>(row + at);
+    for (int j = 0; j < kWidth; ++j) largest = fmaxf(largest, fabsf(to_float(piece.value[j])));
+    return largest;
+  };
+  const auto store = [to](const Piece& piece, int at, float scale) {
     Pack<__nv_fp8_e4m3, kWidth> rounded;
 #pragma unroll
-    for (int j = 0; j < kWidth; ++j) rounded.value[j] = from_float<__nv_fp8_e4m3>(to_float(pack.value[j]) / scale);
-    *reinterpret_cast<Pack<__nv_fp8_e4m3, kWidth>*>(out + static_cast<int64_t>(blockIdx.x) * size + at) = rounded;
+    for (int j = 0; j < kWidth; ++j) rounded.value[j] = from_float<__nv_fp8_e4m3>(to_float(piece.value[j]) / scale);
+    *reinterpret_cast<Pack<__nv_fp8_e4m3, kWidth>*>(to + at) = rounded;
+  };
+  float largest = 0, scale = 1;
+  if constexpr (kItems > 0) {
+    Piece pieces[kItems];
+#pragma unroll
+    for (int item = 0; item < kItems; ++item) {
+      const int at = (item * blockDim.x + threadIdx.x) * kWidth;
+      pieces[item] = at < size ? *reinterpret_cast<const Piece*>(row + at) : Piece{};
+    }
+#pragma unroll
+    for (int item = 0; item < kItems; ++item) largest = fmaxf(largest, largest_of(pieces[item]));
+    scale = quantization_scale(block_max(largest, shared));
+#pragma unroll
+    for (int item = 0; item < kItems; ++item) {
+      const int at = (item * blockDim.x + threadIdx.x) * kWidth;
+      if (at < size) store(pieces[item], at, scale);
+    }
+  } else {
+    const int step = blockDim.x * kWidth;
+    for (int at = threadIdx.x * kWidth; at < size; at += step) largest = fmaxf(largest, largest_of(*reinterpret_cast<const Piece*>(row + at)));
+    scale = quantization_scale(block_max(largest, shared));
+    for (int at = threadIdx.x * kWidth; at < size; at += step) store(*reinterpret_cast<const Piece*>(row + at), at, scale);
   }
   if (threadIdx.x == 0) scales[blockIdx.x] = scale;
 }
@@ -189,9 +212,14 @@ __global__ void __launch_bounds__(kThreads) quantize_kernel(__nv_fp8_e4m3* out, 
 void quantize(Stream& stream, const Tensor& out, const Tensor& in) {
   CHECK(out.is_contiguous(), "quantised rows are {}", out.describe());
   const int64_t size = in.shape[in.shape.rank() - 1], num_rows = in.num_elements() / size;
-  const bool aligned = is_aligned(in) && size % 8 == 0;
-  launch_pdl(stream, aligned ? quantize_kernel<8> : quantize_kernel<1>, dim3(num_rows), dim3(kThreads), 0,
-             static_cast<__nv_fp8_e4m3*>(out.data), out.scales, bf16(in), in.strides[in.shape.rank() - 2], static_cast<int>(size));
+  const auto run = [&](auto kernel, int num_threads) {
+    launch_pdl(stream, kernel, dim3(num_rows), dim3(num_threads), 0, static_cast<__nv_fp8_e4m3*>(out.data), out.scales, bf16(in),
+               in.strides[in.shape.rank() - 2], static_cast<int>(size));
+  };
+  if (!is_aligned(in) || size % 8 != 0) return run(quantize_kernel<1, 0>, kThreads);
+  const int num_threads = ceil_div(size / 8, 2 * kWarpSize) * kWarpSize;   // two pieces each
+  if (num_threads <= kQuantizeThreads) return run(quantize_kernel<8, 2>, num_threads);
+  run(quantize_kernel<8, 0>, kQuantizeThreads);
 }
 
 namespace {

@@ -32,8 +32,7 @@ __host__ __device__ inline int64_t gate_row(int64_t i, int64_t size) { return si
 __host__ __device__ inline int64_t up_row(int64_t i, int64_t size) { return gate_row(i, size) + (size % 8 == 0 ? 8 : size); }
 
 __device__ inline __nv_bfloat16 swiglu(__nv_bfloat16 gate, __nv_bfloat16 up) {
-  const float g = to_float(gate);
-  return from_float<__nv_bfloat16>(g / (1.0f + __expf(-g)) * to_float(up));
+  return from_float<__nv_bfloat16>(silu(to_float(gate)) * to_float(up));
 }
 
 inline __nv_bfloat16* bf16(const Tensor& tensor) {

@@ -36,13 +36,14 @@ inline StreamGemmPlan plan_dense(int num_tokens, int size_n, int num_k_blocks, i
     return {TileSize::kSmall, rows, 1, split_of(rows * num_heads, num_k_blocks)};
   }
   const int mid_rows = tiles(size_n, 128), large_rows = tiles(size_n, 256), columns = tiles(num_tokens, 128);
-  const int pairs = tiles(columns, 2) * 2;
+  const int pairs = tiles(columns, 2) * 2, mid_tiles = mid_rows * columns * num_heads;
+  const int split = split_of(mid_tiles, num_k_blocks);
   // A large tile needs half of a middle one's traffic between L2 and the SMs.
   constexpr double kMidRate = 0.7;
   const double large = wave_share(large_rows * pairs * num_heads, kNumSms) * columns / pairs;
-  const double mid = wave_share(mid_rows * columns * num_heads, 2 * kNumSms) * kMidRate;
+  const double mid = wave_share(mid_tiles * split, 2 * kNumSms) * kMidRate;
   if (num_tokens > 128 && large >= mid) return {TileSize::kLarge, large_rows, pairs, 2};
-  return {TileSize::kMid, mid_rows, columns, split_of(mid_rows * columns * num_heads, num_k_blocks)};
+  return {TileSize::kMid, mid_rows, columns, split};
 }
 
 // num_rows: (token, expert) pairs. How they spread over experts is known on the device alone: token tiles are counted for the worst.

@@ -73,7 +73,11 @@ class Bench {
     return with_scales(random(DType::kF8E4M3, shape));
   }
   [[nodiscard]] Tensor with_scales(Tensor tensor) {
-    tensor.scales = random(DType::kF32, {tensor.num_elements() / tensor.shape[tensor.shape.rank() - 1]}).as<float>();
+    const std::vector<float> factors(static_cast<size_t>(tensor.num_elements() / tensor.shape[tensor.shape.rank() - 1]), 0.003f);
+    const Tensor scales = zeros(DType::kF32, {static_cast<int64_t>(factors.size())});
+    device_.copy(*stream_, scales.data, factors.data(), scales.num_bytes());
+    stream_->synchronize();
+    tensor.scales = scales.as<float>();
     return tensor;
   }
   [[nodiscard]] Tensor ints(const std::vector<int32_t>& values, const Shape& shape) {

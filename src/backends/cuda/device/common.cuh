@@ -35,6 +35,9 @@ __device__ inline __nv_fp8_e4m3 from_float<__nv_fp8_e4m3>(float x) { return __nv
 inline constexpr float kFp8Max = 448.0f;
 __device__ inline float quantization_scale(float largest) { return largest > 0 ? largest / kFp8Max : 1.0f; }
 
+// The fast division has no slow path, and gives the limit 0 where the exponential is out of range.
+__device__ inline float silu(float x) { return __fdividef(x, 1.0f + __expf(-x)); }
+
 template <class T>
 struct TypeTag { using type = T; };
 

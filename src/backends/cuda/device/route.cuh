@@ -34,8 +34,9 @@ inline RouteView route_view(const MoeRouteArgs& args) {
 }
 
 // Of one token, in shared memory.
+template <int kExperts>
 struct RouteScores {
-  float scores[kMaxRoutedExperts], biased[kMaxRoutedExperts];
+  float scores[kExperts], biased[kExperts];
   __device__ void set(int expert, float logit, float bias) {
     scores[expert] = 1.0f / (1.0f + expf(-logit));
     biased[expert] = scores[expert] + bias;
@@ -79,7 +80,8 @@ __device__ inline int best_expert(const float* biased, int num_experts) {
 }
 
 // Ids and weights of one token, by one warp; ids once more at `copy` if it is not null. Overwrites the scores.
-__device__ inline void choose_experts(RouteScores& token_scores, const RouteView& view, int64_t token, int* copy) {
+template <int kExperts>
+__device__ void choose_experts(RouteScores<kExperts>& token_scores, const RouteView& view, int64_t token, int* copy) {
   const int lane = threadIdx.x % kWarpSize;
   float* biased = token_scores.biased;
   if (lane == 0 && view.num_groups > 1) drop_groups(biased, view);

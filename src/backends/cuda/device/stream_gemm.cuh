@@ -304,7 +304,7 @@ __device__ float4 finished(const StreamGemmView& view, const StreamGemmShared<C>
     const float first = shared.factors[token], second = shared.factors[token + 1];
     x = {x.x * low.factor * first, x.y * low.factor * second, x.z * high.factor * first, x.w * high.factor * second};
   }
-  if (view.is_swiglu) return {x.x / (1.0f + __expf(-x.x)) * x.z, x.y / (1.0f + __expf(-x.y)) * x.w, 0, 0};
+  if (view.is_swiglu) return {silu(x.x) * x.z, silu(x.y) * x.w, 0, 0};
   return {x.x + low.bias, x.y + low.bias, x.z + high.bias, x.w + high.bias};
 }
 
