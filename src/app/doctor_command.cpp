@@ -9,6 +9,7 @@
 #include <string>
 
 #include "app/commands.h"
+#include "app/device.h"
 #include "app/exit_code.h"
 #include "backends/cpu/cpu_backend.h"
 #include "chat/chat_template.h"
@@ -48,8 +49,16 @@ void examine_machine(Examination& examination) {
 void examine_gpu(Examination& examination) {
   const bool has_driver = std::filesystem::exists("/proc/driver/nvidia/version");
   const bool has_card = std::filesystem::exists("/dev/nvidia0");
-  if (!has_driver && !has_card) return examination.note("GPU: no NVIDIA driver and no card; the model runs on the processor");
-  examination.note(fmt::format("GPU: {}; this build serves on the processor only", has_card ? "an NVIDIA card is there" : "a driver, but no card"));
+  if (!has_driver && !has_card && !has_cuda_build()) {
+    return examination.note("GPU: no NVIDIA driver and no card; the model runs on the processor");
+  }
+  const Result<ChosenDevice> card = open_cuda_device();
+  if (!card) return examination.note("GPU: " + card.error().message + "; the model runs on the processor");
+  const DeviceMemory memory = card->device->memory();
+  const double free_gib = static_cast<double>(memory.free_bytes) / (1 << 30), total_gib = static_cast<double>(memory.total_bytes) / (1 << 30);
+  examination.good(fmt::format("GPU: {}, {:.1f} GiB free of {:.1f}", card->device->caps().name, free_gib, total_gib));
+  constexpr double kBusyShare = 0.1;   // more than a driver takes for itself
+  if (free_gib < (1 - kBusyShare) * total_gib) examination.note("GPU: other processes hold memory of this card (nvidia-smi lists them)");
 }
 
 void examine_port(Examination& examination, int port) {

@@ -4,9 +4,10 @@
 #include <memory>
 
 #include "app/commands.h"
+#include "app/device.h"
 #include "app/exit_code.h"
-#include "backends/cpu/cpu_backend.h"
 #include "engine/engine.h"
+#include "engine/kv_allocation.h"
 #include "engine/memory_plan.h"
 #include "models/model.h"
 #include "ops/op_table.h"
@@ -54,14 +55,14 @@ void print_kernels(const OpTable& table) {
 // The memory that serving would take, before anything is loaded. The workspace is not known before the model is built.
 Status print_memory(const ModelPlan& plan, const EngineConfig& config, const Device& device) {
   const DeviceMemory memory = device.memory();
-  const bool is_f32 = config.kv_cache_dtype == KvCacheDType::kF32 ||
-                      (config.kv_cache_dtype == KvCacheDType::kAuto && plan.info.checkpoint_dtype == DType::kF32);
+  const DType dtype = kv_cache_dtype(config.kv_cache_dtype, plan.info.checkpoint_dtype, device);
   const KvLayerSpec& layer = plan.kv_layout.layers.front();
   const auto weights = static_cast<int64_t>(plan.info.weight_bytes);
-  const MemoryDemand demand{.total_bytes = static_cast<int64_t>(memory.total_bytes),
+  const MemoryDemand demand{.is_gpu = device.caps().kind == DeviceKind::kCuda,
+                            .total_bytes = static_cast<int64_t>(memory.total_bytes),
                             .free_bytes = std::max<int64_t>(0, static_cast<int64_t>(memory.free_bytes) - weights),
                             .weight_bytes = weights,
-                            .kv_bytes_per_token = plan.kv_layout.elements_per_token() * (is_f32 ? 4 : 2),
+                            .kv_bytes_per_token = plan.kv_layout.elements_per_token() * static_cast<int64_t>(size_of(dtype)),
                             .attention_form = layer.kind == KvKind::kMla ? "MLA, one latent a token and layer" : "GQA",
                             .max_position_embeddings = plan.info.max_position_embeddings};
   GALE_ASSIGN(const MemoryPlan memory_plan, plan_memory(demand, config));
@@ -72,14 +73,16 @@ Status print_memory(const ModelPlan& plan, const EngineConfig& config, const Dev
 }  // namespace
 
 int run_inspect(const Config& config) {
-  const auto plan = plan_model(config.engine.model_dir);
+  const auto plan = plan_model(config.engine.model_dir, config.engine.load_format == LoadFormat::kDummy);
   if (!plan) return report(plan.error());
   print_model(plan->info);
   print_claims(*plan);
   if (config.inspect.tensors) print_tensors(*plan);
-  if (config.inspect.kernels) print_kernels(cpu_op_table());
-  const std::unique_ptr<Device> device = make_cpu_device(1);
-  const Status printed = print_memory(*plan, config.engine, *device);
+  const Result<ChosenDevice> chosen = choose_device(config.engine);
+  if (!chosen) return report(chosen.error());
+  std::printf("computes on       %s\n", chosen->device->caps().name.c_str());
+  if (config.inspect.kernels) print_kernels(*chosen->ops);
+  const Status printed = print_memory(*plan, config.engine, *chosen->device);
   return printed ? 0 : report(printed.error());
 }
 

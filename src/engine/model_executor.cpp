@@ -18,7 +18,9 @@
 namespace gale {
 namespace {
 
-DType kv_dtype(KvCacheDType wanted, DType checkpoint, const Device& device) {
+}  // namespace
+
+DType kv_cache_dtype(KvCacheDType wanted, DType checkpoint, const Device& device) {
   switch (wanted) {
     case KvCacheDType::kBF16: return DType::kBF16;
     case KvCacheDType::kF32: return DType::kF32;
@@ -27,6 +29,8 @@ DType kv_dtype(KvCacheDType wanted, DType checkpoint, const Device& device) {
   }
   return checkpoint == DType::kF32 && device.caps().kind != DeviceKind::kCuda ? DType::kF32 : DType::kBF16;
 }
+
+namespace {
 
 // What this device cannot do, before anything is loaded.
 Status check_precision(const EngineConfig& config, const Device& device) {
@@ -92,7 +96,7 @@ MemoryDemand demand_of(const ModelInfo& info, const KvLayout& layout, const Engi
           .free_bytes = static_cast<int64_t>(memory.free_bytes),
           .weight_bytes = static_cast<int64_t>(info.weight_bytes),
           .kv_bytes_per_token = layout.elements_per_token() *
-                                static_cast<int64_t>(size_of(kv_dtype(config.kv_cache_dtype, info.checkpoint_dtype, device))),
+                                static_cast<int64_t>(size_of(kv_cache_dtype(config.kv_cache_dtype, info.checkpoint_dtype, device))),
           .attention_form = describe_attention(layout),
           .max_position_embeddings = info.max_position_embeddings};
 }
@@ -329,7 +333,7 @@ void ModelExecutor::capture_graphs() {
 
 Result<StepState> take_memory(const Model& model, const EngineConfig& config, const SchedulerConfig& scheduler, Device& device,
                               const OpTable& table) {
-  const DType dtype = kv_dtype(config.kv_cache_dtype, model.info().checkpoint_dtype, device);
+  const DType dtype = kv_cache_dtype(config.kv_cache_dtype, model.info().checkpoint_dtype, device);
   const KvLayout layout = model.kv_layout();
   const size_t kv_bytes = kv_store_bytes(layout, dtype, scheduler.num_blocks, scheduler.block_size);
   std::unique_ptr<Stream> stream = device.make_stream();
