@@ -210,6 +210,20 @@ TEST(MoeRoute, chooses_scores_and_renormalises) {
   });
 }
 
+// As many tokens and experts as send a backend through each of its ways.
+TEST(MoeRoute, chooses_among_the_experts_of_models) {
+  const auto harness = make_harness();
+  harness->for_each_variant(&OpTable::moe_route, [&] {
+    for (const int64_t num_experts : {64, 128, 160}) {
+      for (const int64_t num_tokens : {1, 4, 5, 36, 37, 97, 130}) {
+        SCOPED_TRACE(testing::Message() << num_experts << " experts, " << num_tokens << " tokens");
+        const auto problem = RouteProblem::make(num_tokens, num_experts, 1, true, harness->activation());
+        expect_close(problem.run(*harness, 0, num_tokens), problem.reference(), problem.num_chosen, DType::kF32);
+      }
+    }
+  });
+}
+
 TEST(MoeRoute, takes_the_lower_expert_on_ties) {
   const auto harness = make_harness();
   auto problem = RouteProblem::make(2, 16, 1, true, harness->activation());

@@ -1,7 +1,7 @@
-// Routing on Hopper: the eight blocks of a cluster share the experts of a group of tokens, each streams its rows of the router weight
-// once (16 bytes a load, fetched into L2 before the predecessor ends) against the tokens in shared memory; then the first block
-// gathers the scores and chooses, a warp a token. Up to four tokens it also sorts their rows; else a second kernel of one block does.
-// Limited by the latency of the weight's loads at few tokens, by fp32 arithmetic at many.
+// Routing on Hopper: the eight blocks of a cluster share the experts of a group of tokens; each streams its rows of the router weight
+// once against the tokens in shared memory and leaves its logits in the first block's, which chooses, a warp a token. The first loads of
+// the weight leave before the predecessor has ended. Up to four tokens the first block also sorts their rows; else a second kernel of
+// one block does. Limited by latency at few tokens, by fp32 arithmetic and shared memory at many.
 #include "backends/cuda/device/hopper.cuh"
 #include "backends/cuda/device/route.cuh"
 #include "backends/cuda/ops.h"
@@ -9,116 +9,166 @@
 namespace gale::cuda {
 namespace {
 
-constexpr int kThreads = 1024, kWarps = kThreads / kWarpSize;
 constexpr int kBlocks = 8;
-constexpr int kMaxExperts = 256;
-constexpr int kMaxHidden = 7168;
+constexpr int kMaxExperts = 256, kMaxShare = kMaxExperts / kBlocks;
+constexpr int kMaxHidden = 5120;
 constexpr int kSortedTokens = 4;                     // as many as one cluster of the narrow kernel takes
 constexpr int kMaxSortedRows = 128;
 
-template <int kGroup>
+// kGroup tokens a cluster; a warp takes kExperts at a time.
+template <int kTokens, int kExpertsOfWarp, int kNumThreads, bool kIsAlone = false>
+struct RouteConfig {
+  static constexpr bool kSorts = kIsAlone;             // one cluster has all tokens
+  static constexpr int kGroup = kTokens, kExperts = kExpertsOfWarp, kThreads = kNumThreads, kWarps = kNumThreads / kWarpSize;
+  static constexpr int kChoosers = kTokens < 8 ? kTokens : 8;   // warps that choose
+  static constexpr int kEarly = kExperts == 1 ? 4 : 1;   // loads of the weight before the predecessor has ended
+};
+using Narrow = RouteConfig<kSortedTokens, 1, 1024, true>;
+using Few = RouteConfig<3, 1, 1024>;
+using Middle = RouteConfig<8, 1, 1024>;
+using Wide = RouteConfig<16, 2, 512>;
+using WideHidden = RouteConfig<8, 2, 512>;           // where 16 tokens would fill an SM's shared memory
+constexpr int kMaxWideHidden = 3072;
+
+template <class C>
 struct Shared {
-  float parts[kWarps][kGroup];                       // a warp's part of its expert's logits
-  float logits[kGroup][kMaxExperts / kBlocks];       // of this block's experts
-  RouteScores<kMaxExperts> tokens[kGroup];
+  float parts[C::kWarps][C::kExperts][C::kGroup];    // a warp's part of its experts' logits
+  float logits[C::kGroup][kMaxExperts];              // of all blocks; in the first one
+  RouteScores<kMaxExperts> tokens[C::kChoosers];
   int ids[kMaxSortedRows];
 };
 
-// Logits of this block's experts for all tokens of the group. Several warps share the width of one expert where there are more warps
-// than experts; their parts are added in order.
-template <int kGroup>
-__device__ void multiply(const RouteView& view, const __nv_bfloat16* tokens, Shared<kGroup>& shared, int first_expert, int num_own) {
-  const int lane = threadIdx.x % kWarpSize, warp = threadIdx.x / kWarpSize;
-  const int num_parts = max(1, kWarps / max(1, num_own)), own = warp / num_parts, part = warp % num_parts;
-  if (own < num_own) {                               // kMaxExperts / kBlocks <= kWarps: an expert for each warp at most
-    const float* gate = view.gate + static_cast<int64_t>(first_expert + own) * view.hidden;
-    float sum[kGroup] = {};
-#pragma unroll 8
-    for (int i = (part * kWarpSize + lane) * 4; i < view.hidden; i += num_parts * kWarpSize * 4) {
-      const float4 w = *reinterpret_cast<const float4*>(gate + i);
+// A warp's experts and its part of their width. Several warps share one set of experts where there are more warps than sets; their
+// parts are added in order.
+struct Slice { int first, num_experts, part, num_parts; };
+
+template <class C>
+__device__ Slice slice_of(int num_own) {
+  const int sets = (num_own + C::kExperts - 1) / C::kExperts, warp = threadIdx.x / kWarpSize;
+  const int num_parts = max(1, C::kWarps / max(1, sets)), first = warp / num_parts * C::kExperts;
+  return {first, max(0, min(C::kExperts, num_own - first)), warp % num_parts, num_parts};
+}
+
+template <class C>
+struct Sums { float value[C::kExperts][C::kGroup]; };
+
+// Adds four columns of the tokens times four of each expert.
+template <class C>
+__device__ void add_products(Sums<C>& sums, const float4 (&w)[C::kExperts], const __nv_bfloat16* tokens, int hidden, int at) {
 #pragma unroll
-      for (int t = 0; t < kGroup; ++t) {
-        const auto* x = reinterpret_cast<const __nv_bfloat162*>(tokens + t * view.hidden + i);
-        const float2 low = __bfloat1622float2(x[0]), high = __bfloat1622float2(x[1]);
-        sum[t] += w.x * low.x + w.y * low.y + w.z * high.x + w.w * high.y;
-      }
-    }
+  for (int t = 0; t < C::kGroup; ++t) {
+    const auto* x = reinterpret_cast<const __nv_bfloat162*>(tokens + t * hidden + at);
+    const float2 low = __bfloat1622float2(x[0]), high = __bfloat1622float2(x[1]);
 #pragma unroll
-    for (int t = 0; t < kGroup; ++t) {
-      const float total = warp_sum(sum[t]);
-      if (lane == 0) shared.parts[warp][t] = total;
-    }
+    for (int e = 0; e < C::kExperts; ++e)
+      sums.value[e][t] += w[e].x * low.x + w[e].y * low.y + w[e].z * high.x + w[e].w * high.y;
   }
+}
+
+// This block's logits of all tokens into the first block.
+template <class C>
+__device__ void send_logits(Shared<C>& shared, const Sums<C>& sums, const Slice& slice, int first_expert, int num_own) {
+  const int lane = threadIdx.x % kWarpSize, warp = threadIdx.x / kWarpSize;
+#pragma unroll
+  for (int e = 0; e < C::kExperts; ++e)
+#pragma unroll
+    for (int t = 0; t < C::kGroup; ++t) {
+      const float total = warp_sum(sums.value[e][t]);
+      if (lane == 0) shared.parts[warp][e][t] = total;
+    }
   __syncthreads();
-  for (int i = threadIdx.x; i < num_own * kGroup; i += kThreads) {
+  asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");   // the first block has started
+  for (int i = threadIdx.x; i < num_own * C::kGroup; i += C::kThreads) {
+    const int own = i / C::kGroup, t = i % C::kGroup, first_warp = own / C::kExperts * slice.num_parts;
     float total = 0;
-    for (int p = 0; p < num_parts; ++p) total += shared.parts[i / kGroup * num_parts + p][i % kGroup];
-    shared.logits[i % kGroup][i / kGroup] = total;
+    for (int p = 0; p < slice.num_parts; ++p) total += shared.parts[first_warp + p][own % C::kExperts][t];
+    asm volatile("{\n.reg .b32 remote;\nmapa.shared::cluster.u32 remote, %0, 0;\nst.shared::cluster.f32 [remote], %1;\n}" ::"r"(
+                     shared_address(&shared.logits[t][first_expert + own])), "f"(total) : "memory");
   }
 }
 
 // Rows in the order of their expert, by counting: row r stands behind those of smaller experts and earlier ones of its own.
 __device__ void sort_few(const RouteView& view, const int* ids, int num_rows, int num_matrices) {
-  for (int r = threadIdx.x; r < num_rows; r += kThreads) {
+  for (int r = threadIdx.x; r < num_rows; r += blockDim.x) {
     int place = 0;
     for (int other = 0; other < num_rows; ++other) place += ids[other] < ids[r] || (ids[other] == ids[r] && other < r);
     view.sorted[place] = r;
   }
-  for (int e = threadIdx.x; e <= num_matrices; e += kThreads) {
+  for (int e = threadIdx.x; e <= num_matrices; e += blockDim.x) {
     int before = 0;
     for (int other = 0; other < num_rows; ++other) before += ids[other] < e;
     view.offsets[e] = before;
   }
 }
 
-template <int kGroup>
-__global__ void __launch_bounds__(kThreads, 1) route_kernel(RouteView view, int num_tokens) {
+template <class C>
+__device__ void load_weights(float4 (&w)[C::kExperts], const float* gate, const Slice& slice, int hidden, int at) {
+#pragma unroll
+  for (int e = 0; e < C::kExperts; ++e)
+    w[e] = e < slice.num_experts && at < hidden ? *reinterpret_cast<const float4*>(gate + static_cast<int64_t>(e) * hidden + at) : float4{};
+}
+
+// By the first block, once all logits are there.
+template <class C>
+__device__ void choose(const RouteView& view, Shared<C>& shared, int first_token, int count, int num_tokens) {
+  const int lane = threadIdx.x % kWarpSize, warp = threadIdx.x / kWarpSize;
+  for (int t = warp; warp < C::kChoosers && t < count; t += C::kChoosers) {
+    RouteScores<kMaxExperts>& scores = shared.tokens[warp];
+    for (int e = lane; e < view.num_experts; e += kWarpSize) scores.set(e, shared.logits[t][e], view.bias[e]);
+    __syncwarp();
+    choose_experts(scores, view, first_token + t, C::kSorts ? shared.ids + t * view.pitch : nullptr);
+    __syncwarp();
+  }
+  if (!C::kSorts) return;
+  __syncthreads();
+  sort_few(view, shared.ids, num_tokens * view.pitch, view.num_experts + (view.has_shared ? 1 : 0));
+}
+
+template <class C>
+__global__ void __launch_bounds__(C::kThreads, 1024 / C::kThreads) route_kernel(RouteView view, int num_tokens) {
   extern __shared__ __align__(16) __nv_bfloat16 tokens[];
-  __shared__ Shared<kGroup> shared;
-  const int rank = blockIdx.x % kBlocks, first_token = blockIdx.x / kBlocks * kGroup, count = min(kGroup, num_tokens - first_token);
-  const int share = (view.num_experts + kBlocks - 1) / kBlocks, first_expert = rank * share;
+  __shared__ Shared<C> shared;
+  asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+  const int rank = blockIdx.x % kBlocks, first_token = blockIdx.x / kBlocks * C::kGroup, count = min(C::kGroup, num_tokens - first_token);
+  const int share = (view.num_experts + kBlocks - 1) / kBlocks, first_expert = rank * share, hidden = view.hidden;
   const int num_own = max(0, min(share, view.num_experts - first_expert));
-  const char* own_gate = reinterpret_cast<const char*>(view.gate + static_cast<int64_t>(first_expert) * view.hidden);
-  for (int64_t at = threadIdx.x * 128; at < static_cast<int64_t>(num_own) * view.hidden * 4; at += kThreads * 128)
-    asm volatile("prefetch.global.L2 [%0];" ::"l"(own_gate + at));
+  const Slice slice = slice_of<C>(num_own);
+  const float* gate = view.gate + static_cast<int64_t>(first_expert + slice.first) * hidden;
+  const int begin = (slice.part * kWarpSize + static_cast<int>(threadIdx.x) % kWarpSize) * 4, step = slice.num_parts * kWarpSize * 4;
+  float4 early[C::kEarly][C::kExperts];
+#pragma unroll
+  for (int i = 0; i < C::kEarly; ++i) load_weights<C>(early[i], gate, slice, hidden, begin + i * step);
   wait_for_predecessor();
   release_successor();
   const auto* in = static_cast<const __nv_bfloat16*>(view.in);
-  for (int i = threadIdx.x * 8; i < kGroup * view.hidden; i += kThreads * 8) {
-    const int t = i / view.hidden;
+  for (int i = threadIdx.x * 8; i < C::kGroup * hidden; i += C::kThreads * 8) {
+    const int t = i / hidden;
     *reinterpret_cast<uint4*>(tokens + i) =
-        t < count ? *reinterpret_cast<const uint4*>(in + (first_token + t) * view.in_stride + i % view.hidden) : uint4{};
+        t < count ? *reinterpret_cast<const uint4*>(in + (first_token + t) * view.in_stride + i % hidden) : uint4{};
   }
   __syncthreads();
-  multiply<kGroup>(view, tokens, shared, first_expert, num_own);
-  cluster_sync();
-  if (rank == 0) {
-    const int lane = threadIdx.x % kWarpSize, warp = threadIdx.x / kWarpSize;
-    for (int t = warp; t < count; t += kWarps) {
-      RouteScores<kMaxExperts>& scores = shared.tokens[t];
-      for (int e = lane; e < view.num_experts; e += kWarpSize) {
-        float logit;
-        asm volatile("{\n.reg .b32 remote;\nmapa.shared::cluster.u32 remote, %1, %2;\nld.shared::cluster.f32 %0, [remote];\n}"
-                     : "=f"(logit) : "r"(shared_address(&shared.logits[t][e % share])), "r"(e / share) : "memory");
-        scores.set(e, logit, view.bias[e]);
-      }
-      __syncwarp();
-      choose_experts(scores, view, first_token + t, kGroup <= kSortedTokens ? shared.ids + t * view.pitch : nullptr);
-    }
-    __syncthreads();
-    if (kGroup == kSortedTokens && num_tokens <= kSortedTokens)
-      sort_few(view, shared.ids, num_tokens * view.pitch, view.num_experts + (view.has_shared ? 1 : 0));
+  Sums<C> sums{};
+#pragma unroll
+  for (int i = 0; i < C::kEarly; ++i)
+    if (begin + i * step < hidden) add_products<C>(sums, early[i], tokens, hidden, begin + i * step);
+#pragma unroll 4
+  for (int at = begin + C::kEarly * step; at < hidden; at += step) {
+    float4 w[C::kExperts];
+    load_weights<C>(w, gate, slice, hidden, at);
+    add_products<C>(sums, w, tokens, hidden, at);
   }
-  cluster_sync();                                    // nobody leaves while the first block reads its shared memory
+  send_logits<C>(shared, sums, slice, first_expert, num_own);
+  cluster_sync();
+  if (rank == 0) choose<C>(view, shared, first_token, count, num_tokens);
 }
 
-template <int kGroup>
+template <class C>
 void run_groups(Stream& stream, const RouteView& view, int num_tokens) {
-  const size_t shared_bytes = static_cast<size_t>(kGroup) * view.hidden * sizeof(__nv_bfloat16);
+  const size_t shared_bytes = static_cast<size_t>(C::kGroup) * view.hidden * sizeof(__nv_bfloat16);
   const cudaError_t error =
-      cudaFuncSetAttribute(route_kernel<kGroup>, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes));
+      cudaFuncSetAttribute(route_kernel<C>, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes));
   CHECK(error == cudaSuccess, "shared memory of a kernel: {}", cudaGetErrorString(error));
-  launch_cluster_pdl(stream, route_kernel<kGroup>, dim3(ceil_div(num_tokens, kGroup) * kBlocks), kBlocks, dim3(kThreads), shared_bytes,
+  launch_cluster_pdl(stream, route_kernel<C>, dim3(ceil_div(num_tokens, C::kGroup) * kBlocks), kBlocks, dim3(C::kThreads), shared_bytes,
                      view, num_tokens);
 }
 
@@ -127,11 +177,16 @@ void run_groups(Stream& stream, const RouteView& view, int num_tokens) {
 void run_route_cluster(Stream& stream, const MoeRouteArgs& args) {
   const RouteView view = route_view(args);
   const int num_tokens = static_cast<int>(args.in.shape[0]);
-  if (num_tokens <= kSortedTokens) return run_groups<kSortedTokens>(stream, view, num_tokens);
-  if (num_tokens <= 32) {
-    run_groups<2>(stream, view, num_tokens);
+  if (num_tokens <= kSortedTokens) return run_groups<Narrow>(stream, view, num_tokens);
+  // A dozen clusters of big blocks find room at once; more tokens go to blocks of which two share an SM.
+  if (num_tokens <= 12 * Few::kGroup) {
+    run_groups<Few>(stream, view, num_tokens);
+  } else if (num_tokens <= 12 * Middle::kGroup) {
+    run_groups<Middle>(stream, view, num_tokens);
+  } else if (view.hidden <= kMaxWideHidden) {
+    run_groups<Wide>(stream, view, num_tokens);
   } else {
-    run_groups<12>(stream, view, num_tokens);
+    run_groups<WideHidden>(stream, view, num_tokens);
   }
   sort_rows(stream, view, num_tokens);
 }

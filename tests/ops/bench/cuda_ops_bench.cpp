@@ -200,6 +200,23 @@ void bench_dense(Bench& bench, const DenseShape& shape, const Format& format) {
   bench.end();
 }
 
+// MLA's matrices of each head, over slices of rows as wide as the layer makes them.
+void bench_heads(Bench& bench, const char* name, int64_t num_rows, int64_t num_cols, int64_t row_width) {
+  constexpr int64_t kHeads = 20;
+  bench.begin(fmt::format("{:<16} bf16 20 x [{:4}, {:3}]", name, num_rows, num_cols));
+  const auto weights = bench.weights(kHeads, num_rows, num_cols, RowOrder::kPlain, WeightFormat::kAsIs);
+  for (const int64_t m : kTokens) {
+    const Tensor in = bench.random(DType::kBF16, {m, kHeads, row_width}).slice(2, 0, num_cols);
+    const Tensor out = bench.zeros(DType::kBF16, {m, kHeads, num_rows});
+    const auto matrices = static_cast<double>(kHeads * num_rows * num_cols), rows = static_cast<double>(m * kHeads * (num_rows + num_cols));
+    bench.cell({2 * (matrices + rows), 2 * static_cast<double>(m) * matrices, kBf16Rate}, [&](int i) {
+      head_linear(bench.context(), {.out = out, .in = in, .weight = &weights[static_cast<size_t>(i) % weights.size()]});
+    });
+  }
+  bench.forget_weights();
+  bench.end();
+}
+
 struct MoeShape { const char* name; int64_t num_experts, top_k, hidden, inner; };
 
 // Distinct experts a token, chosen uniformly; the shared one last.
@@ -328,6 +345,7 @@ void run(Bench& bench, const std::function<bool(const std::string&)>& is_wanted)
   for (const MoeShape& shape : kMoe)
     if (is_wanted(std::string(shape.name) + ".route")) bench_route(bench, shape);
   if (is_wanted("sample")) bench_sample(bench, "sample greedy", 0, 1), bench_sample(bench, "sample t=1", 1, 1), bench_sample(bench, "sample top_p", 1, 0.9f);
+  if (is_wanted("flash.heads")) bench_heads(bench, "flash.w_uk", 512, 192, 256), bench_heads(bench, "flash.w_uv", 256, 512, 512);
   for (const DenseShape& shape : kDense)
     for (const Format& format : kFormats)
       if (is_wanted(shape.name)) bench_dense(bench, shape, format);
