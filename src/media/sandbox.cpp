@@ -104,7 +104,9 @@ struct Ends {
   const bool has_streams = ::dup2(input, 0) == 0 && ::dup2(output, 1) == 1 && ::dup2(complaint, 2) == 2;
   if (!has_streams || ::close_range(3, ~0U, 0) != 0) ::_exit(kExecFailed);
   limit(RLIMIT_AS, limits.memory_bytes);
-  limit(RLIMIT_CPU, static_cast<rlim_t>(limits.cpu_seconds));
+  // A second between the signal that names the reason and the one that cannot be ignored: at once, the second would win.
+  const rlimit computing{static_cast<rlim_t>(limits.cpu_seconds), static_cast<rlim_t>(limits.cpu_seconds) + 1};
+  ::setrlimit(RLIMIT_CPU, &computing);
   limit(RLIMIT_NOFILE, kMaxDescriptors);
   limit(RLIMIT_FSIZE, 0);
   limit(RLIMIT_CORE, 0);

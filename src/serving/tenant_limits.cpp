@@ -29,7 +29,7 @@ Status TenantLimits::enter(const std::string& tenant, TimePoint now) {
                 std::max(1.0, wait));
   }
   ++known.num_live;
-  known.allowance -= 1;
+  if (config_.requests_per_minute > 0) known.allowance -= 1;
   forget_the_idle(now);
   return {};
 }
