@@ -65,11 +65,45 @@ __global__ void __launch_bounds__(kMaxThreads) mla_write_kernel(WriteView view, 
   if (is_latent || is_key) store_eight(static_cast<Cache*>(view.cache) + slot * (view.kv_rank + view.rope_dim) + in_latent, x);
 }
 
+// Any sizes and alignment: a thread an element.
+constexpr int kAnyThreads = 128;
+
+template <class Cache>
+__global__ void __launch_bounds__(kAnyThreads) mla_write_any_kernel(WriteView view, __grid_constant__ const RopeView rope) {
+  __shared__ RopeAngles angles;
+  __shared__ float2 sums[kAnyThreads / kWarpSize];
+  const int token = blockIdx.x;
+  compute_angles(angles, rope, token);
+  const int64_t slot = view.slot_mapping[token];
+  wait_for_predecessor();
+  release_successor();
+  const Bf16* q = view.qkv_a + token * view.qkv_token;
+  const Bf16 *latent = q + view.q_rank, *key = latent + view.kv_rank;
+  const auto squares = [](const Bf16* x, int size) {
+    float sum = 0;
+    for (int i = threadIdx.x; i < size; i += kAnyThreads) sum += to_float(x[i]) * to_float(x[i]);
+    return sum;
+  };
+  const float2 total = block_sums(squares(q, view.q_rank), squares(latent, view.kv_rank), sums);
+  const auto normed = [](Bf16 x, float factor, Bf16 weight) {
+    return from_float<Bf16>(to_float(from_float<Bf16>(to_float(x) * factor)) * to_float(weight));
+  };
+  const float q_factor = rsqrtf(total.x / view.q_rank + view.eps), latent_factor = rsqrtf(total.y / view.kv_rank + view.eps);
+  Bf16* out = view.q_latent + token * view.q_token;
+  for (int i = threadIdx.x; i < view.q_rank; i += kAnyThreads) out[i] = normed(q[i], q_factor, view.q_norm[i]);
+  if (slot < 0) return;   // a padded row
+  Cache* row = static_cast<Cache*>(view.cache) + slot * (view.kv_rank + view.rope_dim);
+  for (int i = threadIdx.x; i < view.kv_rank; i += kAnyThreads)
+    row[i] = Cache(to_float(normed(latent[i], latent_factor, view.kv_norm[i])));
+  for (int i = threadIdx.x; i < view.rope_dim; i += kAnyThreads)
+    row[view.kv_rank + i] = Cache(rotated(angles, rope, i, [&](int j) { return to_float(key[j]); }));
+}
+
 int write_threads(const MlaWriteArgs& args) {
   return ceil_div(args.qkv_a.shape[1], 8 * kWarpSize) * kWarpSize;
 }
 
-void run_mla_write(Stream& stream, const MlaWriteArgs& args) {
+WriteView write_view(const MlaWriteArgs& args) {
   WriteView view{};
   view.qkv_a = static_cast<const Bf16*>(args.qkv_a.data);
   view.q_norm = static_cast<const Bf16*>(args.q_norm.data), view.kv_norm = static_cast<const Bf16*>(args.kv_norm.data);
@@ -78,12 +112,26 @@ void run_mla_write(Stream& stream, const MlaWriteArgs& args) {
   view.slot_mapping = args.metadata->slot_mapping.as<int64_t>();
   view.q_rank = static_cast<int>(args.q_norm.shape[0]), view.kv_rank = static_cast<int>(args.kv_norm.shape[0]);
   view.rope_dim = args.rope.rotary_dim, view.eps = args.norm_eps;
-  const RopeView rope = rope_view(args.rope, args.metadata->positions);
-  const auto run = [&](auto kernel) {
-    launch_pdl(stream, kernel, dim3(args.metadata->num_tokens), dim3(write_threads(args)), 0, view, rope);
-  };
-  if (args.cache.dtype == DType::kBF16) run(mla_write_kernel<Bf16>); else run(mla_write_kernel<Fp8>);
+  return view;
 }
+
+template <class Kernel>
+void launch_write(Stream& stream, const MlaWriteArgs& args, Kernel kernel, int num_threads) {
+  launch_pdl(stream, kernel, dim3(args.metadata->num_tokens), dim3(num_threads), 0, write_view(args),
+             rope_view(args.rope, args.metadata->positions));
+}
+
+void run_mla_write(Stream& stream, const MlaWriteArgs& args) {
+  const bool is_bf16 = args.cache.dtype == DType::kBF16;
+  launch_write(stream, args, is_bf16 ? mla_write_kernel<Bf16> : mla_write_kernel<Fp8>, write_threads(args));
+}
+
+void run_mla_write_any(Stream& stream, const MlaWriteArgs& args) {
+  const bool is_bf16 = args.cache.dtype == DType::kBF16;
+  launch_write(stream, args, is_bf16 ? mla_write_any_kernel<Bf16> : mla_write_any_kernel<Fp8>, kAnyThreads);
+}
+
+bool mla_write_any_supports(const DeviceCaps&, const MlaWriteArgs& args) { return is_cache_type(args.cache.dtype); }
 
 bool is_aligned(const Tensor& rows) { return reinterpret_cast<uintptr_t>(rows.data) % 16 == 0 && rows.strides[0] % 8 == 0; }
 
@@ -152,7 +200,8 @@ bool mla_query_rope_supports(const DeviceCaps&, const MlaQueryRopeArgs& args) {
 
 }  // namespace
 
-const OpImpl<MlaWriteArgs> kMlaWrite[1] = {{"mla_write_sm80", mla_write_supports, run_mla_write}};
+const OpImpl<MlaWriteArgs> kMlaWrite[2] = {{"mla_write_sm80", mla_write_supports, run_mla_write},
+                                         {"mla_write_any_sm80", mla_write_any_supports, run_mla_write_any}};
 const OpImpl<MlaQueryRopeArgs> kMlaQueryRope[2] = {{"mla_query_rope_sm80", mla_query_rope_supports, run_mla_query_rope},
                                                    {"mla_query_rope_any_sm80", supports_any, run_mla_query_rope_any}};
 

@@ -19,7 +19,7 @@ extern const OpImpl<LinearSwigluArgs> kLinearSwiglu[2];
 extern const OpImpl<HeadLinearArgs> kHeadLinear[2];
 extern const OpImpl<QkvRopeWriteArgs> kQkvRopeWrite[2];
 extern const OpImpl<PagedAttentionArgs> kPagedAttention[2];
-extern const OpImpl<MlaWriteArgs> kMlaWrite[1];
+extern const OpImpl<MlaWriteArgs> kMlaWrite[2];
 extern const OpImpl<MlaQueryRopeArgs> kMlaQueryRope[2];
 extern const OpImpl<MlaAttentionArgs> kMlaAttention[2];
 extern const OpImpl<MoeRouteArgs> kMoeRoute[2];
