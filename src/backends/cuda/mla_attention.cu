@@ -370,29 +370,25 @@ void launch_config(Stream& stream, MlaView view, const Tensor& workspace) {
   launch_pdl(stream, mla_kernel<C>, dim3(num_blocks), dim3(kThreads), sizeof(Shared<C>), view);
 }
 
-int shared_memory_limit() {
-  int device = 0, bytes = 0;
-  CHECK(cudaGetDevice(&device) == cudaSuccess, "cudaGetDevice");
-  CHECK(cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device) == cudaSuccess, "shared memory");
-  return bytes;
-}
+template <class Cache>
+using Narrow = Config<Cache, 1, 32, sizeof(Cache) == 2 ? 2 : 4>;
+template <class Cache>
+using Small = Config<Cache, kWideColumns / 8, 32, sizeof(Cache) == 2 ? 2 : 4>;
+template <class Cache>
+using Large = Config<Cache, kWideColumns / 8, sizeof(Cache) == 2 ? 32 : 64, 4>;
+static_assert(sizeof(Shared<Small<Bf16>>) <= 99 * 1024 && sizeof(Shared<Small<Fp8>>) <= 99 * 1024);
+static_assert(sizeof(Shared<Large<Bf16>>) <= 227 * 1024 && sizeof(Shared<Large<Fp8>>) <= 227 * 1024);
 
 template <class Cache>
-void launch_cache(Stream& stream, const MlaView& view, const Tensor& workspace) {
-  constexpr bool kIsWide = sizeof(Cache) == 2;
-  using Narrow = Config<Cache, 1, 32, kIsWide ? 2 : 4>;
-  using Small = Config<Cache, kWideColumns / 8, 32, kIsWide ? 2 : 4>;
-  using Large = Config<Cache, kWideColumns / 8, kIsWide ? 32 : 64, 4>;
-  static_assert(sizeof(Shared<Small>) <= 99 * 1024);
-  if (view.num_heads <= Narrow::kColumns) {
-    launch_config<Narrow>(stream, view, workspace);
-  } else if (shared_memory_limit() < static_cast<int>(sizeof(Shared<Large>))) {
-    launch_config<Small>(stream, view, workspace);
-  } else {
-    launch_config<Large>(stream, view, workspace);
+void launch_cache(Stream& stream, Sizing sizing, const MlaView& view, const Tensor& workspace) {
+  if (view.num_heads <= Narrow<Cache>::kColumns) return launch_config<Narrow<Cache>>(stream, view, workspace);
+  switch (sizing) {
+    case Sizing::kHopper: return launch_config<Large<Cache>>(stream, view, workspace);
+    case Sizing::kAny: return launch_config<Small<Cache>>(stream, view, workspace);
   }
 }
 
+template <Sizing kSizing>
 void run_mla(Stream& stream, const MlaAttentionArgs& args) {
   const AttentionMetadata& metadata = *args.metadata;
   MlaView view{};
@@ -404,14 +400,16 @@ void run_mla(Stream& stream, const MlaAttentionArgs& args) {
   view.num_seqs = metadata.num_seqs, view.num_heads = static_cast<int>(args.q.shape[1]);
   view.scale_log2 = score_scale(args.scale, args.cache.dtype);
   if (args.cache.dtype == DType::kBF16) {
-    launch_cache<Bf16>(stream, view, metadata.workspace);
+    launch_cache<Bf16>(stream, kSizing, view, metadata.workspace);
   } else {
-    launch_cache<Fp8>(stream, view, metadata.workspace);
+    launch_cache<Fp8>(stream, kSizing, view, metadata.workspace);
   }
 }
 
+template <Sizing kSizing>
 bool mla_supports(const DeviceCaps&, const MlaAttentionArgs& args) {
-  return args.q.shape[2] == kKeyDim && args.out.shape[2] == kLatent && is_cache_type(args.cache.dtype) &&
+  const bool fits = kSizing == Sizing::kAny || shared_memory_limit() >= static_cast<int>(sizeof(Shared<Large<Fp8>>));
+  return fits && args.q.shape[2] == kKeyDim && args.out.shape[2] == kLatent && is_cache_type(args.cache.dtype) &&
          has_aligned_rows(args.q) && has_aligned_rows(args.out) && !args.metadata->workspace.is_empty();
 }
 
@@ -419,7 +417,9 @@ bool mla_supports(const DeviceCaps&, const MlaAttentionArgs& args) {
 
 size_t mla_workspace_bytes() { return partial_bytes(num_multiprocessors(), kWideColumns, kLatent); }
 
-const OpImpl<MlaAttentionArgs> kMlaAttention[2] = {{"mla_attention_flash_sm80", mla_supports, run_mla},
-                                                   {"mla_attention_any_sm80", any_mla_supports, run_any_mla}};
+const OpImpl<MlaAttentionArgs> kMlaAttention[3] = {
+    {"mla_attention_flash_sm90", mla_supports<Sizing::kHopper>, run_mla<Sizing::kHopper>},
+    {"mla_attention_flash_sm80", mla_supports<Sizing::kAny>, run_mla<Sizing::kAny>},
+    {"mla_attention_any_sm80", any_mla_supports, run_any_mla}};
 
 }  // namespace gale::cuda
