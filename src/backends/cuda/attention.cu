@@ -168,16 +168,20 @@ bool any_paged_supports(const DeviceCaps&, const PagedAttentionArgs& args) {
 
 // --- heads of 128 on tensor cores ---------------------------------------------------------------------------------------------
 
+template <Sizing kSizing>
 bool flash_supports(const DeviceCaps&, const PagedAttentionArgs& args) {
-  return args.q.shape[2] == kHeadDim && is_cache_type(args.k_cache.dtype) && has_aligned_rows(args.q) &&
+  return decode_fits(kSizing) && args.q.shape[2] == kHeadDim && is_cache_type(args.k_cache.dtype) && has_aligned_rows(args.q) &&
          has_aligned_rows(args.out) && !args.metadata->workspace.is_empty();
 }
 
+template <Sizing kSizing>
 void run_flash(Stream& stream, const PagedAttentionArgs& args) {
   const AttentionMetadata& metadata = *args.metadata;
   AttentionView view = view_of(args);
   view.scale_log2 = score_scale(args.scale, args.k_cache.dtype);
-  if (metadata.num_decodes > 0) launch_decode(stream, args.k_cache.dtype, view, metadata.num_decodes, metadata.workspace);
+  if (metadata.num_decodes > 0) {
+    launch_decode(stream, kSizing, args.k_cache.dtype, view, metadata.num_decodes, metadata.workspace);
+  }
   if (metadata.num_seqs > metadata.num_decodes) {
     launch_prefill(stream, args.k_cache.dtype, view, metadata.num_decodes, metadata.num_seqs, metadata.max_query_len);
   }
@@ -185,8 +189,10 @@ void run_flash(Stream& stream, const PagedAttentionArgs& args) {
 
 }  // namespace
 
-const OpImpl<PagedAttentionArgs> kPagedAttention[2] = {{"paged_attention_flash_sm80", flash_supports, run_flash},
-                                                       {"paged_attention_any_sm80", any_paged_supports, run_any_paged}};
+const OpImpl<PagedAttentionArgs> kPagedAttention[3] = {
+    {"paged_attention_flash_sm90", flash_supports<Sizing::kHopper>, run_flash<Sizing::kHopper>},
+    {"paged_attention_flash_sm80", flash_supports<Sizing::kAny>, run_flash<Sizing::kAny>},
+    {"paged_attention_any_sm80", any_paged_supports, run_any_paged}};
 
 void run_any_mla(Stream& stream, const MlaAttentionArgs& args) {
   const AnyView view{view_of(args.out, args.q, args.cache, args.cache, *args.metadata, 1), args.metadata->num_seqs,

@@ -20,7 +20,8 @@ struct AttentionView {
 };
 
 [[nodiscard]] size_t decode_workspace_bytes();
-void launch_decode(Stream& stream, DType cache, const AttentionView& view, int num_seqs, const Tensor& workspace);
+[[nodiscard]] bool decode_fits(Sizing sizing);
+void launch_decode(Stream& stream, Sizing sizing, DType cache, const AttentionView& view, int num_seqs, const Tensor& workspace);
 // Sequences first_sequence … num_seqs - 1.
 void launch_prefill(Stream& stream, DType cache, const AttentionView& view, int first_sequence, int num_seqs, int max_query_len);
 

@@ -1,27 +1,27 @@
 // GQA attention of sequences with one query token over the paged cache, head_dim 128, bf16 or FP8 cache. Limited by memory: every
 // key and value is read once for up to 16 query heads of its group (512 bytes a token and KV head in bf16, 8 kFLOP). The tiles of
 // all sequences are shared out evenly over the card (device/split.cuh). In a block each warp is on its own: it copies 16 tokens
-// at a time into its ring in shared memory, multiplies them on the tensor cores and keeps a running softmax; no barriers. Both
-// operands are read 16 bytes a lane: which dimension or token stands at which place of a fragment is free as long as both sides
-// of a product agree.
+// at a time into its ring in shared memory, multiplies them on the tensor cores and keeps a running softmax; no barriers. Copies
+// run ahead into the next piece of work while the warps' results of this one are merged. Both operands are read 16 bytes a lane:
+// which dimension or token stands at which place of a fragment is free as long as both sides of a product agree.
 #include "backends/cuda/attention.h"
 #include "backends/cuda/device/split.cuh"
 
 namespace gale::cuda {
 namespace {
 
-constexpr int kWarps = 4;
-constexpr int kThreads = kWarps * kWarpSize;
-constexpr int kBlocksPerSm = 2;
 constexpr int kRows = 16;                       // query heads of a pass
 constexpr int kStep = 16;                       // tokens of a warp's step
-constexpr int kTile = kWarps * kStep;
-constexpr int kMinTiles = 2;                    // a smaller share costs more to combine than it wins
-constexpr int kRingBytes = 24 * 1024;           // a warp's; 4 of them fit sm_89's 99 KB
-constexpr int kMergePitch = kHeadDim + 4;
+constexpr int kMergeColumns = 32;               // of the results that are merged at once
+constexpr int kMergePitch = kMergeColumns + 4;
 
-template <class Cache>
-struct Ring {
+// kWarps and the bytes of a warp's ring: what fills the shared memory of a Hopper card, or fits the 99 KB of sm_89.
+template <class Cache_, int kWarps_, int kRingBytes_>
+struct Config {
+  using Cache = Cache_;
+  static constexpr int kWarps = kWarps_, kThreads = kWarps * kWarpSize, kRingBytes = kRingBytes_;
+  static constexpr int kTile = kWarps * kStep;
+  static constexpr int kMinTiles = 128 / kTile;               // a smaller share costs more to combine than it wins
   static constexpr int kRowBytes = kHeadDim * sizeof(Cache);
   static constexpr int kChunks = kRowBytes / 16;
   static constexpr int kRowsPerCopy = kWarpSize / kChunks;
@@ -31,21 +31,61 @@ struct Ring {
   __device__ static int key_chunk(int row, int chunk) { return row * kRowBytes + (chunk ^ (row & 1) << 2) * 16; }
   __device__ static int value_chunk(int row, int chunk) { return row * kRowBytes + (chunk ^ (row & 7)) * 16; }
 };
+template <class Cache>
+using Large = Config<Cache, 8, 24 * 1024>;
+template <class Cache>
+using Small = Config<Cache, 4, 16 * 1024>;
 
+template <class C>
 struct Shared {
-  alignas(16) std::byte rings[kWarps][kRingBytes];   // later the warps' results, [kWarps][kRows][kMergePitch] floats
-  float2 stats[kWarps][kRows];
-  float weight[kWarps][kRows];
+  alignas(16) std::byte rings[C::kWarps][C::kRingBytes];
+  alignas(16) float values[C::kWarps][kRows][kMergePitch];   // some columns of the warps' results
+  float2 stats[C::kWarps][kRows];
+  float weight[C::kWarps][kRows];
   int plan[40];
   CombineScratch<kRows> combine;
 };
-static_assert(sizeof(float) * kRows * kMergePitch <= kRingBytes);
+static_assert(sizeof(Shared<Large<Bf16>>) <= 227 * 1024 && sizeof(Shared<Small<Bf16>>) <= 99 * 1024);
 
 struct DecodeView {
   AttentionView attention;
   Partials partials;
   int num_seqs, passes;
 };
+
+// What a block works on next: some tiles of one KV head (and pass of its group) of one sequence.
+struct Piece {
+  int sequence, head, pass, visible;
+  int first_tile, num_tiles;
+  int item_begin, item_end;       // of all its tiles, in the order of all
+};
+
+// The way through a block's share.
+template <class C>
+struct Cursor {
+  int tile, end;                  // next tile
+  int sequence, sequence_begin;   // of that tile
+
+  __device__ bool next(Piece& piece, const DecodeView& view) {
+    if (tile >= end) return false;
+    const int units = view.attention.pages.num_heads * view.passes;
+    piece.sequence = sequence, piece.visible = view.attention.seq_lens[sequence];
+    const int tiles = tiles_of(piece.visible, C::kTile), inside = tile - sequence_begin, unit = inside / tiles;
+    piece.head = unit / view.passes, piece.pass = unit % view.passes;
+    piece.first_tile = inside % tiles, piece.num_tiles = min(tiles - piece.first_tile, end - tile);
+    piece.item_begin = tile - piece.first_tile, piece.item_end = piece.item_begin + tiles;
+    tile += piece.num_tiles;
+    if (tile == sequence_begin + units * tiles) sequence_begin = tile, ++sequence;
+    return true;
+  }
+};
+
+// Steps a warp has in a piece: none where it would begin beyond the end.
+template <class C>
+__device__ int num_steps(const Piece& piece, int warp) {
+  const int first = piece.first_tile * C::kTile + warp * kStep;
+  return min(piece.num_tiles, (piece.visible - first + C::kTile - 1) / C::kTile);
+}
 
 struct Running {
   float maximum[2], sum[2];          // of rows lane / 4 and lane / 4 + 8; the sum is this lane's share
@@ -81,32 +121,30 @@ __device__ void load_queries(Queries& q, const Bf16* base, int64_t pitch, int nu
 }
 
 // Copies this warp's 16 tokens of a step; `row` is lane % 16's row of the cache, or -1: zeros.
-template <class Cache>
+template <class C>
 __device__ void copy_step(std::byte* stage, const void* k, const void* v, int row, int lane) {
-  using R = Ring<Cache>;
 #pragma unroll
-  for (int i = 0; i < kStep / R::kRowsPerCopy; ++i) {
-    const int r = i * R::kRowsPerCopy + lane / R::kChunks, chunk = lane % R::kChunks;
+  for (int i = 0; i < kStep / C::kRowsPerCopy; ++i) {
+    const int r = i * C::kRowsPerCopy + lane / C::kChunks, chunk = lane % C::kChunks;
     const int from = __shfl_sync(kFullMask, row, r);
-    const int64_t offset = static_cast<int64_t>(max(from, 0)) * R::kRowBytes + chunk * 16;
+    const int64_t offset = static_cast<int64_t>(max(from, 0)) * C::kRowBytes + chunk * 16;
     const int valid = from >= 0 ? 16 : 0;
-    copy_async_16(stage + R::key_chunk(r, chunk), static_cast<const std::byte*>(k) + offset, valid);
-    copy_async_16(stage + kStep * R::kRowBytes + R::value_chunk(r, chunk), static_cast<const std::byte*>(v) + offset, valid);
+    copy_async_16(stage + C::key_chunk(r, chunk), static_cast<const std::byte*>(k) + offset, valid);
+    copy_async_16(stage + kStep * C::kRowBytes + C::value_chunk(r, chunk), static_cast<const std::byte*>(v) + offset, valid);
   }
 }
 
-template <class Cache>
+template <class C>
 __device__ void multiply_keys(float (&scores)[2][4], const std::byte* keys, const Queries& q, int lane) {
-  using R = Ring<Cache>;
   const int g = lane / 4, t = lane % 4;
 #pragma unroll
   for (int j = 0; j < 2; ++j) {
 #pragma unroll
     for (int e = 0; e < 4; ++e) scores[j][e] = 0;
 #pragma unroll
-    for (int i = 0; i < R::kChunks / 4; ++i) {
-      const uint4 x = load_16(keys + R::key_chunk(j * 8 + g, 4 * i + t));
-      if constexpr (sizeof(Cache) == 2) {
+    for (int i = 0; i < C::kChunks / 4; ++i) {
+      const uint4 x = load_16(keys + C::key_chunk(j * 8 + g, 4 * i + t));
+      if constexpr (sizeof(typename C::Cache) == 2) {
         mma_m16n8k16(scores[j], q[2 * i], {x.x, x.y});
         mma_m16n8k16(scores[j], q[2 * i + 1], {x.z, x.w});
       } else {
@@ -126,21 +164,20 @@ __device__ void multiply_keys(float (&scores)[2][4], const std::byte* keys, cons
 template <class Cache>
 __device__ int value_dim(int n, int c) { return sizeof(Cache) == 2 ? 8 * n + c : 16 * c + n; }
 
-template <class Cache>
+template <class C>
 __device__ void multiply_values(Running& running, const std::byte* values, const uint32_t (&p)[4], int lane) {
-  using R = Ring<Cache>;
-  if constexpr (sizeof(Cache) == 2) {
+  if constexpr (sizeof(typename C::Cache) == 2) {
 #pragma unroll
     for (int n = 0; n < kHeadDim / 16; ++n) {
       uint32_t r[4];
-      load_matrix_x4_transposed(r, values + R::value_chunk(lane % 16, 2 * n + lane / 16));
+      load_matrix_x4_transposed(r, values + C::value_chunk(lane % 16, 2 * n + lane / 16));
       mma_m16n8k16(running.value[2 * n], p, {r[0], r[1]});
       mma_m16n8k16(running.value[2 * n + 1], p, {r[2], r[3]});
     }
   } else {
     const int g = lane / 4, t = lane % 4;
-    const uint4 x[4] = {load_16(values + R::value_chunk(2 * t, g)), load_16(values + R::value_chunk(2 * t + 1, g)),
-                        load_16(values + R::value_chunk(2 * t + 8, g)), load_16(values + R::value_chunk(2 * t + 9, g))};
+    const uint4 x[4] = {load_16(values + C::value_chunk(2 * t, g)), load_16(values + C::value_chunk(2 * t + 1, g)),
+                        load_16(values + C::value_chunk(2 * t + 8, g)), load_16(values + C::value_chunk(2 * t + 9, g))};
     const auto word = [&](int i, int e) { return e == 0 ? x[i].x : e == 1 ? x[i].y : e == 2 ? x[i].z : x[i].w; };
 #pragma unroll
     for (int e = 0; e < 4; ++e) {
@@ -190,12 +227,48 @@ __device__ void soften(Running& running, float (&scores)[2][4], uint32_t (&p)[4]
   }
 }
 
-// What a block works on next: some tiles of one KV head (and pass of its group) of one sequence.
-struct Piece { int sequence, head, pass, first_tile, num_tiles, visible; };
+// Copies what the warp will need, a step at a time and some steps ahead, through all pieces of the block's share.
+template <class C>
+struct Producer {
+  Cursor<C> cursor;
+  Piece piece{};
+  int step = -1, steps = 0;
+  int row = -1;                   // lane % 16's row of the cache in this step, or -1
 
-template <class Cache>
-__device__ void attend(Running& running, const DecodeView& view, const Piece& piece, std::byte* ring, int warp, int lane) {
-  using R = Ring<Cache>;
+  __device__ Producer(const Cursor<C>& cursor, const DecodeView& view, int warp, int lane) : cursor(cursor) { advance(view, warp, lane); }
+  [[nodiscard]] __device__ bool is_done() const { return step >= steps; }
+  __device__ int first_position(int warp) const { return (piece.first_tile + step) * C::kTile + warp * kStep; }
+  // May only what earlier steps wrote be read here?
+  [[nodiscard]] __device__ bool is_old(int warp) const { return first_position(warp) + kStep < piece.visible; }
+  __device__ void advance(const DecodeView& view, int warp, int lane) {
+    ++step;
+    while (step >= steps) {
+      if (!cursor.next(piece, view)) return;
+      step = 0, steps = num_steps<C>(piece, warp);
+    }
+    const int position = first_position(warp) + lane % kStep;
+    row = position < piece.visible ? view.attention.pages.row(piece.sequence, piece.head, position) : -1;
+  }
+  __device__ void issue(std::byte* stage, const DecodeView& view, int warp, int lane) {
+    if (!is_done()) {
+      copy_step<C>(stage, view.attention.k, view.attention.v, row, lane);
+      advance(view, warp, lane);
+    }
+    commit_copies();
+  }
+};
+
+// The place in the ring of the step that is multiplied next.
+template <class C>
+struct RingPosition {
+  int stage = 0;
+  __device__ void advance() { stage = stage + 1 == C::kStages ? 0 : stage + 1; }
+  [[nodiscard]] __device__ int free() const { return stage == 0 ? C::kStages - 1 : stage - 1; }   // the one before
+};
+
+template <class C>
+__device__ void attend(Running& running, const DecodeView& view, const Piece& piece, Producer<C>& producer, RingPosition<C>& position,
+                       std::byte* ring, int warp, int lane) {
   const AttentionView& a = view.attention;
 #pragma unroll
   for (int r = 0; r < 2; ++r) running.maximum[r] = -INFINITY, running.sum[r] = 0;
@@ -203,157 +276,166 @@ __device__ void attend(Running& running, const DecodeView& view, const Piece& pi
   for (int n = 0; n < kHeadDim / 8; ++n)
 #pragma unroll
     for (int e = 0; e < 4; ++e) running.value[n][e] = 0;
-  const int first = piece.first_tile * kTile + warp * kStep;
-  const int num_steps = min(piece.num_tiles, (piece.visible - first + kTile - 1) / kTile);   // none if it begins beyond the end
-  const auto row_of = [&](int step) {
-    const int position = first + step * kTile + lane % kStep;
-    return step < num_steps && position < piece.visible ? a.pages.row(piece.sequence, piece.head, position) : -1;
-  };
-  int row = row_of(0);
-#pragma unroll 1
-  for (int s = 0; s < R::kStages - 1; ++s) {
-    // What earlier steps left in the cache may be read at once; the last token is the predecessor's work.
-    if (s < num_steps && first + s * kTile + kStep >= piece.visible) wait_for_predecessor();
-    if (s < num_steps) copy_step<Cache>(ring + s * R::kStageBytes, a.k, a.v, row, lane);
-    commit_copies();
-    row = row_of(s + 1);
-  }
-  wait_for_predecessor();
-  release_successor();
-  const int head = piece.head * a.group + piece.pass * kRows;
+  const int head = piece.head * a.group + piece.pass * kRows, first = piece.first_tile * C::kTile + warp * kStep;
   Queries q;
-  load_queries<Cache>(q, a.q + piece.sequence * a.q_token + head * a.q_head, a.q_head, a.group - piece.pass * kRows, lane);
-  int stage = 0, next_stage = R::kStages - 1;
+  load_queries<typename C::Cache>(q, a.q + piece.sequence * a.q_token + head * a.q_head, a.q_head, a.group - piece.pass * kRows, lane);
+  const int steps = num_steps<C>(piece, warp);
 #pragma unroll 1
-  for (int step = 0; step < num_steps; ++step) {
-    wait_for_copies<R::kStages - 2>();
+  for (int step = 0; step < steps; ++step) {
+    wait_for_copies<C::kStages - 2>();
     __syncwarp();   // the copies of all lanes are there, and all have read what is overwritten now
-    if (step + R::kStages - 1 < num_steps) copy_step<Cache>(ring + next_stage * R::kStageBytes, a.k, a.v, row, lane);
-    commit_copies();
-    row = row_of(step + R::kStages);
-    const std::byte* at = ring + stage * R::kStageBytes;
+    producer.issue(ring + position.free() * C::kStageBytes, view, warp, lane);
+    const std::byte* at = ring + position.stage * C::kStageBytes;
     float scores[2][4];
     uint32_t p[4];
-    multiply_keys<Cache>(scores, at, q, lane);
-    soften<Cache>(running, scores, p, a.scale_log2, piece.visible - (first + step * kTile), lane);
-    multiply_values<Cache>(running, at + kStep * R::kRowBytes, p, lane);
-    stage = stage + 1 == R::kStages ? 0 : stage + 1;
-    next_stage = next_stage + 1 == R::kStages ? 0 : next_stage + 1;
+    multiply_keys<C>(scores, at, q, lane);
+    soften<typename C::Cache>(running, scores, p, a.scale_log2, piece.visible - (first + step * C::kTile), lane);
+    multiply_values<C>(running, at + kStep * C::kRowBytes, p, lane);
+    position.advance();
   }
-  wait_for_copies<0>();
 }
 
-// The warps' results side by side in shared memory, with the weight each has in the whole. `stats` gets maximum and sum.
-template <class Cache>
-__device__ void merge_warps(Shared& shared, const Running& running, float2& stats, int warp, int lane) {
+// The weight of each warp's result in the whole; the whole's maximum and sum go to combine.stats.
+template <class C>
+__device__ void weigh_warps(Shared<C>& shared, const Running& running, int warp, int lane) {
   const int g = lane / 4, t = lane % 4;
-  auto* values = reinterpret_cast<float*>(shared.rings[warp]);
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
     const float sum = quad_sum(running.sum[r]);
     if (t == 0) shared.stats[warp][g + 8 * r] = {running.maximum[r], sum};
   }
-  __syncwarp();   // the warp has left its ring
-#pragma unroll
-  for (int n = 0; n < kHeadDim / 8; ++n)
-#pragma unroll
-    for (int e = 0; e < 4; ++e)
-      values[(g + e / 2 * 8) * kMergePitch + value_dim<Cache>(n, 2 * t + e % 2)] = running.value[n][e];
   __syncthreads();
   if (threadIdx.x < kRows) {
     float maximum = -INFINITY, sum = 0;
-    for (int w = 0; w < kWarps; ++w) maximum = fmaxf(maximum, shared.stats[w][threadIdx.x].x);
-    for (int w = 0; w < kWarps; ++w) {
+#pragma unroll
+    for (int w = 0; w < C::kWarps; ++w) maximum = fmaxf(maximum, shared.stats[w][threadIdx.x].x);
+#pragma unroll
+    for (int w = 0; w < C::kWarps; ++w) {
       const float2 own = shared.stats[w][threadIdx.x];
       const float weight = own.y > 0 ? exp2f(own.x - maximum) : 0.0f;
       shared.weight[w][threadIdx.x] = weight;
       sum += own.y * weight;
     }
-    stats = {maximum, sum};
+    shared.combine.stats[threadIdx.x] = {maximum, sum};
   }
-  __syncthreads();
 }
 
-template <class Cache>
-__device__ void finish(Shared& shared, const Running& running, const DecodeView& view, const Piece& piece, const Pieces& pieces,
-                       int own_piece, int warp, int lane) {
+// emit(row, column, four unnormalised values) of the sum over the warps, columns by columns through shared memory.
+template <class C, class Emit>
+__device__ void merge_warps(Shared<C>& shared, const Running& running, int num_rows, int warp, int lane, Emit&& emit) {
+  constexpr int kParts = kMergeColumns / 4;
+  const int g = lane / 4, t = lane % 4;
+  weigh_warps<C>(shared, running, warp, lane);
+#pragma unroll
+  for (int first = 0; first < kHeadDim; first += kMergeColumns) {
+#pragma unroll
+    for (int n = 0; n < kHeadDim / 8; ++n)
+#pragma unroll
+      for (int e = 0; e < 4; ++e) {
+        const int column = value_dim<typename C::Cache>(n, 2 * t + e % 2) - first;
+        if (column >= 0 && column < kMergeColumns) shared.values[warp][g + e / 2 * 8][column] = running.value[n][e];
+      }
+    __syncthreads();
+    for (int at = threadIdx.x; at < num_rows * kParts; at += C::kThreads) {
+      const int r = at / kParts, column = at % kParts * 4;
+      float4 total = {0, 0, 0, 0};
+#pragma unroll
+      for (int w = 0; w < C::kWarps; ++w) {
+        const float4 x = *reinterpret_cast<const float4*>(&shared.values[w][r][column]);
+        const float weight = shared.weight[w][r];
+        total.x += x.x * weight, total.y += x.y * weight, total.z += x.z * weight, total.w += x.w * weight;
+      }
+      emit(r, first + column, total);
+    }
+    __syncthreads();   // the next columns, or the next piece, use the same memory
+  }
+}
+
+template <class C>
+__device__ void finish(Shared<C>& shared, const Running& running, const DecodeView& view, const Piece& piece, int per_block, int warp,
+                       int lane) {
   const AttentionView& a = view.attention;
   const int num_rows = min(kRows, a.group - piece.pass * kRows);
   Bf16* out = a.out + piece.sequence * a.out_token + (piece.head * a.group + piece.pass * kRows) * a.out_head;
   const auto emit = [&](int r, int column, const float4& x, float sum) {
-    const float factor = sum > 0 ? kLiftFactor<Cache> * (kLiftFactor<Cache> / sum) : 0.0f;   // no keys: a padded row
+    constexpr float kLifted = kLiftFactor<typename C::Cache>;
+    const float factor = sum > 0 ? kLifted * (kLifted / sum) : 0.0f;   // no keys: a padded row
     const uint2 packed = {pack_bf16(x.x * factor, x.y * factor), pack_bf16(x.z * factor, x.w * factor)};
     *reinterpret_cast<uint2*>(out + r * a.out_head + column) = packed;
   };
-  float2* stats = &shared.combine.stats[threadIdx.x % kRows];
-  merge_warps<Cache>(shared, running, *stats, warp, lane);
-  const bool is_whole = pieces.count == 1;
-  const int slot = pieces.slot(own_piece);
-  for (int at = threadIdx.x; at < num_rows * (kHeadDim / 4); at += kThreads) {
-    const int r = at / (kHeadDim / 4), column = at % (kHeadDim / 4) * 4;
-    float4 total = {0, 0, 0, 0};
-#pragma unroll
-    for (int w = 0; w < kWarps; ++w) {
-      const float4 x = *reinterpret_cast<const float4*>(reinterpret_cast<const float*>(shared.rings[w]) + r * kMergePitch + column);
-      const float weight = shared.weight[w][r];
-      total.x += x.x * weight, total.y += x.y * weight, total.z += x.z * weight, total.w += x.w * weight;
-    }
-    if (is_whole) {
-      emit(r, column, total, shared.combine.stats[r].y);
+  const Pieces pieces(piece.item_begin, piece.item_end, per_block);
+  const int own_piece = static_cast<int>(blockIdx.x) - pieces.first_block, slot = pieces.slot(own_piece);
+  const auto& partials = view.partials;
+  merge_warps<C>(shared, running, num_rows, warp, lane, [&](int r, int column, const float4& x) {
+    if (pieces.count == 1) {
+      emit(r, column, x, shared.combine.stats[r].y);
     } else {
-      const auto& p = view.partials;
-      *reinterpret_cast<float4*>(p.values + (static_cast<int64_t>(slot) * kRows + r) * kHeadDim + column) = total;
-      if (column == 0) p.stats[slot * kRows + r] = shared.combine.stats[r];
+      *reinterpret_cast<float4*>(partials.values + (static_cast<int64_t>(slot) * kRows + r) * kHeadDim + column) = x;
+      if (column == 0) partials.stats[slot * kRows + r] = shared.combine.stats[r];
     }
+  });
+  if (pieces.count > 1) {
+    combine_if_last<kRows, kHeadDim, C::kThreads>(partials, pieces, own_piece, num_rows, shared.combine, emit);
+    __syncthreads();   // the next piece uses the same memory
   }
-  if (!is_whole) combine_if_last<kRows, kHeadDim, kThreads>(view.partials, pieces, own_piece, num_rows, shared.combine, emit);
-  __syncthreads();   // the next piece uses the same memory
 }
 
-template <class Cache>
-__global__ void __launch_bounds__(kThreads, kBlocksPerSm) paged_decode_kernel(DecodeView view) {
+template <class C>
+__global__ void __launch_bounds__(C::kThreads, 8 / C::kWarps) paged_decode_kernel(DecodeView view) {
   extern __shared__ __align__(16) std::byte memory[];
-  Shared& shared = *reinterpret_cast<Shared*>(memory);
+  Shared<C>& shared = *reinterpret_cast<Shared<C>*>(memory);
   const AttentionView& a = view.attention;
-  const int lane = threadIdx.x % kWarpSize, warp = threadIdx.x / kWarpSize;
-  const int units = a.pages.num_heads * view.passes;
-  Share share = find_share<kThreads>(view.num_seqs, kMinTiles, shared.plan,
-                                     [&](int s) { return units * tiles_of(a.seq_lens[s], kTile); });
-  for (int tile = share.begin; tile < share.end;) {
-    Piece piece;
-    piece.sequence = share.sequence;
-    piece.visible = a.seq_lens[piece.sequence];
-    const int tiles = tiles_of(piece.visible, kTile), inside = tile - share.sequence_begin, unit = inside / tiles;
-    piece.head = unit / view.passes, piece.pass = unit % view.passes;
-    piece.first_tile = inside % tiles;
-    piece.num_tiles = min(tiles - piece.first_tile, share.end - tile);
-    const int item = share.sequence_begin + unit * tiles;
-    const Pieces pieces(item, item + tiles, share.per_block);
-    Running running;
-    attend<Cache>(running, view, piece, shared.rings[warp], warp, lane);
-    finish<Cache>(shared, running, view, piece, pieces, static_cast<int>(blockIdx.x) - pieces.first_block, warp, lane);
-    tile += piece.num_tiles;
-    if (tile == share.sequence_begin + units * tiles) share.sequence_begin = tile, ++share.sequence;
+  const int lane = threadIdx.x % kWarpSize, warp = threadIdx.x / kWarpSize, units = a.pages.num_heads * view.passes;
+  const Share share = find_share<C::kThreads>(view.num_seqs, C::kMinTiles, shared.plan,
+                                              [&](int s) { return units * tiles_of(a.seq_lens[s], C::kTile); });
+  Cursor<C> cursor{share.begin, share.end, share.sequence, share.sequence_begin};
+  Producer<C> producer(cursor, view, warp, lane);
+  std::byte* ring = shared.rings[warp];
+#pragma unroll 1
+  for (int s = 0; s < C::kStages - 1; ++s) {
+    if (!producer.is_done() && !producer.is_old(warp)) wait_for_predecessor();   // the last token is its work
+    producer.issue(ring + s * C::kStageBytes, view, warp, lane);
   }
+  wait_for_predecessor();
+  release_successor();
+  RingPosition<C> position;
+  for (Piece piece; cursor.next(piece, view);) {
+    Running running;
+    attend<C>(running, view, piece, producer, position, ring, warp, lane);
+    finish<C>(shared, running, view, piece, share.per_block, warp, lane);
+  }
+  wait_for_copies<0>();
+}
+
+template <class C>
+void launch_config(Stream& stream, const AttentionView& attention, int num_seqs, const Tensor& workspace) {
+  const int num_blocks = num_multiprocessors() * (8 / C::kWarps);
+  const DecodeView view{attention, partials_of(workspace, num_blocks, kRows, kHeadDim), num_seqs, ceil_div(attention.group, kRows)};
+  allow_shared_memory(paged_decode_kernel<C>, sizeof(Shared<C>));
+  launch_pdl(stream, paged_decode_kernel<C>, dim3(num_blocks), dim3(C::kThreads), sizeof(Shared<C>), view);
 }
 
 template <class Cache>
-void launch_typed(Stream& stream, const DecodeView& view, int num_blocks) {
-  allow_shared_memory(paged_decode_kernel<Cache>, sizeof(Shared));
-  launch_pdl(stream, paged_decode_kernel<Cache>, dim3(num_blocks), dim3(kThreads), sizeof(Shared), view);
+void launch_cache(Stream& stream, Sizing sizing, const AttentionView& view, int num_seqs, const Tensor& workspace) {
+  switch (sizing) {
+    case Sizing::kHopper: return launch_config<Large<Cache>>(stream, view, num_seqs, workspace);
+    case Sizing::kAny: return launch_config<Small<Cache>>(stream, view, num_seqs, workspace);
+  }
 }
 
 }  // namespace
 
-size_t decode_workspace_bytes() { return partial_bytes(kBlocksPerSm * num_multiprocessors(), kRows, kHeadDim); }
+bool decode_fits(Sizing sizing) {
+  return sizing == Sizing::kAny || shared_memory_limit() >= static_cast<int>(sizeof(Shared<Large<Bf16>>));
+}
 
-void launch_decode(Stream& stream, DType cache, const AttentionView& attention, int num_seqs, const Tensor& workspace) {
-  const int num_blocks = kBlocksPerSm * num_multiprocessors();
-  const DecodeView view{attention, partials_of(workspace, num_blocks, kRows, kHeadDim), num_seqs, ceil_div(attention.group, kRows)};
+size_t decode_workspace_bytes() { return partial_bytes(2 * num_multiprocessors(), kRows, kHeadDim); }
+
+void launch_decode(Stream& stream, Sizing sizing, DType cache, const AttentionView& view, int num_seqs, const Tensor& workspace) {
   if (cache == DType::kBF16) {
-    launch_typed<Bf16>(stream, view, num_blocks);
+    launch_cache<Bf16>(stream, sizing, view, num_seqs, workspace);
   } else {
-    launch_typed<Fp8>(stream, view, num_blocks);
+    launch_cache<Fp8>(stream, sizing, view, num_seqs, workspace);
   }
 }
 

@@ -100,6 +100,11 @@ __device__ void multiply_keys(Scores& scores, const std::byte* q, const std::byt
     for (int n = 0; n < kTile / 8; ++n)
 #pragma unroll
       for (int e = 0; e < 4; ++e) scores[m][n][e] = 0;
+  const auto load = [&](uint32_t (&b)[4], int k, int n) {
+    load_matrix_x4(b, keys + chunk_at(n * 16 + lane / 16 * 8 + lane % 8, 2 * k + lane / 8 % 2));
+  };
+  uint32_t b[2][4];   // the next operand is loaded before this one's products
+  load(b[0], 0, 0);
 #pragma unroll
   for (int k = 0; k < kHeadDim / 16; ++k) {
     uint32_t a[2][4];
@@ -107,12 +112,13 @@ __device__ void multiply_keys(Scores& scores, const std::byte* q, const std::byt
     for (int m = 0; m < 2; ++m) load_matrix_x4(a[m], q + chunk_at(warp * kWarpRows + m * 16 + lane % 16, 2 * k + lane / 16));
 #pragma unroll
     for (int n = 0; n < kTile / 16; ++n) {
-      uint32_t b[4];
-      load_matrix_x4(b, keys + chunk_at(n * 16 + lane / 16 * 8 + lane % 8, 2 * k + lane / 8 % 2));
+      const int next = k * (kTile / 16) + n + 1;
+      if (next < kHeadDim / 16 * (kTile / 16)) load(b[next % 2], next / (kTile / 16), next % (kTile / 16));
+      const uint32_t (&now)[4] = b[(next - 1) % 2];
 #pragma unroll
       for (int m = 0; m < 2; ++m) {
-        mma_m16n8k16(scores[m][2 * n], a[m], {b[0], b[1]});
-        mma_m16n8k16(scores[m][2 * n + 1], a[m], {b[2], b[3]});
+        mma_m16n8k16(scores[m][2 * n], a[m], {now[0], now[1]});
+        mma_m16n8k16(scores[m][2 * n + 1], a[m], {now[2], now[3]});
       }
     }
   }
@@ -164,6 +170,12 @@ __device__ void soften(Running& running, Scores& scores, float scale_log2) {
 }
 
 __device__ void multiply_values(Running& running, const Scores& p, const std::byte* values, int lane) {
+  constexpr int kParts = kHeadDim / 16;
+  const auto load = [&](uint32_t (&b)[4], int k, int n) {
+    load_matrix_x4_transposed(b, values + chunk_at(k * 16 + lane % 16, 2 * n + lane / 16));
+  };
+  uint32_t b[2][4];
+  load(b[0], 0, 0);
 #pragma unroll
   for (int k = 0; k < kTile / 16; ++k) {
     uint32_t a[2][4];
@@ -172,13 +184,14 @@ __device__ void multiply_values(Running& running, const Scores& p, const std::by
 #pragma unroll
       for (int i = 0; i < 4; ++i) a[m][i] = pack_bf16(p[m][2 * k + i / 2][i % 2 * 2], p[m][2 * k + i / 2][i % 2 * 2 + 1]);
 #pragma unroll
-    for (int n = 0; n < kHeadDim / 16; ++n) {
-      uint32_t b[4];
-      load_matrix_x4_transposed(b, values + chunk_at(k * 16 + lane % 16, 2 * n + lane / 16));
+    for (int n = 0; n < kParts; ++n) {
+      const int next = k * kParts + n + 1;
+      if (next < kTile / 16 * kParts) load(b[next % 2], next / kParts, next % kParts);
+      const uint32_t (&now)[4] = b[(next - 1) % 2];
 #pragma unroll
       for (int m = 0; m < 2; ++m) {
-        mma_m16n8k16(running.value[m][2 * n], a[m], {b[0], b[1]});
-        mma_m16n8k16(running.value[m][2 * n + 1], a[m], {b[2], b[3]});
+        mma_m16n8k16(running.value[m][2 * n], a[m], {now[0], now[1]});
+        mma_m16n8k16(running.value[m][2 * n + 1], a[m], {now[2], now[3]});
       }
     }
   }

@@ -1,5 +1,7 @@
 // What comes before GQA attention: biases, norms of heads, rotation, the write of keys and values into the paged cache. Limited by
 // memory for many tokens and by latency for few: a block takes some heads of one token, a lane eight elements.
+#include <algorithm>
+
 #include "backends/cuda/attention.h"
 #include "backends/cuda/device/eight.cuh"
 #include "backends/cuda/device/rope.cuh"
@@ -31,16 +33,10 @@ struct QkvView {
   }
 };
 
-// kLanes lanes a head of 8 kLanes elements.
+// A lane's eight elements of one head: bias, norm, rotation; kLanes lanes a head.
 template <class Cache, int kLanes>
-__global__ void __launch_bounds__(kThreads) qkv_rope_write_kernel(QkvView view, __grid_constant__ const RopeView rope) {
-  __shared__ RopeAngles angles;
-  const int token = blockIdx.x, part = threadIdx.x % kLanes * 8;
-  const int head = blockIdx.y * (kThreads / kLanes) + threadIdx.x / kLanes;
-  compute_angles(angles, rope, token);   // of positions, which no predecessor writes
-  const int64_t slot = view.slot_mapping[token];
-  wait_for_predecessor();
-  release_successor();
+__device__ void write_head(const QkvView& view, const RopeView& rope, const RopeAngles& angles, int token, int head, int64_t slot) {
+  const int part = threadIdx.x % kLanes * 8;
   const bool inside = head < view.total_heads();
   const int at = (inside ? head : 0) * view.head_dim + part;
   float x[8];
@@ -67,6 +63,21 @@ __global__ void __launch_bounds__(kThreads) qkv_rope_write_kernel(QkvView view, 
     store_eight(view.q_out + token * view.q_token + head * view.q_head + part, rotated);
   } else if (slot >= 0) {
     store_eight(view.cached<Cache>(head, slot) + part, is_v ? x : rotated);
+  }
+}
+
+template <class Cache, int kLanes>
+__global__ void __launch_bounds__(kThreads) qkv_rope_write_kernel(QkvView view, __grid_constant__ const RopeView rope) {
+  constexpr int kHeads = kThreads / kLanes;   // at once
+  __shared__ RopeAngles angles;
+  const int token = blockIdx.x;
+  compute_angles(angles, rope, token);   // of positions, which no predecessor writes
+  const int64_t slot = view.slot_mapping[token];
+  wait_for_predecessor();
+  release_successor();
+#pragma unroll 2
+  for (int first = blockIdx.y * kHeads; first < view.total_heads(); first += gridDim.y * kHeads) {
+    write_head<Cache, kLanes>(view, rope, angles, token, first + threadIdx.x / kLanes, slot);
   }
 }
 
@@ -124,11 +135,14 @@ QkvView view_of(const QkvRopeWriteArgs& args) {
 }
 
 constexpr int kLanes = kHeadDim / 8;
+constexpr int kManyBlocks = 2048;   // some sixteen for each multiprocessor
 
 void run_write(Stream& stream, const QkvRopeWriteArgs& args) {
   const QkvView view = view_of(args);
   const RopeView rope = rope_view(args.rope, args.metadata->positions);
-  const dim3 grid(args.metadata->num_tokens, ceil_div(view.total_heads(), kThreads / kLanes));
+  // A block takes all heads of a token where tokens alone fill the card: then angles are computed once.
+  const int parts = ceil_div(view.total_heads(), kThreads / kLanes), wanted = ceil_div(kManyBlocks, args.metadata->num_tokens);
+  const dim3 grid(args.metadata->num_tokens, std::min(parts, wanted));
   const auto run = [&](auto kernel) { launch_pdl(stream, kernel, grid, dim3(kThreads), 0, view, rope); };
   if (args.k_cache.dtype == DType::kBF16) run(qkv_rope_write_kernel<Bf16, kLanes>); else run(qkv_rope_write_kernel<Fp8, kLanes>);
 }

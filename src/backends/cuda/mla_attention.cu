@@ -2,7 +2,7 @@
 // query token, its up to 24 heads are the columns of the products, the cached tokens the rows. Limited by memory for decode
 // (1152 bytes a token in bf16), by the tensor cores and L2 for prefill. The tiles of all items are shared out evenly over the card
 // (device/split.cuh). In a block, for each tile: scores (a warp takes half of the tokens and a quarter of the 576 dimensions, with
-// the query's fragments in registers), softmax (a warp takes a few columns), values (a warp takes 64 of the 512 dimensions). Tiles
+// the query's fragments in registers), softmax (eight lanes take a column), values (a warp takes 64 of the 512 dimensions). Tiles
 // arrive by cp.async, several in flight; rows are padded so that fragments are read without bank conflicts.
 #include "backends/cuda/device/split.cuh"
 #include "backends/cuda/mla.h"
@@ -108,6 +108,18 @@ __device__ void copy_tile(std::byte* tile, const void* cache, int row) {
   }
 }
 
+// 16 tokens by 16 dimensions of the keys.
+template <class C>
+__device__ void load_keys(uint32_t (&a)[4], const std::byte* tile, int token, int dim, int lane) {
+  if constexpr (sizeof(typename C::Cache) == 2) {
+    load_matrix_x4(a, tile + (token + lane % 16) * C::kPitch + (dim + lane / 16 * 8) * 2);
+  } else {
+    const std::byte* row = tile + (token + lane / 4) * C::kPitch + dim + lane % 4 * 4;
+    widen(*reinterpret_cast<const uint32_t*>(row), a[0], a[2]);
+    widen(*reinterpret_cast<const uint32_t*>(row + 8 * C::kPitch), a[1], a[3]);
+  }
+}
+
 // This warp's share of the scores: some tokens, a quarter of the dimensions.
 template <class C>
 __device__ void multiply_keys(Shared<C>& shared, const std::byte* tile, const Queries<C>& q, int warp, int lane) {
@@ -120,19 +132,13 @@ __device__ void multiply_keys(Shared<C>& shared, const std::byte* tile, const Qu
     for (int n = 0; n < C::kParts; ++n)
 #pragma unroll
       for (int e = 0; e < 4; ++e) scores[m][n][e] = 0;
+    uint32_t a[2][4];   // the next step's operand is loaded before this one's products
+    load_keys<C>(a[0], tile, token, quarter * kSteps * 16, lane);
 #pragma unroll
     for (int s = 0; s < kSteps; ++s) {
-      const int dim = (quarter * kSteps + s) * 16;
-      uint32_t a[4];
-      if constexpr (sizeof(typename C::Cache) == 2) {
-        load_matrix_x4(a, tile + (token + lane % 16) * C::kPitch + (dim + lane / 16 * 8) * 2);
-      } else {
-        const std::byte* row = tile + (token + g) * C::kPitch + dim + 4 * t;
-        widen(*reinterpret_cast<const uint32_t*>(row), a[0], a[2]);
-        widen(*reinterpret_cast<const uint32_t*>(row + 8 * C::kPitch), a[1], a[3]);
-      }
+      if (s + 1 < kSteps) load_keys<C>(a[(s + 1) % 2], tile, token, (quarter * kSteps + s + 1) * 16, lane);
 #pragma unroll
-      for (int n = 0; n < C::kParts; ++n) mma_m16n8k16(scores[m][n], a, q[s][n]);
+      for (int n = 0; n < C::kParts; ++n) mma_m16n8k16(scores[m][n], a[s % 2], q[s][n]);
     }
 #pragma unroll
     for (int n = 0; n < C::kParts; ++n)
@@ -141,37 +147,47 @@ __device__ void multiply_keys(Shared<C>& shared, const std::byte* tile, const Qu
   }
 }
 
-// Maximum and this lane's share of the sum, of the columns that a warp softens.
-template <class C>
-struct Softmax { float maximum[C::kParts], sum[C::kParts]; };
+// A column is softened by eight neighbouring lanes: its maximum, and this lane's share of the sum.
+struct Softmax { float maximum = -INFINITY, sum = 0; };
 
 template <class C>
-__device__ void soften(Shared<C>& shared, Softmax<C>& softmax, float scale_log2, int num_valid, int warp, int lane) {
+__device__ void soften(Shared<C>& shared, Softmax& softmax, float scale_log2, int num_valid) {
+  constexpr int kLanes = 8, kOwn = C::kTokens / kLanes;
+  const int column = threadIdx.x / kLanes, first = threadIdx.x % kLanes;
+  if (column >= C::kColumns) return;   // whole warps: a warp has four columns
+  float score[kOwn], top = -INFINITY;
 #pragma unroll
-  for (int n = 0; n < C::kParts; ++n) {
-    const int column = warp * C::kParts + n;
-    float score[C::kTokenParts], top = -INFINITY;
+  for (int i = 0; i < kOwn; ++i) {
+    const int token = first + i * kLanes;
+    float sum = 0;
 #pragma unroll
-    for (int i = 0; i < C::kTokenParts; ++i) {
-      const int token = lane + i * kWarpSize;
-      float sum = 0;
-#pragma unroll
-      for (int k = 0; k < kQuarters; ++k) sum += shared.scores[k][token][column];
-      score[i] = token < num_valid ? sum * scale_log2 : -INFINITY;
-      top = fmaxf(top, score[i]);
-    }
-    const float maximum = fmaxf(softmax.maximum[n], warp_max(top));
-    const float rescale = exp2f(softmax.maximum[n] - maximum);
-    softmax.maximum[n] = maximum;
-    softmax.sum[n] *= rescale;
-#pragma unroll
-    for (int i = 0; i < C::kTokenParts; ++i) {
-      const float p = exp2f(score[i] - maximum + kLift<typename C::Cache>);
-      softmax.sum[n] += p;
-      shared.probabilities[column][lane + i * kWarpSize] = from_float<Bf16>(p);
-    }
-    if (lane == 0) reinterpret_cast<float*>(shared.rescale)[column] = rescale;
+    for (int k = 0; k < kQuarters; ++k) sum += shared.scores[k][token][column];
+    score[i] = token < num_valid ? sum * scale_log2 : -INFINITY;
+    top = fmaxf(top, score[i]);
   }
+#pragma unroll
+  for (int offset = 1; offset < kLanes; offset *= 2) top = fmaxf(top, __shfl_xor_sync(kFullMask, top, offset));
+  const float maximum = fmaxf(softmax.maximum, top), rescale = exp2f(softmax.maximum - maximum);
+  softmax.maximum = maximum;
+  float sum = 0;
+#pragma unroll
+  for (int i = 0; i < kOwn; ++i) {
+    const float p = exp2f(score[i] - maximum + kLift<typename C::Cache>);
+    sum += p;
+    shared.probabilities[column][first + i * kLanes] = from_float<Bf16>(p);
+  }
+  softmax.sum = softmax.sum * rescale + sum;
+  if (first == 0) reinterpret_cast<float*>(shared.rescale)[column] = rescale;
+}
+
+// What the softmax knows at the end, for all threads.
+template <class C>
+__device__ void share_stats(Shared<C>& shared, Softmax softmax) {
+  const int column = threadIdx.x / 8;
+#pragma unroll
+  for (int offset = 1; offset < 8; offset *= 2) softmax.sum += __shfl_xor_sync(kFullMask, softmax.sum, offset);
+  if (column < C::kColumns && threadIdx.x % 8 == 0) shared.stats[column] = {softmax.maximum, softmax.sum};
+  __syncthreads();
 }
 
 template <class C>
@@ -240,9 +256,7 @@ __device__ void attend(Values<C>& values, Shared<C>& shared, const MlaView& view
     for (int n = 0; n < C::kParts; ++n)
 #pragma unroll
       for (int e = 0; e < 4; ++e) values[m][n][e] = 0;
-  Softmax<C> softmax;
-#pragma unroll
-  for (int n = 0; n < C::kParts; ++n) softmax.maximum[n] = -INFINITY, softmax.sum[n] = 0;
+  Softmax softmax;
   if (item.visible <= 0) num_tiles = 0;
   const auto row_of = [&](int i) {
     const int position = (first_tile + i) * C::kTokens + threadIdx.x / C::kThreadsPerRow;
@@ -271,17 +285,12 @@ __device__ void attend(Values<C>& values, Shared<C>& shared, const MlaView& view
     const std::byte* tile = shared.tiles[i % C::kStages];
     multiply_keys<C>(shared, tile, q, warp, lane);
     __syncthreads();
-    soften<C>(shared, softmax, view.scale_log2, item.visible - (first_tile + i) * C::kTokens, warp, lane);
+    soften<C>(shared, softmax, view.scale_log2, item.visible - (first_tile + i) * C::kTokens);
     __syncthreads();
     multiply_values<C>(values, shared, tile, warp, lane);
   }
   wait_for_copies<0>();
-#pragma unroll
-  for (int n = 0; n < C::kParts; ++n) {
-    const float sum = warp_sum(softmax.sum[n]);
-    if (lane == 0) shared.stats[warp * C::kParts + n] = {softmax.maximum[n], sum};
-  }
-  __syncthreads();
+  share_stats<C>(shared, softmax);
 }
 
 template <class C>
@@ -370,29 +379,25 @@ void launch_config(Stream& stream, MlaView view, const Tensor& workspace) {
   launch_pdl(stream, mla_kernel<C>, dim3(num_blocks), dim3(kThreads), sizeof(Shared<C>), view);
 }
 
-int shared_memory_limit() {
-  int device = 0, bytes = 0;
-  CHECK(cudaGetDevice(&device) == cudaSuccess, "cudaGetDevice");
-  CHECK(cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device) == cudaSuccess, "shared memory");
-  return bytes;
-}
+template <class Cache>
+using Narrow = Config<Cache, 1, 32, sizeof(Cache) == 2 ? 2 : 4>;
+template <class Cache>
+using Small = Config<Cache, kWideColumns / 8, 32, sizeof(Cache) == 2 ? 2 : 4>;
+template <class Cache>
+using Large = Config<Cache, kWideColumns / 8, sizeof(Cache) == 2 ? 32 : 64, 4>;
+static_assert(sizeof(Shared<Small<Bf16>>) <= 99 * 1024 && sizeof(Shared<Small<Fp8>>) <= 99 * 1024);
+static_assert(sizeof(Shared<Large<Bf16>>) <= 227 * 1024 && sizeof(Shared<Large<Fp8>>) <= 227 * 1024);
 
 template <class Cache>
-void launch_cache(Stream& stream, const MlaView& view, const Tensor& workspace) {
-  constexpr bool kIsWide = sizeof(Cache) == 2;
-  using Narrow = Config<Cache, 1, 32, kIsWide ? 2 : 4>;
-  using Small = Config<Cache, kWideColumns / 8, 32, kIsWide ? 2 : 4>;
-  using Large = Config<Cache, kWideColumns / 8, kIsWide ? 32 : 64, 4>;
-  static_assert(sizeof(Shared<Small>) <= 99 * 1024);
-  if (view.num_heads <= Narrow::kColumns) {
-    launch_config<Narrow>(stream, view, workspace);
-  } else if (shared_memory_limit() < static_cast<int>(sizeof(Shared<Large>))) {
-    launch_config<Small>(stream, view, workspace);
-  } else {
-    launch_config<Large>(stream, view, workspace);
+void launch_cache(Stream& stream, Sizing sizing, const MlaView& view, const Tensor& workspace) {
+  if (view.num_heads <= Narrow<Cache>::kColumns) return launch_config<Narrow<Cache>>(stream, view, workspace);
+  switch (sizing) {
+    case Sizing::kHopper: return launch_config<Large<Cache>>(stream, view, workspace);
+    case Sizing::kAny: return launch_config<Small<Cache>>(stream, view, workspace);
   }
 }
 
+template <Sizing kSizing>
 void run_mla(Stream& stream, const MlaAttentionArgs& args) {
   const AttentionMetadata& metadata = *args.metadata;
   MlaView view{};
@@ -404,14 +409,16 @@ void run_mla(Stream& stream, const MlaAttentionArgs& args) {
   view.num_seqs = metadata.num_seqs, view.num_heads = static_cast<int>(args.q.shape[1]);
   view.scale_log2 = score_scale(args.scale, args.cache.dtype);
   if (args.cache.dtype == DType::kBF16) {
-    launch_cache<Bf16>(stream, view, metadata.workspace);
+    launch_cache<Bf16>(stream, kSizing, view, metadata.workspace);
   } else {
-    launch_cache<Fp8>(stream, view, metadata.workspace);
+    launch_cache<Fp8>(stream, kSizing, view, metadata.workspace);
   }
 }
 
+template <Sizing kSizing>
 bool mla_supports(const DeviceCaps&, const MlaAttentionArgs& args) {
-  return args.q.shape[2] == kKeyDim && args.out.shape[2] == kLatent && is_cache_type(args.cache.dtype) &&
+  const bool fits = kSizing == Sizing::kAny || shared_memory_limit() >= static_cast<int>(sizeof(Shared<Large<Fp8>>));
+  return fits && args.q.shape[2] == kKeyDim && args.out.shape[2] == kLatent && is_cache_type(args.cache.dtype) &&
          has_aligned_rows(args.q) && has_aligned_rows(args.out) && !args.metadata->workspace.is_empty();
 }
 
@@ -419,7 +426,9 @@ bool mla_supports(const DeviceCaps&, const MlaAttentionArgs& args) {
 
 size_t mla_workspace_bytes() { return partial_bytes(num_multiprocessors(), kWideColumns, kLatent); }
 
-const OpImpl<MlaAttentionArgs> kMlaAttention[2] = {{"mla_attention_flash_sm80", mla_supports, run_mla},
-                                                   {"mla_attention_any_sm80", any_mla_supports, run_any_mla}};
+const OpImpl<MlaAttentionArgs> kMlaAttention[3] = {
+    {"mla_attention_flash_sm90", mla_supports<Sizing::kHopper>, run_mla<Sizing::kHopper>},
+    {"mla_attention_flash_sm80", mla_supports<Sizing::kAny>, run_mla<Sizing::kAny>},
+    {"mla_attention_any_sm80", any_mla_supports, run_any_mla}};
 
 }  // namespace gale::cuda

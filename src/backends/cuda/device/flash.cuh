@@ -9,6 +9,9 @@
 // What the attention kernels share: FP8 keys as bf16 operands, where a token's row lies in a paged cache, small instructions.
 namespace gale::cuda {
 
+// How much shared memory a block may take: a Hopper card's, or that of any card.
+enum class Sizing { kHopper, kAny };
+
 using Bf16 = __nv_bfloat16;
 using Fp8 = __nv_fp8_e4m3;
 
@@ -102,6 +105,13 @@ inline int num_multiprocessors() {
   CHECK(cudaGetDevice(&device) == cudaSuccess, "cudaGetDevice");
   CHECK(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device) == cudaSuccess, "multiprocessors");
   return count;
+}
+
+inline int shared_memory_limit() {
+  int device = 0, bytes = 0;
+  CHECK(cudaGetDevice(&device) == cudaSuccess, "cudaGetDevice");
+  CHECK(cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device) == cudaSuccess, "shared memory");
+  return bytes;
 }
 
 template <class Kernel>
