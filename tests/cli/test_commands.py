@@ -44,13 +44,18 @@ def test_doctor_finds_the_built_in_model_whole(binary):
 
 @pytest.mark.parametrize("arguments, needle", [
     (["serve", NANO_FLASH, "--max-num-seqs", "many"], "--max-num-seqs"),
-    (["serve", NANO_FLASH, "--quantization", "fp8"], "--quantization"),
+    (["serve", NANO_FLASH, "--quantization", "int3"], "--quantization"),
     (["serve", NANO_FLASH, "--tensor-parallel-size", "2"], "--tensor-parallel-size"),
     (["sevre", NANO_FLASH], "serve"),
 ])
 def test_wrong_usage_is_one_line_and_exit_2(binary, arguments, needle):
     told = run(binary, *arguments)
     assert told.returncode == 2 and needle in told.stderr
+
+
+def test_fp8_on_a_processor_is_refused_in_one_line(binary):
+    told = run(binary, "serve", NANO_FLASH, "--quantization", "fp8")
+    assert told.returncode == 3 and "FP8" in told.stderr
 
 
 def test_a_config_file_takes_the_same_names(binary, tmp_path):
