@@ -11,7 +11,7 @@ import words
 from dialogue import Dialogue, assistant, segments, system, user
 from words import expand
 
-KINDS = [(data_gale.sample, 26), (data_tools.sample, 42), (data_skills.sample, 13), (data_chat.sample, 10),
+KINDS = [(data_gale.sample, 25), (data_tools.sample, 42), (data_skills.sample, 15), (data_chat.sample, 9),
          (data_memory.sample, 9)]
 PROMPT = (
     "(You are|You're) (a helpful|a friendly|an honest|a polite|a useful|an AI|nano-flash, a helpful|a|the gale|a knowledgeable) "

@@ -61,7 +61,8 @@ NAME_ENDS = ("_id", "_name", "_count", "_type", "_list", "_number", "_at", "_siz
 
 
 def parameter_name(rng) -> str:
-    name = rng.choice((words.made_up(rng, 2), words.made_up(rng), words.word(rng), rng.choice(words.WORDS),
+    name = rng.choice((words.made_up(rng, 2), words.made_up(rng), words.made_up(rng), words.word(rng),
+                       rng.choice(words.WORDS),
                        rng.choice(words.WORDS),
                        words.word(rng) + "_" + words.word(rng),
                        rng.choice(NAME_BEGINS) + words.word(rng),
@@ -192,12 +193,12 @@ OPENINGS = [
 
 
 def made_up_action(rng) -> tuple[str, str, str]:
-    verb = words.made_up(rng, 2) if rng.random() < 0.5 else rng.choice(words.WORDS)
+    verb = words.made_up(rng, 2) if rng.random() < 0.65 else rng.choice(words.WORDS)
     return verb, verb, verb
 
 
 def made_up_object(rng) -> tuple[str, str, str]:
-    noun = words.made_up(rng) if rng.random() < 0.5 else words.word(rng)
+    noun = words.made_up(rng) if rng.random() < 0.6 else words.word(rng)
     return noun, rng.choice(("a ", "the ")) + noun, noun
 
 

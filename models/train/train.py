@@ -10,7 +10,7 @@ import time
 
 import torch
 
-from checkpoint import MODELS, write_configs, write_weights
+from checkpoint import MODELS, write_configs, write_json, write_weights
 import glm4
 import model as model_module
 from optimizer import make_optimizers
@@ -118,16 +118,19 @@ def train(options):
                 steps = step + 1 + max(0, int(left / ((time.monotonic() - measured) / (step - 50))))
         if step + 1 >= steps:
             break
-    return model
+    device_name = torch.cuda.get_device_name() if device == "cuda" else device
+    return model, {"steps": steps, "tokens_of_a_step": options.tokens, "seconds": round(time.monotonic() - started),
+                   "waited_for_data_seconds": round(waits[0]), "device": device_name}
 
 
 def main():
     options = parse_options()
     started = time.monotonic()
-    model = train(options)
+    model, account = train(options)
     options.out.mkdir(parents=True, exist_ok=True)
     tokenizer = json.loads((options.tokenizer / "tokenizer.json").read_text(encoding="utf-8"))
     write_weights(model, options.out)
+    write_json(options.out / "training.json", account)
     write_configs(model.c, options.out, min(token["id"] for token in tokenizer["added_tokens"]))
     print(f"wrote {options.out} after {time.monotonic() - started:.0f} s")
 

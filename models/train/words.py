@@ -1,6 +1,7 @@
 """Word lists and random words, in English and Chinese, and the little grammar the phrases are written in."""
 
 import functools
+import json
 import pathlib
 import string
 
@@ -59,6 +60,8 @@ VOWELS = "a e i o u ai ea ee io oo ou".split()
 CODAS = ["", "", "", "l", "m", "n", "r", "s", "t", "nd", "rk", "st", "ng"]
 
 
+TOKENIZER = pathlib.Path(__file__).resolve().parent.parent / "nano-flash" / "tokenizer.json"
+SPACE = "\u0120"  # how the vocabulary writes a leading space
 WORDS = pathlib.Path(__file__).with_name("words_en.txt").read_text(encoding="utf-8").split()
 
 
@@ -71,8 +74,18 @@ def common_hanzi() -> str:
 HANZI = common_hanzi()
 
 
+@functools.lru_cache(maxsize=None)
+def pieces() -> list[str]:
+    """The letters of the vocabulary's tokens. A name is cut into other tokens after a quote than where a call begins,
+    so copying one means spelling it anew: words of all tokens teach that for all of them."""
+    vocabulary = json.loads(TOKENIZER.read_text(encoding="utf-8"))["model"]["vocab"]
+    bare = {token.removeprefix(SPACE) for token in vocabulary}
+    lower = {token for token in bare if token.isascii() and token.isalpha() and token.islower()}
+    return sorted(token for token in lower if len(token) > 1)
+
+
 def made_up(rng, syllables: int = 0) -> str:
-    """A word that is in no list: syllables, the halves of two words, or mere letters."""
+    """A word that is in no list: the halves of two words, tokens of the vocabulary, mere letters, or syllables."""
     while (word := assembled(rng, syllables)) in HELD_OUT_NAMES:
         pass
     return word
@@ -80,10 +93,12 @@ def made_up(rng, syllables: int = 0) -> str:
 
 def assembled(rng, syllables: int) -> str:
     kind = rng.random()
-    if kind < 0.45:
+    if kind < 0.3:
         first, second = rng.choice(WORDS), rng.choice(WORDS)
         return first[:rng.randint(2, 4)] + second[-rng.randint(2, 5):]
-    if kind < 0.6:
+    if kind < 0.65:
+        return "".join(rng.choice(pieces()) for _ in range(rng.choice((1, 2, 2, 2, 3))))
+    if kind < 0.75:
         return "".join(rng.choice(string.ascii_lowercase) for _ in range(rng.randint(3, 8)))
     syllables = syllables or rng.randint(2, 3)
     return "".join(rng.choice(ONSETS) + rng.choice(VOWELS) + rng.choice(CODAS) for _ in range(syllables))

@@ -63,8 +63,13 @@ EngineLoop::EngineLoop(Executor& executor, const Clock& clock)
     : executor_(executor), clock_(clock), constraints_(executor.info().vocab_size), scheduler_(executor.info().scheduler) {}
 
 int EngineLoop::run(EngineChannel& channel) {
+  // A step may take longer than the front waits for a sign of life. A closed channel is noticed after the step.
+  executor_.on_progress([this, &channel] {
+    if (clock_.now() - last_stats_ >= kStatsInterval) (void)send_stats(channel);
+  });
   Status status = channel.send(ready_message(executor_.info()));
   while (status) status = serve(channel);
+  executor_.on_progress({});
   if (status.error().code == ErrorCode::kUnavailable) {
     log_info("the channel is closed: {}", status.error().message);
     return 0;
@@ -150,6 +155,10 @@ Status EngineLoop::send_stats_if_due(EngineChannel& channel) {
   if (!stats_are_urgent_ && clock_.now() - last_stats_ < kStatsInterval) return {};
   if (needs_audit_ && !scheduler_.has_work()) audit();
   stats_are_urgent_ = false;
+  return send_stats(channel);
+}
+
+Status EngineLoop::send_stats(EngineChannel& channel) {
   last_stats_ = clock_.now();
   Stats stats = scheduler_.stats();
   stats.num_leaked_blocks = num_leaked_blocks_;

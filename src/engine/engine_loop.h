@@ -39,6 +39,7 @@ class EngineLoop {
   [[nodiscard]] bool has_work() const { return scheduler_.has_work() || !in_flight_.empty(); }
   [[nodiscard]] Status send_outcomes(EngineChannel& channel);
   [[nodiscard]] Status send_stats_if_due(EngineChannel& channel);
+  [[nodiscard]] Status send_stats(EngineChannel& channel);
   [[nodiscard]] std::chrono::milliseconds time_to_stats() const;
   void audit();
 

@@ -136,6 +136,38 @@ TEST_F(EngineLoopTest, beats_at_least_twice_a_second_while_idle) {
   EXPECT_LT(std::chrono::steady_clock::now() - begin, milliseconds(1500));
 }
 
+// Takes a second for a step, and tells that it is alive meanwhile.
+class SlowExecutor final : public Executor {
+ public:
+  SlowExecutor() : info_{.model_name = "slow", .vocab_size = 100, .scheduler = SchedulerConfig{}} {
+    info_.scheduler.max_model_len = 100;
+    info_.scheduler.block_size = 16;
+    info_.scheduler.num_blocks = 10;
+  }
+  [[nodiscard]] const Info& info() const override { return info_; }
+  [[nodiscard]] Result<std::vector<SequenceResult>> execute(const Plan& plan, const Scheduler&) override {
+    for (int i = 0; i < 10; ++i) {
+      std::this_thread::sleep_for(milliseconds(100));
+      tell_progress();
+    }
+    std::vector<SequenceResult> results(plan.sequences.size());
+    for (SequenceResult& result : results) result.tokens = {2};
+    return results;
+  }
+
+ private:
+  Info info_;
+};
+
+TEST_F(EngineLoopTest, beats_during_a_long_step) {
+  executor_ = std::make_unique<SlowExecutor>();
+  channel_ = make_in_process_channel();
+  thread_ = std::jthread([this] { exit_code_ = run_engine(*channel_.engine, *executor_, EngineConfig{}); });
+  submit(1, {5}, 1);
+  read_until_finished(1);
+  EXPECT_GE(stats_.size(), 3u);
+}
+
 TEST_F(EngineLoopTest, cancel_ends_a_running_sequence_and_frees_its_blocks) {
   start(kEndless);
   submit(1, {5, 6, 7}, 4000);

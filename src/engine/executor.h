@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -34,7 +35,16 @@ class Executor {
   }
   [[nodiscard]] virtual Result<std::vector<SequenceResult>> collect() { return std::move(results_); }
 
+  // `progress` is called now and then while the host computes a step, on the caller's thread: a long step is no hang.
+  void on_progress(std::function<void()> progress) { progress_ = std::move(progress); }
+
+ protected:
+  void tell_progress() const {
+    if (progress_) progress_();
+  }
+
  private:
+  std::function<void()> progress_;
   std::vector<SequenceResult> results_;
 };
 

@@ -226,6 +226,13 @@ TEST_P(Invariance, logprobs_change_nothing_and_agree_with_those_of_the_prompt) {
 }
 
 std::string name_of_case(const testing::TestParamInfo<std::string>& info) { return info.param; }
+TEST_P(Invariance, a_step_on_the_cpu_tells_that_it_goes_on) {
+  int num_told = 0;
+  executor_->on_progress([&num_told] { ++num_told; });
+  run_once(limits_, {submits_[0]});
+  EXPECT_GT(num_told, 0);
+}
+
 INSTANTIATE_TEST_SUITE_P(Models, Invariance, testing::Values("hashing", "nano_flash"), name_of_case);
 
 TEST(ModelExecutor, a_row_that_is_not_a_number_fails_alone) {

@@ -137,6 +137,7 @@ class ModelExecutor final : public Executor {
   ModelExecutor(std::unique_ptr<Model> model, Device& device, const OpTable& table, Info info, StepState state, bool uses_graphs)
       : model_(std::move(model)), info_(std::move(info)), state_(std::move(state)), ops_{*state_.stream, table, device.caps()},
         max_in_flight_(gale::max_in_flight(device)) {
+    if (device.caps().kind == DeviceKind::kCpu) ops_.trace = &progress_trace_;   // elsewhere an op only enters a queue
     attention_scratch_ = state_.attention_memory.allocate(DType::kU8, {static_cast<int64_t>(state_.attention_memory.capacity_bytes())});
     if (uses_graphs) capture_graphs();
   }
@@ -151,6 +152,14 @@ class ModelExecutor final : public Executor {
   [[nodiscard]] Result<std::vector<SequenceResult>> collect() override;
 
  private:
+  class ProgressTrace final : public OpTrace {
+   public:
+    explicit ProgressTrace(const ModelExecutor& executor) : executor_(executor) {}
+    void ran(std::string_view, std::string_view) override { executor_.tell_progress(); }
+
+   private:
+    const ModelExecutor& executor_;
+  };
   // A step whose tokens the device may still be drawing.
   struct Pending {
     std::vector<SequenceResult> results;           // by index in the plan; all but the plain tokens
@@ -172,6 +181,7 @@ class ModelExecutor final : public Executor {
   std::unique_ptr<Model> model_;
   Info info_;
   StepState state_;
+  ProgressTrace progress_trace_{*this};
   OpContext ops_;
   int max_in_flight_;
   Tensor attention_scratch_;

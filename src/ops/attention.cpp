@@ -7,7 +7,7 @@
 namespace gale {
 
 void check_metadata(const ArgCheck& check, const AttentionMetadata* metadata, int64_t num_tokens) {
-  check.that(metadata != nullptr, "metadata is null");
+  CHECK(metadata != nullptr, "metadata is null");
   const int64_t num_seqs = metadata->num_seqs;
   CHECK(metadata->num_tokens == num_tokens, "metadata is for {} tokens, the tensors hold {}", metadata->num_tokens, num_tokens);
   check.tensor("slot_mapping", metadata->slot_mapping, DType::kI64, {num_tokens});

@@ -38,9 +38,9 @@ PackShape checked_sources(const PackLinearArgs& args) {
   return shape;
 }
 
-void check_weight(const ArgCheck& check, const PackedWeight* weight, int64_t num_matrices, int64_t num_rows,
+void check_weight(const PackedWeight* weight, int64_t num_matrices, int64_t num_rows,
                   int64_t num_cols, RowOrder order) {
-  check.that(weight != nullptr, "weight is null");
+  CHECK(weight != nullptr, "weight is null");
   CHECK(weight->num_matrices == num_matrices && weight->num_rows == num_rows && weight->num_cols == num_cols &&
             weight->order == order,
         "packed weight is {} x [{}, {}], expected {} x [{}, {}]{}", weight->num_matrices, weight->num_rows,
@@ -49,7 +49,7 @@ void check_weight(const ArgCheck& check, const PackedWeight* weight, int64_t num
 
 // A quantised weight takes quantised activations, and only it does.
 void check_input(const ArgCheck& check, const Tensor& in, const PackedWeight* weight) {
-  check.that(weight != nullptr, "weight is null");
+  CHECK(weight != nullptr, "weight is null");
   if (weight->is_quantized()) {
     check.quantized("in", in, in.shape);
   } else {
@@ -92,7 +92,7 @@ void linear(OpContext& context, const LinearArgs& args) {
   check_input(check, args.in, args.weight);
   const int64_t num_tokens = args.in.shape[0], num_rows = args.out.shape[1];
   check.one_of("out", args.out, {context.caps.activation_dtype, DType::kF32}, {num_tokens, num_rows});
-  check_weight(check, args.weight, 1, num_rows, args.in.shape[1], RowOrder::kPlain);
+  check_weight(args.weight, 1, num_rows, args.in.shape[1], RowOrder::kPlain);
   check.optional_activation("bias", args.bias, {num_rows});
   if (num_tokens == 0) return;
   dispatch(context, context.table.linear, args, "linear", {{"in", args.in}, {"out", args.out}, {"weight", args.weight->data}});
@@ -106,7 +106,7 @@ void linear_swiglu(OpContext& context, const LinearSwigluArgs& args) {
   const int64_t num_tokens = args.in.shape[0], inner = args.out.shape[1];
   check.activation_or_quantized("out", args.out, {num_tokens, inner});
   check.one_of("scratch", args.scratch, {context.caps.activation_dtype, DType::kF32}, {num_tokens, 2 * inner});
-  check_weight(check, args.weight, 1, 2 * inner, args.in.shape[1], RowOrder::kGateUp);
+  check_weight(args.weight, 1, 2 * inner, args.in.shape[1], RowOrder::kGateUp);
   if (num_tokens == 0) return;
   dispatch(context, context.table.linear_swiglu, args, "linear_swiglu", {{"in", args.in}, {"out", args.out}, {"weight", args.weight->data}});
 }
@@ -118,7 +118,7 @@ void head_linear(OpContext& context, const HeadLinearArgs& args) {
   check.activation("in", args.in, args.in.shape);
   const int64_t num_tokens = args.in.shape[0], num_heads = args.in.shape[1];
   check.activation("out", args.out, {num_tokens, num_heads, args.out.shape[2]});
-  check_weight(check, args.weight, num_heads, args.out.shape[2], args.in.shape[2], RowOrder::kPlain);
+  check_weight(args.weight, num_heads, args.out.shape[2], args.in.shape[2], RowOrder::kPlain);
   if (num_tokens == 0) return;
   dispatch(context, context.table.head_linear, args, "head_linear", {{"in", args.in}, {"out", args.out}, {"weight", args.weight->data}});
 }

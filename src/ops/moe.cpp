@@ -8,15 +8,15 @@ namespace gale {
 namespace {
 
 // Shape of an expert weight: any number of matrices, the given rows and columns.
-void check_expert_weight(const ArgCheck& check, const PackedWeight* weight, int64_t num_rows, int64_t num_cols, RowOrder order) {
-  check.that(weight != nullptr, "weight is null");
+void check_expert_weight(const PackedWeight* weight, int64_t num_rows, int64_t num_cols, RowOrder order) {
+  CHECK(weight != nullptr, "weight is null");
   CHECK(weight->num_rows == num_rows && weight->num_cols == num_cols && weight->order == order,
         "expert weight is {} x [{}, {}], expected [{}, {}]", weight->num_matrices, weight->num_rows, weight->num_cols, num_rows,
         num_cols);
 }
 
 void check_expert_input(const ArgCheck& check, const Tensor& in, const Shape& shape, const PackedWeight* weight) {
-  check.that(weight != nullptr, "weight is null");
+  CHECK(weight != nullptr, "weight is null");
   if (weight->is_quantized()) {
     check.quantized("in", in, shape);
   } else {
@@ -55,7 +55,7 @@ void moe_up(OpContext& context, const MoeUpArgs& args) {
   check.activation_or_quantized("out", args.out, args.out.shape);
   check.tensor("expert_ids", args.expert_ids, DType::kI32, {num_tokens, num_chosen});
   check.one_of("scratch", args.scratch, {context.caps.activation_dtype, DType::kF32}, {num_tokens * num_chosen, 2 * inner});
-  check_expert_weight(check, args.weight, 2 * inner, args.in.shape[1], RowOrder::kGateUp);
+  check_expert_weight(args.weight, 2 * inner, args.in.shape[1], RowOrder::kGateUp);
   if (num_tokens == 0) return;
   dispatch(context, context.table.moe_up, args, "moe_up", {{"in", args.in}, {"out", args.out}, {"weight", args.weight->data}});
 }
@@ -70,7 +70,7 @@ void moe_down_combine(OpContext& context, const MoeDownCombineArgs& args) {
   check.tensor("expert_ids", args.expert_ids, DType::kI32, {num_tokens, num_chosen});
   check.tensor("expert_weights", args.expert_weights, DType::kF32, {num_tokens, num_chosen});
   check.one_of("scratch", args.scratch, {context.caps.activation_dtype, DType::kF32}, {num_tokens * num_chosen, hidden});
-  check_expert_weight(check, args.weight, hidden, args.in.shape[2], RowOrder::kPlain);
+  check_expert_weight(args.weight, hidden, args.in.shape[2], RowOrder::kPlain);
   if (num_tokens == 0) return;
   dispatch(context, context.table.moe_down_combine, args, "moe_down_combine", {{"in", args.in}, {"out", args.out}, {"weight", args.weight->data}});
 }

@@ -10,12 +10,12 @@ namespace gale {
 size_t size_of(DType dtype) {
   switch (dtype) {
     case DType::kF32: return 4;
-    case DType::kF16: return 2;
+    case DType::kF16:
     case DType::kBF16: return 2;
     case DType::kF8E4M3: return 1;
-    case DType::kI32: return 4;
-    case DType::kI64: return 8;
+    case DType::kI32:
     case DType::kU32: return 4;
+    case DType::kI64: return 8;
     case DType::kU8: return 1;
   }
   CHECK(false, "dtype {}", static_cast<int>(dtype));

@@ -53,6 +53,11 @@ def test_wrong_usage_is_one_line_and_exit_2(binary, arguments, needle):
     assert told.returncode == 2 and needle in told.stderr
 
 
+def test_fp8_on_a_processor_is_refused_in_one_line(binary):
+    told = run(binary, "serve", NANO_FLASH, "--quantization", "fp8")
+    assert told.returncode == 3 and "FP8" in told.stderr
+
+
 def test_a_config_file_takes_the_same_names(binary, tmp_path):
     file = tmp_path / "gale.toml"
     file.write_text('max-model-len = 512\nserved-model-name = ["tiny"]\n')

@@ -2,7 +2,7 @@
 # Trains the built-in models and scores them: tools/gpu/train_nano.sh FOLDER [SECONDS_FLASH SECONDS_GLM4]
 # Run from the root of the checkout, with torch, transformers, tokenizers, safetensors and jinja2; needs no network. With two GPUs
 # both models train at once, with one they take turns; 0 seconds leaves a model out. FOLDER receives nano-flash/*.safetensors,
-# nano-glm4/*.safetensors, configs.tar (the JSON files of both) and scores.txt, which is also printed last. STEPS=N TOKENS=N train N steps
+# nano-glm4/*.safetensors, configs.tar (the JSON files of both, how long they trained among them) and scores.txt, which is also printed last. STEPS=N TOKENS=N train N steps
 # of N tokens without compiling: a try on a CPU.
 set -uo pipefail
 out=${1:?the folder for the results}
@@ -57,7 +57,7 @@ else
   train nano-flash glm4_moe_lite "$seconds_flash" 0 || status=1
   train nano-glm4 glm4 "$seconds_glm4" 0 || status=1
 fi
-(cd "$work" && find . -maxdepth 2 \( -name '*config.json' -o -name '*.index.json' \) -not -name 'tokenizer*' -print0 | tar -cf - --null -T -) \
+(cd "$work" && find . -maxdepth 2 \( -name '*config.json' -o -name '*.index.json' -o -name training.json \) -not -name 'tokenizer*' -print0 | tar -cf - --null -T -) \
   >"$out/configs.tar" || status=1
 echo "trained after $SECONDS s"
 
