@@ -44,6 +44,27 @@ bool matches_type(const Json& value, const Json& type) {
   return type == "number" && value.is_number();
 }
 
+// Whether a pattern asks for characters that JSON writes escaped: quotes, backslashes, control characters. xgrammar reads a
+// pattern as the text between the quotes, so such an answer would be no JSON, or another text. Classes leave them out.
+bool asks_for_escapes(std::string_view pattern) {
+  bool is_in_class = false, is_negated = false;
+  for (size_t at = 0; at < pattern.size(); ++at) {
+    char c = pattern[at];
+    if (c == '[' && !is_in_class) {
+      is_in_class = true;
+      is_negated = pattern.substr(at + 1).starts_with('^');
+      continue;
+    }
+    if (c == ']') is_in_class = is_negated = false;
+    const bool is_escape = c == '\\' && at + 1 < pattern.size();
+    if (is_escape) c = pattern[++at];
+    if (is_negated) continue;
+    const bool is_special = c == '"' || static_cast<unsigned char>(c) < 0x20 || (is_escape && std::string_view("\\nrtfv0cxu").find(c) != std::string_view::npos);
+    if (is_special && !(is_escape && c == 'u' && pattern.substr(at + 1, 2) > "00")) return true;
+  }
+  return false;
+}
+
 class Preparer {
  public:
   Preparer(const Json& root, std::string where, SchemaDemand demand) : root_(root), root_where_(std::move(where)), demand_(demand) {}
@@ -253,6 +274,9 @@ Status Preparer::prepare_object(Json& schema, const std::string& where, int dept
     schema.erase("patternProperties");
     schema.erase("propertyNames");
   }
+  const Json patterns = schema.value("patternProperties", Json::object());
+  for (const auto& [pattern, value] : patterns.items())
+    if (asks_for_escapes(pattern)) return refuse(where + ".patternProperties", "quotes, backslashes and control characters in a pattern cannot be enforced");
   GALE_TRY(prepare_at(schema, "properties", where, depth));
   GALE_TRY(prepare_at(schema, "patternProperties", where, depth));
   for (const char* key : {"additionalProperties", "propertyNames"}) {
@@ -297,6 +321,10 @@ Status Preparer::prepare_string(Json& schema, const std::string& where) const {
     }
   }
   if (schema.contains("pattern") && !schema["pattern"].is_string()) return refuse(where + ".pattern", "expected a string");
+  if (schema.contains("pattern") && asks_for_escapes(schema["pattern"].get_ref<const std::string&>())) {
+    if (!is_relaxed()) return refuse(where + ".pattern", "quotes, backslashes and control characters in a pattern cannot be enforced");
+    schema.erase("pattern");
+  }
   const bool has_length = schema.contains("minLength") || schema.contains("maxLength");
   const int num_rules = (schema.contains("format") ? 1 : 0) + (schema.contains("pattern") ? 1 : 0) + (has_length ? 1 : 0);
   if (num_rules > 1) {

@@ -15,7 +15,7 @@ STRING, INTEGER, NUMBER, BOOLEAN, NULL = ({"type": t} for t in ("string", "integ
 LEAVES = {"string": STRING, "integer": INTEGER, "number": NUMBER, "boolean": BOOLEAN, "null": NULL}
 FORMATS = ("date", "time", "date-time", "duration", "ipv4", "ipv6", "hostname", "uuid", "email", "uri", "uri-reference")
 PATTERNS = (r"^[a-z]{2,4}$", r"^\d{3}-\d{4}$", r"^(foo|bar)+$", r"^[A-Z][a-z]*( [A-Z][a-z]*)?$", r"^#[0-9a-fA-F]{6}$", r"^v\d+\.\d+\.\d+$",
-            r"^[^\s]+$", r"^\w{1,8}$", r"^(a|b)c?d*$", r"^[\u4e00-\u9fff]{1,3}$", r"^\"quoted\"$", r"^C:\\\\[a-z]+$", r"^.{3}$", r"^$", r"^\+?[0-9]{5,9}$")
+            r"^[^\s]+$", r"^\w{1,8}$", r"^(a|b)c?d*$", r"^[\u4e00-\u9fff]{1,3}$", r"^[^\"\\]+$", r"^/(usr|home)/[a-z]+\.txt$", r"^.{3}$", r"^$", r"^\+?[0-9]{5,9}$")
 BOUNDS = [{"minimum": 0}, {"maximum": 100}, {"minimum": -5, "maximum": 5}, {"exclusiveMinimum": 0}, {"exclusiveMaximum": 10},
           {"minimum": 100, "maximum": 999}, {"exclusiveMinimum": -1, "exclusiveMaximum": 1000}, {"minimum": 7, "maximum": 7}]
 LENGTHS = [{"minLength": 1}, {"maxLength": 5}, {"minLength": 3, "maxLength": 8}, {"minLength": 4, "maxLength": 4}, {"maxLength": 0}, {"maxLength": 40}]
