@@ -44,7 +44,7 @@ def test_doctor_finds_the_built_in_model_whole(binary):
 
 @pytest.mark.parametrize("arguments, needle", [
     (["serve", NANO_FLASH, "--max-num-seqs", "many"], "--max-num-seqs"),
-    (["serve", NANO_FLASH, "--quantization", "fp8"], "--quantization"),
+    (["serve", NANO_FLASH, "--quantization", "int3"], "--quantization"),
     (["serve", NANO_FLASH, "--tensor-parallel-size", "2"], "--tensor-parallel-size"),
     (["sevre", NANO_FLASH], "serve"),
 ])
