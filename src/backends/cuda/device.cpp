@@ -131,6 +131,7 @@ class CudaDevice final : public Device {
     }
     check_cuda(error, "allocating memory");
     check_cuda(cudaMemset(data, 0, size), "cudaMemset");
+    check_cuda(cudaStreamSynchronize(cudaStreamLegacy), "cudaMemset");   // our streams do not wait for the default one
     return std::make_unique<CudaBuffer>(static_cast<std::byte*>(data), num_bytes, kind);
   }
   void copy(Stream& stream, void* to, const void* from, size_t num_bytes) override {
