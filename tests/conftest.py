@@ -10,7 +10,22 @@ from gale_server import ROOT, GaleServer  # noqa: E402
 
 
 def pytest_addoption(parser):
+    parser.addoption("--full", action="store_true", help="run the long tests, too")
+    parser.addoption("--update-pictures", action="store_true", help="write the pictures of the page that documents show")
     parser.addoption("--gale-binary", default=str(ROOT / "build" / "bin" / "gale"), help="the program under test")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "full: takes long; runs with --full")
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--full"):
+        return
+    long_ones = [item for item in items if item.get_closest_marker("full")]
+    if long_ones:
+        config.hook.pytest_deselected(items=long_ones)
+        items[:] = [item for item in items if item not in long_ones]
 
 
 @pytest.fixture(scope="session")

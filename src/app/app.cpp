@@ -20,6 +20,7 @@ int run_command(const Invocation& invocation, const std::string& program) {
     case Command::kServe: return run_serve(config, program);
     case Command::kEngine: return run_engine_process(config);
     case Command::kUi: return run_ui(config);
+    case Command::kService: return run_service(config);
     case Command::kChat: return run_chat(config);
     case Command::kBenchServe: return run_bench(config);
     case Command::kInspect: return run_inspect(config);

@@ -13,6 +13,7 @@ inline constexpr const char* kGrammarCompilerCommand = "grammar-compiler";
 [[nodiscard]] int run_serve(const Config& config, const std::string& program);
 [[nodiscard]] int run_engine_process(const Config& config);
 [[nodiscard]] int run_ui(const Config& config);
+[[nodiscard]] int run_service(const Config& config);
 [[nodiscard]] int run_chat(const Config& config);
 [[nodiscard]] int run_bench(const Config& config);
 [[nodiscard]] int run_inspect(const Config& config);

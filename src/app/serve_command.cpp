@@ -3,6 +3,7 @@
 
 #include "app/commands.h"
 #include "app/exit_code.h"
+#include "app/notify.h"
 #include "app/signals.h"
 #include "base/log.h"
 #include "base/mapped_file.h"
@@ -95,13 +96,17 @@ std::optional<Error> start_failure(const EnginePipeline& pipeline) {
 }
 
 // Until a signal comes or the first engine fails for good. The error of the latter.
-std::optional<Error> watch(const EnginePipeline& pipeline, const StopSignals& signals) {
+std::optional<Error> watch(const EnginePipeline& pipeline, const StopSignals& signals, ServiceNotifier& notifier) {
+  const SteadyClock clock;
   bool was_ready = false;
   while (!signals.wait(kWatchInterval)) {
+    if (pipeline.status().health != Health::kStalled) notifier.alive(clock.now());
     if (was_ready) continue;
     if (std::optional<Error> failure = start_failure(pipeline)) return failure;
     was_ready = pipeline.status().engine.has_value();
-    if (was_ready) log_info("Application startup complete.");
+    if (!was_ready) continue;
+    log_info("Application startup complete.");
+    notifier.ready();
   }
   return std::nullopt;
 }
@@ -123,11 +128,13 @@ int run_serve(const Config& config, const std::string& program) {
                     std::move(model->defaults), clock, make_launcher(config, program, num_valid_tokens));
   const Result<std::unique_ptr<ApiServer>> server = ApiServer::start(config.server, *pipeline);
   if (!server) return report(server.error());
-  if (const std::optional<Error> failure = watch(*pipeline, signals)) {
+  ServiceNotifier notifier(config.serve.notify_socket);
+  if (const std::optional<Error> failure = watch(*pipeline, signals, notifier)) {
     const int cut = (*server)->shut_down({.timeout = std::chrono::milliseconds(0)}, [] { return true; });
     if (cut > 0) log_warning("{} requests were cut", cut);
     return report(*failure);
   }
+  notifier.stopping();
   log_info("Shutting down: {} requests have up to {} s to end", (*server)->num_live_requests(),
            std::chrono::duration<double>(config.shutdown.timeout).count());
   const int cut = (*server)->shut_down(config.shutdown, [&] { return signals.wait(std::chrono::milliseconds(0)); });

@@ -34,11 +34,27 @@ struct ServeConfig {
   std::vector<std::string> served_model_names;   // empty: MODEL as it was written
   std::string tokenizer;                         // tokenizer.json's folder; empty: the model's
   std::string chat_template;                     // a file; empty: the model's
+  std::string notify_socket;                     // of the service manager that started us; empty: none
 };
 
 // What only `gale engine` has.
 struct EngineProcessConfig {
   int channel_fd = -1;                 // the socket to the front
+};
+
+// `gale service`.
+struct ServiceConfig {
+  std::string action;                  // install, status, logs, uninstall
+  std::string manager = "auto";
+  std::string model;
+  std::string host = "127.0.0.1";      // of the API
+  int port = 8000;
+  std::string ui_host = "127.0.0.1";   // of the page
+  int ui_port = 7860;
+  std::string password;                // of the page
+  std::string folder = "/var/lib/gale";   // supervisor's files and logs
+  std::string program;                 // the gale that is run; empty: this one
+  bool is_dry_run = false;
 };
 
 struct InspectConfig {
@@ -56,6 +72,7 @@ struct Config {
   ServerConfig server;
   ShutdownPlan shutdown;
   UiConfig ui;
+  ServiceConfig service;
   ChatConfig chat;
   EngineProcessConfig engine_process;
   InspectConfig inspect;

@@ -3,12 +3,47 @@
 
 namespace gale {
 
+namespace {
+
+std::vector<Option> service_options() {
+  using enum OptionGroup;
+  using S = ServiceConfig;
+  constexpr CommandSet kInstalled = in(Command::kService);
+  return {
+      option<&Config::service, &S::action>({.flag = "--action", .placeholder = "ACTION", .help = "install, status, logs or uninstall.",
+          .group = kRuntime, .commands = kInstalled, .rules = one_of({"install", "status", "logs", "uninstall"}), .is_positional = true}),
+      option<&Config::service, &S::model>({.flag = "--model", .placeholder = "DIR", .help = "The model folder that is served.",
+          .group = kModel, .commands = kInstalled}),
+      option<&Config::service, &S::manager>({.flag = "--manager", .placeholder = "NAME",
+          .help = "Who starts it and starts it again; auto: systemd where it runs, else supervisor.",
+          .group = kRuntime, .commands = kInstalled, .rules = one_of({"auto", "systemd", "supervisor"})}),
+      option<&Config::service, &S::host>({.flag = "--host", .placeholder = "ADDRESS", .help = "The address of the API.",
+          .group = kHttp, .commands = kInstalled}),
+      option<&Config::service, &S::port>({.flag = "--port", .placeholder = "N", .help = "The port of the API.",
+          .group = kHttp, .commands = kInstalled, .rules = range(1, 65535)}),
+      option<&Config::service, &S::ui_host>({.flag = "--ui-host", .placeholder = "ADDRESS", .help = "The address of the page.",
+          .group = kHttp, .commands = kInstalled}),
+      option<&Config::service, &S::ui_port>({.flag = "--ui-port", .placeholder = "N", .help = "The port of the page.",
+          .group = kHttp, .commands = kInstalled, .rules = range(1, 65535)}),
+      option<&Config::service, &S::password>({.flag = "--password", .placeholder = "TEXT",
+          .help = "The page's password; none: one is made where others reach the page.", .group = kHttp, .commands = kInstalled}),
+      option<&Config::service, &S::folder>({.flag = "--folder", .placeholder = "DIR", .help = "Where supervisor keeps its files and logs.",
+          .group = kRuntime, .commands = kInstalled}),
+      option<&Config::service, &S::program>({.flag = "--program", .placeholder = "FILE", .help = "The gale that is run; none: this one.",
+          .group = kRuntime, .commands = kInstalled}),
+      option<&Config::service, &S::is_dry_run>({.flag = "--dry-run", .help = "Show what would be written or removed, and do nothing.",
+          .group = kRuntime, .commands = kInstalled}),
+  };
+}
+
+}  // namespace
+
 std::vector<Option> ui_options() {
   using enum OptionGroup;
   using U = UiConfig;
   using H = HttpServerConfig;
   constexpr CommandSet kPage = in(Command::kUi);
-  return {
+  std::vector<Option> out = {
       option<&Config::ui, &U::api_url>({.flag = "--api", .placeholder = "URL", .help = "The API that the page talks to, without /v1.",
           .group = kClient, .commands = kPage}),
       option<&Config::ui, &U::api_key>({.flag = "--api-key", .placeholder = "KEY",
@@ -29,6 +64,8 @@ std::vector<Option> ui_options() {
           .help = "Names under which browsers may reach the page, besides localhost and addresses; * allows all.",
           .group = kHttp, .commands = kPage}),
   };
+  for (Option& option : service_options()) out.push_back(std::move(option));
+  return out;
 }
 
 }  // namespace gale

@@ -6,7 +6,7 @@ import re
 from tree import Tree
 
 DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md")
-COMMANDS = ("serve", "engine", "ui", "chat", "bench serve", "inspect", "doctor")
+COMMANDS = ("serve", "engine", "ui", "service", "chat", "bench serve", "inspect", "doctor")
 # Folders that are made, not kept.
 MADE = ("build", ".venv")
 HOME_OR_HOST = re.compile(r"(?<![\w.~$}/])/(?:root|home/\w+|work|Users/\w+)/[\w.]|"

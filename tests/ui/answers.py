@@ -86,10 +86,15 @@ LONG = "</think>" + "".join(f"Paragraph {i} of a long answer says that streams m
 
 ANSWERS = {
     "please answer richly": (RICH, 0),
+    "How does a hash map work?": (RICH, 0),
+    "写一首关于秋天的短诗": (CHINESE, 0),
     "an autumn poem in chinese": (CHINESE, 0),
     "attack me with markdown": (HOSTILE, 0),
     "call your tool now": (TOOL, 0),
     "a slow answer please": (LONG, 8),
+    "an answer at leisure": (LONG, 3),
     "a long quick answer": (LONG, 0),
     "deep nesting of quotes": ("</think>" + ">" * 3000 + " deep\n\nend of it\n", 0),
 }
+ANSWERS["an answer of twenty thousand tokens"] = ("</think>" + "".join(
+    f"## Part {i}\n\n{RICH.partition('</think>')[2]}\n" for i in range(40)), 0)

@@ -176,3 +176,24 @@ def test_a_long_answer_costs_little_time_a_frame(page):
     page.wait("document.querySelectorAll('.answer .block').length === 150")
     long_tasks = page.run("window.frames_")
     assert len([one for one in long_tasks if one > 200]) == 0, long_tasks
+
+
+@pytest.mark.full
+def test_twenty_thousand_tokens_cost_little_a_frame(page):
+    page.run("""(async () => {
+        const base = document.querySelector('script[type=module]').src.replace('main.js', '');
+        const {MarkdownView} = await import(base + 'markdown.js');
+        const show = MarkdownView.prototype.show;
+        window.costs = [];
+        MarkdownView.prototype.show = function (...all) {
+          const begin = performance.now();
+          show.apply(this, all);
+          window.costs.push(performance.now() - begin);
+        };
+    })()""")
+    ask(page, "an answer of twenty thousand tokens", wait=False)
+    page.wait(DONE, 300)
+    costs = sorted(page.run("window.costs"))
+    output = int(re.search(r"([\d,]+) out", page.run("document.querySelector('.message.assistant .numbers').textContent"))[1].replace(",", ""))
+    assert output >= 20_000
+    assert len(costs) > 50 and costs[len(costs) * 95 // 100] <= 16, costs[-20:]

@@ -28,6 +28,7 @@ const timers = new Map();
 
 // Keeps a chat: soon, so that a stream does not write at every token; at once with `now`.
 export function keep(conversation, {now = false} = {}) {
+  if (timers.has(conversation.id) && !now) return Promise.resolve();   // a write is due already, and takes what is there then
   clearTimeout(timers.get(conversation.id));
   const write = async () => {
     timers.delete(conversation.id);

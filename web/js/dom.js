@@ -55,6 +55,7 @@ export function icon(name) {
   for (const [key, value] of Object.entries({
     viewBox: '0 0 24 24',
     class: 'icon',
+    'data-name': name,
     'aria-hidden': 'true',
     focusable: 'false',
   })) {

@@ -185,6 +185,7 @@ export function answer(conversation, parent) {
 // Goes on with an answer that was cut short.
 export function goOn(conversation, node) {
   Object.assign(node, {finish: null, error: undefined, stream: {id: '', last: null}});
+  if (!node.content) node.reasoning = '';   // a thought that was cut short cannot be gone on with
   send(conversation, node, conversation.nodes[node.parent], node.content ? node : null);
 }
 

@@ -389,7 +389,7 @@ export class MessageView {
     if (numbers.cached) parts.push(t('numbers_cached', {n: number(numbers.cached)}));
     if (numbers.firstMs !== null) parts.push(t('numbers_first', {time: duration(numbers.firstMs)}));
     if (numbers.rate) parts.push(t('numbers_rate', {n: number(numbers.rate, numbers.rate < 20 ? 1 : 0)}));
-    if (FINISH[finish] && finish !== 'stop') parts.push(t(FINISH[finish]));
+    if (['length', 'tool_calls'].includes(finish)) parts.push(t(FINISH[finish]));
     return h('span', {class: 'numbers', title: t('details')}, parts.join(' · '));
   }
 }

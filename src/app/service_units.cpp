@@ -1,0 +1,154 @@
+#include "app/service_units.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "config/command_line.h"
+
+namespace gale {
+namespace {
+
+constexpr std::string_view kSystemdFolder = "/etc/systemd/system";
+constexpr std::string_view kPasswordFile = "/etc/gale/ui.env";
+
+Config front_config(const ServicePlan& plan) {
+  Config out;
+  out.engine.model_dir = plan.service.model;
+  out.server.http.host = plan.service.host;
+  out.server.http.port = plan.service.port;
+  return out;
+}
+
+Config page_config(const ServicePlan& plan) {
+  Config out;
+  out.ui.http.host = plan.service.ui_host;
+  out.ui.http.port = plan.service.ui_port;
+  const std::string& host = plan.service.host;
+  out.ui.api_url = fmt::format("http://{}:{}", host.empty() || host == "0.0.0.0" ? "127.0.0.1" : host, plan.service.port);
+  return out;
+}
+
+std::string command_line(const ServicePlan& plan, std::string_view command, Command kind, const Config& config) {
+  return fmt::format("{} {} {}", plan.program, command, fmt::join(arguments_for(kind, config), " "));
+}
+
+// In both worlds a percent sign begins something; nothing else is special in a path without blanks.
+std::string escaped(std::string text) {
+  for (size_t at = text.find('%'); at != std::string::npos; at = text.find('%', at + 2)) text.insert(at, "%");
+  return text;
+}
+
+std::string supervisor_program(std::string_view name, const std::string& command, const std::string& folder, std::string_view more) {
+  return fmt::format(R"(
+[program:{0}]
+command={1}
+autostart=true
+autorestart=true
+startsecs=1
+startretries=3
+stopsignal=TERM
+stopwaitsecs=45
+stopasgroup=false
+killasgroup=true
+redirect_stderr=true
+stdout_logfile={2}/logs/{0}.log
+stdout_logfile_maxbytes=20MB
+stdout_logfile_backups=5
+{3})", name, escaped(command), escaped(folder), more);
+}
+
+constexpr std::string_view kHardening = R"(NoNewPrivileges=yes
+ProtectSystem=strict
+ProtectHome=read-only
+PrivateTmp=yes
+ProtectKernelTunables=yes
+ProtectKernelModules=yes
+ProtectControlGroups=yes
+RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6
+RestrictNamespaces=yes
+RestrictRealtime=yes
+LockPersonality=yes
+CapabilityBoundingSet=
+SystemCallArchitectures=native
+UMask=0077
+LimitNOFILE=1048576
+LimitCORE=0
+DynamicUser=yes
+)";
+
+}  // namespace
+
+UnitFile supervisor_file(const ServicePlan& plan) {
+  const std::string& folder = plan.service.folder;
+  const std::string password = plan.service.password.empty() ? "" : fmt::format("environment=GALE_PASSWORD=\"{}\"\n", escaped(plan.service.password));
+  std::string text = fmt::format(R"(; Written by gale service install. Start: supervisord -c {0}/supervisord.conf
+[unix_http_server]
+file={0}/supervisor.sock
+chmod=0700
+
+[supervisord]
+logfile={0}/logs/supervisord.log
+logfile_maxbytes=20MB
+logfile_backups=3
+pidfile={0}/supervisord.pid
+childlogdir={0}/logs
+minfds=65536
+umask=077
+
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
+
+[supervisorctl]
+serverurl=unix://{0}/supervisor.sock
+)", escaped(folder));
+  // The front drains for 30 s; its engine leaves with it, so that only a kill has to reach the group.
+  text += supervisor_program("gale", command_line(plan, "serve", Command::kServe, front_config(plan)), folder, "priority=10\n");
+  text += supervisor_program("gale-ui", command_line(plan, "ui", Command::kUi, page_config(plan)), folder, "priority=20\n" + password);
+  return {folder + "/supervisord.conf", std::move(text), true};
+}
+
+std::vector<UnitFile> systemd_files(const ServicePlan& plan) {
+  std::vector<UnitFile> out;
+  // Not killed by group: the engine leaves when its channel closes.
+  out.push_back({fmt::format("{}/gale.service", kSystemdFolder), fmt::format(R"([Unit]
+Description=gale, an inference server for GLM models
+After=network.target
+StartLimitIntervalSec=600
+StartLimitBurst=10
+
+[Service]
+Type=notify
+NotifyAccess=main
+ExecStart={}
+Restart=on-failure
+RestartSec=1
+WatchdogSec=30
+TimeoutStartSec=infinity
+TimeoutStopSec=45
+KillMode=mixed
+{}
+[Install]
+WantedBy=multi-user.target
+)", escaped(command_line(plan, "serve", Command::kServe, front_config(plan))), kHardening)});
+  const std::string password = plan.service.password.empty() ? "" : fmt::format("EnvironmentFile={}\n", kPasswordFile);
+  out.push_back({fmt::format("{}/gale-ui.service", kSystemdFolder), fmt::format(R"([Unit]
+Description=The web page of gale
+After=network.target
+StartLimitIntervalSec=600
+StartLimitBurst=10
+
+[Service]
+Type=exec
+ExecStart={}
+Restart=always
+RestartSec=1
+TimeoutStopSec=10
+{}{}
+[Install]
+WantedBy=multi-user.target
+)", escaped(command_line(plan, "ui", Command::kUi, page_config(plan))), password, kHardening)});
+  if (!password.empty()) out.push_back({std::string(kPasswordFile), fmt::format("GALE_PASSWORD={}\n", plan.service.password), true});
+  return out;
+}
+
+}  // namespace gale

@@ -1,0 +1,94 @@
+"""nginx in front of gale, with the configuration that deploy/ ships."""
+
+import http.client
+import json
+import shutil
+import ssl
+import subprocess
+import threading
+import time
+
+import pytest
+from gale_server import ROOT, GaleServer, free_port
+
+
+@pytest.fixture(scope="module")
+def nginx(binary, tmp_path_factory):
+    assert shutil.which("nginx"), "nginx is not installed: ./check installs it"
+    folder = tmp_path_factory.mktemp("nginx")
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", "/CN=gale.example",
+                    "-keyout", folder / "privkey.pem", "-out", folder / "fullchain.pem"], check=True, capture_output=True)
+    script = folder / "script.json"
+    script.write_text(json.dumps({"model_name": "s", "vocab_size": 8192, "max_model_len": 4096, "default": {"tokens": [101], "repeat": 0, "delay_ms": 20}}))
+    port = free_port()
+    with GaleServer(binary, "--scripted", script, "--max-num-seqs", 512, "--max-num-queued-reqs", 2048) as api:
+        config = (ROOT / "deploy/nginx/gale.conf").read_text().replace("/etc/ssl/gale", str(folder)).replace("listen 443", f"listen 127.0.0.1:{port}")
+        (folder / "gale.conf").write_text(config.replace("127.0.0.1:8000", f"127.0.0.1:{api.port}"))
+        (folder / "nginx.conf").write_text(f"daemon off; pid {folder}/pid; error_log {folder}/error.log; events {{ worker_connections 2048; }}\n"
+                                           f"http {{ access_log off; client_body_temp_path {folder}/b; proxy_temp_path {folder}/p; fastcgi_temp_path {folder}/f; "
+                                           f"uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s; include {folder}/gale.conf; }}\n")
+        tested = subprocess.run(["nginx", "-t", "-c", folder / "nginx.conf"], capture_output=True, text=True)
+        assert tested.returncode == 0, tested.stderr
+        process = subprocess.Popen(["nginx", "-c", folder / "nginx.conf"], stderr=subprocess.DEVNULL)
+        time.sleep(0.5)
+        yield port, api
+        process.terminate()
+        process.wait(10)
+
+
+def connect(port):
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return http.client.HTTPSConnection("127.0.0.1", port, timeout=60, context=context)
+
+
+def stream(connection, host="gale.example", max_tokens=100):
+    body = {"prompt": [101, 102], "max_tokens": max_tokens, "ignore_eos": True, "stream": True}
+    connection.request("POST", "/v1/completions", json.dumps(body), {"Content-Type": "application/json", "Host": host})
+
+
+def time_to_first_event(connection):
+    begin = time.monotonic()
+    stream(connection)
+    response = connection.getresponse()
+    response.read1(100)
+    taken = time.monotonic() - begin
+    connection.close()
+    return taken
+
+
+def test_streams_are_not_held_back(nginx):
+    port, api = nginx
+    direct = min(time_to_first_event(http.client.HTTPConnection("127.0.0.1", api.port, timeout=60)) for _ in range(5))
+    through = min(time_to_first_event(connect(port)) for _ in range(5))
+    assert through <= direct + 0.05
+
+
+def test_a_stream_arrives_piece_by_piece(nginx):
+    connection = connect(nginx[0])
+    stream(connection)
+    response = connection.getresponse()
+    times = []
+    while response.read1(4096):
+        times.append(time.monotonic())
+    assert len(times) > 20 and times[-1] - times[0] > 1
+    connection.close()
+
+
+def test_the_request_that_is_one_too_many_is_refused_kindly(nginx):
+    port, _ = nginx
+    open_ones = [connect(port) for _ in range(150)]
+    threads = [threading.Thread(target=lambda one=one: stream(one, max_tokens=1000)) for one in open_ones]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    answers = [one.getresponse() for one in open_ones]
+    assert {answer.status for answer in answers} == {200}
+    late = connect(port)
+    stream(late)
+    refused = late.getresponse()
+    assert refused.status == 429 and refused.headers["Retry-After"] == "1"
+    assert json.loads(refused.read())["error"]["code"] == "overloaded"
+    for connection in [*open_ones, late]:
+        connection.close()

@@ -1,0 +1,49 @@
+"""A connection that breaks is not the end of an answer."""
+
+import signal
+
+from gale_ui import GaleUi
+from test_chat import DONE, ask, running_slots
+
+BLOCKS = "document.querySelectorAll('.answer .block').length"
+
+
+def whole(page):
+    """The numbers of the paragraphs that are shown, each once and in order."""
+    shown = page.run("[...document.querySelectorAll('.answer .block')].map((one) => Number(/^Paragraph (\\d+)/.exec(one.textContent)?.[1]))")
+    return shown == list(range(len(shown))) and len(shown) == 150
+
+
+def test_a_reload_in_the_middle_of_an_answer_goes_on_with_it(page):
+    ask(page, "an answer at leisure", wait=False)
+    page.wait(f"{BLOCKS} > 5")
+    page.reload()
+    page.wait("document.querySelector('.message.running')")
+    page.wait(DONE, 90)
+    assert whole(page)
+    assert not page.run("document.querySelector('.notice.error')")
+
+
+def test_the_page_server_killed_in_the_middle_of_an_answer_is_a_pause(browser, binary, api):
+    with GaleUi(binary, api.base_url) as ui:
+        page = browser.page(ui.url + "/")
+        ask(page, "an answer at leisure", wait=False)
+        page.wait(f"{BLOCKS} > 5")
+        ui.stop(signal.SIGKILL)
+        page.wait("document.querySelector('.message-footer .numbers')?.textContent.startsWith('Connection lost')")
+        ui.start()
+        page.wait(DONE, 90)
+        assert whole(page)
+        page.close()
+
+
+def test_stopping_ends_a_stream_that_would_go_on_by_itself(page, api):
+    ask(page, "an answer at leisure", wait=False)
+    page.wait(f"{BLOCKS} > 2")
+    page.press("Escape")
+    page.wait(DONE)
+    for _ in range(100):
+        if running_slots(api) == 0:
+            break
+        page.run("new Promise((done) => setTimeout(done, 10))")
+    assert running_slots(api) == 0
