@@ -1,7 +1,6 @@
 #include "app/service_units.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include "config/command_line.h"
 
@@ -29,7 +28,9 @@ Config page_config(const ServicePlan& plan) {
 }
 
 std::string command_line(const ServicePlan& plan, std::string_view command, Command kind, const Config& config) {
-  return fmt::format("{} {} {}", plan.program, command, fmt::join(arguments_for(kind, config), " "));
+  std::string out = fmt::format("{} {}", plan.program, command);
+  for (const std::string& argument : arguments_for(kind, config)) out += " " + argument;
+  return out;
 }
 
 // In both worlds a percent sign begins something; nothing else is special in a path without blanks.
@@ -92,7 +93,6 @@ logfile_maxbytes=20MB
 logfile_backups=3
 pidfile={0}/supervisord.pid
 childlogdir={0}/logs
-minfds=65536
 umask=077
 
 [rpcinterface:supervisor]

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -67,9 +68,14 @@ def wait_for(holds, seconds, what):
 
 
 def processes(folder):
-    """Ids of the running programs of the service, by name."""
-    told = subprocess.run(["supervisorctl", "-c", f"{folder}/supervisord.conf", "status"], capture_output=True, text=True).stdout
-    return {line.split()[0]: int(re.search(r"pid (\d+)", line)[1]) for line in told.splitlines() if "RUNNING" in line}
+    """Ids of the two programs of the service, by name, once both count as running."""
+    for _ in range(100):
+        told = subprocess.run(["supervisorctl", "-c", f"{folder}/supervisord.conf", "status"], capture_output=True, text=True).stdout
+        found = {line.split()[0]: int(re.search(r"pid (\d+)", line)[1]) for line in told.splitlines() if "RUNNING" in line}
+        if len(found) == 2:
+            return found
+        time.sleep(0.1)
+    raise AssertionError(f"not running:\n{told}")
 
 
 def children(pid):
@@ -112,7 +118,6 @@ def test_the_page_that_is_killed_is_back_and_inference_did_not_notice(installed)
     engine = children(front)
     for _ in range(3):
         page = processes(folder)["gale-ui"]
-        time.sleep(1.1)              # supervisor counts a start as one after a second
         os.kill(page, signal.SIGKILL)
         wait_for(lambda: not is_there(page), 2, "it is gone")
         assert wait_for(lambda: get(ui_port)[0] == 200, 3, "the page is back") < 3
@@ -125,7 +130,6 @@ def test_the_front_that_is_killed_is_back_without_orphans(installed):
     for _ in range(2):
         front = processes(folder)["gale"]
         engine = children(front)
-        time.sleep(1.1)
         os.kill(front, signal.SIGKILL)
         wait_for(lambda: not is_there(front), 2, "it is gone")
         assert wait_for(lambda: get(port, "/live")[0] == 200, 3, "it accepts again") < 3
@@ -167,7 +171,6 @@ def test_systemd_finds_nothing_wrong_with_the_units(binary, tmp_path):
 
 
 def test_a_notify_socket_hears_that_the_server_is_ready_and_alive(binary, tmp_path):
-    import socket
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
         manager.settimeout(30)
