@@ -11,7 +11,7 @@ from gale_server import ROOT, GaleServer  # noqa: E402
 
 def pytest_addoption(parser):
     parser.addoption("--full", action="store_true", help="run the long tests, too")
-    parser.addoption("--update-pictures", action="store_true", help="write the pictures of the page that documents show")
+    parser.addoption("--update-pictures", action="store_true", help="write the pictures that documents show")
     parser.addoption("--gale-binary", default=str(ROOT / "build" / "bin" / "gale"), help="the program under test")
 
 

@@ -26,7 +26,8 @@ void ServiceNotifier::say(const std::string& line) const {
   if (path_[0] == '@') address.sun_path[0] = '\0';
   const int fd = ::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
   const auto length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + path_.size());
-  const bool is_sent = fd >= 0 && ::sendto(fd, line.data(), line.size(), MSG_NOSIGNAL, reinterpret_cast<const sockaddr*>(&address), length) >= 0;
+  const bool is_sent = fd >= 0 && ::sendto(fd, line.data(), line.size(), MSG_NOSIGNAL,
+                                           reinterpret_cast<const sockaddr*>(&address), length) >= 0;
   if (!is_sent) log_warning("the service manager did not hear {}: {}", line, std::strerror(errno));
   if (fd >= 0) ::close(fd);
 }

@@ -6,7 +6,8 @@
 
 namespace gale {
 
-// Tells systemd how a Type=notify service is (sd_notify's protocol, of which two lines are used). Without a socket it does nothing.
+// Tells systemd how a Type=notify service is (sd_notify's protocol, of which two lines are used). Without a socket it
+// does nothing.
 class ServiceNotifier {
  public:
   explicit ServiceNotifier(std::string socket_path) : path_(std::move(socket_path)) {}

@@ -40,7 +40,9 @@ Result<int> run(const std::vector<std::string>& command) {
 
 Status run_well(const std::vector<std::string>& command) {
   GALE_ASSIGN(const int code, run(command));
-  if (code != 0) return fail(ErrorCode::kInternal, "{} {} ended with {}", command[0], command.size() > 1 ? command.back() : "", code);
+  if (code != 0)
+    return fail(ErrorCode::kInternal, "{} {} ended with {}", command[0], command.size() > 1 ? command.back() : "",
+                code);
   return {};
 }
 
@@ -80,7 +82,9 @@ class Supervisor final : public Manager {
     return run_well({kSupervisor, "-c", file_.path});
   }
   Result<int> status() const override { return run({kSupervisorControl, "-c", file_.path, "status"}); }
-  Result<int> logs() const override { return run({"/usr/bin/tail", "-n", "200", folder() + "/logs/gale.log", folder() + "/logs/gale-ui.log"}); }
+  Result<int> logs() const override {
+    return run({"/usr/bin/tail", "-n", "200", folder() + "/logs/gale.log", folder() + "/logs/gale-ui.log"});
+  }
   Status stop() const override {
     if (!is_running()) return {};
     GALE_TRY(run_well({kSupervisorControl, "-c", file_.path, "shutdown"}));
@@ -110,9 +114,15 @@ class Systemd final : public Manager {
     GALE_TRY(run_well({kSystemControl, "daemon-reload"}));
     return run_well({kSystemControl, "enable", "--now", "gale.service", "gale-ui.service"});
   }
-  Result<int> status() const override { return run({kSystemControl, "--no-pager", "status", "gale.service", "gale-ui.service"}); }
-  Result<int> logs() const override { return run({kJournal, "--no-pager", "-n", "200", "-u", "gale.service", "-u", "gale-ui.service"}); }
-  Status stop() const override { return run_well({kSystemControl, "disable", "--now", "gale.service", "gale-ui.service"}); }
+  Result<int> status() const override {
+    return run({kSystemControl, "--no-pager", "status", "gale.service", "gale-ui.service"});
+  }
+  Result<int> logs() const override {
+    return run({kJournal, "--no-pager", "-n", "200", "-u", "gale.service", "-u", "gale-ui.service"});
+  }
+  Status stop() const override {
+    return run_well({kSystemControl, "disable", "--now", "gale.service", "gale-ui.service"});
+  }
   void clean_up() const override {
     std::error_code trouble;
     fs::remove("/etc/gale/ui.env", trouble);     // also where this call names no password
@@ -130,7 +140,8 @@ Result<std::unique_ptr<Manager>> make_manager(const ServicePlan& plan) {
   const bool has_systemd = fs::exists(kSystemdRuns), has_supervisor = fs::exists(kSupervisor);
   if (wanted == "systemd" || (wanted == "auto" && has_systemd)) return std::make_unique<Systemd>(plan);
   if (wanted == "supervisor" || (wanted == "auto" && has_supervisor)) return std::make_unique<Supervisor>(plan);
-  return fail(ErrorCode::kNotFound, "this machine runs neither systemd nor has supervisor: install the package supervisor");
+  return fail(ErrorCode::kNotFound,
+              "this machine runs neither systemd nor has supervisor: install the package supervisor");
 }
 
 Result<ServicePlan> make_plan(const ServiceConfig& config) {
@@ -146,9 +157,11 @@ Result<ServicePlan> make_plan(const ServiceConfig& config) {
     return fail(ErrorCode::kNotFound, "{} is no model folder: there is no config.json in it", plan.service.model);
   }
   for (const std::string& path : {plan.service.model, plan.service.folder, plan.program}) {
-    if (path.find_first_of(" \t\n\"'\\;") != std::string::npos) return fail(ErrorCode::kInvalidArgument, "'{}': a path without blanks and quotes is needed", path);
+    if (path.find_first_of(" \t\n\"'\\;") != std::string::npos)
+      return fail(ErrorCode::kInvalidArgument, "'{}': a path without blanks and quotes is needed", path);
   }
-  if (plan.service.password.find_first_of("\"\\\n") != std::string::npos) return fail(ErrorCode::kInvalidArgument, "a password without quotes, backslashes and line ends is needed");
+  if (plan.service.password.find_first_of("\"\\\n") != std::string::npos)
+    return fail(ErrorCode::kInvalidArgument, "a password without quotes, backslashes and line ends is needed");
   if (plan.service.password.empty() && !is_loopback_host(config.ui_host)) plan.service.password = make_password();
   return plan;
 }

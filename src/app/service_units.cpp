@@ -1,7 +1,6 @@
 #include "app/service_units.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include "config/command_line.h"
 
@@ -24,12 +23,15 @@ Config page_config(const ServicePlan& plan) {
   out.ui.http.host = plan.service.ui_host;
   out.ui.http.port = plan.service.ui_port;
   const std::string& host = plan.service.host;
-  out.ui.api_url = fmt::format("http://{}:{}", host.empty() || host == "0.0.0.0" ? "127.0.0.1" : host, plan.service.port);
+  out.ui.api_url =
+      fmt::format("http://{}:{}", host.empty() || host == "0.0.0.0" ? "127.0.0.1" : host, plan.service.port);
   return out;
 }
 
 std::string command_line(const ServicePlan& plan, std::string_view command, Command kind, const Config& config) {
-  return fmt::format("{} {} {}", plan.program, command, fmt::join(arguments_for(kind, config), " "));
+  std::string out = fmt::format("{} {}", plan.program, command);
+  for (const std::string& argument : arguments_for(kind, config)) out += " " + argument;
+  return out;
 }
 
 // In both worlds a percent sign begins something; nothing else is special in a path without blanks.
@@ -38,7 +40,8 @@ std::string escaped(std::string text) {
   return text;
 }
 
-std::string supervisor_program(std::string_view name, const std::string& command, const std::string& folder, std::string_view more) {
+std::string supervisor_program(std::string_view name, const std::string& command, const std::string& folder,
+                               std::string_view more) {
   return fmt::format(R"(
 [program:{0}]
 command={1}
@@ -80,7 +83,9 @@ DynamicUser=yes
 
 UnitFile supervisor_file(const ServicePlan& plan) {
   const std::string& folder = plan.service.folder;
-  const std::string password = plan.service.password.empty() ? "" : fmt::format("environment=GALE_PASSWORD=\"{}\"\n", escaped(plan.service.password));
+  const std::string password = plan.service.password.empty()
+                                   ? ""
+                                   : fmt::format("environment=GALE_PASSWORD=\"{}\"\n", escaped(plan.service.password));
   std::string text = fmt::format(R"(; Written by gale service install. Start: supervisord -c {0}/supervisord.conf
 [unix_http_server]
 file={0}/supervisor.sock
@@ -92,7 +97,6 @@ logfile_maxbytes=20MB
 logfile_backups=3
 pidfile={0}/supervisord.pid
 childlogdir={0}/logs
-minfds=65536
 umask=077
 
 [rpcinterface:supervisor]
@@ -102,8 +106,10 @@ supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
 serverurl=unix://{0}/supervisor.sock
 )", escaped(folder));
   // The front drains for 30 s; its engine leaves with it, so that only a kill has to reach the group.
-  text += supervisor_program("gale", command_line(plan, "serve", Command::kServe, front_config(plan)), folder, "priority=10\n");
-  text += supervisor_program("gale-ui", command_line(plan, "ui", Command::kUi, page_config(plan)), folder, "priority=20\n" + password);
+  text += supervisor_program("gale", command_line(plan, "serve", Command::kServe, front_config(plan)), folder,
+                             "priority=10\n");
+  text += supervisor_program("gale-ui", command_line(plan, "ui", Command::kUi, page_config(plan)), folder,
+                             "priority=20\n" + password);
   return {folder + "/supervisord.conf", std::move(text), true};
 }
 
@@ -147,7 +153,8 @@ TimeoutStopSec=10
 [Install]
 WantedBy=multi-user.target
 )", escaped(command_line(plan, "ui", Command::kUi, page_config(plan))), password, kHardening)});
-  if (!password.empty()) out.push_back({std::string(kPasswordFile), fmt::format("GALE_PASSWORD={}\n", plan.service.password), true});
+  if (!password.empty())
+    out.push_back({std::string(kPasswordFile), fmt::format("GALE_PASSWORD={}\n", plan.service.password), true});
   return out;
 }
 

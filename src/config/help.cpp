@@ -15,7 +15,8 @@ namespace {
 constexpr std::array kCommands = {
     CommandInfo{"serve", "MODEL [options]", "serve a model folder behind an OpenAI-compatible API", Command::kServe},
     CommandInfo{"ui", "[options]", "the web page, with a proxy to the API that keeps the key", Command::kUi},
-    CommandInfo{"service", "ACTION [options]", "install, show and remove API and page as a service of this machine", Command::kService},
+    CommandInfo{"service", "ACTION [options]", "install, show and remove API and page as a service of this machine",
+                Command::kService},
     CommandInfo{"chat", "[options]", "talk to a server from the terminal", Command::kChat},
     CommandInfo{"bench serve", "[options]", "measure a server under load", Command::kBenchServe},
     CommandInfo{"inspect", "MODEL [options]", "show a model's architecture, tensors and memory plan", Command::kInspect},

@@ -80,8 +80,8 @@ std::optional<std::string> decode_text(std::string_view bytes) {
 bool is_blank(std::string_view text) { return text.find_first_not_of(" \t\r\n\f") == std::string_view::npos; }
 
 tl::expected<DocumentText, DocumentTrouble> read_pdf(std::string_view bytes) {
-  const Result<SandboxResult> run = run_in_sandbox({kPdfToText, "-enc", "UTF-8", "-eol", "unix", "/proc/self/fd/0", "-"}, bytes,
-                                                   {.output_bytes = kMaxTextBytes});
+  const Result<SandboxResult> run = run_in_sandbox(
+      {kPdfToText, "-enc", "UTF-8", "-eol", "unix", "/proc/self/fd/0", "-"}, bytes, {.output_bytes = kMaxTextBytes});
   if (!run) {
     log_warning("reading a PDF: {}", run.error().message);
     switch (run.error().code) {
@@ -91,7 +91,8 @@ tl::expected<DocumentText, DocumentTrouble> read_pdf(std::string_view bytes) {
       default: return tl::unexpected(DocumentTrouble::kDamaged);
     }
   }
-  if (run->complaint.find("Incorrect password") != std::string::npos) return tl::unexpected(DocumentTrouble::kEncrypted);
+  if (run->complaint.find("Incorrect password") != std::string::npos)
+    return tl::unexpected(DocumentTrouble::kEncrypted);
   if (run->exit_code == 3) return tl::unexpected(DocumentTrouble::kEncrypted);       // its author forbids copying
   if (run->exit_code != 0) return tl::unexpected(DocumentTrouble::kDamaged);
   DocumentText out;

@@ -17,8 +17,8 @@ enum class DocumentTrouble { kNotText, kEncrypted, kDamaged, kTooSlow, kTooLong,
 [[nodiscard]] std::string_view trouble_name(DocumentTrouble trouble);   // "encrypted"
 [[nodiscard]] std::string_view trouble_text(DocumentTrouble trouble);   // for people
 
-// Text in UTF-8, UTF-16 with a mark, GB18030 (with GBK) or Windows-1252, or a PDF, told apart by their bytes, never by a
-// name. A PDF is read by pdftotext in a sandbox (media/sandbox.h).
+// Text in UTF-8, UTF-16 with a mark, GB18030 (with GBK) or Windows-1252, or a PDF, told apart by their bytes, never by
+// a name. A PDF is read by pdftotext in a sandbox (media/sandbox.h).
 [[nodiscard]] tl::expected<DocumentText, DocumentTrouble> read_document(std::string_view bytes);
 
 }  // namespace gale

@@ -8,7 +8,12 @@
 namespace gale {
 namespace {
 
-SandboxLimits quick() { return {.wall_time = std::chrono::milliseconds(3000), .cpu_seconds = 1, .memory_bytes = size_t{256} << 20, .output_bytes = 1000}; }
+SandboxLimits quick() {
+  return {.wall_time = std::chrono::milliseconds(3000),
+          .cpu_seconds = 1,
+          .memory_bytes = size_t{256} << 20,
+          .output_bytes = 1000};
+}
 
 Result<SandboxResult> shell(const std::string& script, std::string_view input = "", SandboxLimits limits = quick()) {
   return run_in_sandbox({"/bin/bash", "-c", script}, input, limits);
@@ -30,7 +35,8 @@ TEST(Sandbox, has_an_empty_environment_and_no_other_descriptors) {
 }
 
 TEST(Sandbox, refuses_network_processes_and_changed_files) {
-  for (const char* script : {"exec 3<>/dev/tcp/127.0.0.1/1", "echo x > /tmp/gale-sandbox-test", "echo x >> /tmp/gale-sandbox-test", "/bin/true & wait"}) {
+  for (const char* script : {"exec 3<>/dev/tcp/127.0.0.1/1", "echo x > /tmp/gale-sandbox-test",
+                             "echo x >> /tmp/gale-sandbox-test", "/bin/true & wait"}) {
     const auto result = shell(script);
     ASSERT_TRUE(result) << script;
     EXPECT_NE(result->exit_code, 0) << script;
@@ -76,16 +82,22 @@ TEST(DocumentText, refuses_what_is_no_text) {
 
 // A PDF without a table of contents, which readers mend.
 std::string pdf_with(const std::vector<std::string>& texts) {
-  std::string out = "%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj\n3 0 obj<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>endobj\n";
+  std::string out =
+      "%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj\n3 0 "
+      "obj<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>endobj\n";
   std::string kids;
   for (size_t i = 0; i < texts.size(); ++i) {
     const size_t page = 10 + 2 * i, content = page + 1;
     const std::string stream = "BT /F 12 Tf 72 700 Td (" + texts[i] + ") Tj ET";
-    out += fmt::format("{} 0 obj<</Type/Page/Parent 2 0 R/MediaBox[0 0 612 792]/Resources<</Font<</F 3 0 R>>>>/Contents {} 0 R>>endobj\n", page, content);
+    out += fmt::format(
+        "{} 0 obj<</Type/Page/Parent 2 0 R/MediaBox[0 0 612 792]/Resources<</Font<</F 3 0 R>>>>/Contents {} 0 "
+        "R>>endobj\n",
+        page, content);
     out += fmt::format("{} 0 obj<</Length {}>>stream\n{}\nendstream endobj\n", content, stream.size(), stream);
     kids += fmt::format("{} 0 R ", page);
   }
-  return out + fmt::format("2 0 obj<</Type/Pages/Count {}/Kids[{}]>>endobj\ntrailer<</Root 1 0 R>>\n%%EOF\n", texts.size(), kids);
+  return out + fmt::format("2 0 obj<</Type/Pages/Count {}/Kids[{}]>>endobj\ntrailer<</Root 1 0 R>>\n%%EOF\n",
+                           texts.size(), kids);
 }
 
 TEST(DocumentText, reads_a_pdf_page_by_page) {

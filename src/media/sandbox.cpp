@@ -39,18 +39,76 @@ constexpr uint32_t kArchitecture = AUDIT_ARCH_AARCH64;
 #error "the sandbox knows x86-64 and ARM64"
 #endif
 
-// System calls that a converter of documents has no business with; each fails with EPERM. exec comes after the filter and
-// has to stay; what it starts is under the filter, too.
+// System calls that a converter of documents has no business with; each fails with EPERM. exec comes after the filter
+// and has to stay; what it starts is under the filter, too.
 constexpr std::array kRefused = {
-    SYS_socket, SYS_socketpair, SYS_connect, SYS_bind, SYS_listen, SYS_accept, SYS_accept4, SYS_sendto, SYS_sendmsg, SYS_sendmmsg,
-    SYS_ptrace, SYS_process_vm_readv, SYS_process_vm_writev, SYS_kill, SYS_tkill, SYS_tgkill, SYS_clone3, SYS_clone, SYS_unshare, SYS_setns,
-    SYS_unlinkat, SYS_renameat2, SYS_mkdirat, SYS_mknodat, SYS_linkat, SYS_symlinkat, SYS_fchmod, SYS_fchmodat, SYS_fchown, SYS_fchownat,
-    SYS_truncate, SYS_mount, SYS_umount2, SYS_pivot_root, SYS_chroot, SYS_bpf, SYS_perf_event_open, SYS_io_uring_setup, SYS_userfaultfd,
-    SYS_keyctl, SYS_add_key, SYS_request_key, SYS_init_module, SYS_finit_module, SYS_kexec_load, SYS_setuid, SYS_setgid, SYS_openat2,
-    SYS_memfd_create, SYS_shmget, SYS_msgget, SYS_semget,
+    SYS_socket,
+    SYS_socketpair,
+    SYS_connect,
+    SYS_bind,
+    SYS_listen,
+    SYS_accept,
+    SYS_accept4,
+    SYS_sendto,
+    SYS_sendmsg,
+    SYS_sendmmsg,
+    SYS_ptrace,
+    SYS_process_vm_readv,
+    SYS_process_vm_writev,
+    SYS_kill,
+    SYS_tkill,
+    SYS_tgkill,
+    SYS_clone3,
+    SYS_clone,
+    SYS_unshare,
+    SYS_setns,
+    SYS_unlinkat,
+    SYS_renameat2,
+    SYS_mkdirat,
+    SYS_mknodat,
+    SYS_linkat,
+    SYS_symlinkat,
+    SYS_fchmod,
+    SYS_fchmodat,
+    SYS_fchown,
+    SYS_fchownat,
+    SYS_truncate,
+    SYS_mount,
+    SYS_umount2,
+    SYS_pivot_root,
+    SYS_chroot,
+    SYS_bpf,
+    SYS_perf_event_open,
+    SYS_io_uring_setup,
+    SYS_userfaultfd,
+    SYS_keyctl,
+    SYS_add_key,
+    SYS_request_key,
+    SYS_init_module,
+    SYS_finit_module,
+    SYS_kexec_load,
+    SYS_setuid,
+    SYS_setgid,
+    SYS_openat2,
+    SYS_memfd_create,
+    SYS_shmget,
+    SYS_msgget,
+    SYS_semget,
 #if defined(__x86_64__)
-    SYS_fork, SYS_vfork, SYS_creat, SYS_unlink, SYS_rename, SYS_renameat, SYS_mkdir, SYS_rmdir, SYS_link, SYS_symlink, SYS_mknod, SYS_chmod,
-    SYS_chown, SYS_lchown,
+    SYS_fork,
+    SYS_vfork,
+    SYS_creat,
+    SYS_unlink,
+    SYS_rename,
+    SYS_renameat,
+    SYS_mkdir,
+    SYS_rmdir,
+    SYS_link,
+    SYS_symlink,
+    SYS_mknod,
+    SYS_chmod,
+    SYS_chown,
+    SYS_lchown,
 #endif
 };
 
@@ -61,8 +119,10 @@ constexpr sock_filter answer(uint32_t what) { return BPF_STMT(BPF_RET | BPF_K, w
 // The number of a system call, then its flags where a file is opened: reading only.
 std::vector<sock_filter> make_filter() {
   constexpr uint32_t kNumber = offsetof(seccomp_data, nr);
-  constexpr uint32_t kSecondArgument = offsetof(seccomp_data, args) + 8, kThirdArgument = offsetof(seccomp_data, args) + 16;
-  std::vector<sock_filter> out = {load(offsetof(seccomp_data, arch)), BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, kArchitecture, 1, 0),
+  constexpr uint32_t kSecondArgument = offsetof(seccomp_data, args) + 8,
+                     kThirdArgument = offsetof(seccomp_data, args) + 16;
+  std::vector<sock_filter> out = {load(offsetof(seccomp_data, arch)),
+                                  BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, kArchitecture, 1, 0),
                                   answer(SECCOMP_RET_KILL_PROCESS), load(kNumber)};
   for (const long number : kRefused) {
     out.push_back(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, static_cast<uint32_t>(number), 0, 1));
@@ -95,7 +155,8 @@ struct Ends {
 };
 
 // In the child, between fork and exec: only what is safe after a fork of a process with threads.
-[[noreturn]] void become_program(char* const* arguments, const sock_fprog& filter, int input, int output, int complaint, const SandboxLimits& limits) {
+[[noreturn]] void become_program(char* const* arguments, const sock_fprog& filter, int input, int output, int complaint,
+                                 const SandboxLimits& limits) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   ::setpgid(0, 0);
   sigset_t none;
@@ -104,13 +165,15 @@ struct Ends {
   const bool has_streams = ::dup2(input, 0) == 0 && ::dup2(output, 1) == 1 && ::dup2(complaint, 2) == 2;
   if (!has_streams || ::close_range(3, ~0U, 0) != 0) ::_exit(kExecFailed);
   limit(RLIMIT_AS, limits.memory_bytes);
-  // A second between the signal that names the reason and the one that cannot be ignored: at once, the second would win.
+  // A second between the signal that names the reason and the one that cannot be ignored: at once, the second would
+  // win.
   const rlimit computing{static_cast<rlim_t>(limits.cpu_seconds), static_cast<rlim_t>(limits.cpu_seconds) + 1};
   ::setrlimit(RLIMIT_CPU, &computing);
   limit(RLIMIT_NOFILE, kMaxDescriptors);
   limit(RLIMIT_FSIZE, 0);
   limit(RLIMIT_CORE, 0);
-  if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) != 0) ::_exit(kExecFailed);
+  if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) != 0)
+    ::_exit(kExecFailed);
   char* const environment[] = {nullptr};
   ::execve(arguments[0], arguments, environment);
   ::_exit(kExecFailed);
@@ -139,7 +202,8 @@ Result<File> file_of(std::string_view bytes) {
     if (written <= 0) return fail(ErrorCode::kInternal, "cannot hand the document over: {}", std::strerror(errno));
     bytes.remove_prefix(static_cast<size_t>(written));
   }
-  if (file.get() < 0 || ::lseek(file.get(), 0, SEEK_SET) != 0) return fail(ErrorCode::kInternal, "no memory for the document");
+  if (file.get() < 0 || ::lseek(file.get(), 0, SEEK_SET) != 0)
+    return fail(ErrorCode::kInternal, "no memory for the document");
   return file;
 }
 
@@ -165,14 +229,16 @@ Status read_streams(int output, int complaint, const SandboxLimits& limits, Sand
         result.complaint.append(piece.data(), static_cast<size_t>(got));
       }
     }
-    if (result.output.size() > limits.output_bytes) return fail(ErrorCode::kTooLarge, "more than {} bytes of text", limits.output_bytes);
+    if (result.output.size() > limits.output_bytes)
+      return fail(ErrorCode::kTooLarge, "more than {} bytes of text", limits.output_bytes);
   }
   return {};
 }
 
 }  // namespace
 
-Result<SandboxResult> run_in_sandbox(const std::vector<std::string>& command, std::string_view input, const SandboxLimits& limits) {
+Result<SandboxResult> run_in_sandbox(const std::vector<std::string>& command, std::string_view input,
+                                     const SandboxLimits& limits) {
   CHECK(!command.empty() && command[0].starts_with('/'), "a program is named by its path");
   if (::access(command[0].c_str(), X_OK) != 0) return fail(ErrorCode::kNotFound, "{} is not installed", command[0]);
   GALE_ASSIGN(File document, file_of(input));
@@ -199,7 +265,8 @@ Result<SandboxResult> run_in_sandbox(const std::vector<std::string>& command, st
   int status = 0;
   while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {}
   if (!read) return tl::unexpected(read.error());
-  if (WIFSIGNALED(status) && WTERMSIG(status) == SIGXCPU) return fail(ErrorCode::kDeadline, "more than {} s of computing", limits.cpu_seconds);
+  if (WIFSIGNALED(status) && WTERMSIG(status) == SIGXCPU)
+    return fail(ErrorCode::kDeadline, "more than {} s of computing", limits.cpu_seconds);
   if (WIFSIGNALED(status)) return fail(ErrorCode::kCorrupt, "ended by signal {}", WTERMSIG(status));
   result.exit_code = WEXITSTATUS(status);
   return result;

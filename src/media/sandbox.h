@@ -22,10 +22,11 @@ struct SandboxResult {
   std::string complaint;                        // the beginning of what it wrote to stderr
 };
 
-// Runs a program of this machine over hostile bytes, which it finds as an unnamed file on its stdin (/proc/self/fd/0), and
-// waits for it. It has no network, starts no processes, changes no files, has limits on time, memory and output, an empty
-// environment and no other descriptors; it dies with us. Errors: kNotFound (no such program), kDeadline (time), kTooLarge
-// (output), kCorrupt (it was killed by a signal).
-[[nodiscard]] Result<SandboxResult> run_in_sandbox(const std::vector<std::string>& command, std::string_view input, const SandboxLimits& limits);
+// Runs a program of this machine over hostile bytes, which it finds as an unnamed file on its stdin (/proc/self/fd/0),
+// and waits for it. It has no network, starts no processes, changes no files, has limits on time, memory and output, an
+// empty environment and no other descriptors; it dies with us. Errors: kNotFound (no such program), kDeadline (time),
+// kTooLarge (output), kCorrupt (it was killed by a signal).
+[[nodiscard]] Result<SandboxResult> run_in_sandbox(const std::vector<std::string>& command, std::string_view input,
+                                                   const SandboxLimits& limits);
 
 }  // namespace gale

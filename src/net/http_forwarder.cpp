@@ -26,8 +26,8 @@ constexpr std::string_view kPing = ": ping\n\n";     // a comment, should the se
 
 std::string wire_form(const ServerUrl& server, const ForwardRequest& request) {
   const std::string host = server.host.find(':') == std::string::npos ? server.host : "[" + server.host + "]";
-  std::string out = fmt::format("{} {}{} HTTP/1.1\r\nHost: {}:{}\r\nConnection: close\r\n", request.method, server.prefix,
-                                request.target, host, server.port);
+  std::string out = fmt::format("{} {}{} HTTP/1.1\r\nHost: {}:{}\r\nConnection: close\r\n", request.method,
+                                server.prefix, request.target, host, server.port);
   for (const auto& [name, value] : request.fields) fmt::format_to(std::back_inserter(out), "{}: {}\r\n", name, value);
   if (request.method == "POST") fmt::format_to(std::back_inserter(out), "Content-Length: {}\r\n", request.body.size());
   return out.append("\r\n").append(request.body);
@@ -36,9 +36,13 @@ std::string wire_form(const ServerUrl& server, const ForwardRequest& request) {
 // One request under way; lives on the forwarder's thread, kept alive by its own pending operation.
 class Forward final : public std::enable_shared_from_this<Forward> {
  public:
-  Forward(asio::io_context& context, const ForwarderConfig& config, std::atomic<int>& num_live, std::shared_ptr<Exchange> exchange,
-          ForwardAnswer answer)
-      : config_(config), num_live_(num_live), exchange_(std::move(exchange)), answer_(std::move(answer)), resolver_(context),
+  Forward(asio::io_context& context, const ForwarderConfig& config, std::atomic<int>& num_live,
+          std::shared_ptr<Exchange> exchange, ForwardAnswer answer)
+      : config_(config),
+        num_live_(num_live),
+        exchange_(std::move(exchange)),
+        answer_(std::move(answer)),
+        resolver_(context),
         stream_(context) {
     parser_.body_limit(boost::none);
   }
@@ -58,11 +62,12 @@ class Forward final : public std::enable_shared_from_this<Forward> {
  private:
   void resolve() {
     if (is_closed_) return;
-    resolver_.async_resolve(config_.server.host, std::to_string(config_.server.port),
-                            [self = shared_from_this()](error_code error, const tcp::resolver::results_type& addresses) {
-                              if (error) return self->fail_with(ErrorCode::kUnavailable, error.message());
-                              self->connect(addresses);
-                            });
+    resolver_.async_resolve(
+        config_.server.host, std::to_string(config_.server.port),
+        [self = shared_from_this()](error_code error, const tcp::resolver::results_type& addresses) {
+          if (error) return self->fail_with(ErrorCode::kUnavailable, error.message());
+          self->connect(addresses);
+        });
   }
   void connect(const tcp::resolver::results_type& addresses) {
     if (is_closed_) return;
@@ -78,7 +83,8 @@ class Forward final : public std::enable_shared_from_this<Forward> {
     stream_.socket().set_option(tcp::no_delay(true), ignored);
     stream_.expires_after(config_.silence_timeout);
     // An error of writing is found by reading: a server that refuses a body has said why.
-    asio::async_write(stream_, asio::buffer(wire_), [self = shared_from_this()](error_code, size_t) { self->read_head(); });
+    asio::async_write(stream_, asio::buffer(wire_),
+                      [self = shared_from_this()](error_code, size_t) { self->read_head(); });
   }
   void read_head() {
     if (is_closed_) return;
@@ -94,7 +100,8 @@ class Forward final : public std::enable_shared_from_this<Forward> {
     head_.fields = answer_.fields;
     for (const char* name : kPassedOn) {
       const auto found = message.find(name);
-      if (found != message.end()) head_.fields.emplace_back(name, std::string(found->value().data(), found->value().size()));
+      if (found != message.end())
+        head_.fields.emplace_back(name, std::string(found->value().data(), found->value().size()));
     }
     const auto type = message[http::field::content_type];
     is_event_stream_ = type.substr(0, std::string_view("text/event-stream").size()) == "text/event-stream";
@@ -183,7 +190,8 @@ class BeastForwarder final : public HttpForwarder {
   void forward(ForwardRequest request, std::shared_ptr<Exchange> exchange, ForwardAnswer answer) override {
     if (++num_live_ > config_.max_live) {
       --num_live_;
-      return exchange->reply(answer.failed({ErrorCode::kOverloaded, fmt::format("{} requests are under way", config_.max_live), {}}));
+      return exchange->reply(
+          answer.failed({ErrorCode::kOverloaded, fmt::format("{} requests are under way", config_.max_live), {}}));
     }
     std::make_shared<Forward>(context_, config_, num_live_, std::move(exchange), std::move(answer))->start(request);
   }
@@ -199,6 +207,8 @@ class BeastForwarder final : public HttpForwarder {
 
 }  // namespace
 
-std::unique_ptr<HttpForwarder> HttpForwarder::start(const ForwarderConfig& config) { return std::make_unique<BeastForwarder>(config); }
+std::unique_ptr<HttpForwarder> HttpForwarder::start(const ForwarderConfig& config) {
+  return std::make_unique<BeastForwarder>(config);
+}
 
 }  // namespace gale

@@ -30,14 +30,14 @@ struct ForwardRequest {
 // What goes to the client besides the server's status, body, Content-Type, Retry-After, X-Request-Id and X-Stream-Id.
 struct ForwardAnswer {
   HttpFields fields;
-  // The answer where the server gave none: kUnavailable (nobody listens, it closed early), kDeadline (silent for too long),
-  // kOverloaded (max_live). Called at most once, from any thread.
+  // The answer where the server gave none: kUnavailable (nobody listens, it closed early), kDeadline (silent for too
+  // long), kOverloaded (max_live). Called at most once, from any thread.
   std::function<HttpResponse(const Error&)> failed;
 };
 
-// A client of one HTTP server that passes answers on: event streams event by event as they come, others whole. Whichever
-// side ends first ends the other, so that a client that leaves frees the server's slot. A stream that the server cuts ends
-// without its last event. Thread-safe.
+// A client of one HTTP server that passes answers on: event streams event by event as they come, others whole.
+// Whichever side ends first ends the other, so that a client that leaves frees the server's slot. A stream that the
+// server cuts ends without its last event. Thread-safe.
 class HttpForwarder {
  public:
   [[nodiscard]] static std::unique_ptr<HttpForwarder> start(const ForwarderConfig& config);

@@ -26,7 +26,8 @@ class Upstream final : public HttpHandler {
                               request.head.method + " " + request.head.target + " " + key + " " + request.body});
     }
     exchange->on_end([this](ExchangeEnd) { set([this] { ++num_ended; }); });
-    if (request.head.path == "/base/events") exchange->start_stream({200, {{"Content-Type", "text/event-stream"}}, ""}, ": ping\n\n");
+    if (request.head.path == "/base/events")
+      exchange->start_stream({200, {{"Content-Type", "text/event-stream"}}, ""}, ": ping\n\n");
     set([&] { held = exchange; });
   }
   HttpResponse protocol_error(const HttpError& error) override { return {error.status, {}, error.message}; }
@@ -56,10 +57,17 @@ class Front final : public HttpHandler {
   explicit Front(const ForwarderConfig& config) : forwarder(HttpForwarder::start(config)) {}
   std::optional<HttpResponse> refuse(const RequestHead&) override { return std::nullopt; }
   void handle(HttpRequest request, std::shared_ptr<Exchange> exchange) override {
-    forwarder->forward({.method = request.head.method, .target = request.head.target, .fields = {{"Authorization", "k"}}, .body = request.body},
+    forwarder->forward({.method = request.head.method,
+                        .target = request.head.target,
+                        .fields = {{"Authorization", "k"}},
+                        .body = request.body},
                        std::move(exchange), {.fields = {{"X-Front", "1"}}, .failed = [](const Error& error) {
-                         return HttpResponse{error.code == ErrorCode::kDeadline ? 504 : error.code == ErrorCode::kOverloaded ? 429 : 502, {}, error.message};
-                       }});
+                                               return HttpResponse{error.code == ErrorCode::kDeadline     ? 504
+                                                                   : error.code == ErrorCode::kOverloaded ? 429
+                                                                                                          : 502,
+                                                                   {},
+                                                                   error.message};
+                                             }});
   }
   HttpResponse protocol_error(const HttpError& error) override { return {error.status, {}, error.message}; }
   std::unique_ptr<HttpForwarder> forwarder;
@@ -90,7 +98,8 @@ const std::string kGetHold = "GET /hold HTTP/1.1\r\nHost: x\r\n\r\n";
 TEST_F(HttpForwarderTest, passes_request_and_answer_with_the_fields_that_were_agreed) {
   start();
   TestClient client(front_server_->port());
-  const std::string answer = client.ask("POST /echo?a=%20b HTTP/1.1\r\nHost: x\r\nX-Client: y\r\nContent-Length: 2\r\n\r\nhi");
+  const std::string answer =
+      client.ask("POST /echo?a=%20b HTTP/1.1\r\nHost: x\r\nX-Client: y\r\nContent-Length: 2\r\n\r\nhi");
   EXPECT_NE(answer.find("418 "), std::string::npos);
   EXPECT_NE(answer.find("\r\n\r\nPOST /base/echo?a=%20b k hi"), std::string::npos) << answer;
   EXPECT_NE(answer.find("X-Request-Id: abc"), std::string::npos);

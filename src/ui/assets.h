@@ -20,8 +20,8 @@ struct Asset {
 
 [[nodiscard]] const Asset* find_asset(std::string_view path);
 
-// The answer to a GET for it: packed if the browser takes that, 304 if it has it. Files never change under their path and
-// may be kept for ever; the page itself is asked for each time.
+// The answer to a GET for it: packed if the browser takes that, 304 if it has it. Files never change under their path
+// and may be kept for ever; the page itself is asked for each time.
 [[nodiscard]] HttpResponse asset_response(const Asset& asset, const RequestHead& head);
 
 }  // namespace gale

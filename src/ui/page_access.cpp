@@ -49,7 +49,8 @@ std::string_view find_cookie(std::string_view cookies) {
     const size_t end = std::min(cookies.find(';'), cookies.size());
     const std::string_view pair = trim_blanks(cookies.substr(0, end));
     cookies.remove_prefix(std::min(end + 1, cookies.size()));
-    if (pair.starts_with(kCookie) && pair.substr(kCookie.size()).starts_with('=')) return pair.substr(kCookie.size() + 1);
+    if (pair.starts_with(kCookie) && pair.substr(kCookie.size()).starts_with('='))
+      return pair.substr(kCookie.size() + 1);
   }
   return {};
 }
@@ -71,12 +72,16 @@ bool is_same_origin(const RequestHead& head) {
   const auto origin = head.field("origin");
   if (!origin) return true;
   const size_t scheme = origin->find("://");
-  return scheme != std::string_view::npos && equal_ignoring_case(origin->substr(scheme + 3), head.field("host").value_or(""));
+  return scheme != std::string_view::npos &&
+         equal_ignoring_case(origin->substr(scheme + 3), head.field("host").value_or(""));
 }
 
-bool is_loopback_host(std::string_view host) { return equal_ignoring_case(host, "localhost") || is_loopback_address(host); }
+bool is_loopback_host(std::string_view host) {
+  return equal_ignoring_case(host, "localhost") || is_loopback_address(host);
+}
 
-PageDoor::PageDoor(std::string password) : password_(std::move(password)), key_(sha256("gale page cookie\n" + password_)) {}
+PageDoor::PageDoor(std::string password)
+    : password_(std::move(password)), key_(sha256("gale page cookie\n" + password_)) {}
 
 std::string PageDoor::seal(std::string_view expiry) const {
   unsigned char digest[EVP_MAX_MD_SIZE];
@@ -105,7 +110,8 @@ std::string PageDoor::let_in(std::string_view password, int64_t now_s) {
     return {};
   }
   const std::string expiry = std::to_string(now_s + kCookieSeconds);
-  return fmt::format("{}={}.{}; Path=/; HttpOnly; SameSite=Strict; Max-Age={}", kCookie, expiry, seal(expiry), kCookieSeconds);
+  return fmt::format("{}={}.{}; Path=/; HttpOnly; SameSite=Strict; Max-Age={}", kCookie, expiry, seal(expiry),
+                     kCookieSeconds);
 }
 
 bool PageDoor::is_barred(int64_t now_s) {
@@ -115,7 +121,9 @@ bool PageDoor::is_barred(int64_t now_s) {
   });
 }
 
-std::string PageDoor::farewell_cookie() { return fmt::format("{}=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0", kCookie); }
+std::string PageDoor::farewell_cookie() {
+  return fmt::format("{}=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0", kCookie);
+}
 
 std::string make_password() {
   constexpr std::string_view kLetters = "abcdefghjkmnpqrstuvwxyz23456789+";   // 32, none of which looks like another

@@ -12,12 +12,12 @@
 
 namespace gale {
 
-// Whether a Host field names this server: localhost, an IP address, or one of `allowed` ("*": any), with any port. A web page
-// that lets its own name resolve to this machine (DNS rebinding) comes with another one.
+// Whether a Host field names this server: localhost, an IP address, or one of `allowed` ("*": any), with any port. A
+// web page that lets its own name resolve to this machine (DNS rebinding) comes with another one.
 [[nodiscard]] bool is_allowed_host(std::string_view host, const std::vector<std::string>& allowed);
 
-// Whether a request may come from a browser only if our own page sent it: an Origin, if there is one, must be the Host, and
-// Sec-Fetch-Site must not speak of another site.
+// Whether a request may come from a browser only if our own page sent it: an Origin, if there is one, must be the Host,
+// and Sec-Fetch-Site must not speak of another site.
 [[nodiscard]] bool is_same_origin(const RequestHead& head);
 
 [[nodiscard]] bool is_loopback_host(std::string_view host);   // an address to listen on
@@ -29,8 +29,8 @@ class PageDoor {
   explicit PageDoor(std::string password);       // empty: the door is open
   [[nodiscard]] bool is_open() const { return password_.empty(); }
   [[nodiscard]] bool lets_in(const RequestHead& head, int64_t now_s) const;
-  // The value of Set-Cookie for the right password, empty for a wrong one. After kMaxFailures wrong ones within a minute
-  // every try is wrong until it is over; `is_barred` tells.
+  // The value of Set-Cookie for the right password, empty for a wrong one. After kMaxFailures wrong ones within a
+  // minute every try is wrong until it is over; `is_barred` tells.
   [[nodiscard]] std::string let_in(std::string_view password, int64_t now_s);
   [[nodiscard]] bool is_barred(int64_t now_s);
   [[nodiscard]] static std::string farewell_cookie();

@@ -13,8 +13,9 @@ struct UiConfig {
   std::string api_url = "http://127.0.0.1:8000";   // without /v1
   std::string api_key;                             // sent to the API, never to the browser
   std::string password;                            // what people type to get in
-  bool is_protected = true;                        // on an address that others reach, ask for a password; make one if none is set
-  std::vector<std::string> allowed_hosts;          // names under which browsers may reach it; localhost and addresses always may
+  bool is_protected = true;  // on an address that others reach, ask for a password; make one if none is set
+  std::vector<std::string>
+      allowed_hosts;  // names under which browsers may reach it; localhost and addresses always may
   std::string version = "0.1.0";
 };
 

@@ -17,10 +17,13 @@
 namespace gale {
 namespace {
 
-// Nothing but our own files runs, is styled with or is spoken to; HTML can be written only through the sanitiser's policy.
+// Nothing but our own files runs, is styled with or is spoken to; HTML can be written only through the sanitiser's
+// policy.
 constexpr std::string_view kContentSecurityPolicy =
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; font-src 'self'; connect-src 'self'; "
-    "worker-src 'self' blob:; frame-src 'self'; manifest-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'; "
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; font-src 'self'; connect-src "
+    "'self'; "
+    "worker-src 'self' blob:; frame-src 'self'; manifest-src 'self'; frame-ancestors 'none'; base-uri 'none'; "
+    "form-action 'none'; "
     "require-trusted-types-for 'script'; trusted-types dompurify gale-worker";
 
 const HttpFields& security_fields() {
@@ -40,9 +43,18 @@ struct ProxiedRoute {
   std::string_view path;               // "…/*": everything below
 };
 constexpr ProxiedRoute kProxied[] = {
-    {"GET", "/health"}, {"GET", "/ready"}, {"GET", "/version"}, {"GET", "/metrics"}, {"GET", "/v1/models"}, {"GET", "/v1/models/*"},
-    {"POST", "/v1/chat/completions"}, {"POST", "/v1/chat/completions/render"}, {"POST", "/tokenize"}, {"POST", "/detokenize"},
-    {"GET", "/v1/streams/*"}, {"DELETE", "/v1/streams/*"},
+    {"GET", "/health"},
+    {"GET", "/ready"},
+    {"GET", "/version"},
+    {"GET", "/metrics"},
+    {"GET", "/v1/models"},
+    {"GET", "/v1/models/*"},
+    {"POST", "/v1/chat/completions"},
+    {"POST", "/v1/chat/completions/render"},
+    {"POST", "/tokenize"},
+    {"POST", "/detokenize"},
+    {"GET", "/v1/streams/*"},
+    {"DELETE", "/v1/streams/*"},
 };
 constexpr size_t kMaxUploadBytes = size_t{32} << 20;
 constexpr int kNumReaders = 2;                 // documents read at once
@@ -69,12 +81,14 @@ HttpResponse answer(int status, std::string body, HttpFields fields = {}) {
 
 // In the form of the API's own errors.
 HttpResponse error_answer(int status, std::string_view code, std::string message, HttpFields fields = {}) {
-  const Json body = {{"error", {{"message", std::move(message)}, {"type", "page_error"}, {"param", nullptr}, {"code", code}}}};
+  const Json body = {
+      {"error", {{"message", std::move(message)}, {"type", "page_error"}, {"param", nullptr}, {"code", code}}}};
   return answer(status, dump_json(body), std::move(fields));
 }
 
 HttpResponse unreachable(const Error& error) {
-  if (error.code == ErrorCode::kOverloaded) return error_answer(429, "overloaded", error.message, {{"Retry-After", "2"}});
+  if (error.code == ErrorCode::kOverloaded)
+    return error_answer(429, "overloaded", error.message, {{"Retry-After", "2"}});
   if (error.code == ErrorCode::kDeadline) return error_answer(504, "api_timeout", error.message);
   return error_answer(502, "api_unreachable", error.message, {{"Retry-After", "2"}});
 }
@@ -86,8 +100,10 @@ int64_t wall_seconds() {
 class PageServer final : public UiServer, private HttpHandler {
  public:
   PageServer(const UiConfig& config, ServerUrl api)
-      : config_(config), made_password_(needs_made_password(config) ? make_password() : ""),
-        door_(made_password_.empty() ? config.password : made_password_), forwarder_(HttpForwarder::start({.server = std::move(api)})) {
+      : config_(config),
+        made_password_(needs_made_password(config) ? make_password() : ""),
+        door_(made_password_.empty() ? config.password : made_password_),
+        forwarder_(HttpForwarder::start({.server = std::move(api)})) {
     for (int i = 0; i < kNumReaders; ++i) {
       readers_.emplace_back([this] {
         while (auto read = documents_.pop()) (*read)();
@@ -118,7 +134,9 @@ class PageServer final : public UiServer, private HttpHandler {
   }
   std::optional<HttpResponse> refuse(const RequestHead& head) override;
   void handle(HttpRequest request, std::shared_ptr<Exchange> exchange) override;
-  HttpResponse protocol_error(const HttpError& error) override { return error_answer(error.status, "bad_request", error.message); }
+  HttpResponse protocol_error(const HttpError& error) override {
+    return error_answer(error.status, "bad_request", error.message);
+  }
 
   [[nodiscard]] HttpResponse state(const RequestHead& head) const;
   [[nodiscard]] HttpResponse log_in(const HttpRequest& request);
@@ -136,18 +154,22 @@ class PageServer final : public UiServer, private HttpHandler {
 
 std::optional<HttpResponse> PageServer::refuse(const RequestHead& head) {
   if (!is_allowed_host(head.field("host").value_or(""), config_.allowed_hosts)) {
-    return error_answer(403, "host_not_allowed", "this name is not one of the page's own: reach it by address or as localhost, "
+    return error_answer(403, "host_not_allowed",
+                        "this name is not one of the page's own: reach it by address or as localhost, "
                         "or start gale ui with --allowed-host and the name");
   }
   const bool is_read = head.method == "GET" || head.method == "HEAD";
-  if (is_read && find_asset(head.path) != nullptr) return std::nullopt;   // public: the page asks for the password itself
+  if (is_read && find_asset(head.path) != nullptr)
+    return std::nullopt;  // public: the page asks for the password itself
   if (!is_same_origin(head)) return error_answer(403, "cross_origin", "only the page itself may ask for this");
   if (is_read && head.path == "/ui/state") return std::nullopt;
   // What a form of another site could send without asking has one of three other types.
   const bool is_upload = head.method == "POST" && head.path == "/ui/extract";
-  if (is_upload && !head.field("x-gale-page")) return error_answer(403, "cross_origin", "only the page itself may ask for this");
+  if (is_upload && !head.field("x-gale-page"))
+    return error_answer(403, "cross_origin", "only the page itself may ask for this");
   const bool is_json = head.field("content-type").value_or("").starts_with("application/json");
-  if (head.method == "POST" && !is_json && !is_upload) return error_answer(415, "unsupported_media_type", "Content-Type must be application/json");
+  if (head.method == "POST" && !is_json && !is_upload)
+    return error_answer(415, "unsupported_media_type", "Content-Type must be application/json");
   if (head.method == "POST" && (head.path == "/ui/login" || head.path == "/ui/logout")) return std::nullopt;
   if (!is_upload && !is_proxied(head.method, head.path)) return error_answer(404, "not_found", "there is nothing here");
   if (!door_.lets_in(head, wall_seconds())) return error_answer(401, "password_needed", "log in first");
@@ -197,7 +219,8 @@ HttpResponse PageServer::log_in(const HttpRequest& request) {
 // The text of an uploaded file. It is read on threads of its own: a PDF can take seconds.
 void PageServer::extract(HttpRequest request, std::shared_ptr<Exchange> exchange) {
   if (request.body.size() > kMaxUploadBytes) {
-    return exchange->reply(error_answer(413, "body_too_large", fmt::format("the file is larger than {} MiB", kMaxUploadBytes >> 20)));
+    return exchange->reply(
+        error_answer(413, "body_too_large", fmt::format("the file is larger than {} MiB", kMaxUploadBytes >> 20)));
   }
   const auto body = std::make_shared<std::string>(std::move(request.body));   // std::function copies what it holds
   const bool is_taken = documents_.try_push([body, exchange] {
@@ -209,7 +232,8 @@ void PageServer::extract(HttpRequest request, std::shared_ptr<Exchange> exchange
 }
 
 void PageServer::forward(HttpRequest request, std::shared_ptr<Exchange> exchange) {
-  ForwardRequest out{.method = request.head.method, .target = request.head.target, .fields = {}, .body = std::move(request.body)};
+  ForwardRequest out{
+      .method = request.head.method, .target = request.head.target, .fields = {}, .body = std::move(request.body)};
   for (const char* name : kFieldsToApi) {
     const auto value = request.head.field(name);
     if (value) out.fields.emplace_back(name, std::string(*value));

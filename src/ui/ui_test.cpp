@@ -15,10 +15,12 @@ RequestHead head_with(HttpFields fields) {
 }
 
 TEST(PageAccess, knows_its_own_names) {
-  for (const char* host : {"localhost", "LOCALHOST:7860", "127.0.0.1", "10.1.2.3:80", "[::1]:7860", "[fe80::1]", "page.example:1"}) {
+  for (const char* host :
+       {"localhost", "LOCALHOST:7860", "127.0.0.1", "10.1.2.3:80", "[::1]:7860", "[fe80::1]", "page.example:1"}) {
     EXPECT_TRUE(is_allowed_host(host, {"page.example"})) << host;
   }
-  for (const char* host : {"", ":80", "evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "[::1", "[evil]", "page.example.evil"}) {
+  for (const char* host : {"", ":80", "evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "[::1",
+                           "[evil]", "page.example.evil"}) {
     EXPECT_FALSE(is_allowed_host(host, {"page.example"})) << host;
   }
   EXPECT_TRUE(is_allowed_host("anything", {"*"}));
@@ -27,7 +29,8 @@ TEST(PageAccess, knows_its_own_names) {
 TEST(PageAccess, takes_browsers_at_their_word_only_for_the_same_origin) {
   EXPECT_TRUE(is_same_origin(head_with({{"host", "localhost:1"}})));
   EXPECT_TRUE(is_same_origin(head_with({{"host", "localhost:1"}, {"origin", "http://LOCALHOST:1"}})));
-  EXPECT_TRUE(is_same_origin(head_with({{"host", "a.example"}, {"origin", "https://a.example"}, {"sec-fetch-site", "same-origin"}})));
+  EXPECT_TRUE(is_same_origin(
+      head_with({{"host", "a.example"}, {"origin", "https://a.example"}, {"sec-fetch-site", "same-origin"}})));
   EXPECT_FALSE(is_same_origin(head_with({{"host", "localhost:1"}, {"origin", "http://localhost:2"}})));
   EXPECT_FALSE(is_same_origin(head_with({{"host", "localhost:1"}, {"origin", "null"}})));
   EXPECT_FALSE(is_same_origin(head_with({{"host", "localhost:1"}, {"sec-fetch-site", "cross-site"}})));
@@ -46,7 +49,8 @@ TEST(PageDoor, lets_in_who_knew_the_password_until_the_cookie_is_old) {
   EXPECT_FALSE(door.lets_in(head, 1001 + PageDoor::kCookieSeconds));
   EXPECT_TRUE(PageDoor("open sesame").lets_in(head, 1000));        // another life of the same page
   EXPECT_FALSE(PageDoor("other").lets_in(head, 1000));
-  for (const char* forged : {"gale_page=", "gale_page=9999999999", "gale_page=9999999999.", "gale_page=9999999999.00", "gale_page=.x"}) {
+  for (const char* forged :
+       {"gale_page=", "gale_page=9999999999", "gale_page=9999999999.", "gale_page=9999999999.00", "gale_page=.x"}) {
     EXPECT_FALSE(door.lets_in(head_with({{"cookie", forged}}), 1000)) << forged;
   }
   EXPECT_TRUE(PageDoor("").lets_in(head_with({}), 1000));

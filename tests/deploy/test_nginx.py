@@ -16,17 +16,54 @@ from gale_server import ROOT, GaleServer, free_port
 def nginx(binary, tmp_path_factory):
     assert shutil.which("nginx"), "nginx is not installed: ./check installs it"
     folder = tmp_path_factory.mktemp("nginx")
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", "/CN=gale.example",
-                    "-keyout", folder / "privkey.pem", "-out", folder / "fullchain.pem"], check=True, capture_output=True)
+    subprocess.run(
+        [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+            "-days",
+            "2",
+            "-subj",
+            "/CN=gale.example",
+            "-keyout",
+            folder / "privkey.pem",
+            "-out",
+            folder / "fullchain.pem",
+        ],
+        check=True,
+        capture_output=True,
+    )
     script = folder / "script.json"
-    script.write_text(json.dumps({"model_name": "s", "vocab_size": 8192, "max_model_len": 4096, "default": {"tokens": [101], "repeat": 0, "delay_ms": 20}}))
+    script.write_text(
+        json.dumps(
+            {
+                "model_name": "s",
+                "vocab_size": 8192,
+                "max_model_len": 4096,
+                "default": {"tokens": [101], "repeat": 0, "delay_ms": 20},
+            }
+        )
+    )
     port = free_port()
     with GaleServer(binary, "--scripted", script, "--max-num-seqs", 512, "--max-num-queued-reqs", 2048) as api:
-        config = (ROOT / "deploy/nginx/gale.conf").read_text().replace("/etc/ssl/gale", str(folder)).replace("listen 443", f"listen 127.0.0.1:{port}")
+        config = (
+            (ROOT / "deploy/nginx/gale.conf")
+            .read_text()
+            .replace("/etc/ssl/gale", str(folder))
+            .replace("listen 443", f"listen 127.0.0.1:{port}")
+        )
         (folder / "gale.conf").write_text(config.replace("127.0.0.1:8000", f"127.0.0.1:{api.port}"))
-        (folder / "nginx.conf").write_text(f"daemon off; pid {folder}/pid; error_log {folder}/error.log; events {{ worker_connections 2048; }}\n"
-                                           f"http {{ access_log off; client_body_temp_path {folder}/b; proxy_temp_path {folder}/p; fastcgi_temp_path {folder}/f; "
-                                           f"uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s; include {folder}/gale.conf; }}\n")
+        (folder / "nginx.conf").write_text(
+            f"daemon off; pid {folder}/pid; error_log {folder}/error.log; events {{ worker_connections 2048; }}\n"
+            f"http {{ access_log off; client_body_temp_path {folder}/b; proxy_temp_path {folder}/p; "
+            f"fastcgi_temp_path {folder}/f; "
+            f"uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s; include {folder}/gale.conf; }}\n"
+        )
         tested = subprocess.run(["nginx", "-t", "-c", folder / "nginx.conf"], capture_output=True, text=True)
         assert tested.returncode == 0, tested.stderr
         process = subprocess.Popen(["nginx", "-c", folder / "nginx.conf"], stderr=subprocess.DEVNULL)

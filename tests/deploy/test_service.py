@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -18,7 +19,9 @@ PLAN = ["--model", "/models/glm", "--program", "/usr/local/bin/gale"]
 
 
 def service(binary, *arguments, **more):
-    return subprocess.run([binary, "service", *map(str, arguments)], capture_output=True, text=True, timeout=120, **more)
+    return subprocess.run(
+        [binary, "service", *map(str, arguments)], capture_output=True, text=True, timeout=120, **more
+    )
 
 
 @pytest.mark.parametrize("manager, folder", [("supervisor", "supervisor"), ("systemd", "systemd")])
@@ -36,9 +39,16 @@ def test_a_page_that_others_reach_gets_a_password(binary):
         assert re.search(r'GALE_PASSWORD="?\S{16}', shown) and file in shown
 
 
-@pytest.mark.parametrize("arguments, code, message", [
-    (["install", "--manager", "supervisor"], 2, "which model"), (["install", "--model", "/nowhere", "--manager", "supervisor"], 3, "no config.json"),
-    (["install", "--model", "/a b", "--dry-run", "--manager", "supervisor"], 2, "without blanks"), (["begin"], 2, "install"), ([], 2, "ACTION is missing")])
+@pytest.mark.parametrize(
+    "arguments, code, message",
+    [
+        (["install", "--manager", "supervisor"], 2, "which model"),
+        (["install", "--model", "/nowhere", "--manager", "supervisor"], 3, "no config.json"),
+        (["install", "--model", "/a b", "--dry-run", "--manager", "supervisor"], 2, "without blanks"),
+        (["begin"], 2, "install"),
+        ([], 2, "ACTION is missing"),
+    ],
+)
 def test_what_cannot_be_installed_is_said(binary, arguments, code, message):
     told = service(binary, *arguments)
     assert told.returncode == code and message in told.stderr
@@ -67,9 +77,18 @@ def wait_for(holds, seconds, what):
 
 
 def processes(folder):
-    """Ids of the running programs of the service, by name."""
-    told = subprocess.run(["supervisorctl", "-c", f"{folder}/supervisord.conf", "status"], capture_output=True, text=True).stdout
-    return {line.split()[0]: int(re.search(r"pid (\d+)", line)[1]) for line in told.splitlines() if "RUNNING" in line}
+    """Ids of the two programs of the service, by name, once both count as running."""
+    for _ in range(100):
+        told = subprocess.run(
+            ["supervisorctl", "-c", f"{folder}/supervisord.conf", "status"], capture_output=True, text=True
+        ).stdout
+        found = {
+            line.split()[0]: int(re.search(r"pid (\d+)", line)[1]) for line in told.splitlines() if "RUNNING" in line
+        }
+        if len(found) == 2:
+            return found
+        time.sleep(0.1)
+    raise AssertionError(f"not running:\n{told}")
 
 
 def children(pid):
@@ -112,7 +131,6 @@ def test_the_page_that_is_killed_is_back_and_inference_did_not_notice(installed)
     engine = children(front)
     for _ in range(3):
         page = processes(folder)["gale-ui"]
-        time.sleep(1.1)              # supervisor counts a start as one after a second
         os.kill(page, signal.SIGKILL)
         wait_for(lambda: not is_there(page), 2, "it is gone")
         assert wait_for(lambda: get(ui_port)[0] == 200, 3, "the page is back") < 3
@@ -125,7 +143,6 @@ def test_the_front_that_is_killed_is_back_without_orphans(installed):
     for _ in range(2):
         front = processes(folder)["gale"]
         engine = children(front)
-        time.sleep(1.1)
         os.kill(front, signal.SIGKILL)
         wait_for(lambda: not is_there(front), 2, "it is gone")
         assert wait_for(lambda: get(port, "/live")[0] == 200, 3, "it accepts again") < 3
@@ -162,12 +179,13 @@ def test_systemd_finds_nothing_wrong_with_the_units(binary, tmp_path):
     parts = re.split(r"^# (/\S+)\n", shown, flags=re.M)[1:]
     for name, text in zip(parts[::2], parts[1::2]):
         (tmp_path / Path(name).name).write_text(text)
-    told = subprocess.run(["systemd-analyze", "verify", "--man=no", *map(str, tmp_path.glob("*.service"))], capture_output=True, text=True)
+    told = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", *map(str, tmp_path.glob("*.service"))], capture_output=True, text=True
+    )
     assert told.returncode == 0 and "gale" not in told.stderr, told.stderr
 
 
 def test_a_notify_socket_hears_that_the_server_is_ready_and_alive(binary, tmp_path):
-    import socket
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
         manager.settimeout(30)

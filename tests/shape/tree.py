@@ -14,7 +14,7 @@ class Tree:
 
     @staticmethod
     def of_checkout(root: Path = ROOT) -> "Tree":
-        """What git tracks, and what it neither tracks nor ignores; files that are not UTF-8 are left out."""
+        """What git tracks, and what it neither tracks nor ignores; files that are not UTF-8 count as empty."""
         listing = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=root,
                                  check=True, capture_output=True, text=True).stdout
         files = {}
@@ -25,7 +25,7 @@ class Tree:
             try:
                 files[name] = path.read_text(encoding="utf-8")
             except UnicodeDecodeError:
-                continue
+                files[name] = ""
         return Tree(files)
 
     def with_file(self, path: str, text: str) -> "Tree":

@@ -22,7 +22,9 @@ class GaleUi:
         self.start()
 
     def start(self):
-        self.process = subprocess.Popen(self.command, stdout=self.log, stderr=subprocess.STDOUT, cwd=ROOT, env=self.environment)
+        self.process = subprocess.Popen(
+            self.command, stdout=self.log, stderr=subprocess.STDOUT, cwd=ROOT, env=self.environment
+        )
 
     def __enter__(self):
         deadline = time.monotonic() + 30
@@ -54,8 +56,12 @@ class GaleUi:
         """The response has .status, .headers, .body (bytes) and .json_body()."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         is_json = body is not None and not isinstance(body, bytes)
-        connection.request(method, path, json.dumps(body).encode() if is_json else body,
-                           {**({"Content-Type": "application/json"} if is_json else {}), **(headers or {})})
+        connection.request(
+            method,
+            path,
+            json.dumps(body).encode() if is_json else body,
+            {**({"Content-Type": "application/json"} if is_json else {}), **(headers or {})},
+        )
         response = connection.getresponse()
         response.body = response.read()
         response.json_body = lambda: json.loads(response.body)

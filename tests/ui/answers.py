@@ -81,8 +81,10 @@ $$\\rule{9999999em}{9999999em}$$
 
 The end of it.
 """
-TOOL = '</think>I will look it up.<tool_call>get_weather<arg_key>city</arg_key><arg_value>Paris</arg_value></tool_call>'
-LONG = "</think>" + "".join(f"Paragraph {i} of a long answer says that streams must stay smooth, however long they are.\n\n" for i in range(150))
+TOOL = "</think>I will look it up.<tool_call>get_weather<arg_key>city</arg_key><arg_value>Paris</arg_value></tool_call>"
+LONG = "</think>" + "".join(
+    f"Paragraph {i} of a long answer says that streams must stay smooth, however long they are.\n\n" for i in range(150)
+)
 
 ANSWERS = {
     "please answer richly": (RICH, 0),
@@ -96,5 +98,7 @@ ANSWERS = {
     "a long quick answer": (LONG, 0),
     "deep nesting of quotes": ("</think>" + ">" * 3000 + " deep\n\nend of it\n", 0),
 }
-ANSWERS["an answer of twenty thousand tokens"] = ("</think>" + "".join(
-    f"## Part {i}\n\n{RICH.partition('</think>')[2]}\n" for i in range(40)), 0)
+ANSWERS["an answer of twenty thousand tokens"] = (
+    "</think>" + "".join(f"## Part {i}\n\n{RICH.partition('</think>')[2]}\n" for i in range(40)),
+    0,
+)

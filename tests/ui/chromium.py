@@ -10,10 +10,32 @@ import tempfile
 import time
 from pathlib import Path
 
-FLAGS = ["--headless=new", "--remote-debugging-pipe", "--no-sandbox", "--disable-gpu", "--no-first-run", "--mute-audio", "--hide-scrollbars",
-         "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-extensions", "--disable-dev-shm-usage",
-         "--disable-features=Translate,OptimizationHints,MediaRouter", "--force-color-profile=srgb", "--lang=en-US"]
-KEYS = {"Enter": (13, "\r"), "Escape": (27, ""), "Tab": (9, ""), "ArrowUp": (38, ""), "ArrowDown": (40, ""), "ArrowLeft": (37, ""), "ArrowRight": (39, "")}
+FLAGS = [
+    "--headless=new",
+    "--remote-debugging-pipe",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--mute-audio",
+    "--hide-scrollbars",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-extensions",
+    "--disable-dev-shm-usage",
+    "--disable-features=Translate,OptimizationHints,MediaRouter",
+    "--force-color-profile=srgb",
+    "--lang=en-US",
+]
+KEYS = {
+    "Enter": (13, "\r"),
+    "Escape": (27, ""),
+    "Tab": (9, ""),
+    "ArrowUp": (38, ""),
+    "ArrowDown": (40, ""),
+    "ArrowLeft": (37, ""),
+    "ArrowRight": (39, ""),
+}
 MODIFIERS = {"Alt": 1, "Control": 2, "Meta": 4, "Shift": 8}
 
 
@@ -36,12 +58,19 @@ class Browser:
         to_browser, self.write_fd = os.pipe()
         self.read_fd, from_browser = os.pipe()
 
-        def place():       # the pipe has fixed places; move both away first, so that neither is overwritten
+        def place():  # the pipe has fixed places; move both away first, so that neither is overwritten
             high = [os.dup(to_browser), os.dup(from_browser)]
             os.dup2(high[0], 3)
             os.dup2(high[1], 4)
-        self.process = subprocess.Popen([self.binary, *FLAGS, f"--user-data-dir={self.profile}", "about:blank"], preexec_fn=place,
-                                        close_fds=False, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+        self.process = subprocess.Popen(
+            [self.binary, *FLAGS, f"--user-data-dir={self.profile}", "about:blank"],
+            preexec_fn=place,
+            close_fds=False,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         os.close(to_browser)
         os.close(from_browser)
         self.pending = b""
@@ -70,7 +99,7 @@ class Browser:
             message["sessionId"] = session
         data = json.dumps(message).encode() + b"\0"
         while data:
-            data = data[os.write(self.write_fd, data):]
+            data = data[os.write(self.write_fd, data) :]
         deadline = time.monotonic() + timeout
         while wanted not in self.answers:
             self.pump(deadline - time.monotonic(), method)
@@ -138,7 +167,7 @@ class Page:
             self.dialogs.append(params["message"])
 
     def open(self, url):
-        self.run("delete document.documentElement.dataset.ready")     # of the page that is left
+        self.run("delete document.documentElement.dataset.ready")  # of the page that is left
         self.call("Page.navigate", {"url": url})
         self.wait("document.documentElement.dataset.ready === 'yes' || !document.getElementById('login')?.hidden")
 
@@ -148,16 +177,26 @@ class Page:
         self.wait("document.documentElement.dataset.ready === 'yes'")
 
     def resize(self, width=1280, height=800, is_phone=False, scale=1):
-        self.call("Emulation.setDeviceMetricsOverride", {"width": width, "height": height, "deviceScaleFactor": scale, "mobile": is_phone})
+        self.call(
+            "Emulation.setDeviceMetricsOverride",
+            {"width": width, "height": height, "deviceScaleFactor": scale, "mobile": is_phone},
+        )
         self.call("Emulation.setTouchEmulationEnabled", {"enabled": is_phone})
 
     def prefer(self, **features):
         """prefer(prefers_color_scheme="dark")"""
-        self.call("Emulation.setEmulatedMedia", {"features": [{"name": name.replace("_", "-"), "value": value} for name, value in features.items()]})
+        self.call(
+            "Emulation.setEmulatedMedia",
+            {"features": [{"name": name.replace("_", "-"), "value": value} for name, value in features.items()]},
+        )
 
     def run(self, script, timeout=30):
         """The value of a JavaScript expression, awaited."""
-        answer = self.call("Runtime.evaluate", {"expression": script, "awaitPromise": True, "returnByValue": True, "userGesture": True}, timeout)
+        answer = self.call(
+            "Runtime.evaluate",
+            {"expression": script, "awaitPromise": True, "returnByValue": True, "userGesture": True},
+            timeout,
+        )
         if "exceptionDetails" in answer:
             details = answer["exceptionDetails"]
             raise ChromiumError(details.get("exception", {}).get("description", details["text"]))
@@ -181,8 +220,10 @@ class Page:
     def click(self, selector):
         """A real click in the middle of the first element that matches."""
         self.wait(f"document.querySelector({json.dumps(selector)})")
-        x, y = self.run(f"""(() => {{ const e = document.querySelector({json.dumps(selector)}); e.scrollIntoView({{block: 'nearest'}});
-                            const r = e.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2]; }})()""")
+        x, y = self.run(
+            f"""(() => {{ const e = document.querySelector({json.dumps(selector)}); e.scrollIntoView({{block: 'nearest'}});
+                            const r = e.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2]; }})()"""
+        )
         for kind in ("mousePressed", "mouseReleased"):
             self.call("Input.dispatchMouseEvent", {"type": kind, "x": x, "y": y, "button": "left", "clickCount": 1})
 
@@ -193,7 +234,12 @@ class Page:
         """press("Control+Shift+O")"""
         *held, key = keys.split("+")
         code, text = KEYS.get(key, (ord(key.upper()[0]), key if not held or held == ["Shift"] else ""))
-        event = {"modifiers": sum(MODIFIERS[one] for one in held), "key": key, "code": key if key in KEYS else f"Key{key.upper()}", "windowsVirtualKeyCode": code}
+        event = {
+            "modifiers": sum(MODIFIERS[one] for one in held),
+            "key": key,
+            "code": key if key in KEYS else f"Key{key.upper()}",
+            "windowsVirtualKeyCode": code,
+        }
         self.call("Input.dispatchKeyEvent", {"type": "keyDown", "text": text, **event})
         self.call("Input.dispatchKeyEvent", {"type": "keyUp", **event})
 

@@ -15,11 +15,23 @@ from gale_ui import GaleUi  # noqa: E402
 
 def script_of(tokenizer, answers, **more):
     """A script for the engine: a message that is exactly a key of `answers` gets its answer, any other gets a short one."""
+
     def ids(text):
         return tokenizer.encode(text, add_special_tokens=False).ids
-    requests = [{"prompt_contains": ids(key), "tokens": ids(text), **({"delay_ms": delay} if delay else {})} for key, (text, delay) in answers.items()]
-    return {"model_name": "scripted", "vocab_size": tokenizer.get_vocab_size(), "max_model_len": 32768, "step_ms": 1,
-            "default": {"tokens": ids("Let me see.</think>A short answer.")}, "requests": requests, **more}
+
+    requests = [
+        {"prompt_contains": ids(key), "tokens": ids(text), **({"delay_ms": delay} if delay else {})}
+        for key, (text, delay) in answers.items()
+    ]
+    return {
+        "model_name": "scripted",
+        "vocab_size": tokenizer.get_vocab_size(),
+        "max_model_len": 32768,
+        "step_ms": 1,
+        "default": {"tokens": ids("Let me see.</think>A short answer.")},
+        "requests": requests,
+        **more,
+    }
 
 
 @pytest.fixture(scope="session")
@@ -52,10 +64,12 @@ def browser():
 def page(browser, ui):
     """A fresh page with nothing kept; at the end nothing may have gone wrong on it unseen."""
     tab = browser.page(ui.url)
-    tab.run("indexedDB.databases().then((all) => Promise.all(all.map((one) => new Promise((done) => {"
-            " const gone = indexedDB.deleteDatabase(one.name); gone.onsuccess = gone.onerror = gone.onblocked = done; })))).then(() => localStorage.clear())")
+    tab.run(
+        "indexedDB.databases().then((all) => Promise.all(all.map((one) => new Promise((done) => {"
+        " const gone = indexedDB.deleteDatabase(one.name); gone.onsuccess = gone.onerror = gone.onblocked = done; })))).then(() => localStorage.clear())"
+    )
     tab.open(ui.url + "/")
     yield tab
     browser.drain()
-    tab.close()          # first, or what it keeps would stand in the way of the next one
+    tab.close()  # first, or what it keeps would stand in the way of the next one
     assert tab.troubles == [] and tab.dialogs == []

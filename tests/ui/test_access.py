@@ -17,8 +17,14 @@ def code_of(response):
 def test_the_page_brings_its_policy_and_may_be_kept_by_its_digest(ui):
     page = ui.request("GET", "/")
     policy = page.headers["Content-Security-Policy"]
-    for rule in ("default-src 'none'", "script-src 'self'", "frame-ancestors 'none'", "base-uri 'none'", "form-action 'none'",
-                 "require-trusted-types-for 'script'"):
+    for rule in (
+        "default-src 'none'",
+        "script-src 'self'",
+        "frame-ancestors 'none'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "require-trusted-types-for 'script'",
+    ):
         assert rule in policy
     assert "unsafe" not in policy
     assert page.headers["X-Content-Type-Options"] == "nosniff"
@@ -49,8 +55,18 @@ def test_a_stream_is_passed_on_event_by_event(ui):
     connection.close()
 
 
-@pytest.mark.parametrize("host, is_allowed", [("127.0.0.1:7860", True), ("localhost", True), ("[::1]:7860", True), ("192.0.2.7", True),
-                                              ("evil.example", False), ("localhost.evil.example", False), ("127.0.0.1.evil.example:80", False)])
+@pytest.mark.parametrize(
+    "host, is_allowed",
+    [
+        ("127.0.0.1:7860", True),
+        ("localhost", True),
+        ("[::1]:7860", True),
+        ("192.0.2.7", True),
+        ("evil.example", False),
+        ("localhost.evil.example", False),
+        ("127.0.0.1.evil.example:80", False),
+    ],
+)
 def test_a_name_that_is_not_ours_is_refused(ui, host, is_allowed):
     for path in ("/", "/ui/state", "/v1/models"):
         response = ui.request("GET", path, headers={"Host": host})
@@ -58,8 +74,16 @@ def test_a_name_that_is_not_ours_is_refused(ui, host, is_allowed):
         assert is_allowed or code_of(response) == (403, "host_not_allowed")
 
 
-@pytest.mark.parametrize("headers", [{"Origin": "http://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"},
-                                     {"Sec-Fetch-Site": "same-site"}, {"Origin": "http://127.0.0.1:1"}])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Origin": "http://127.0.0.1:1"},
+    ],
+)
 def test_requests_of_other_origins_are_refused(ui, headers):
     assert code_of(ui.request("POST", PATH, CHAT, headers)) == (403, "cross_origin")
     assert code_of(ui.request("GET", "/v1/models", headers=headers)) == (403, "cross_origin")
@@ -67,16 +91,31 @@ def test_requests_of_other_origins_are_refused(ui, headers):
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""])
 def test_what_a_form_could_send_is_refused(ui, kind):
-    assert code_of(ui.request("POST", PATH, json.dumps(CHAT).encode(), {"Content-Type": kind})) == (415, "unsupported_media_type")
+    assert code_of(ui.request("POST", PATH, json.dumps(CHAT).encode(), {"Content-Type": kind})) == (
+        415,
+        "unsupported_media_type",
+    )
 
 
-@pytest.mark.parametrize("path", ["/v1/completions", "/v1/embeddings", "/../etc/passwd", "/assets/../index.html", "/v1/models/../../metrics/x", "/docs", "/ui/"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/completions",
+        "/v1/embeddings",
+        "/../etc/passwd",
+        "/assets/../index.html",
+        "/v1/models/../../metrics/x",
+        "/docs",
+        "/ui/",
+    ],
+)
 def test_only_what_the_page_needs_is_passed_on(ui, path):
     assert ui.request("GET", path).status == 404
 
 
 def test_the_key_stays_on_the_server(binary, script):
     from gale_server import GaleServer
+
     with GaleServer(binary, "--scripted", script, "--api-key", "sesame-5772") as api:
         with GaleUi(binary, api.base_url, "--api-key", "sesame-5772") as page:
             assert page.request("POST", PATH, CHAT).status == 200
@@ -84,7 +123,9 @@ def test_the_key_stays_on_the_server(binary, script):
             assert all(b"sesame-5772" not in one.body and "sesame-5772" not in str(one.headers) for one in answers)
             assert "sesame-5772" not in page.log_text()
         with GaleUi(binary, api.base_url) as page:
-            assert page.request("POST", PATH, CHAT, {"Authorization": "Bearer sesame-5772"}).status == 401    # a browser's own key is not passed on
+            assert (
+                page.request("POST", PATH, CHAT, {"Authorization": "Bearer sesame-5772"}).status == 401
+            )  # a browser's own key is not passed on
 
 
 def test_an_api_that_is_not_there_is_named(binary):
@@ -96,8 +137,13 @@ def test_an_api_that_is_not_there_is_named(binary):
 def test_a_password_is_asked_for_and_proven_by_a_cookie(binary, api):
     with GaleUi(binary, api.base_url, "--password", "open sesame") as page:
         assert page.request("GET", "/").status == 200
-        assert page.request("GET", "/ui/state").json_body() | {"assets": 0, "version": 0, "limits": 0} == \
-            {"version": 0, "assets": 0, "limits": 0, "has_password": True, "is_logged_in": False}
+        assert page.request("GET", "/ui/state").json_body() | {"assets": 0, "version": 0, "limits": 0} == {
+            "version": 0,
+            "assets": 0,
+            "limits": 0,
+            "has_password": True,
+            "is_logged_in": False,
+        }
         assert code_of(page.request("POST", PATH, CHAT)) == (401, "password_needed")
         assert code_of(page.request("POST", "/ui/login", {"password": "open"})) == (401, "wrong_password")
         right = page.request("POST", "/ui/login", {"password": "open sesame"})
@@ -107,7 +153,7 @@ def test_a_password_is_asked_for_and_proven_by_a_cookie(binary, api):
         assert page.request("POST", PATH, CHAT, proof).status == 200
         page.stop()
         page.start()
-        with page:        # nothing was kept, and the cookie still proves it
+        with page:  # nothing was kept, and the cookie still proves it
             assert page.request("POST", PATH, CHAT, proof).status == 200
             forged = {"Cookie": cookie.split(";")[0][:-1] + ("0" if cookie.split(";")[0][-1] != "0" else "1")}
             assert page.request("POST", PATH, CHAT, forged).status == 401

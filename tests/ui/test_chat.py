@@ -24,7 +24,9 @@ def texts(page, selector):
 
 def running_slots(api):
     text = api.get("/metrics").body.decode()
-    return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith("vllm:num_requests_running"))
+    return sum(
+        float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith("vllm:num_requests_running")
+    )
 
 
 def test_an_answer_is_shown_with_its_thinking_and_numbers(page):
@@ -42,7 +44,9 @@ def test_an_answer_is_shown_with_its_thinking_and_numbers(page):
 def test_code_is_coloured_and_formulas_are_set(page):
     ask(page, "please answer richly")
     page.wait("document.querySelectorAll('.code .hl-keyword').length > 3")
-    page.wait("document.querySelectorAll('.answer .katex').length === document.querySelectorAll('.answer .formula').length")
+    page.wait(
+        "document.querySelectorAll('.answer .katex').length === document.querySelectorAll('.answer .formula').length"
+    )
     assert page.run("document.querySelectorAll('.answer .katex').length") >= 9
     assert page.run("document.querySelector('.formula.display .katex-display') !== null")
     assert "class HashMap" in page.run("document.querySelector('.code code').textContent")
@@ -121,7 +125,10 @@ def test_a_chat_can_be_renamed_pinned_cleared_and_deleted(page):
     def choose(label):
         page.click(".chat-more")
         page.wait("document.querySelector('.menu')")
-        page.run(f"[...document.querySelectorAll('.menu button')].find((one) => one.textContent === {json.dumps(label)}).click()")
+        page.run(
+            f"[...document.querySelectorAll('.menu button')].find((one) => one.textContent === {json.dumps(label)}).click()"
+        )
+
     choose("Rename")
     page.wait("document.querySelector('dialog input')")
     page.run("document.querySelector('dialog input').select()")
@@ -158,7 +165,9 @@ def test_two_tabs_do_not_overwrite_each_other(page, browser, ui):
 def test_enter_that_ends_a_composition_does_not_send(page):
     page.click("#message")
     page.call("Input.imeSetComposition", {"text": "你好", "selectionStart": 2, "selectionEnd": 2})
-    page.run("document.querySelector('#message').dispatchEvent(new KeyboardEvent('keydown', {key: 'Enter', isComposing: true, bubbles: true}))")
+    page.run(
+        "document.querySelector('#message').dispatchEvent(new KeyboardEvent('keydown', {key: 'Enter', isComposing: true, bubbles: true}))"
+    )
     page.call("Input.dispatchKeyEvent", {"type": "rawKeyDown", "key": "Enter", "windowsVirtualKeyCode": 229})
     time.sleep(0.2)
     assert page.run("document.querySelectorAll('.message').length") == 0
@@ -202,8 +211,10 @@ def test_settings_are_sent_only_where_they_are_set(page):
     page.click("#head-right .icon-button")
     page.wait("document.querySelector('dialog')")
     page.run("document.querySelectorAll('.tabs button')[1].click()")
-    page.run("""(() => { const field = [...document.querySelectorAll('.setting')].find((one) => one.textContent.startsWith('Temperature')).querySelector('input');
-                field.value = '0.3'; field.dispatchEvent(new Event('change')); })()""")
+    page.run(
+        """(() => { const field = [...document.querySelectorAll('.setting')].find((one) => one.textContent.startsWith('Temperature')).querySelector('input');
+                field.value = '0.3'; field.dispatchEvent(new Event('change')); })()"""
+    )
     page.press("Escape")
     assert page.run(sent)["temperature"] == 0.3
     page.click(".composer .chip")
@@ -211,8 +222,18 @@ def test_settings_are_sent_only_where_they_are_set(page):
 
 
 def test_tool_calls_are_shown_and_answered_by_hand(page):
-    tools = [{"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}}}]
-    page.run(f"localStorage.setItem('gale-settings', {json.dumps(json.dumps({'model': {'extra': json.dumps({'tools': tools})}}))})")
+    tools = [
+        {
+            "type": "function",
+            "function": {
+                "name": "get_weather",
+                "parameters": {"type": "object", "properties": {"city": {"type": "string"}}},
+            },
+        }
+    ]
+    page.run(
+        f"localStorage.setItem('gale-settings', {json.dumps(json.dumps({'model': {'extra': json.dumps({'tools': tools})}}))})"
+    )
     page.reload()
     ask(page, "call your tool now")
     assert texts(page, ".tool strong") == ["get_weather"]

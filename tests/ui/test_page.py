@@ -17,8 +17,11 @@ CACHE = Path.home() / ".cache" / "gale"
 
 def axe_findings(page, axe):
     page.run(axe)
-    found = page.run("""axe.run(document, {resultTypes: ['violations']}).then((result) => result.violations
-        .filter((one) => ['serious', 'critical'].includes(one.impact)).map((one) => one.id + ': ' + one.nodes.map((node) => node.html.slice(0, 160)).join(' | ')))""", 60)
+    found = page.run(
+        """axe.run(document, {resultTypes: ['violations']}).then((result) => result.violations
+        .filter((one) => ['serious', 'critical'].includes(one.impact)).map((one) => one.id + ': ' + one.nodes.map((node) => node.html.slice(0, 160)).join(' | ')))""",
+        60,
+    )
     return found
 
 
@@ -34,9 +37,12 @@ def test_the_first_load_is_small_and_asks_nobody_else(browser, ui):
     browser.drain()
     own = [url for url in page.requests if url.startswith(ui.url + "/assets/") or url == ui.url + "/"]
     assert [url for url in page.requests if not url.startswith((ui.url, "data:", "blob:"))] == []
-    sizes = {url: len(ui.request("GET", url.removeprefix(ui.url), headers={"Accept-Encoding": "gzip"}).body) for url in set(own)}
+    sizes = {
+        url: len(ui.request("GET", url.removeprefix(ui.url), headers={"Accept-Encoding": "gzip"}).body)
+        for url in set(own)
+    }
     assert sum(sizes.values()) <= 400_000, sizes
-    assert not any("katex" in url for url in own)       # comes with the first formula
+    assert not any("katex" in url for url in own)  # comes with the first formula
     page.close()
 
 
@@ -48,7 +54,9 @@ def test_axe_finds_nothing_serious(page, axe, scheme, size):
         page.resize(390, 844, is_phone=True)
     assert axe_findings(page, axe) == []
     ask(page, "please answer richly")
-    page.wait("document.querySelectorAll('.answer .katex').length > 5 && document.querySelectorAll('.hl-keyword').length > 3")
+    page.wait(
+        "document.querySelectorAll('.answer .katex').length > 5 && document.querySelectorAll('.hl-keyword').length > 3"
+    )
     assert axe_findings(page, axe) == []
     for tab in range(4):
         if tab == 0:
@@ -61,7 +69,9 @@ def test_axe_finds_nothing_serious(page, axe, scheme, size):
 def test_a_phone_shows_everything_without_scrolling_sideways(page):
     page.resize(360, 640, is_phone=True)
     ask(page, "please answer richly")
-    assert page.run("document.documentElement.scrollWidth <= innerWidth && document.querySelector('#scroller').scrollWidth <= innerWidth")
+    assert page.run(
+        "document.documentElement.scrollWidth <= innerWidth && document.querySelector('#scroller').scrollWidth <= innerWidth"
+    )
     assert page.run("document.querySelector('#sidebar').getBoundingClientRect().right <= 0")
     page.click(".open-sidebar")
     page.wait("document.querySelector('#sidebar').getBoundingClientRect().left >= 0")
@@ -70,11 +80,18 @@ def test_a_phone_shows_everything_without_scrolling_sideways(page):
 
 
 def test_every_word_is_there_in_both_languages():
-    words = {name: dict(re.findall(r"(?:^|\s)(\w+): '((?:[^'\\]|\\.)*)'", (ROOT / "web" / "js" / f"words-{name}.js").read_text())) for name in ("en", "zh")}
+    words = {
+        name: dict(
+            re.findall(r"(?:^|\s)(\w+): '((?:[^'\\]|\\.)*)'", (ROOT / "web" / "js" / f"words-{name}.js").read_text())
+        )
+        for name in ("en", "zh")
+    }
     assert words["en"].keys() == words["zh"].keys()
     for key in words["en"]:
         assert set(re.findall(r"\{\w+\}", words["en"][key])) == set(re.findall(r"\{\w+\}", words["zh"][key])), key
-    code = "".join(path.read_text() for path in (ROOT / "web" / "js").glob("*.js") if not path.name.startswith(("words-", "i18n")))
+    code = "".join(
+        path.read_text() for path in (ROOT / "web" / "js").glob("*.js") if not path.name.startswith(("words-", "i18n"))
+    )
     used = set(re.findall(r"\bt\('(\w+)'", code))
     assert used - words["en"].keys() == set()
     assert len(used) > 100
@@ -105,8 +122,10 @@ def test_the_keyboard_alone_is_enough(page):
     for _ in range(40):
         page.press("Tab")
         seen.add(page.run("document.activeElement.getAttribute('aria-label') || document.activeElement.textContent"))
-        assert page.run("document.activeElement === document.body || getComputedStyle(document.activeElement).outlineStyle !== 'none' "
-                        "|| document.activeElement.matches('textarea, .search, iframe')")
+        assert page.run(
+            "document.activeElement === document.body || getComputedStyle(document.activeElement).outlineStyle !== 'none' "
+            "|| document.activeElement.matches('textarea, .search, iframe')"
+        )
     assert {"Copy", "Answer again", "Edit", "Settings", "New chat"} <= seen
     page.run("document.activeElement.blur()")
     page.press("?")
@@ -122,7 +141,7 @@ def test_the_light_goes_from_ready_to_gone_and_back(browser, binary, script):
         api.process.send_signal(signal.SIGKILL)
         api.process.wait()
         page.wait("document.querySelector('.light.red')?.textContent.startsWith('Not reachable')", 15)
-        assert page.run("document.querySelector('.light .icon') !== null")      # not by colour alone
+        assert page.run("document.querySelector('.light .icon') !== null")  # not by colour alone
         with GaleServer(binary, "--scripted", script, port=api.port):
             page.wait("document.querySelector('.light.green')", 30)
         page.close()
@@ -170,8 +189,10 @@ def test_a_password_is_asked_for_on_the_page(browser, binary, api):
 
 
 def test_a_long_answer_costs_little_time_a_frame(page):
-    page.run("""(() => { window.frames_ = [];
-        new PerformanceObserver((list) => list.getEntries().forEach((one) => window.frames_.push(one.duration))).observe({type: 'longtask', buffered: false}); })()""")
+    page.run(
+        """(() => { window.frames_ = [];
+        new PerformanceObserver((list) => list.getEntries().forEach((one) => window.frames_.push(one.duration))).observe({type: 'longtask', buffered: false}); })()"""
+    )
     ask(page, "a long quick answer")
     page.wait("document.querySelectorAll('.answer .block').length === 150")
     long_tasks = page.run("window.frames_")
@@ -194,6 +215,10 @@ def test_twenty_thousand_tokens_cost_little_a_frame(page):
     ask(page, "an answer of twenty thousand tokens", wait=False)
     page.wait(DONE, 300)
     costs = sorted(page.run("window.costs"))
-    output = int(re.search(r"([\d,]+) out", page.run("document.querySelector('.message.assistant .numbers').textContent"))[1].replace(",", ""))
+    output = int(
+        re.search(r"([\d,]+) out", page.run("document.querySelector('.message.assistant .numbers').textContent"))[
+            1
+        ].replace(",", "")
+    )
     assert output >= 20_000
     assert len(costs) > 50 and costs[len(costs) * 95 // 100] <= 16, costs[-20:]

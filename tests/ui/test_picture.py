@@ -1,4 +1,6 @@
-"""The pictures that README and the guide show are made here, so that they show the page as it is: --update-pictures writes them."""
+"""The pictures that README and the guide show are made here, so that they show the page as it is.
+
+--update-pictures writes them."""
 
 import struct
 import time
@@ -11,13 +13,17 @@ PICTURES = ROOT / "docs" / "pictures"
 
 
 def settle(page):
-    page.wait("document.querySelectorAll('.answer .katex').length >= 9 && document.querySelectorAll('.hl-keyword').length > 3")
+    page.wait(
+        "document.querySelectorAll('.answer .katex').length >= 9 && document.querySelectorAll('.hl-keyword').length > 3"
+    )
     page.wait("document.fonts.ready.then(() => true)")
     page.run("document.querySelector('#scroller').scrollTop = 0")
     time.sleep(0.4)
 
 
-@pytest.mark.parametrize("name, scheme, width, height", [("page-light", "light", 1280, 860), ("page-dark", "dark", 1280, 860)])
+@pytest.mark.parametrize(
+    "name, scheme, width, height", [("page-light", "light", 1280, 860), ("page-dark", "dark", 1280, 860)]
+)
 def test_the_page_in_a_picture(page, request, tmp_path, name, scheme, width, height):
     page.resize(width, height)
     page.prefer(prefers_color_scheme=scheme)
@@ -31,4 +37,4 @@ def test_the_page_in_a_picture(page, request, tmp_path, name, scheme, width, hei
         (PICTURES / f"{name}.png").write_bytes(data)
     kept = (PICTURES / f"{name}.png").read_bytes()
     assert struct.unpack(">II", kept[16:24]) == struct.unpack(">II", data[16:24]) == (width, height)
-    assert len(kept) == pytest.approx(len(data), rel=0.35)       # other fonts, not another page
+    assert len(kept) == pytest.approx(len(data), rel=0.35)  # other fonts, not another page

@@ -10,7 +10,10 @@ BLOCKS = "document.querySelectorAll('.answer .block').length"
 
 def whole(page):
     """The numbers of the paragraphs that are shown, each once and in order."""
-    shown = page.run("[...document.querySelectorAll('.answer .block')].map((one) => Number(/^Paragraph (\\d+)/.exec(one.textContent)?.[1]))")
+    shown = page.run(
+        "[...document.querySelectorAll('.answer .block')]"
+        ".map((one) => Number(/^Paragraph (\\d+)/.exec(one.textContent)?.[1]))"
+    )
     return shown == list(range(len(shown))) and len(shown) == 150
 
 

@@ -12,15 +12,19 @@ ENCRYPTED = ROOT / "tests" / "ui" / "data" / "encrypted.pdf"
 
 
 def upload(ui, data, **headers):
-    response = ui.request("POST", "/ui/extract", data, {"Content-Type": "application/octet-stream", "X-Gale-Page": "1", **headers})
+    response = ui.request(
+        "POST", "/ui/extract", data, {"Content-Type": "application/octet-stream", "X-Gale-Page": "1", **headers}
+    )
     return response.status, json.loads(response.body)
 
 
 def drop(page, name, data):
     """As if the file had been dropped on the page."""
-    page.run(f"""(() => {{ const bytes = Uint8Array.from(atob({json.dumps(base64.b64encode(data).decode())}), (one) => one.charCodeAt(0));
+    page.run(
+        f"""(() => {{ const bytes = Uint8Array.from(atob({json.dumps(base64.b64encode(data).decode())}), (one) => one.charCodeAt(0));
         const transfer = new DataTransfer(); transfer.items.add(new File([bytes], {json.dumps(name)}));
-        document.body.dispatchEvent(new DragEvent('drop', {{dataTransfer: transfer, bubbles: true, cancelable: true}})); }})()""")
+        document.body.dispatchEvent(new DragEvent('drop', {{dataTransfer: transfer, bubbles: true, cancelable: true}})); }})()"""
+    )
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +48,16 @@ def test_a_pdf_with_chinese_is_read_page_by_page(ui, chinese_pdf):
     assert "中文文本" in body["pages"][0] and "page 3" in body["pages"][2]
 
 
-@pytest.mark.parametrize("data, code", [(ENCRYPTED.read_bytes(), "encrypted"), (b"%PDF-1.7 nothing of the kind", "damaged"), (b"\x7fELF\x02\x01\x01\x00\x00", "not_text"),
-                                        (b"PK\x03\x04\x14\x00\x06\x00", "not_text"), (b"  \n", "no_text")])
+@pytest.mark.parametrize(
+    "data, code",
+    [
+        (ENCRYPTED.read_bytes(), "encrypted"),
+        (b"%PDF-1.7 nothing of the kind", "damaged"),
+        (b"\x7fELF\x02\x01\x01\x00\x00", "not_text"),
+        (b"PK\x03\x04\x14\x00\x06\x00", "not_text"),
+        (b"  \n", "no_text"),
+    ],
+)
 def test_what_cannot_be_read_is_named(ui, data, code):
     status, body = upload(ui, data)
     assert (status, body["error"]["code"]) == (422, code)
@@ -75,14 +87,21 @@ def test_a_dropped_file_is_shown_with_its_length_and_sent(page):
         const [{requestFor}, {state}, {path}] = await Promise.all(['generate.js', 'app-state.js', 'conversation.js'].map((one) => import(base + one)));
         return requestFor(state.current, path(state.current)[0]).messages[0].content;
     })()""")
-    assert sent == '<file name="notes <b>.txt">\nWinds are named after where they come from.\n</file>\n\nwhat does the file say'
+    assert (
+        sent
+        == '<file name="notes <b>.txt">\nWinds are named after where they come from.\n</file>\n\nwhat does the file say'
+    )
 
 
 def test_pages_of_a_pdf_can_be_chosen(page, chinese_pdf):
     drop(page, "book.pdf", chinese_pdf)
     page.wait("document.querySelector('.file-pages')?.value === '1-3'")
-    page.run("(() => { const box = document.querySelector('.file-pages'); box.value = '2'; box.dispatchEvent(new Event('change')); })()")
-    page.wait("document.querySelector('.file-pages').value === '2' && /\\d+ tokens/.test(document.querySelector('.composer .file').textContent)")
+    page.run(
+        "(() => { const box = document.querySelector('.file-pages'); box.value = '2'; box.dispatchEvent(new Event('change')); })()"
+    )
+    page.wait(
+        "document.querySelector('.file-pages').value === '2' && /\\d+ tokens/.test(document.querySelector('.composer .file').textContent)"
+    )
 
 
 def test_a_file_that_cannot_be_read_is_named_on_the_page(page):
@@ -94,7 +113,9 @@ def test_a_file_that_cannot_be_read_is_named_on_the_page(page):
 
 def test_a_long_paste_becomes_a_file(page):
     page.click("#message")
-    page.run("""(() => { const data = new DataTransfer(); data.setData('text/plain', 'wind '.repeat(2000));
-        document.activeElement.dispatchEvent(new ClipboardEvent('paste', {clipboardData: data, bubbles: true, cancelable: true})); })()""")
+    page.run(
+        """(() => { const data = new DataTransfer(); data.setData('text/plain', 'wind '.repeat(2000));
+        document.activeElement.dispatchEvent(new ClipboardEvent('paste', {clipboardData: data, bubbles: true, cancelable: true})); })()"""
+    )
     page.wait("document.querySelector('.composer .file-name')?.textContent === 'Pasted text.txt'")
     assert page.run("document.querySelector('#message').value") == ""
