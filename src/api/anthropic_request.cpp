@@ -218,7 +218,7 @@ Result<ChatRequest> parse_messages_request(const Json& body, const ApiContext& c
                      "priority", "ignore_eos", "min_tokens"}, chat);
   copy_as(body, "stop_sequences", "stop", chat);
   Result<ChatRequest> request = parse_chat_request(chat, context);
-  if (!request && request.error().param == "stop") request.error().param = "stop_sequences";
+  if (!request) rename_param(request.error(), "stop", "stop_sequences");
   return request;
 }
 

@@ -26,6 +26,12 @@ void copy_as(const Json& from, const char* key, const char* name, Json& to) {
   if (const Json& value = field_of(from, key); !value.is_null()) to[name] = value;
 }
 
+void rename_param(Error& error, std::string_view from, std::string_view to) {
+  if (error.param != from) return;
+  error.param = to;
+  if (error.message.starts_with(from)) error.message.replace(0, from.size(), to);
+}
+
 tl::unexpected<Error> refuse_at(std::string where, std::string_view message) {
   return fail_param(ErrorCode::kInvalidArgument, where, "{}: {}", where, message);
 }

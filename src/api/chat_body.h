@@ -19,6 +19,9 @@ void copy_fields(const Json& from, std::initializer_list<const char*> keys, Json
 // Copies a field that is there under another name.
 void copy_as(const Json& from, const char* key, const char* name, Json& to);
 
+// An error about a chat's field as one about the field that it was made of, in param and text.
+void rename_param(Error& error, std::string_view from, std::string_view to);
+
 // kInvalidArgument that names the place.
 [[nodiscard]] tl::unexpected<Error> refuse_at(std::string where, std::string_view message);
 

@@ -1,5 +1,9 @@
 #include "api/model_info.h"
 
+#include <fmt/chrono.h>
+
+#include <ctime>
+
 #include "api/openai_chat.h"
 #include "api/request_reader.h"
 #include "base/utf8.h"
@@ -16,13 +20,21 @@ Json model_json(const ModelCard& card) {
   out["parent"] = nullptr;
   out["max_model_len"] = card.max_model_len;
   out["permission"] = Json::array();
+  out["type"] = "model";                     // what Anthropic's clients read
+  out["display_name"] = card.name;
+  out["created_at"] = fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(static_cast<std::time_t>(card.created)));
   return out;
 }
 
 Json model_list_json(std::span<const ModelCard> cards) {
   Json data = Json::array();
   for (const ModelCard& card : cards) data.push_back(model_json(card));
-  return {{"object", "list"}, {"data", data}};
+  Json list{{"object", "list"}, {"data", data}, {"has_more", false}, {"first_id", nullptr}, {"last_id", nullptr}};
+  if (!cards.empty()) {
+    list["first_id"] = cards.front().name;
+    list["last_id"] = cards.back().name;
+  }
+  return list;
 }
 
 Result<TokenizeRequest> parse_tokenize_request(const Json& body) {

@@ -170,6 +170,10 @@ Status apply_text(const Json& text, Json& chat) {
 }
 
 Status refuse_unsupported(const Json& body) {
+  for (const char* key : {"reasoning", "text"}) {
+    const Json& value = field_of(body, key);
+    if (!value.is_null() && !value.is_object()) return refuse_at(key, "expected an object, got " + brief(value));
+  }
   RequestReader reader(body);
   reader.refuse_unless("background", {Json(false)}, "answers are not computed in the background: stream them");
   reader.refuse_unless("conversation", {}, "use previous_response_id");
@@ -228,7 +232,12 @@ Result<ResponsesRequest> parse_responses_request(const Json& body, const ApiCont
   copy_fields(body, {"model", "stream", "temperature", "top_p", "parallel_tool_calls", "user", "metadata", "top_k", "min_p", "seed", "stop",
                      "repetition_penalty", "frequency_penalty", "presence_penalty", "logit_bias", "cache_salt", "priority", "ignore_eos",
                      "min_tokens", "chat_template_kwargs", "include_reasoning"}, chat);
-  GALE_ASSIGN(request.chat, parse_chat_request(chat, context));
+  Result<ChatRequest> parsed = parse_chat_request(chat, context);
+  if (!parsed) {
+    rename_param(parsed.error(), "max_tokens", "max_output_tokens");
+    return tl::unexpected(parsed.error());
+  }
+  request.chat = std::move(*parsed);
   return request;
 }
 

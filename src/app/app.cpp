@@ -23,6 +23,8 @@ int run_command(const Invocation& invocation, const std::string& program) {
     case Command::kService: return run_service(config);
     case Command::kChat: return run_chat(config);
     case Command::kBenchServe: return run_bench(config);
+    case Command::kBenchThroughput: return run_bench_throughput(config);
+    case Command::kBenchLatency: return run_bench_latency(config);
     case Command::kInspect: return run_inspect(config);
     case Command::kDoctor: return run_doctor(config);
   }

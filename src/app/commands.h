@@ -16,6 +16,8 @@ inline constexpr const char* kGrammarCompilerCommand = "grammar-compiler";
 [[nodiscard]] int run_service(const Config& config);
 [[nodiscard]] int run_chat(const Config& config);
 [[nodiscard]] int run_bench(const Config& config);
+[[nodiscard]] int run_bench_throughput(const Config& config);
+[[nodiscard]] int run_bench_latency(const Config& config);
 [[nodiscard]] int run_inspect(const Config& config);
 [[nodiscard]] int run_doctor(const Config& config);
 

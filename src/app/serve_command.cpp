@@ -20,6 +20,7 @@ namespace {
 
 constexpr std::chrono::milliseconds kWatchInterval{50};
 constexpr size_t kMaxTemplateBytes = size_t{1} << 20;
+constexpr size_t kMaxKeyFileBytes = size_t{16} << 20;
 
 // What the front reads of a model folder; weights are the engine's.
 struct FrontModel {
@@ -95,11 +96,28 @@ std::optional<Error> start_failure(const EnginePipeline& pipeline) {
   return Error{ErrorCode::kInternal, status.reason};
 }
 
+// The keys of --api-key-file.
+Result<std::vector<KeyHash>> load_keys(const Config& config) {
+  GALE_ASSIGN(const std::string text, read_file(config.serve.api_key_file, kMaxKeyFileBytes));
+  return parse_key_file(text);
+}
+
+// A broken file changes nothing: who was let in stays in.
+void reload_keys(const Config& config, ApiServer& server) {
+  if (config.serve.api_key_file.empty()) return log_info("SIGHUP: there is no --api-key-file to read again");
+  Result<std::vector<KeyHash>> keys = load_keys(config);
+  if (!keys) return log_error("SIGHUP: the old keys stay: {}", keys.error().message);
+  log_info("SIGHUP: {} keys", keys->size());
+  server.set_file_keys(std::move(*keys));
+}
+
 // Until a signal comes or the first engine fails for good. The error of the latter.
-std::optional<Error> watch(const EnginePipeline& pipeline, const StopSignals& signals, ServiceNotifier& notifier) {
+std::optional<Error> watch(const Config& config, const EnginePipeline& pipeline, ApiServer& server, const StopSignals& signals,
+                           ServiceNotifier& notifier) {
   const SteadyClock clock;
   bool was_ready = false;
   while (!signals.wait(kWatchInterval)) {
+    if (signals.wants_reload()) reload_keys(config, server);
     if (pipeline.status().health != Health::kStalled) notifier.alive(clock.now());
     if (was_ready) continue;
     if (std::optional<Error> failure = start_failure(pipeline)) return failure;
@@ -126,10 +144,19 @@ int run_serve(const Config& config, const std::string& program) {
   const std::unique_ptr<EnginePipeline> pipeline =
       make_pipeline(std::move(pipeline_config), std::move(model->tokenizer), std::move(model->chat_template),
                     std::move(model->defaults), clock, make_launcher(config, program, num_valid_tokens));
-  const Result<std::unique_ptr<ApiServer>> server = ApiServer::start(config.server, *pipeline);
+  ServerConfig server_config = config.server;
+  server_config.has_key_file = !config.serve.api_key_file.empty();
+  std::vector<KeyHash> keys;
+  if (server_config.has_key_file) {
+    Result<std::vector<KeyHash>> loaded = load_keys(config);
+    if (!loaded) return report(loaded.error());
+    keys = std::move(*loaded);
+  }
+  const Result<std::unique_ptr<ApiServer>> server = ApiServer::start(server_config, *pipeline);
   if (!server) return report(server.error());
+  (*server)->set_file_keys(std::move(keys));
   ServiceNotifier notifier(config.serve.notify_socket);
-  if (const std::optional<Error> failure = watch(*pipeline, signals, notifier)) {
+  if (const std::optional<Error> failure = watch(config, *pipeline, **server, signals, notifier)) {
     const int cut = (*server)->shut_down({.timeout = std::chrono::milliseconds(0)}, [] { return true; });
     if (cut > 0) log_warning("{} requests were cut", cut);
     return report(*failure);

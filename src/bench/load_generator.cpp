@@ -5,11 +5,12 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
-#include <random>
 #include <thread>
 
 #include "base/json.h"
 #include "bench/http_client.h"
+#include "bench/progress_bar.h"
+#include "bench/workload.h"
 
 namespace gale {
 namespace {
@@ -23,42 +24,6 @@ double own_cpu_seconds() {
   getrusage(RUSAGE_SELF, &used);
   const auto of = [](const timeval& time) { return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) * 1e-6; };
   return of(used.ru_utime) + of(used.ru_stime);
-}
-
-// A request before it is sent. The body is made ahead, so that making it costs the measurement nothing.
-struct PlannedRequest {
-  std::string body;
-  double start = 0;                    // not before this second of the run
-};
-
-std::vector<PlannedRequest> plan_requests(const BenchConfig& config, const std::string& model, int vocab_size, int count,
-                                          std::mt19937_64& random) {
-  const auto length = [&](int mean) {
-    const double spread = mean * config.random_range_ratio;
-    std::uniform_int_distribution<int> drawn(std::max(1, static_cast<int>(std::floor(mean - spread))),
-                                             static_cast<int>(std::ceil(mean + spread)));
-    return drawn(random);
-  };
-  std::uniform_int_distribution<int> id(0, vocab_size - 1);
-  std::exponential_distribution<double> pause(std::isinf(config.request_rate) ? 1 : config.request_rate);
-  std::vector<PlannedRequest> out(static_cast<size_t>(count));
-  double start = 0;
-  for (PlannedRequest& request : out) {
-    std::vector<int> prompt(static_cast<size_t>(length(config.random_input_len)));
-    for (int& token : prompt) token = id(random);
-    request.body = dump_json(Json{{"model", model},
-                                  {"prompt", prompt},
-                                  {"max_tokens", length(config.random_output_len)},
-                                  {"temperature", config.temperature},
-                                  {"ignore_eos", config.ignore_eos},
-                                  {"stream", true},
-                                  {"stream_options", {{"include_usage", true}}}});
-    if (!std::isinf(config.request_rate)) {
-      request.start = start;
-      start += pause(random);
-    }
-  }
-  return out;
 }
 
 // Reads the events of one answer into a record.
@@ -86,10 +51,16 @@ class AnswerClock {
   [[nodiscard]] bool is_complete() const { return is_done_ && has_begun_ && record_.output_tokens > 0; }
 
  private:
-  // An event of a token whose text is still held back counts; the one that only names the finish reason does not.
+  // Of a completion an event of a token whose text is still held back counts; the one that only names the finish reason does
+  // not, nor does the one that only names the role of a chat.
   static bool has_content(const Json& event) {
     if (!event.contains("choices") || event["choices"].empty()) return false;
     const Json& choice = event["choices"][0];
+    if (choice.contains("delta")) {
+      const Json& delta = choice["delta"];
+      const auto says = [&delta](const char* key) { return delta.contains(key) && delta[key].is_string() && !delta[key].get_ref<const std::string&>().empty(); };
+      return says("content") || says("reasoning_content") || delta.contains("tool_calls");
+    }
     const bool has_text = !choice.value("text", "").empty();
     return has_text || !choice.contains("finish_reason") || choice["finish_reason"].is_null();
   }
@@ -116,7 +87,7 @@ RequestRecord send_one(HttpClient& client, const BenchConfig& config, const Plan
   EventReader events;
   record.start = seconds_between(begin, std::chrono::steady_clock::now());
   const Result<ClientResponse> response = client.stream(
-      {.method = "POST", .target = config.endpoint, .body = request.body, .api_key = config.api_key},
+      {.method = "POST", .target = endpoint_of(config), .body = request.body, .api_key = config.api_key},
       [&](std::string_view piece) {
         return events.append(piece, [&](std::string_view data) { return clock.on_event(data); });
       });
@@ -140,6 +111,8 @@ Measurement send_all(const BenchConfig& config, const ServerUrl& server, const s
   out.requests.resize(planned.size());
   out.num_client_threads = static_cast<int>(num_users);
   std::atomic<size_t> next{0};
+  std::atomic<size_t> num_done{0};
+  const ProgressBar progress(config.shows_progress, num_done, planned.size());
   const double cpu_before = own_cpu_seconds();
   const SteadyTime begin = std::chrono::steady_clock::now();
   const auto user = [&] {
@@ -148,6 +121,7 @@ Measurement send_all(const BenchConfig& config, const ServerUrl& server, const s
       std::this_thread::sleep_until(begin + std::chrono::duration_cast<std::chrono::nanoseconds>(
                                                 std::chrono::duration<double>(planned[i].start)));
       out.requests[i] = send_one(client, config, planned[i], begin);
+      ++num_done;
     }
   };
   {
@@ -197,14 +171,35 @@ Result<LoadTestResult> run_load_test(const BenchConfig& config) {
   if (vocab_size == 0) {
     GALE_ASSIGN(vocab_size, find_vocab_size(client, config));
   }
-  std::mt19937_64 random(config.seed);
-  const std::vector<PlannedRequest> warmups = plan_requests(config, out.model, vocab_size, config.num_warmups, random);
-  const std::vector<PlannedRequest> planned = plan_requests(config, out.model, vocab_size, config.num_prompts, random);
+  // Other ids than those that are measured, or the prefix cache would answer.
+  GALE_ASSIGN(const std::vector<PlannedRequest> warmups, plan_requests(config, client, out.model, vocab_size, config.num_warmups, ~config.seed));
+  GALE_ASSIGN(const std::vector<PlannedRequest> planned, plan_requests(config, client, out.model, vocab_size, config.num_prompts, config.seed));
   const Measurement warm = send_all(config, server, warmups);
   for (const RequestRecord& request : warm.requests) {
     if (!request.succeeded) return fail(ErrorCode::kUnavailable, "a warm-up request failed: {}", request.error);
   }
   out.measurement = send_all(config, server, planned);
+  return out;
+}
+
+Result<LatencyResult> run_latency_test(const BenchConfig& config, const LatencyConfig& latency) {
+  BenchConfig batch = config;
+  batch.num_prompts = latency.batch_size;
+  batch.max_concurrency = latency.batch_size;
+  batch.random_input_len = latency.input_len;
+  batch.random_output_len = latency.output_len;
+  batch.num_warmups = 0;
+  batch.shows_progress = false;
+  LatencyResult out;
+  const int num_all = latency.num_warmup_iterations + latency.num_iterations;
+  for (int i = 0; i < num_all; ++i) {
+    batch.seed = config.seed + static_cast<uint64_t>(i);
+    GALE_ASSIGN(LoadTestResult result, run_load_test(batch));
+    for (const RequestRecord& request : result.measurement.requests) {
+      if (!request.succeeded) return fail(ErrorCode::kUnavailable, "a request failed: {}", request.error);
+    }
+    if (i >= latency.num_warmup_iterations) out.seconds.push_back(result.measurement.duration);
+  }
   return out;
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "base/result.h"
 #include "bench/bench_config.h"
@@ -14,7 +15,11 @@ struct LoadTestResult {
 };
 
 // Runs a load test against a server over HTTP with server-sent events, one thread a request under way: waits for the
-// server, warms up, measures. Prompts are random token ids that no other request of the run shares.
+// server, warms up, measures. What is sent: bench/workload.h.
 [[nodiscard]] Result<LoadTestResult> run_load_test(const BenchConfig& config);
+
+// Batches of equal requests, one batch after the other: how long each takes until its last token.
+struct LatencyResult { std::vector<double> seconds; };
+[[nodiscard]] Result<LatencyResult> run_latency_test(const BenchConfig& config, const LatencyConfig& latency);
 
 }  // namespace gale

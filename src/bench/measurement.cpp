@@ -52,6 +52,15 @@ Summary summarize(std::vector<double> values_ms, const std::vector<int>& percent
   return out;
 }
 
+double goodput_of(const Measurement& measurement, const GoodputLimits& limits) {
+  const auto is_good = [&limits](const RequestRecord& request) {
+    const double tpot = request.output_tokens > 1 ? (request.last_token - request.first_token) / (request.output_tokens - 1) : 0;
+    return request.succeeded && request.ttft() * kMsPerSecond <= limits.ttft_ms && tpot * kMsPerSecond <= limits.tpot_ms &&
+           request.latency() * kMsPerSecond <= limits.e2el_ms;
+  };
+  return static_cast<double>(std::ranges::count_if(measurement.requests, is_good)) / std::max(measurement.duration, 1e-9);
+}
+
 Report make_report(const Measurement& measurement, const std::vector<int>& percentiles) {
   Report report;
   std::vector<double> ttft, tpot, itl, e2el;

@@ -40,11 +40,16 @@ struct Summary {
 struct Report {
   int completed = 0, failed = 0;
   int64_t input_tokens = 0, output_tokens = 0, num_chunks = 0;
+  double request_goodput = 0;          // requests a second that kept every limit; 0 where none was given
   double request_throughput = 0, output_throughput = 0, total_throughput = 0;
   double peak_output_throughput = 0;   // tokens in the best second
   int peak_concurrency = 0;            // requests under way in the busiest second
   Summary ttft, tpot, itl, e2el;
 };
+// Limits in milliseconds; TPOT of an answer of one token counts 0.
+struct GoodputLimits { double ttft_ms, tpot_ms, e2el_ms; };
+[[nodiscard]] double goodput_of(const Measurement& measurement, const GoodputLimits& limits);
+
 // TPOT: (last token - first token) / (tokens - 1), of requests with more than one token. ITL: all gaps of all requests.
 [[nodiscard]] Report make_report(const Measurement& measurement, const std::vector<int>& percentiles);
 

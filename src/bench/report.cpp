@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cctype>
 #include <cmath>
 
 namespace gale {
@@ -25,6 +26,11 @@ std::string print_section(const Section& section, const std::vector<int>& percen
     out += line(fmt::format("P{} {} (ms):", percentiles[i], section.name), section.summary.percentiles[i]);
   }
   return out;
+}
+
+std::string upper(std::string text) {
+  for (char& c : text) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  return text;
 }
 
 Json rate_json(double rate) { return std::isinf(rate) ? Json("inf") : Json(rate); }
@@ -66,14 +72,17 @@ std::string print_report(const BenchConfig& config, const Report& report, double
   out += line("Total input tokens:", report.input_tokens);
   out += line("Total generated tokens:", report.output_tokens);
   out += line("Request throughput (req/s):", report.request_throughput);
+  if (!config.goodput.empty()) out += line("Request goodput (req/s):", report.request_goodput);
   out += line("Output token throughput (tok/s):", report.output_throughput);
   out += line("Peak output token throughput (tok/s):", report.peak_output_throughput);
   out += line("Peak concurrent requests:", static_cast<double>(report.peak_concurrency));
   out += line("Total token throughput (tok/s):", report.total_throughput);
   for (const Section& section : {Section{"Time to First Token", "TTFT", report.ttft},
                                  Section{"Time per Output Token (excl. 1st token)", "TPOT", report.tpot},
-                                 Section{"Inter-token Latency", "ITL", report.itl}}) {
-    out += print_section(section, config.metric_percentiles);
+                                 Section{"Inter-token Latency", "ITL", report.itl},
+                                 Section{"End-to-end Latency", "E2EL", report.e2el}}) {
+    const bool is_wanted = std::ranges::any_of(config.percentile_metrics, [&](const std::string& name) { return upper(name) == section.name; });
+    if (is_wanted) out += print_section(section, config.metric_percentiles);
   }
   return out + std::string(50, '=') + "\n";
 }
@@ -91,14 +100,14 @@ std::string print_client_cost(const Measurement& measurement, int num_cores) {
 
 Json result_json(const BenchConfig& config, const LoadTestResult& result, const Report& report, const std::string& date) {
   Json out{{"date", date},
-           {"endpoint_type", "openai"},
-           {"backend", "openai"},
+           {"endpoint_type", config.backend},
+           {"backend", config.backend},
            {"label", config.label},
            {"model_id", result.model},
            {"tokenizer_id", result.model},
            {"num_prompts", config.num_prompts},
            {"request_rate", rate_json(config.request_rate)},
-           {"burstiness", 1.0},
+           {"burstiness", config.burstiness},
            {"max_concurrency", config.max_concurrency > 0 ? Json(config.max_concurrency) : Json()},
            {"duration", result.measurement.duration},
            {"completed", report.completed},
@@ -112,6 +121,8 @@ Json result_json(const BenchConfig& config, const LoadTestResult& result, const 
            {"max_output_tokens_per_s", report.peak_output_throughput},
            {"max_concurrent_requests", report.peak_concurrency},
            {"client_cpu_seconds", result.measurement.client_cpu}};
+  if (!config.goodput.empty()) out["request_goodput"] = report.request_goodput;
+  for (const std::string& pair : config.metadata) out[pair.substr(0, pair.find('='))] = pair.substr(std::min(pair.find('=') + 1, pair.size()));
   add_summary(out, "ttft", report.ttft, config.metric_percentiles);
   add_summary(out, "tpot", report.tpot, config.metric_percentiles);
   add_summary(out, "itl", report.itl, config.metric_percentiles);

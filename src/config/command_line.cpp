@@ -13,11 +13,13 @@ Result<Command> take_command(std::span<const std::string>& arguments) {
   const std::string word = arguments[0];
   arguments = arguments.subspan(1);
   if (word == "bench") {
-    if (arguments.empty() || arguments[0] != "serve") {
-      return fail(ErrorCode::kInvalidArgument, "gale bench knows one benchmark: gale bench serve");
+    const std::string benchmark = arguments.empty() ? "" : arguments[0];
+    for (const CommandInfo& info : commands()) {
+      if (info.name != "bench " + benchmark) continue;
+      arguments = arguments.subspan(1);
+      return info.command;
     }
-    arguments = arguments.subspan(1);
-    return Command::kBenchServe;
+    return fail(ErrorCode::kInvalidArgument, "gale bench knows the benchmarks serve, throughput and latency");
   }
   std::vector<std::string> names;
   for (const CommandInfo& info : commands()) {

@@ -33,6 +33,7 @@ struct ChatConfig {
 struct ServeConfig {
   std::vector<std::string> served_model_names;   // empty: MODEL as it was written
   std::string tokenizer;                         // tokenizer.json's folder; empty: the model's
+  std::string api_key_file;                      // hashes of further keys; read again at SIGHUP
   std::string chat_template;                     // a file; empty: the model's
   std::string notify_socket;                     // of the service manager that started us; empty: none
 };
@@ -77,6 +78,7 @@ struct Config {
   EngineProcessConfig engine_process;
   InspectConfig inspect;
   BenchConfig bench;
+  LatencyConfig latency;
 };
 
 }  // namespace gale

@@ -19,6 +19,8 @@ constexpr std::array kCommands = {
                 Command::kService},
     CommandInfo{"chat", "[options]", "talk to a server from the terminal", Command::kChat},
     CommandInfo{"bench serve", "[options]", "measure a server under load", Command::kBenchServe},
+    CommandInfo{"bench throughput", "[options]", "send many requests at once and tell tokens a second", Command::kBenchThroughput},
+    CommandInfo{"bench latency", "[options]", "send batches one after the other and tell how long each takes", Command::kBenchLatency},
     CommandInfo{"inspect", "MODEL [options]", "show a model's architecture, tensors and memory plan", Command::kInspect},
     CommandInfo{"doctor", "[MODEL]", "tell what this machine has and what is missing", Command::kDoctor},
     CommandInfo{"engine", "MODEL [options]", "the computing process; serve starts it", Command::kEngine},

@@ -1,5 +1,7 @@
 #include "config/known_flags.h"
 
+#include <utility>
+
 namespace gale {
 namespace {
 
@@ -8,8 +10,8 @@ constexpr auto kMeans = KnownFlag::Kind::kMeans;
 constexpr auto kRefused = KnownFlag::Kind::kRefused;
 
 // The names are vLLM's, as people type them.
-const std::vector<KnownFlag>& flags() {
-  static const std::vector<KnownFlag> list = {
+std::vector<KnownFlag> accepted_flags() {
+  return {
       {"--trust-remote-code", "", false, kNoted, "gale never runs code from a checkpoint"},
       {"--enable-auto-tool-choice", "", false, kNoted, "tool calls are parsed whenever a request brings tools"},
       {"--tool-call-parser", "", true, kNoted, "the tool dialect is read from the model's own tokens"},
@@ -53,6 +55,19 @@ const std::vector<KnownFlag>& flags() {
       {"--disable-custom-all-reduce", "", false, kNoted, "there is one device"},
       {"--swap-space", "", true, kNoted, "preempted sequences are computed again, not swapped"},
 
+      {"--long-prefill-token-threshold", "", true, kNoted, "decoding goes first in each step, so long prompts hold nobody up"},
+      {"--allowed-methods", "", true, kNoted, "pages of allowed origins may use every method that a route has"},
+      {"--allowed-headers", "", true, kNoted, "pages of allowed origins may send every header that means something here"},
+      {"--max-log-len", "", true, kNoted, "prompts are never logged"},
+      {"--enable-per-request-metrics", "", false, kNoted, "/metrics holds histograms over requests"},
+      {"--show-hidden-metrics-for-version", "", true, kNoted, "no metric is hidden"},
+      {"--enable-offline-docs", "", false, kNoted, "/openapi.json needs no other site"},
+      {"--enable-tokenizer-info-endpoint", "", false, kNoted, "/server_info tells what clients need"},
+  };
+}
+
+std::vector<KnownFlag> refused_flags() {
+  return {
       {"--speculative-config", "-sc", true, kRefused, "speculative decoding is not there yet", {"none"}},
       {"--num-speculative-tokens", "", true, kRefused, "speculative decoding is not there yet", {"0"}},
       {"--enable-lora", "", false, kRefused, "adapters are not supported"},
@@ -74,6 +89,9 @@ const std::vector<KnownFlag>& flags() {
       {"--ssl-keyfile", "", true, kRefused, "TLS is not there yet; put a proxy in front"},
       {"--ssl-certfile", "", true, kRefused, "TLS is not there yet; put a proxy in front"},
       {"--ssl-ca-certs", "", true, kRefused, "TLS is not there yet; put a proxy in front"},
+      {"--ssl-cert-reqs", "", true, kRefused, "TLS is not there yet; put a proxy in front"},
+      {"--ssl-ciphers", "", true, kRefused, "TLS is not there yet; put a proxy in front"},
+      {"--enable-ssl-refresh", "", false, kRefused, "TLS is not there yet; put a proxy in front"},
       {"--enable-log-requests", "", false, kRefused, "prompts are never logged"},
       {"--enable-log-outputs", "", false, kRefused, "answers are never logged"},
       {"--override-generation-config", "", true, kRefused, "change generation_config.json in a copy of the model folder instead"},
@@ -81,6 +99,14 @@ const std::vector<KnownFlag>& flags() {
       {"--otlp-traces-endpoint", "", true, kRefused, "traces are not there yet"},
       {"--root-path", "", true, kRefused, "let the proxy strip the path"},
   };
+}
+
+const std::vector<KnownFlag>& flags() {
+  static const std::vector<KnownFlag> list = [] {
+    std::vector<KnownFlag> all = accepted_flags();
+    for (KnownFlag flag : refused_flags()) all.push_back(std::move(flag));
+    return all;
+  }();
   return list;
 }
 

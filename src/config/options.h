@@ -11,5 +11,6 @@ namespace gale {
 [[nodiscard]] std::vector<Option> server_options();
 [[nodiscard]] std::vector<Option> ui_options();
 [[nodiscard]] std::vector<Option> client_options();
+[[nodiscard]] std::vector<Option> bench_options();
 
 }  // namespace gale

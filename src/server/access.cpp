@@ -12,15 +12,6 @@ constexpr size_t kMaxRequestIdBytes = 128;
 
 }  // namespace
 
-bool equal_in_constant_time(std::string_view secret, std::string_view given) {
-  unsigned difference = secret.size() == given.size() ? 0 : 1;
-  for (size_t i = 0; i < given.size(); ++i) {
-    const unsigned char wanted = secret.empty() ? 0 : static_cast<unsigned char>(secret[i % secret.size()]);
-    difference |= static_cast<unsigned>(wanted ^ static_cast<unsigned char>(given[i]));
-  }
-  return difference == 0;
-}
-
 std::string owner_of(const RequestHead& head) {
   constexpr std::string_view kBearer = "bearer ";
   const std::string_view authorization = head.field("authorization").value_or("");
@@ -34,13 +25,6 @@ std::string owner_of(const RequestHead& head) {
   }
   const bool is_bearer = equal_ignoring_case(authorization.substr(0, kBearer.size()), kBearer);
   return std::string(is_bearer ? trim_blanks(authorization.substr(kBearer.size())) : head.field("x-api-key").value_or(""));
-}
-
-bool has_valid_key(const RequestHead& head, const std::vector<std::string>& keys) {
-  const std::string given = owner_of(head);
-  bool is_valid = false;
-  for (const std::string& key : keys) is_valid |= equal_in_constant_time(key, given) && !key.empty();
-  return is_valid;
 }
 
 bool is_valid_request_id(std::string_view id) {

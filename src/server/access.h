@@ -8,14 +8,8 @@
 
 namespace gale {
 
-// Equality whose time tells nothing about where the texts differ.
-[[nodiscard]] bool equal_in_constant_time(std::string_view secret, std::string_view given);
-
-// Whether the request brings one of `keys`, as `Authorization: Bearer KEY`, `X-Api-Key: KEY`, or for a WebSocket as the protocol
-// `gale-key.KEY`.
-[[nodiscard]] bool has_valid_key(const RequestHead& head, const std::vector<std::string>& keys);
-
-// Whose request it is, for what is kept between requests: the key that it brings; empty if none.
+// The key that a request brings, as `Authorization: Bearer KEY`, `X-Api-Key: KEY`, or for a WebSocket as the protocol `gale-key.KEY`;
+// empty if none. It also says whose things are that are kept between requests.
 [[nodiscard]] std::string owner_of(const RequestHead& head);
 
 // 32 random hex digits.

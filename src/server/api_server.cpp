@@ -26,7 +26,7 @@ constexpr std::chrono::milliseconds kLastWords{1000};   // for error frames of a
 class BeastApiServer final : public ApiServer, private HttpHandler {
  public:
   BeastApiServer(const ServerConfig& config, Pipeline& pipeline)
-      : config_(config), pipeline_(pipeline), metrics_(pipeline.model().name), endpoints_(config_, pipeline, metrics_),
+      : config_(config), pipeline_(pipeline), keys_(config.api_keys, config.has_key_file), metrics_(pipeline.model().name), endpoints_(config_, pipeline, metrics_),
         workers_(kNumWorkers, kMaxWaitingBodies) {}
   ~BeastApiServer() override { endpoints_.generations().abort_all(kLeaving); }
 
@@ -44,6 +44,7 @@ class BeastApiServer final : public ApiServer, private HttpHandler {
     return fmt::format("http://{}:{}", shown, port());
   }
   int num_live_requests() const override { return endpoints_.generations().num_live(); }
+  void set_file_keys(std::vector<KeyHash> keys) override { keys_.set_file_keys(std::move(keys)); }
   int shut_down(const ShutdownPlan& plan, const std::function<bool()>& is_urged) override;
 
  private:
@@ -55,12 +56,13 @@ class BeastApiServer final : public ApiServer, private HttpHandler {
   std::shared_ptr<WebSocketListener> open_web_socket(const RequestHead& head, std::shared_ptr<WebSocket> socket) override;
   HttpResponse protocol_error(const HttpError& error) override;
   [[nodiscard]] bool is_foreign(const RequestHead& head) const {
-    return config_.is_protected && config_.api_keys.empty() && config_.http.host.empty() && !head.peer_is_loopback;
+    return config_.is_protected && keys_.is_empty() && config_.http.host.empty() && !head.peer_is_loopback;
   }
   HttpResponse refusal(const RequestHead& head, std::string_view route, int status, std::string body, HttpFields fields = {});
 
   const ServerConfig config_;
   Pipeline& pipeline_;
+  KeyRing keys_;
   ServingMetrics metrics_;
   Endpoints endpoints_;
   std::unique_ptr<HttpServer> http_;   // goes before what its calls refer to; after the workers that make answers
@@ -89,7 +91,7 @@ std::optional<HttpResponse> BeastApiServer::refuse(const RequestHead& head) {
     return refusal(head, kNone, 405, protocol_error_body(405, "this route takes " + match.allow, dialect), {{"Allow", match.allow}});
   }
   const Route& route = *match.route;
-  if (!route.is_public && !config_.api_keys.empty() && !has_valid_key(head, config_.api_keys)) {
+  if (!route.is_public && !keys_.is_empty() && !keys_.opens(owner_of(head))) {
     const Error error{ErrorCode::kUnauthorized, "a valid API key is needed: `Authorization: Bearer KEY` or `X-Api-Key: KEY`", {}};
     return refusal(head, route.path, 401, error_body(error, dialect), {{"WWW-Authenticate", "Bearer"}});
   }

@@ -4,8 +4,10 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/result.h"
+#include "server/key_ring.h"
 #include "server/server_config.h"
 #include "serving/pipeline.h"
 
@@ -28,6 +30,9 @@ class ApiServer {
   [[nodiscard]] virtual int port() const = 0;
   [[nodiscard]] virtual std::string url() const = 0;         // where this machine reaches it
   [[nodiscard]] virtual int num_live_requests() const = 0;
+
+  // The keys of --api-key-file, from now on. Requests that are being answered go on.
+  virtual void set_file_keys(std::vector<KeyHash> keys) = 0;
 
   // Returns when everything was answered. `is_urged` is asked every few milliseconds: true ends the waiting at once (a second
   // SIGTERM). The number of requests that had to be cut.

@@ -2,32 +2,14 @@
 
 #include "api/anthropic_messages.h"
 #include "api/model_info.h"
+#include "api/openai_chat.h"
+#include "api/openai_completions.h"
 #include "api/protocol_errors.h"
 #include "server/access.h"
 #include "server/web_socket_chat.h"
 
 namespace gale {
 namespace {
-
-std::string_view health_name(Health health) {
-  switch (health) {
-    case Health::kLoading: return "loading";
-    case Health::kReady: return "ready";
-    case Health::kDraining: return "draining";
-    case Health::kStalled: return "stalled";
-    case Health::kDead: return "dead";
-  }
-  return "dead";
-}
-
-void reply_health(Call& call, const PipelineStatus& status, bool is_good, std::string_view name) {
-  Json body;
-  body["status"] = is_good ? "ok" : std::string(name);
-  if (!is_good && !status.reason.empty()) body["reason"] = status.reason;
-  HttpFields fields;
-  if (!is_good) fields.emplace_back("Retry-After", "1");
-  call.reply(is_good ? 200 : 503, dump_json(body), "application/json", std::move(fields));
-}
 
 Result<Json> json_object_of(const Call& call) {
   GALE_ASSIGN(Json body, parse_json(call.request().body));
@@ -44,34 +26,6 @@ std::vector<ModelCard> cards_of(const Pipeline& pipeline) {
 }
 
 }  // namespace
-
-// ---- state ----------------------------------------------------------------------------------------------------------
-
-void Endpoints::live(Call& call) { call.reply(200, R"({"status":"ok"})"); }
-
-void Endpoints::ready(Call& call) {
-  const PipelineStatus status = pipeline_.status();
-  const bool is_leaving = is_leaving_;
-  reply_health(call, status, status.health == Health::kReady && !is_leaving, is_leaving ? "draining" : health_name(status.health));
-}
-
-// Draining is not ill: a probe that restarts us then would cut the requests that are still being answered.
-void Endpoints::health(Call& call) {
-  const PipelineStatus status = pipeline_.status();
-  const bool is_good = status.health == Health::kReady || status.health == Health::kDraining;
-  reply_health(call, status, is_good, health_name(status.health));
-}
-
-void Endpoints::version(Call& call) { call.reply(200, dump_json(Json{{"version", config_.version}})); }
-
-void Endpoints::metrics(Call& call) {
-  metrics_.refresh(pipeline_.status());
-  call.reply(200, metrics_.text(), "text/plain; version=0.0.4; charset=utf-8");
-}
-
-void Endpoints::root(Call& call) {
-  call.reply(200, dump_json(Json{{"name", "gale"}, {"version", config_.version}, {"models", "/v1/models"}, {"health", "/health"}}));
-}
 
 // ---- models and tokens ------------------------------------------------------------------------------------------------
 
@@ -110,6 +64,37 @@ void Endpoints::detokenize(Call& call) {
     GALE_TRY(formats_.check_model(request.model));
     GALE_ASSIGN(std::string text, pipeline_.detokenize(request.tokens));
     return Json{{"prompt", std::move(text)}};
+  }());
+}
+
+Result<Json> Endpoints::rendered(const PromptInput& prompt) const {
+  GALE_ASSIGN(const std::vector<TokenId> tokens, pipeline_.tokenize(prompt));
+  GALE_ASSIGN(std::string text, pipeline_.detokenize(tokens));
+  Json out{{"prompt", std::move(text)}};
+  out.update(tokenize_json(tokens, context_length(pipeline_), nullptr));
+  return out;
+}
+
+void Endpoints::render_chat(Call& call) {
+  reply_json(call, [&]() -> Result<Json> {
+    GALE_ASSIGN(const Json body, json_object_of(call));
+    GALE_ASSIGN(const ChatRequest request, parse_chat_request(body, formats_.context()));
+    GALE_TRY(formats_.check_model(request.answer.model));
+    return rendered(request.generate.prompt);
+  }());
+}
+
+void Endpoints::render_completion(Call& call) {
+  reply_json(call, [&]() -> Result<Json> {
+    GALE_ASSIGN(const Json body, json_object_of(call));
+    GALE_ASSIGN(const CompletionRequest request, parse_completion_request(body, formats_.context()));
+    GALE_TRY(formats_.check_model(request.answer.model));
+    Json prompts = Json::array();
+    for (const GenerateRequest& generate : request.generate) {
+      GALE_ASSIGN(Json prompt, rendered(generate.prompt));
+      prompts.push_back(std::move(prompt));
+    }
+    return Json{{"prompts", std::move(prompts)}};
   }());
 }
 
@@ -171,6 +156,13 @@ void Endpoints::completions(Call& call) { generate(call, &WireFormats::completio
 void Endpoints::messages(Call& call) { generate(call, &WireFormats::messages); }
 
 void Endpoints::responses(Call& call) { generate(call, &WireFormats::responses); }
+
+// SageMaker's one address for everything.
+void Endpoints::invocations(Call& call) {
+  const Result<Json> body = json_object_of(call);
+  const bool is_completion = body && body->contains("prompt") && !body->contains("messages");
+  generate(call, is_completion ? &WireFormats::completion : &WireFormats::chat);
+}
 
 void Endpoints::generate(Call& call, Prepare prepare) {
   const RequestHead& head = call.request().head;

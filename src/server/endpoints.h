@@ -16,9 +16,7 @@ namespace gale {
 // What the server does at each route (server/routes.h). Thread-safe.
 class Endpoints {
  public:
-  Endpoints(const ServerConfig& config, Pipeline& pipeline, ServingMetrics& metrics)
-      : config_(config), pipeline_(pipeline), metrics_(metrics), responses_(config.max_stored_response_bytes), formats_(config, pipeline, responses_), generations_(pipeline, metrics),
-        streams_(config.streams) {}
+  Endpoints(const ServerConfig& config, Pipeline& pipeline, ServingMetrics& metrics);
 
   void live(Call& call);
   void ready(Call& call);
@@ -26,12 +24,19 @@ class Endpoints {
   void version(Call& call);
   void metrics(Call& call);
   void root(Call& call);
+  void load(Call& call);
+  void server_info(Call& call);
+  void openapi(Call& call);
+  void unsupported(Call& call);
   void list_models(Call& call);
   void show_model(Call& call);
   void tokenize(Call& call);
   void detokenize(Call& call);
   void chat_completions(Call& call);
   void completions(Call& call);
+  void render_chat(Call& call);
+  void render_completion(Call& call);
+  void invocations(Call& call);
   void messages(Call& call);
   void count_message_tokens(Call& call);
   void responses(Call& call);
@@ -53,6 +58,7 @@ class Endpoints {
   using Prepare = Result<Generation> (WireFormats::*)(const Json& body, const Asker& asker) const;
 
   void reply_error(Call& call, const Error& error) { call.reply_error(error, pipeline_.retry_after_s()); }
+  [[nodiscard]] Result<Json> rendered(const PromptInput& prompt) const;
   void reply_json(Call& call, const Result<Json>& body);
   void generate(Call& call, Prepare prepare);
 
@@ -63,6 +69,8 @@ class Endpoints {
   const WireFormats formats_;
   Generations generations_;
   StreamArchive streams_;
+  const std::string openapi_;
+  const TimePoint begin_ = std::chrono::steady_clock::now();
   std::atomic<bool> is_leaving_{false};
 };
 

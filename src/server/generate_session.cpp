@@ -56,6 +56,8 @@ void GenerateSession::deliver(size_t request, const Event& event) {
   const std::optional<Failed>& failure = writer_->failure();
   const bool is_done = writer_->is_done();
   if (failure && !is_streaming_) {
+    const bool is_shed = failure->error.code == ErrorCode::kOverloaded || failure->error.code == ErrorCode::kUnavailable;
+    if (is_shed) metrics_.count_shed(failure->error.code == ErrorCode::kOverloaded ? "overloaded" : "unavailable");
     outlet_->reply_error(failure->error, failure->retry_after_s.value_or(pipeline_.retry_after_s()));
   } else if (!is_stream_) {
     if (is_done) outlet_->reply_whole(writer_->body());
@@ -91,6 +93,8 @@ void GenerateSession::observe(Progress& progress, const Event& event) {
     metrics_.request_generation_tokens.observe(usage.completion_tokens);
     const TimePoint end = now();
     metrics_.latency_s.observe(seconds(end - outlet_->arrival()));
+    metrics_.note_request(usage.prompt_tokens, usage.cached_tokens, usage.completion_tokens,
+                          progress.first_token ? seconds(end - *progress.first_token) : 0);
     if (progress.first_token && usage.completion_tokens > 1) {
       metrics_.time_per_token_s.observe(seconds(end - *progress.first_token) / (usage.completion_tokens - 1));
     }

@@ -3,7 +3,10 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <chrono>
+#include <filesystem>
 #include <fstream>
+#include <iterator>
 
 namespace gale {
 namespace {
@@ -35,6 +38,9 @@ ServingMetrics::ServingMetrics(const std::string& model_name)
       request_generation_tokens(registry_.histogram("vllm:request_generation_tokens", "Tokens made for a finished request.", kTokens)),
       params_n(registry_.histogram("vllm:request_params_n", "Choices asked for.", kChoices)),
       params_max_tokens(registry_.histogram("vllm:request_params_max_tokens", "max_tokens asked for.", kTokens)),
+      decode_s(registry_.histogram("vllm:request_decode_time_seconds", "From a request's first token to its last.", kLatency)),
+      request_max_generation_tokens(registry_.histogram("vllm:request_max_num_generation_tokens", "The most tokens a choice of a request had.", kTokens)),
+      request_computed_tokens(registry_.histogram("vllm:request_prefill_kv_computed_tokens", "Prompt tokens of a request that no cache had.", kTokens)),
       client_disconnects(registry_.counter("client_disconnects", "Clients that left before their answer was complete.")),
       slow_readers(registry_.counter("stream_stalled", "Streams cut because the client did not read them.")),
       body_bytes(registry_.counter("http_body_bytes", "Bytes of request bodies.")),
@@ -46,7 +52,14 @@ ServingMetrics::ServingMetrics(const std::string& model_name)
       kv_usage_(registry_.gauge("vllm:kv_cache_usage_perc", "Share of KV blocks in use, 0 to 1.")),
       beat_age_s_(registry_.gauge("engine_beat_age_seconds", "Since the engine's last sign of life.")),
       blocks_leaked_(registry_.gauge("blocks_leaked", "KV blocks that the audit found without an owner.")),
-      engine_restarts_(registry_.gauge("engine_restarts", "Times the engine was started again.")) {}
+      engine_restarts_(registry_.gauge("engine_restarts", "Times the engine was started again.")),
+      waiting_for_room_(registry_.gauge("vllm:num_requests_waiting_by_reason", "Sequences that wait, by what they wait for.", {{"reason", "capacity"}})) {
+  // Dashboards ask for these; what the served model has not stays at nothing.
+  registry_.gauge("vllm:engine_sleep_state", "Whether the engine is awake; it never sleeps.", {{"sleep_state", "awake"}}).set(1);
+  for (const char* name : {"vllm:mm_cache_queries", "vllm:mm_cache_hits", "vllm:spec_decode_num_drafts", "vllm:spec_decode_num_draft_tokens",
+                           "vllm:spec_decode_num_accepted_tokens"})
+    registry_.counter(name, "Not of this model: always 0.");
+}
 
 void ServingMetrics::refresh(const PipelineStatus& status) {
   const std::lock_guard lock(mutex_);
@@ -56,6 +69,7 @@ void ServingMetrics::refresh(const PipelineStatus& status) {
   preemptions_.follow(stats.num_preemptions);
   running_.set(stats.num_running);
   waiting_.set(stats.num_waiting);
+  waiting_for_room_.set(stats.num_waiting);
   const double used = static_cast<double>(stats.num_blocks - stats.num_free_blocks);
   kv_usage_.set(stats.num_blocks > 0 ? used / static_cast<double>(stats.num_blocks) : 0);
   beat_age_s_.set(status.beat_age_s);
@@ -66,14 +80,44 @@ void ServingMetrics::refresh(const PipelineStatus& status) {
                                  {"num_gpu_blocks", fmt::format("{}", status.engine->num_blocks)}};
     registry_.gauge("vllm:cache_config_info", "The KV cache as labels; always 1.", labels).set(1);
   }
+  refresh_process();
+}
+
+void ServingMetrics::refresh_process() {
   rusage usage{};
   ::getrusage(RUSAGE_SELF, &usage);
   const auto to_seconds = [](const timeval& time) { return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) * 1e-6; };
-  registry_.gauge("process_cpu_seconds", "CPU time of the front.").set(to_seconds(usage.ru_utime) + to_seconds(usage.ru_stime));
+  const double cpu_s = to_seconds(usage.ru_utime) + to_seconds(usage.ru_stime);
+  registry_.counter("process_cpu_seconds", "CPU time of the front.").add(cpu_s - last_cpu_s_);
+  last_cpu_s_ = cpu_s;
   long total_pages = 0;
   long resident_pages = 0;
   std::ifstream("/proc/self/statm") >> total_pages >> resident_pages;
-  registry_.gauge("process_resident_memory_bytes", "Memory of the front.").set(static_cast<double>(resident_pages) * static_cast<double>(::sysconf(_SC_PAGESIZE)));
+  const auto page_bytes = static_cast<double>(::sysconf(_SC_PAGESIZE));
+  registry_.gauge("process_resident_memory_bytes", "Memory of the front.").set(static_cast<double>(resident_pages) * page_bytes);
+  registry_.gauge("process_virtual_memory_bytes", "Address space of the front.").set(static_cast<double>(total_pages) * page_bytes);
+  std::error_code trouble;   // a system without /proc: the gauge stays at 0
+  const std::filesystem::directory_iterator files("/proc/self/fd", trouble);
+  registry_.gauge("process_open_fds", "Open descriptors of the front.").set(static_cast<double>(std::distance(begin(files), end(files))));
+  rlimit limit{};
+  ::getrlimit(RLIMIT_NOFILE, &limit);
+  registry_.gauge("process_max_fds", "Descriptors it may open.").set(static_cast<double>(limit.rlim_cur));
+  registry_.gauge("process_start_time_seconds", "When it started, since the epoch.").set(start_time_s_);
+}
+
+void ServingMetrics::count_shed(const std::string& reason) {
+  registry_.counter("requests_shed", "Requests refused by load or while loading or leaving.", {{"reason", reason}}).add();
+}
+
+void ServingMetrics::note_request(int prompt, int cached, int generated, double decode) {
+  const auto count_source = [this](const char* source, int tokens) {
+    registry_.counter("vllm:prompt_tokens_by_source", "Prompt tokens by where their keys and values came from.", {{"source", source}}).add(tokens);
+  };
+  count_source("local_compute", prompt - cached);
+  count_source("local_cache_hit", cached);
+  request_computed_tokens.observe(prompt - cached);
+  request_max_generation_tokens.observe(generated);
+  decode_s.observe(decode);
 }
 
 void ServingMetrics::count_http(const std::string& method, const std::string& route, int status, double seconds) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <chrono>
 #include <cstdint>
 #include <mutex>
 #include <string>
@@ -23,6 +24,9 @@ class ServingMetrics {
   void count_http(const std::string& method, const std::string& route, int status, double seconds);
   void count_finish(ChoiceFinish reason);
   void count_failure(const std::string& reason);      // "error", "abort"
+  void count_shed(const std::string& reason);         // a request refused by load: the error's message is for people, this for graphs
+  // A finished request: what its prompt cost, and how long its tokens took.
+  void note_request(int prompt_tokens, int cached_tokens, int generated_tokens, double decode_s);
 
   MetricRegistry registry_;
   Counter& prompt_tokens;
@@ -36,6 +40,9 @@ class ServingMetrics {
   Histogram& request_generation_tokens;
   Histogram& params_n;
   Histogram& params_max_tokens;
+  Histogram& decode_s;
+  Histogram& request_max_generation_tokens;
+  Histogram& request_computed_tokens;
   Counter& client_disconnects;
   Counter& slow_readers;
   Counter& body_bytes;
@@ -48,7 +55,11 @@ class ServingMetrics {
     void follow(uint64_t value);
   };
 
+  void refresh_process();
+
   std::mutex mutex_;
+  double last_cpu_s_ = 0;
+  const double start_time_s_ = std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
   Followed prefix_queries_, prefix_hits_, preemptions_;
   Gauge& running_;
   Gauge& waiting_;
@@ -56,6 +67,7 @@ class ServingMetrics {
   Gauge& beat_age_s_;
   Gauge& blocks_leaked_;
   Gauge& engine_restarts_;
+  Gauge& waiting_for_room_;
 };
 
 }  // namespace gale

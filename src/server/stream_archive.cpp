@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <deque>
+#include <iterator>
 #include <utility>
 #include <vector>
 
@@ -173,14 +174,24 @@ bool StreamArchive::is_wanted(const RequestHead& head) { return equal_ignoring_c
 
 Result<std::shared_ptr<AnswerOutlet>> StreamArchive::open(const std::shared_ptr<Call>& call, const std::string& owner) {
   const auto stream = std::make_shared<Stream>(config_, "stream_" + fresh_id(), owner, call);
+  std::vector<std::shared_ptr<Stream>> dropped;
   {
     const std::lock_guard lock(mutex_);
     size_t num_bytes = 0;
     for (const auto& [id, held] : streams_) num_bytes += held->num_bytes();
-    if (num_bytes > config_.max_bytes) std::erase_if(streams_, [](const auto& entry) { return entry.second->is_over(); });
-    if (num_bytes > 2 * config_.max_bytes) return fail(ErrorCode::kOverloaded, "too many resumable streams are kept: try without X-Stream-Resumable");
+    // Those that are complete make room first.
+    for (auto entry = streams_.begin(); entry != streams_.end() && num_bytes > config_.max_bytes;) {
+      const bool is_over = entry->second->is_over();
+      if (is_over) num_bytes -= entry->second->num_bytes();
+      if (is_over) dropped.push_back(entry->second);
+      entry = is_over ? streams_.erase(entry) : std::next(entry);
+    }
+    if (num_bytes > config_.max_bytes) {
+      return fail(ErrorCode::kOverloaded, "the events of resumable streams take {} bytes already: try without X-Stream-Resumable", num_bytes);
+    }
     streams_.emplace(stream->id(), stream);
   }
+  for (const auto& complete : dropped) complete->end();
   stream->watch(call);
   return stream;
 }

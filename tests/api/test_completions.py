@@ -109,3 +109,23 @@ def test_bad_fields_are_named(server, body, param):
 
 def test_detokenize_refuses_unknown_ids(server):
     assert server.post("/detokenize", {"tokens": [10**8]}).status == 400
+
+
+def test_rendered_prompts_are_what_the_model_reads(server):
+    chat = {"messages": [{"role": "user", "content": "hi <|user|>"}], "max_tokens": 1, "return_token_ids": True}
+    rendered = server.post("/v1/chat/completions/render", chat).json_body()
+    assert rendered["tokens"] == server.post("/v1/chat/completions", chat).json_body()["choices"][0]["prompt_token_ids"]
+    assert rendered["count"] == len(rendered["tokens"]) and "<|user|>" in rendered["prompt"] and rendered["max_model_len"] > 0
+    both = server.post("/v1/completions/render", {"prompt": ["gale is", [5, 6]]}).json_body()["prompts"]
+    assert both[0]["prompt"] == "gale is" and both[1]["tokens"] == [5, 6]
+    assert server.post("/v1/chat/completions/render", {"messages": []}).json_body()["error"]["param"] == "messages"
+
+
+def test_other_peoples_addresses(server):
+    assert server.post("/invocations", {"prompt": "gale", "max_tokens": 1}).json_body()["object"] == "text_completion"
+    assert server.post("/invocations", {"messages": [{"role": "user", "content": "x"}], "max_tokens": 1}).json_body()["object"] == "chat.completion"
+    for path in ("/pooling", "/v1/score", "/rerank"):
+        response = server.post(path, {})
+        assert response.status == 501 and response.json_body()["error"]["code"] == "not_supported"
+    card = server.get("/v1/models").json_body()["data"][0]
+    assert card["type"] == "model" and card["created_at"].endswith("Z") and card["max_model_len"] > 0

@@ -1,6 +1,8 @@
 """What is around the models: routes, errors, health, metrics, limits, keys."""
 
+import hashlib
 import json
+import signal
 import socket
 import time
 
@@ -95,3 +97,50 @@ def test_keys_guard_all_but_the_probes(binary):
         error_of(guarded.post("/v1/chat/completions", CHAT, headers={"Authorization": "Bearer no"}), 401)
         for headers in ({"Authorization": "Bearer one"}, {"X-Api-Key": "two"}):
             assert guarded.post("/v1/chat/completions", CHAT, headers=headers).status == 200
+
+
+def test_server_info_load_and_ping(server):
+    info = server.get("/server_info").json_body()
+    assert info["model"] == "nano-flash" and info["engine"]["num_blocks"] > 0 and info["limits"]["max_model_len"] > 0
+    assert "/" not in server.get("/server_info").body.decode()        # no paths
+    assert server.get("/load").json_body() == {"server_load": 0} and server.get("/ping").status == 200
+
+
+METRICS = """num_requests_running num_requests_waiting num_requests_waiting_by_reason kv_cache_usage_perc prefix_cache_queries_total
+    prefix_cache_hits_total num_preemptions_total prompt_tokens_total prompt_tokens_by_source_total prompt_tokens_cached_total
+    generation_tokens_total cache_config_info request_success_total request_prompt_tokens_count request_generation_tokens_count
+    request_max_num_generation_tokens_count request_params_n_count request_params_max_tokens_count time_to_first_token_seconds_count
+    inter_token_latency_seconds_count request_time_per_output_token_seconds_count e2e_request_latency_seconds_count
+    request_decode_time_seconds_count request_prefill_kv_computed_tokens_count mm_cache_queries_total mm_cache_hits_total
+    spec_decode_num_drafts_total spec_decode_num_draft_tokens_total spec_decode_num_accepted_tokens_total engine_sleep_state"""
+
+
+def test_metrics_have_the_names_that_dashboards_ask_for(server):
+    server.post("/v1/chat/completions", CHAT)
+    text = server.get("/metrics").body.decode()
+    samples = {sample.name: sample for family in text_string_to_metric_families(text) for sample in family.samples}
+    for name in METRICS.split():
+        assert {"engine", "model_name"} <= set(samples["vllm:" + name].labels), name
+    for name in ("process_cpu_seconds_total", "process_open_fds", "process_max_fds", "process_resident_memory_bytes", "process_start_time_seconds"):
+        assert samples[name].value > 0, name
+    assert 0 < samples["process_start_time_seconds"].value <= time.time()
+
+
+def test_keys_of_a_file_are_read_again_at_sighup(binary, tmp_path):
+    def line(key): return hashlib.sha256(key.encode()).hexdigest() + " somebody\n"
+    keys = tmp_path / "keys"
+    keys.write_text("# two\n" + line("one") + line("two"))
+    with GaleServer(binary, "--api-key-file", keys, "--api-key", "fixed") as guarded:
+        def status(key): return guarded.get("/v1/models", headers={"X-Api-Key": key}).status
+        assert [status(key) for key in ("one", "two", "fixed", "three", "")] == [200, 200, 200, 401, 401]
+        for text, expected in ((line("three"), [401, 401, 200, 200]), ("garbage\n", [401, 401, 200, 200]), ("", [401, 401, 200, 401])):
+            keys.write_text(text)
+            guarded.process.send_signal(signal.SIGHUP)
+            deadline = time.monotonic() + 5
+            while (found := [status(key) for key in ("one", "two", "fixed", "three")]) != expected and time.monotonic() < deadline:
+                time.sleep(0.05)
+            assert found == expected
+            if text == "garbage\n":
+                time.sleep(0.3)
+                assert "line 1 of the key file" in guarded.log_text() and [status(key) for key in ("one", "three")] == [401, 200]
+        assert hashlib.sha256(b"one").hexdigest() not in guarded.log_text()

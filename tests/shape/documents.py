@@ -6,7 +6,7 @@ import re
 from tree import Tree
 
 DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md")
-COMMANDS = ("serve", "engine", "ui", "service", "chat", "bench serve", "inspect", "doctor")
+COMMANDS = ("serve", "engine", "ui", "service", "chat", "bench serve", "bench throughput", "bench latency", "inspect", "doctor")
 # Folders that are made, not kept.
 MADE = ("build", ".venv")
 HOME_OR_HOST = re.compile(r"(?<![\w.~$}/])/(?:root|home/\w+|work|Users/\w+)/[\w.]|"
@@ -77,7 +77,7 @@ def check_commands(tree: Tree) -> list[str]:
 
 
 def unknown_options(document: str, line: str, known: dict[str, set[str]]) -> list[str]:
-    call = re.search(r"(?:^|\s|/)gale (bench serve|\w+)(.*)", line)
+    call = re.search(r"(?:^|\s|/)gale (bench \w+|\w+)(.*)", line)
     if not call:
         return []
     command, rest = call[1], re.split(r"[|&;#]", call[2])[0]
