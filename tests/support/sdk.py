@@ -7,6 +7,6 @@ import pytest
 
 
 def sdk(name):
-    if os.environ.get("GALE_CHECK"):
+    if os.environ.get("TESTS_INSIST_ON_SDKS"):
         return importlib.import_module(name)
     return pytest.importorskip(name)
