@@ -4,7 +4,7 @@
     python3 tools/gpu/long_prompt.py --gale PATH --model 9b|flash [--precision fp8] [--length 128000]
         [--users 32] [--chunks 8192 2048]
 
-For each size of chunk (--max-num-batched-tokens): a server, `--users` streams that decode, then the long prompt, greedy;
+For each size of chunk (--max-num-batched-tokens): a server, `--users` streams that decode, then the long prompt;
 how long it took, the gaps of the others meanwhile, and whether its tokens are those of the first size. Where they
 differ, the margin of the two best tokens at the first difference is printed (what follows cannot be compared), and a
 margin that no rounding explains fails.
