@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Where a step's time goes: serves a model of random weights under load and writes down every kernel (by CUPTI).
 
-    python3 tools/gpu/profile.py --gale PATH --model 9b|flash|46v --precision bf16|fp8 --users 1 64 128
+    python3 tools/gpu/profile_step.py --gale PATH --model 9b|flash|46v --precision bf16|fp8 --users 1 64 128
         [--input 1024 --output 128] [--flags "…"] [--layers N]
 
 For each level: a median decode step and a median mixed step (one with rows of a prompt), kernel by kernel: launches,
@@ -30,11 +30,9 @@ def build_tracer(folder):
     if cupti is None:
         raise SystemExit("no CUPTI: install the Python package nvidia-cuda-cupti")
     library = next((cupti / "lib").glob("libcupti.so.*"))
-    cuda = next(
-        (p for p in [cupti / "include", pathlib.Path("/usr/local/cuda/include")] if (p / "cuda.h").exists()), None
-    )
+    cuda = next((p for p in [pathlib.Path("/usr/local/cuda/include"), cupti / "include"] if (p / "crt").exists()), None)
     if cuda is None:
-        raise SystemExit("no cuda.h: install the CUDA toolkit or the Python package nvidia-cuda-runtime")
+        raise SystemExit("no CUDA headers: install the CUDA toolkit")
     out = folder / "libkernel_trace.so"
     subprocess.run(
         [
@@ -43,8 +41,8 @@ def build_tracer(folder):
             "-O2",
             "-shared",
             "-fPIC",
-            f"-I{cupti / 'include'}",
             f"-I{cuda}",
+            f"-I{cupti / 'include'}",
             "-o",
             str(out),
             str(HERE / "kernel_trace.cpp"),
