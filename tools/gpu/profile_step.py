@@ -30,7 +30,9 @@ def build_tracer(folder):
     if cupti is None:
         raise SystemExit("no CUPTI: install the Python package nvidia-cuda-cupti")
     library = next((cupti / "lib").glob("libcupti.so.*"))
-    cuda = next((p for p in [pathlib.Path("/usr/local/cuda/include"), cupti / "include"] if (p / "crt").exists()), None)
+    cuda = next(
+        (p for p in [pathlib.Path("/usr/local/cuda/include"), cupti / "include"] if (p / "crt").exists()), None
+    )
     if cuda is None:
         raise SystemExit("no CUDA headers: install the CUDA toolkit")
     out = folder / "libkernel_trace.so"
@@ -73,13 +75,14 @@ def read_kernels(path):
 
 
 def split_steps(kernels):
-    """A step begins with the embedding's gather and ends where the next begins."""
+    """A step begins with the embedding's gather; the gather of the rows for the head follows within it, a few kernels before its end."""
     begins = [i for i, kernel in enumerate(kernels) if "gather_kernel" in kernel.name]
+    begins = [a for a, b in zip(begins, begins[1:]) if b - a > 8]
     return [kernels[a:b] for a, b in zip(begins, begins[1:])]
 
 
-def is_mixed(step):
-    return any(re.search("prefill|any_attention|expand", kernel.name) for kernel in step)
+def num_rows(step):
+    return int(step[0].grid.split("x")[0])
 
 
 def busy_us(step):
@@ -112,8 +115,8 @@ def print_step(title, step):
             )
 
 
-def report(kernels, title):
-    steps = [step for step in split_steps(kernels) if step]
+def report(kernels, users, title):
+    steps = split_steps(kernels)
     for kind, chosen in (
         ("decode", [s for s in steps if not is_mixed(s)]),
         ("mixed", [s for s in steps if is_mixed(s)]),
@@ -147,7 +150,7 @@ def main():
             for trace in folder.glob("kernels.*"):
                 kernels = read_kernels(trace)
                 if kernels:
-                    report(kernels, f"{options.model} {options.precision}, {users} users")
+                    report(kernels, users, f"{options.model} {options.precision}, {users} users")
                 trace.unlink()
 
 
