@@ -75,7 +75,7 @@ def read_kernels(path):
 
 
 def split_steps(kernels):
-    """A step begins with the embedding's gather; the gather of the rows for the head follows within it, a few kernels before its end."""
+    """A step begins with the embedding's gather; the gather of the head's rows is a few kernels before its end."""
     begins = [i for i, kernel in enumerate(kernels) if "gather_kernel" in kernel.name]
     begins = [a for a, b in zip(begins, begins[1:]) if b - a > 8]
     return [kernels[a:b] for a, b in zip(begins, begins[1:])]
@@ -118,8 +118,8 @@ def print_step(title, step):
 def report(kernels, users, title):
     steps = split_steps(kernels)
     for kind, chosen in (
-        ("decode", [s for s in steps if not is_mixed(s)]),
-        ("mixed", [s for s in steps if is_mixed(s)]),
+        ("decode", [s for s in steps if num_rows(s) == users]),
+        ("mixed", [s for s in steps if num_rows(s) > users]),
     ):
         if not chosen:
             continue
