@@ -40,6 +40,7 @@ struct Plan {
   uint64_t step = 0;
   std::vector<ScheduledSequence> sequences;
   int num_tokens = 0;                  // sum of num_scheduled_tokens
+  int token_budget = 0;                // what it may be at most
   std::vector<RequestId> preempted;    // lost their blocks to others; they wait to be recomputed
   bool operator==(const Plan&) const = default;
 };

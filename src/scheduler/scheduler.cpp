@@ -129,6 +129,7 @@ void Scheduler::erase(Sequence& sequence) {
 Plan Scheduler::schedule() {
   Plan plan;
   plan.step = num_planned_steps_;
+  plan.token_budget = config_.max_num_batched_tokens;
   schedule_running(plan);
   if (plan.preempted.empty()) schedule_waiting(plan);   // memory that was just short is not given to newcomers
   if (!plan.sequences.empty()) ++num_planned_steps_;
@@ -157,11 +158,14 @@ void Scheduler::schedule_running(Plan& plan) {
   std::vector<Sequence*> in_order;
   std::ranges::copy_if(running_, std::back_inserter(in_order), [this](const Sequence* s) { return is_ready(*s); });
   auto num_decoding = static_cast<int>(std::ranges::count_if(in_order, [](auto* s) { return s->num_missing() == 1; }));
+  if (num_decoding > 0 && config_.max_num_mixed_prefill_tokens > 0) {
+    plan.token_budget = std::min(plan.token_budget, num_decoding + config_.max_num_mixed_prefill_tokens);
+  }
   for (Sequence* sequence : in_order) {
     if (!sequence->slot) continue;                       // preempted a moment ago
     const bool is_decoding = sequence->num_missing() == 1;
     if (is_decoding) --num_decoding;
-    const int budget = config_.max_num_batched_tokens - plan.num_tokens;
+    const int budget = plan.token_budget - plan.num_tokens;
     const int spare = budget - num_decoding;             // every decoder behind gets its token before prompts and drafts
     int num_tokens = is_decoding ? std::min(1, budget) : std::min(sequence->num_missing(), spare);
     if (num_tokens <= 0) continue;
@@ -206,7 +210,7 @@ void Scheduler::preempt(Plan& plan, Sequence& sequence) {
 
 void Scheduler::schedule_waiting(Plan& plan) {
   while (!waiting_.empty() && !free_slots_.empty()) {
-    const int budget = config_.max_num_batched_tokens - plan.num_tokens;
+    const int budget = plan.token_budget - plan.num_tokens;
     if (budget <= 0) return;
     Sequence& sequence = **waiting_.begin();
     // A block for each running sequence stays free: they will soon ask for it, and would preempt whom we let in.

@@ -58,6 +58,34 @@ TEST_F(SchedulerTest, mixes_decodes_with_chunks_of_a_prompt_under_the_token_budg
   EXPECT_EQ(give(plan).size(), 2U);
 }
 
+class MixedSchedulerTest : public SchedulerTest {
+ protected:
+  static SchedulerConfig smooth() {
+    SchedulerConfig config = small();
+    config.max_num_mixed_prefill_tokens = 6;
+    return config;
+  }
+  MixedSchedulerTest() : SchedulerTest(smooth()) {}
+};
+
+TEST_F(MixedSchedulerTest, prompts_take_little_beside_answers_and_all_alone) {
+  ASSERT_FALSE(add(1, 20));
+  ASSERT_FALSE(add(2, 3));
+  EXPECT_EQ(ids_and_tokens(scheduler_.schedule()), (Scheduled{{1, 16}})) << "nobody waits for an answer's next token";
+}
+
+TEST_F(MixedSchedulerTest, decoders_do_not_count_against_the_prompts_beside_them) {
+  ASSERT_FALSE(add(1, 3));
+  ASSERT_FALSE(add(2, 3));
+  EXPECT_EQ(give(scheduler_.schedule()).size(), 2U);
+  ASSERT_FALSE(add(3, 9));
+  ASSERT_FALSE(add(4, 9));
+  Plan plan = scheduler_.schedule();
+  EXPECT_EQ(ids_and_tokens(plan), (Scheduled{{1, 1}, {2, 1}, {3, 6}}));
+  (void)give(plan);
+  EXPECT_EQ(ids_and_tokens(scheduler_.schedule()), (Scheduled{{1, 1}, {2, 1}, {3, 3}, {4, 3}}));
+}
+
 TEST_F(SchedulerTest, an_old_prompt_leaves_a_token_for_each_decoder_behind_it) {
   ASSERT_FALSE(add(1, 40));
   ASSERT_FALSE(add(2, 3, 8, -1));
