@@ -205,7 +205,8 @@ bool any_mla_supports(const DeviceCaps&, const MlaAttentionArgs& args) {
 }
 
 size_t attention_workspace_bytes(const AttentionLimits& limits) {
-  return limits.key_dim == limits.value_dim ? decode_workspace_bytes() : mla_workspace_bytes();
+  if (limits.key_dim == limits.value_dim) return decode_workspace_bytes();
+  return mla_workspace_bytes() + mla_prefill_workspace_bytes(limits);
 }
 
 }  // namespace gale::cuda

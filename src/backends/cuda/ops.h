@@ -22,6 +22,7 @@ extern const OpImpl<PagedAttentionArgs> kPagedAttention[3];
 extern const OpImpl<MlaWriteArgs> kMlaWrite[2];
 extern const OpImpl<MlaQueryRopeArgs> kMlaQueryRope[2];
 extern const OpImpl<MlaAttentionArgs> kMlaAttention[3];
+extern const OpImpl<MlaPrefillArgs> kMlaPrefill[1];
 extern const OpImpl<MoeRouteArgs> kMoeRoute[2];
 extern const OpImpl<MoeUpArgs> kMoeUp[2];
 extern const OpImpl<MoeDownCombineArgs> kMoeDownCombine[2];
@@ -42,6 +43,7 @@ void run_route_cluster(Stream& stream, const MoeRouteArgs& args);
 [[nodiscard]] bool route_cluster_supports(const DeviceCaps& caps, const MoeRouteArgs& args);
 
 size_t attention_workspace_bytes(const AttentionLimits& limits);
+int mla_first_prefill(const MlaPrefillArgs& args);
 size_t packed_bytes(const PackShape& shape);
 void pack(Stream& stream, Arena& arena, const PackLinearArgs& args);
 void fill_random(Stream& stream, const Tensor& out, uint64_t seed, float spread);

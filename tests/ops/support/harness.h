@@ -43,6 +43,11 @@ class Harness : private OpTrace {
 
   // Whether the backend has FP8 weights, and so quantised rows.
   [[nodiscard]] bool has_quantized() const { return full_table_.packing.has_f8e4m3; }
+  // Whether the backend's table has the op; some may be absent.
+  template <class Args>
+  [[nodiscard]] bool offers(std::span<const OpImpl<Args>> OpTable::* member) const { return !(full_table_.*member).empty(); }
+  // What every op call needs, with the whole table.
+  [[nodiscard]] OpContext context() const { return {*stream_, full_table_, device_->caps()}; }
   // Rows in e4m3 with their factors, as a backend must make them; to be written: outputs that start as garbage.
   [[nodiscard]] Tensor quantized(const Values& values, const Shape& shape);
   [[nodiscard]] Tensor quantized_output(const Shape& shape);
