@@ -55,29 +55,30 @@ MlaAttention::MlaAttention(const WeightScope& scope, const MlaSpec& spec)
   w_uv_ = scope.never_quantized().matrices(std::move(values), spec.num_heads, RowOrder::kPlain);
 }
 
-// The step's first sequences, as many as `metadata` has.
-void MlaAttention::attend_absorbed(OpContext& ops, const AttentionMetadata& metadata, const KvLayerView& kv, const Scratch& tmp) const {
+// The step's first sequences.
+void MlaAttention::attend_absorbed(OpContext& ops, const AttentionMetadata& first, const KvLayerView& kv,
+                                   const Scratch& tmp) const {
   const int64_t nope = spec_.qk_nope_head_dim, rope = spec_.qk_rope_head_dim, latent = spec_.kv_lora_rank;
-  const auto rows = [&](const Tensor& tensor) { return tensor.slice(0, 0, metadata.num_tokens); };
+  const auto rows = [&](const Tensor& tensor) { return tensor.slice(0, 0, first.num_tokens); };
   const Tensor q = rows(tmp.q), absorbed = rows(tmp.absorbed), attended = rows(tmp.attended);
   head_linear(ops, {.out = absorbed.slice(2, 0, latent), .in = q.slice(2, 0, nope), .weight = w_uk_});
-  mla_query_rope(ops, {.out = absorbed.slice(2, latent, latent + rope), .in = q.slice(2, nope, nope + rope), .metadata = &metadata,
-                       .rope = spec_.rope});
-  mla_attention(ops, {.out = attended, .q = absorbed, .cache = kv.k, .metadata = &metadata, .scale = scale_});
+  mla_query_rope(ops, {.out = absorbed.slice(2, latent, latent + rope), .in = q.slice(2, nope, nope + rope),
+                       .metadata = &first, .rope = spec_.rope});
+  mla_attention(ops, {.out = attended, .q = absorbed, .cache = kv.k, .metadata = &first, .scale = scale_});
   head_linear(ops, {.out = rows(tmp.values), .in = attended, .weight = w_uv_});
 }
 
 void MlaAttention::attend(ForwardContext& context, const KvLayerView& kv, const Scratch& tmp) const {
   OpContext& ops = context.ops;
   const AttentionMetadata& step = context.attention;
-  MlaPrefillArgs prefill{.out = tmp.values, .q = tmp.q, .scratch = tmp.absorbed, .cache = kv.k, .w_uk = w_uk_, .w_uv = w_uv_,
-                         .metadata = &step, .scale = scale_};
+  MlaPrefillArgs prefill{.out = tmp.values, .q = tmp.q, .scratch = tmp.absorbed, .cache = kv.k, .w_uk = w_uk_,
+                         .w_uv = w_uv_, .metadata = &step, .scale = scale_};
   prefill.first_sequence = mla_first_prefill(ops, prefill);
   if (prefill.first_sequence > 0) attend_absorbed(ops, part_of(step, 0, prefill.first_sequence), kv, tmp);
   if (prefill.first_sequence == step.num_seqs) return;
   const AttentionMetadata prompts = part_of(step, prefill.first_sequence, step.num_seqs);
-  const Tensor rope = tmp.q.slice(0, step.num_tokens - prompts.num_tokens, step.num_tokens)
-                          .slice(2, spec_.qk_nope_head_dim, spec_.qk_nope_head_dim + spec_.qk_rope_head_dim);
+  const int64_t first_row = step.num_tokens - prompts.num_tokens, nope = spec_.qk_nope_head_dim;
+  const Tensor rope = tmp.q.slice(0, first_row, step.num_tokens).slice(2, nope, nope + spec_.qk_rope_head_dim);
   mla_query_rope(ops, {.out = rope, .in = rope, .metadata = &prompts, .rope = spec_.rope});
   mla_prefill(ops, prefill);
 }

@@ -33,7 +33,8 @@ int first_token_of(const AttentionMetadata& step, int sequence) {
   CHECK(std::ssize(step.chunks) == step.num_seqs - step.num_decodes, "{} chunks for {} sequences, {} of one token",
         step.chunks.size(), step.num_seqs, step.num_decodes);
   int token = step.num_decodes;
-  for (const PromptChunk& chunk : step.chunks.first(static_cast<size_t>(sequence - step.num_decodes))) token += chunk.num_queries;
+  const auto num_before = static_cast<size_t>(sequence - step.num_decodes);
+  for (const PromptChunk& chunk : step.chunks.first(num_before)) token += chunk.num_queries;
   return token;
 }
 
@@ -49,8 +50,8 @@ AttentionMetadata part_of(const AttentionMetadata& step, int begin, int end) {
   part.positions = step.positions.slice(1, first, last);
   part.num_seqs = end - begin, part.num_tokens = last - first;
   part.num_decodes = std::clamp(step.num_decodes - begin, 0, part.num_seqs);
-  const int chunks_before = std::max(begin - step.num_decodes, 0);
-  part.chunks = step.chunks.subspan(static_cast<size_t>(chunks_before), static_cast<size_t>(part.num_seqs - part.num_decodes));
+  const auto chunks_before = static_cast<size_t>(std::max(begin - step.num_decodes, 0));
+  part.chunks = step.chunks.subspan(chunks_before, static_cast<size_t>(part.num_seqs - part.num_decodes));
   return part;
 }
 

@@ -42,11 +42,13 @@ struct AttentionMetadata {
   int max_seq_len = 0;
   int block_size = 0;
   Tensor workspace = {};    // u8: attention_workspace_bytes, zeroed once at start and left as the ops leave it; may be empty on the CPU
-  std::span<const PromptChunk> chunks = {};   // of the sequences num_decodes … num_seqs - 1, for ops that plan prompts on the host
+  // of the sequences num_decodes … num_seqs - 1, for ops that plan prompts on the host
+  std::span<const PromptChunk> chunks = {};
 };
 
-// Sequences begin … end - 1 of a step as a step of their own, whose first token is first_token of the whole. query_start_loc goes on
-// counting in the whole step: beyond the first sequence a part is for ops that look at tokens one by one.
+// Sequences begin … end - 1 of a step as a step of their own, whose first token is first_token of the whole.
+// query_start_loc goes on counting in the whole step: beyond the first sequence a part is for ops that look at tokens
+// one by one.
 [[nodiscard]] AttentionMetadata part_of(const AttentionMetadata& step, int begin, int end);
 // The token of a step with which a sequence begins, from num_decodes on; num_tokens for num_seqs.
 [[nodiscard]] int first_token_of(const AttentionMetadata& step, int sequence);

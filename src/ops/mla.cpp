@@ -51,11 +51,12 @@ void check_prefill(const OpContext& context, const MlaPrefillArgs& args) {
   check.rank("q", args.q, 3);
   check.rank("cache", args.cache, 3);
   CHECK(args.w_uk != nullptr && args.w_uv != nullptr, "a weight is null");
-  const int64_t num_tokens = args.q.shape[0], num_heads = args.q.shape[1], nope = args.w_uk->num_cols, latent = args.w_uk->num_rows;
+  const int64_t num_tokens = args.q.shape[0], num_heads = args.q.shape[1];
+  const int64_t nope = args.w_uk->num_cols, latent = args.w_uk->num_rows;
   check_metadata(check, args.metadata, num_tokens);
   const int64_t width = args.cache.shape[2], rope = width - latent;
-  check.that(rope > 0 && args.w_uk->num_matrices == num_heads, "w_uk must hold a matrix a head, fewer rows than the cache is wide");
-  check.that(args.w_uv->num_matrices == num_heads && args.w_uv->num_cols == latent, "w_uv must hold a matrix a head, of latents");
+  check.that(rope > 0 && args.w_uk->num_matrices == num_heads, "w_uk must hold a matrix a head, for latents");
+  check.that(args.w_uv->num_matrices == num_heads && args.w_uv->num_cols == latent, "w_uv must hold a matrix a head");
   check.activation("q", args.q, {num_tokens, num_heads, nope + rope});
   check.activation("out", args.out, {num_tokens, num_heads, args.w_uv->num_rows});
   check.activation("scratch", args.scratch, {num_tokens, num_heads, width});
@@ -69,9 +70,9 @@ void mla_prefill(OpContext& context, const MlaPrefillArgs& args) {
   check_prefill(context, args);
   const AttentionMetadata& metadata = *args.metadata;
   if (args.first_sequence >= metadata.num_seqs) return;
-  CHECK(std::ssize(metadata.chunks) == metadata.num_seqs - metadata.num_decodes, "{} chunks for {} sequences, {} of one token",
-        metadata.chunks.size(), metadata.num_seqs, metadata.num_decodes);
-  dispatch(context, context.table.mla_prefill, args, "mla_prefill", {{"q", args.q}, {"out", args.out}, {"cache", args.cache}});
+  const int num_chunks = metadata.num_seqs - metadata.num_decodes;
+  CHECK(std::ssize(metadata.chunks) == num_chunks, "{} chunks for {} sequences", metadata.chunks.size(), num_chunks);
+  dispatch(context, context.table.mla_prefill, args, "mla_prefill", {{"q", args.q}, {"out", args.out}});
 }
 
 int mla_first_prefill(const OpContext& context, const MlaPrefillArgs& args) {
@@ -91,7 +92,8 @@ void mla_attention(OpContext& context, const MlaAttentionArgs& args) {
   check.that(args.out.shape[2] <= args.q.shape[2], "out is the latent part of the key");
   check_cache(check, args.cache, args.metadata->block_size, args.q.shape[2]);
   if (args.q.shape[0] == 0 || args.metadata->num_seqs == 0) return;
-  dispatch(context, context.table.mla_attention, args, "mla_attention", {{"q", args.q}, {"out", args.out}, {"cache", args.cache}});
+  dispatch(context, context.table.mla_attention, args, "mla_attention",
+           {{"q", args.q}, {"out", args.out}, {"cache", args.cache}});
 }
 
 }  // namespace gale

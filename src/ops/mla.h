@@ -5,8 +5,9 @@
 
 namespace gale {
 
-// Multi-head latent attention, absorbed (one latent "head" a token) or expanded. L = kv_lora_rank (512), P = rope dims (64),
-// Q = q_lora_rank, N and V: what a latent expands to in each head's key (192, before the rope part) and value (256). The cache holds [latent after its norm (L) | rope key after rotation (P)] a token and layer.
+// Multi-head latent attention, absorbed (one latent "head" a token) or expanded. L = kv_lora_rank (512), P = rope
+// dims (64), Q = q_lora_rank, N and V: what a latent expands to in each head's key (192, before the rope part) and
+// value (256). The cache holds [latent after its norm (L) | rope key after rotation (P)] a token and layer.
 
 // From the joint q_a + kv_a product: norms the query latent and the key latent, rotates the rope key, writes the cache.
 struct MlaWriteArgs {
@@ -20,7 +21,8 @@ struct MlaWriteArgs {
 };
 void mla_write(OpContext& context, const MlaWriteArgs& args);
 
-// Rotates the rope part of each query head: out[t, h] = rope(in[t, h]).   in, out: [T, heads, P], may be strided slices, out may be in
+// Rotates the rope part of each query head: out[t, h] = rope(in[t, h]).
+// in, out: [T, heads, P], may be strided slices, and the same
 struct MlaQueryRopeArgs { Tensor out; Tensor in; const AttentionMetadata* metadata; RopeParams rope; };
 void mla_query_rope(OpContext& context, const MlaQueryRopeArgs& args);
 
@@ -34,11 +36,11 @@ struct MlaAttentionArgs {
 };
 void mla_attention(OpContext& context, const MlaAttentionArgs& args);
 
-// The same attention between its two products, as prompts want it: keys and values of every head are made from the latents once,
-// so that a pair of tokens costs N + P + V products a head instead of 2 L + P.
-// out[t, h] = sum_j p_j W_UV[h] c_j with p = softmax_j(scale * (q[t, h] . [W_UK[h]^T c_j | r_j])), [c_j | r_j] = cache[j]; causal as
-// paged_attention. Only sequences first_sequence … num_seqs - 1 are computed; other rows of out are left alone. Keys and values are
-// made in pieces that the step's workspace holds. A backend may lack this op.
+// The same attention between its two products, as prompts want it: keys and values of every head are made from the
+// latents once, so that a pair of tokens costs N + P + V products a head instead of 2 L + P.
+//   out[t, h] = sum_j p_j W_UV[h] c_j,  p = softmax_j(scale * (q[t, h] . [W_UK[h]^T c_j | r_j])),  [c_j | r_j] = cache[j]
+// Causal as paged_attention. Only sequences first_sequence … num_seqs - 1 are computed; other rows of out are left
+// alone. Keys and values are made in pieces that the step's workspace holds. A backend may lack this op.
 struct MlaPrefillArgs {
   Tensor out;               // [T, heads, V]
   Tensor q;                 // [T, heads, N + P], the rope part rotated

@@ -1,6 +1,7 @@
-// MLA of prompts, expanded: keys and values of a stretch of cached tokens are made from their latents (device/mla_expand.cuh), then
-// attended by heads of 256 (device/flash_sm90.cuh), stretch after stretch. Against the absorbed form a pair of tokens costs half of
-// the arithmetic, and a cached token 229 thousand products a head once a step.
+// MLA of prompts, expanded: keys and values of a stretch of cached tokens are made from their latents
+// (device/mla_expand.cuh), then attended by heads of 256 (device/flash_sm90.cuh), stretch after stretch. Against the
+// absorbed form a pair of tokens costs half of the arithmetic, and a cached token 229 thousand products a head once a
+// step.
 #include "backends/cuda/device/mla_expand.cuh"
 #include "backends/cuda/mla.h"
 #include "backends/cuda/ops.h"
@@ -60,7 +61,8 @@ struct Round {
 
   void add(int sequence, int first_token, const PromptChunk& chunk, int key_begin, int num_keys) {
     sequences[num_segments] = sequence;
-    segments[num_segments++] = {first_token, chunk.num_queries, chunk.seq_len - chunk.num_queries, key_begin, num_keys, num_rows, num_blocks};
+    const int before = chunk.seq_len - chunk.num_queries;
+    segments[num_segments++] = {first_token, chunk.num_queries, before, key_begin, num_keys, num_rows, num_blocks};
     num_rows += static_cast<int>(in_tiles(num_keys));
     num_blocks += ceil_div(chunk.num_queries, Flash::kRows);
   }
@@ -72,7 +74,8 @@ CUtensorMap map_of(const void* data, int64_t num_rows, int64_t num_cols, int64_t
 
 void expand(Stream& stream, const MlaPrefillArgs& args, const Buffers& buffers, const Round& round) {
   GatherView gather{.cache = args.cache.data, .latents = buffers.latents, .rope_keys = buffers.rope_keys,
-                    .pages = pages_of(*args.metadata, 1), .num_rows = round.num_rows, .num_segments = round.num_segments};
+                    .pages = pages_of(*args.metadata, 1), .num_rows = round.num_rows,
+                    .num_segments = round.num_segments};
   std::copy_n(round.sequences, round.num_segments, gather.sequences);
   std::copy_n(round.segments, round.num_segments, gather.segments);
   launch_pdl(stream, args.cache.dtype == DType::kBF16 ? mla_gather_kernel<Bf16> : mla_gather_kernel<Fp8>,
@@ -93,20 +96,22 @@ void expand(Stream& stream, const MlaPrefillArgs& args, const Buffers& buffers, 
 void attend(Stream& stream, const MlaPrefillArgs& args, const Buffers& buffers, const Round& round) {
   const int64_t heads = args.q.shape[1];
   FlashView view{};
-  view.out = static_cast<Bf16*>(args.out.data), view.out_token = args.out.strides[0], view.out_head = args.out.strides[1];
+  view.out = static_cast<Bf16*>(args.out.data);
+  view.out_token = args.out.strides[0], view.out_head = args.out.strides[1];
   view.state = static_cast<float*>(args.scratch.data);   // of bf16: two elements a float
   view.state_token = args.scratch.strides[0] / 2, view.state_head = args.scratch.strides[1] / 2;
   view.num_heads = static_cast<int>(heads), view.group = 1;
   view.scale_log2 = score_scale(args.scale, DType::kBF16);
   view.num_segments = round.num_segments;
   std::copy_n(round.segments, round.num_segments, view.segments);
+  const auto tiles_of = [&](const Bf16* data, int64_t width) {
+    return map_of(data, round.num_rows, width, width, Flash::kTile);
+  };
   const CUtensorMap q = map_of(args.q.data, args.q.shape[0], heads * kHeadDim, args.q.strides[0], Flash::kRows);
-  const CUtensorMap keys = map_of(buffers.keys, round.num_rows, heads * kNopeDim, heads * kNopeDim, Flash::kTile);
-  const CUtensorMap rope_keys = map_of(buffers.rope_keys, round.num_rows, kRopeDim, kRopeDim, Flash::kTile);
-  const CUtensorMap values = map_of(buffers.values, round.num_rows, heads * kHeadValueDim, heads * kHeadValueDim, Flash::kTile);
   allow_shared_memory(flash_kernel<Flash>, Flash::kSharedBytes);
-  launch_pdl(stream, flash_kernel<Flash>, dim3(round.num_blocks * view.num_heads), dim3(Flash::kThreads), Flash::kSharedBytes, q, keys,
-             rope_keys, values, view);
+  launch_pdl(stream, flash_kernel<Flash>, dim3(round.num_blocks * view.num_heads), dim3(Flash::kThreads),
+             Flash::kSharedBytes, q, tiles_of(buffers.keys, heads * kNopeDim), tiles_of(buffers.rope_keys, kRopeDim),
+             tiles_of(buffers.values, heads * kHeadValueDim), view);
 }
 
 void run_prefill(Stream& stream, const MlaPrefillArgs& args) {
@@ -142,10 +147,11 @@ bool prefill_supports(const DeviceCaps& caps, const MlaPrefillArgs& args) {
   const auto is_weight = [](const PackedWeight& weight, int64_t rows, int64_t cols) {
     return weight.data.dtype == DType::kBF16 && weight.num_rows == rows && weight.num_cols == cols;
   };
-  return caps.compute_capability == 90 && is_cache_type(args.cache.dtype) && args.cache.shape[2] == kLatentDim + kRopeDim &&
-         is_weight(*args.w_uk, kLatentDim, kNopeDim) && is_weight(*args.w_uv, kHeadValueDim, kLatentDim) &&
-         args.q.shape[2] == kHeadDim && args.q.strides[1] == kHeadDim && has_aligned_rows(args.q) && has_aligned_rows(args.out) &&
-         has_aligned_rows(args.scratch) && max_rows_of(args.metadata->workspace, args.q.shape[1]) > 0;
+  const bool is_made_for = args.cache.shape[2] == kLatentDim + kRopeDim && args.q.shape[2] == kHeadDim &&
+                           is_weight(*args.w_uk, kLatentDim, kNopeDim) && is_weight(*args.w_uv, kHeadValueDim, kLatentDim);
+  return caps.compute_capability == 90 && is_cache_type(args.cache.dtype) && is_made_for && args.q.strides[1] == kHeadDim &&
+         has_aligned_rows(args.q) && has_aligned_rows(args.out) && has_aligned_rows(args.scratch) &&
+         max_rows_of(args.metadata->workspace, args.q.shape[1]) > 0;
 }
 
 // Microseconds on an H100, from perf/attention-h100.md. A pair: a query and a key that it sees.

@@ -205,7 +205,8 @@ bool Bench::run(const Case& c) {
     device_.copy(stream_, got[s * checked].data, out[from].data, got.slice(0, 0, checked).num_bytes());
   }
   attend(c, any, metadata(c, checked), want, last, k[0], v[0]);
-  return report(c, us, cache_bytes, 2 * c.pairs() * c.heads * (c.key_dim() + c.value_dim()), error_of(fetch(got), fetch(want)));
+  const double flops = 2 * c.pairs() * c.heads * (c.key_dim() + c.value_dim());
+  return report(c, us, cache_bytes, flops, error_of(fetch(got), fetch(want)));
 }
 
 double Bench::error_of(const std::vector<float>& got, const std::vector<float>& want) {
@@ -226,12 +227,14 @@ bool Bench::report(const Case& c, double us, double cache_bytes, double flops, d
 
 PackedWeight Bench::pack(int64_t heads, int64_t rows, int64_t cols) {
   OpContext context{stream_, full_, device_.caps()};
-  auto arena = Arena::create(device_, MemoryKind::kDevice, packed_linear_bytes(context, {heads, rows, cols, DType::kBF16, RowOrder::kPlain}));
+  const PackShape shape{heads, rows, cols, DType::kBF16, RowOrder::kPlain};
+  auto arena = Arena::create(device_, MemoryKind::kDevice, packed_linear_bytes(context, shape));
   CHECK(arena, "{}", arena.error().message);
   weights_.push_back(std::move(*arena));
   PackedWeight weight;
   const std::vector<Tensor> sources(static_cast<size_t>(heads), random(DType::kBF16, {rows, cols}));
-  pack_linear(context, weights_.back(), {.out = &weight, .sources = sources, .num_matrices = heads, .order = RowOrder::kPlain});
+  pack_linear(context, weights_.back(),
+              {.out = &weight, .sources = sources, .num_matrices = heads, .order = RowOrder::kPlain});
   stream_.synchronize();
   return weight;
 }
@@ -239,7 +242,8 @@ PackedWeight Bench::pack(int64_t heads, int64_t rows, int64_t cols) {
 // Expanded, as the layer runs prompts; compared with the absorbed form.
 bool Bench::run_mla_prefill(const Case& c) {
   buffers_.clear(), weights_.clear();
-  const int64_t tokens = int64_t{c.seqs} * c.queries, latent = 512, rope = 64, nope = 192, value = 256, key = nope + rope;
+  const int64_t tokens = int64_t{c.seqs} * c.queries;
+  constexpr int64_t latent = 512, rope = 64, nope = 192, value = 256, key = nope + rope;
   const int blocks = (c.length + kBlockSize - 1) / kBlockSize * c.seqs;
   const Tensor cache = random(c.cache, {blocks, kBlockSize, latent + rope});
   const Tensor q = random(DType::kBF16, {tokens, c.heads, key}), out = allocate(DType::kBF16, {tokens, c.heads, value});
@@ -248,29 +252,31 @@ bool Bench::run_mla_prefill(const Case& c) {
   const AttentionMetadata step = metadata(c, c.queries);
   const float scale = 1.0f / 512;   // the weights are much larger than a model's
   OpContext context{stream_, full_, device_.caps()};
-  const MlaPrefillArgs args{.out = out, .q = q, .scratch = scratch, .cache = cache, .w_uk = &w_uk, .w_uv = &w_uv, .metadata = &step,
-                            .scale = scale};
+  const MlaPrefillArgs args{.out = out, .q = q, .scratch = scratch, .cache = cache, .w_uk = &w_uk, .w_uv = &w_uv,
+                            .metadata = &step, .scale = scale};
   const double us = microseconds(3, [&](int) { mla_prefill(context, args); });
   const int checked = std::min(c.queries, 5);
   const int64_t rows = int64_t{c.seqs} * checked;
-  const Tensor last = allocate(DType::kBF16, {rows, c.heads, key}), got = allocate(DType::kBF16, {rows, c.heads, value});
+  const Tensor last = allocate(DType::kBF16, {rows, c.heads, key});
+  const Tensor got = allocate(DType::kBF16, {rows, c.heads, value}), want = allocate(DType::kBF16, got.shape);
   for (int64_t s = 0; s < c.seqs; ++s) {
     const int64_t from = s * c.queries + c.queries - checked;
     device_.copy(stream_, last[s * checked].data, q[from].data, last.slice(0, 0, checked).num_bytes());
     device_.copy(stream_, got[s * checked].data, out[from].data, got.slice(0, 0, checked).num_bytes());
   }
   AttentionMetadata checks = metadata(c, checked);
-  checks.positions = put(DType::kI32, std::vector<int>(static_cast<size_t>(3 * rows)), {3, rows});   // 0: nothing is rotated
-  const Tensor absorbed = allocate(DType::kBF16, {rows, c.heads, latent + rope}), attended = allocate(DType::kBF16, {rows, c.heads, latent});
-  const Tensor want = allocate(DType::kBF16, got.shape);
+  checks.positions = put(DType::kI32, std::vector<int>(static_cast<size_t>(3 * rows)), {3, rows});   // 0: no rotation
+  const Tensor absorbed = allocate(DType::kBF16, {rows, c.heads, latent + rope});
+  const Tensor attended = allocate(DType::kBF16, {rows, c.heads, latent});
   head_linear(context, {.out = absorbed.slice(2, 0, latent), .in = last.slice(2, 0, nope), .weight = &w_uk});
-  mla_query_rope(context, {.out = absorbed.slice(2, latent, latent + rope), .in = last.slice(2, nope, key), .metadata = &checks,
-                           .rope = {RopePairing::kInterleaved, 64, 1e6, {32, 0, 0}}});
+  mla_query_rope(context, {.out = absorbed.slice(2, latent, latent + rope), .in = last.slice(2, nope, key),
+                           .metadata = &checks, .rope = {RopePairing::kInterleaved, 64, 1e6, {32, 0, 0}}});
   mla_attention(context, {.out = attended, .q = absorbed, .cache = cache, .metadata = &checks, .scale = scale});
   head_linear(context, {.out = want, .in = attended, .weight = &w_uv});
   const double cache_bytes = static_cast<double>(cache.num_elements()) * static_cast<double>(size_of(c.cache));
   const double expanded = 2.0 * c.seqs * c.length * c.heads * static_cast<double>((nope + value) * latent);
-  return report(c, us, cache_bytes, expanded + 2 * c.pairs() * c.heads * static_cast<double>(key + value), error_of(fetch(got), fetch(want)));
+  const double attended_flops = 2 * c.pairs() * c.heads * static_cast<double>(key + value);
+  return report(c, us, cache_bytes, expanded + attended_flops, error_of(fetch(got), fetch(want)));
 }
 
 // The ops around attention, for a 9B's and a Flash's heads. Their results are compared in tests/ops; here only time is taken.

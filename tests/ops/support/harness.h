@@ -45,7 +45,9 @@ class Harness : private OpTrace {
   [[nodiscard]] bool has_quantized() const { return full_table_.packing.has_f8e4m3; }
   // Whether the backend's table has the op; some may be absent.
   template <class Args>
-  [[nodiscard]] bool offers(std::span<const OpImpl<Args>> OpTable::* member) const { return !(full_table_.*member).empty(); }
+  [[nodiscard]] bool offers(std::span<const OpImpl<Args>> OpTable::* member) const {
+    return !(full_table_.*member).empty();
+  }
   // What every op call needs, with the whole table.
   [[nodiscard]] OpContext context() const { return {*stream_, full_table_, device_->caps()}; }
   // Rows in e4m3 with their factors, as a backend must make them; to be written: outputs that start as garbage.

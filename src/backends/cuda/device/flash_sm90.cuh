@@ -4,11 +4,12 @@
 #include "backends/cuda/device/hopper.cuh"
 #include "backends/cuda/device/wgmma_wide.cuh"
 
-// Causal attention of prompts on sm_90a: queries of one head by keys and values that lie side by side, bf16. A block owns kRows query
-// tokens of one head. One thread asks the copy engine for queries once and for tiles of keys and values in turn; two warpgroups of 64
-// rows each multiply. A group's products of the next tile's scores run while it softens this tile's, and values of the tile
-// before are added meanwhile. Limited by the tensor cores. Keys come in pieces where they are many: what a row has so far then waits
-// in memory, as it was in the registers, so that pieces do not change a result.
+// Causal attention of prompts on sm_90a: queries of one head by keys and values that lie side by side, bf16. A block
+// owns kRows query tokens of one head. One thread asks the copy engine for queries once and for tiles of keys and
+// values in turn; two warpgroups of 64 rows each multiply. A group's products of the next tile's scores run while it
+// softens this tile's, and values of the tile before are added meanwhile. Limited by the tensor cores. Keys come in
+// pieces where they are many: what a row has so far then waits in memory, as it was in the registers, so that pieces
+// do not change a result.
 namespace gale::cuda {
 
 inline constexpr int kMaxFlashSegments = 48;
@@ -40,7 +41,8 @@ struct FlashConfig {
   static constexpr int kDim = kDim_, kTile = kTile_, kOwnParts = kOwnParts_;
   static constexpr int kParts = kDim / 64, kStages = 2;
   static constexpr int kRows = 128, kConsumers = 256, kThreads = kSharingThreads;
-  static constexpr int kQueryPart = kRows * kSwizzledRowBytes, kTilePart = kTile * kSwizzledRowBytes;   // bytes of 64 elements
+  // bytes of 64 elements
+  static constexpr int kQueryPart = kRows * kSwizzledRowBytes, kTilePart = kTile * kSwizzledRowBytes;
   static constexpr int kTileBytes = kParts * kTilePart;
   static constexpr int kSharedBytes = kParts * kQueryPart + 2 * kStages * kTileBytes + 1024;
   static_assert(kTilePart % 1024 == 0 && kTile % 16 == 0);
@@ -99,37 +101,44 @@ __device__ void pass_turn(int group) {
 }
 __device__ inline void group_sync(int group) { asm volatile("bar.sync %0, 128;" ::"r"(1 + group) : "memory"); }
 
-// --- copies -----------------------------------------------------------------------------------------------------------------------
+// --- copies --------------------------------------------------------------------------------------------------------
 
 template <class C>
-__device__ void flash_produce(const CUtensorMap& q_map, const CUtensorMap& k_map, const CUtensorMap& common_map, const CUtensorMap& v_map,
-                              const FlashView& view, FlashBarriers<C>& barriers, const FlashMemory<C>& memory, const FlashBlock& block) {
+__device__ void flash_produce(const CUtensorMap& q_map, const CUtensorMap& k_map, const CUtensorMap& common_map,
+                              const CUtensorMap& v_map, const FlashView& view, FlashBarriers<C>& barriers,
+                              const FlashMemory<C>& memory, const FlashBlock& block) {
   const int num_tiles = (block.num_keys + C::kTile - 1) / C::kTile, kv_head = block.head / view.group;
+  const int first_token = block.segment.first_token + block.first_query;
   barrier_expect(barriers.q, C::kParts * C::kQueryPart);
 #pragma unroll
-  for (int part = 0; part < C::kParts; ++part)
-    load_box(memory.q() + part * C::kQueryPart, q_map, block.head * C::kDim + part * 64, block.segment.first_token + block.first_query,
-             barriers.q, kEvictFirst);
+  for (int part = 0; part < C::kParts; ++part) {
+    const int column = block.head * C::kDim + part * 64;
+    load_box(memory.q() + part * C::kQueryPart, q_map, column, first_token, barriers.q, kEvictFirst);
+  }
   for (int i = 0; i < num_tiles; ++i) {
-    const int stage = i % C::kStages, row = block.segment.first_row + i * C::kTile, is_used = i >= C::kStages;
-    const int parity = (i / C::kStages - 1) & 1;
+    const int stage = i % C::kStages, row = block.segment.first_row + i * C::kTile, parity = (i / C::kStages - 1) & 1;
+    const bool is_used = i >= C::kStages;
     if (is_used) barrier_wait(barriers.k_empty[stage], parity);
-    barrier_expect(barriers.k_full[stage], C::kTileBytes);
+    uint64_t& k_full = barriers.k_full[stage];
+    barrier_expect(k_full, C::kTileBytes);
 #pragma unroll
     for (int part = 0; part < C::kParts; ++part) {
       const bool is_own = part < C::kOwnParts;
-      load_box(memory.k(stage) + part * C::kTilePart, is_own ? k_map : common_map,
-               is_own ? (kv_head * C::kOwnParts + part) * 64 : (part - C::kOwnParts) * 64, row, barriers.k_full[stage], kEvictLast);
+      const int column = is_own ? (kv_head * C::kOwnParts + part) * 64 : (part - C::kOwnParts) * 64;
+      load_box(memory.k(stage) + part * C::kTilePart, is_own ? k_map : common_map, column, row, k_full, kEvictLast);
     }
     if (is_used) barrier_wait(barriers.v_empty[stage], parity);
-    barrier_expect(barriers.v_full[stage], C::kTileBytes);
+    uint64_t& v_full = barriers.v_full[stage];
+    barrier_expect(v_full, C::kTileBytes);
 #pragma unroll
-    for (int part = 0; part < C::kParts; ++part)
-      load_box(memory.v(stage) + part * C::kTilePart, v_map, kv_head * C::kDim + part * 64, row, barriers.v_full[stage], kEvictLast);
+    for (int part = 0; part < C::kParts; ++part) {
+      const int column = kv_head * C::kDim + part * 64;
+      load_box(memory.v(stage) + part * C::kTilePart, v_map, column, row, v_full, kEvictLast);
+    }
   }
 }
 
-// --- arithmetic -------------------------------------------------------------------------------------------------------------------
+// --- arithmetic ----------------------------------------------------------------------------------------------------
 
 // A thread's rows are g and g + 8 of its warp's sixteen; `sum` is its own columns' share.
 template <class C>
@@ -143,16 +152,19 @@ __device__ void multiply_scores(float (&scores)[C::kTile / 2], const FlashMemory
   const uint64_t q = tile_descriptor(memory.q() + group * 64 * kSwizzledRowBytes), k = tile_descriptor(memory.k(stage));
 #pragma unroll
   for (int step = 0; step < C::kDim / 16; ++step) {
-    const int part = step / 4, inside = step % 4 * kPlainStep;
-    wgmma_wide<C::kTile, false>(scores, q + part * (C::kQueryPart / 16) + inside, k + part * (C::kTilePart / 16) + inside, step > 0);
+    const int q_step = step / 4 * (C::kQueryPart / 16) + step % 4 * kPlainStep;
+    const int k_step = step / 4 * (C::kTilePart / 16) + step % 4 * kPlainStep;
+    wgmma_wide<C::kTile, false>(scores, q + q_step, k + k_step, step > 0);
   }
 }
 
 template <class C>
-__device__ void multiply_values(float (&out)[C::kDim / 2], const uint32_t (&p)[C::kTile / 16][4], const FlashMemory<C>& memory, int stage) {
+__device__ void multiply_values(float (&out)[C::kDim / 2], const uint32_t (&p)[C::kTile / 16][4],
+                                const FlashMemory<C>& memory, int stage) {
   const uint64_t v = transposed_descriptor(memory.v(stage), C::kTilePart);
 #pragma unroll
-  for (int step = 0; step < C::kTile / 16; ++step) wgmma_fragment<C::kDim>(out, p[step], v + step * kTransposedStep, true);
+  for (int step = 0; step < C::kTile / 16; ++step)
+    wgmma_fragment<C::kDim>(out, p[step], v + step * kTransposedStep, true);
 }
 
 // Columns that a row does not see. limit: how many it sees from the tile's first on.
@@ -167,7 +179,8 @@ __device__ void hide(float (&scores)[C::kTile / 2], const int (&limit)[2], int l
 
 // Scores become probabilities, packed; rescale: what earlier results and sums are worth now.
 template <class C>
-__device__ void soften(float (&scores)[C::kTile / 2], float (&maximum)[2], float (&sum)[2], float (&rescale)[2], float scale_log2) {
+__device__ void soften(float (&scores)[C::kTile / 2], float (&maximum)[2], float (&sum)[2], float (&rescale)[2],
+                       float scale_log2) {
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
     float top = scores[2 * r];
@@ -205,8 +218,9 @@ __device__ inline void release(uint64_t& barrier, int lane) {
 
 // The tiles of this piece for a group; rows' limits count from the piece's first key.
 template <class C>
-__device__ void flash_tiles(FlashRows<C>& rows, FlashBarriers<C>& barriers, const FlashMemory<C>& memory, const int (&limit)[2],
-                            int least_limit, int num_tiles, float scale_log2, int group, int lane) {
+__device__ void flash_tiles(FlashRows<C>& rows, FlashBarriers<C>& barriers, const FlashMemory<C>& memory,
+                            const int (&limit)[2], int least_limit, int num_tiles, float scale_log2, int group,
+                            int lane) {
   float scores[C::kTile / 2], rescale[2];
   uint32_t p[C::kTile / 16][4];
   const auto stage_of = [](int i) { return i % C::kStages; };
@@ -282,7 +296,7 @@ __device__ void skip_tiles(FlashBarriers<C>& barriers, int begin, int end, int g
   }
 }
 
-// --- rows in and out --------------------------------------------------------------------------------------------------------------
+// --- rows in and out -----------------------------------------------------------------------------------------------
 
 constexpr float kNoScore = -1e30f;   // below any score, and finite: a difference of two is
 
@@ -292,7 +306,8 @@ __device__ float* state_of(const FlashView& view, const FlashBlock& block, int q
 }
 
 template <class C>
-__device__ void load_rows(FlashRows<C>& rows, const FlashView& view, const FlashBlock& block, const int (&query)[2], int lane) {
+__device__ void load_rows(FlashRows<C>& rows, const FlashView& view, const FlashBlock& block, const int (&query)[2],
+                          int lane) {
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
     rows.maximum[r] = kNoScore, rows.sum[r] = 0;
@@ -309,7 +324,8 @@ __device__ void load_rows(FlashRows<C>& rows, const FlashView& view, const Flash
 }
 
 template <class C>
-__device__ void keep_rows(const FlashRows<C>& rows, const FlashView& view, const FlashBlock& block, const int (&query)[2], int lane) {
+__device__ void keep_rows(const FlashRows<C>& rows, const FlashView& view, const FlashBlock& block,
+                          const int (&query)[2], int lane) {
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
     if (query[r] >= block.segment.num_queries) continue;
@@ -324,14 +340,14 @@ __device__ void keep_rows(const FlashRows<C>& rows, const FlashView& view, const
 
 // Four 8 x 8 fragments: lane l gives where row l % 8 of fragment l / 8 goes.
 __device__ inline void store_matrices(void* to, const uint32_t (&x)[4]) {
-  asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(shared_address(to)), "r"(x[0]), "r"(x[1]),
-               "r"(x[2]), "r"(x[3]) : "memory");
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};"
+               ::"r"(shared_address(to)), "r"(x[0]), "r"(x[1]), "r"(x[2]), "r"(x[3]) : "memory");
 }
 
 // Through the memory of the group's queries, so that whole rows leave.
 template <class C>
-__device__ void store_rows(const FlashRows<C>& rows, const FlashView& view, const FlashBlock& block, const FlashMemory<C>& memory, int group,
-                           int warp, int lane) {
+__device__ void store_rows(const FlashRows<C>& rows, const FlashView& view, const FlashBlock& block,
+                           const FlashMemory<C>& memory, int group, int warp, int lane) {
   float factor[2];
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
@@ -366,7 +382,8 @@ __device__ void store_rows(const FlashRows<C>& rows, const FlashView& view, cons
 }
 
 template <class C>
-__device__ void flash_consume(const FlashView& view, FlashBarriers<C>& barriers, const FlashMemory<C>& memory, const FlashBlock& block) {
+__device__ void flash_consume(const FlashView& view, FlashBarriers<C>& barriers, const FlashMemory<C>& memory,
+                              const FlashBlock& block) {
   const int lane = threadIdx.x % kWarpSize, warp = threadIdx.x / kWarpSize % 4, group = threadIdx.x / 128;
   const FlashSegment& segment = block.segment;
   const int group_query = block.first_query + group * 64;
@@ -402,8 +419,9 @@ __global__ void __launch_bounds__(C::kThreads, 1)
   if (threadIdx.x == 0) {
     barrier_init(barriers.q, 1);
     for (int s = 0; s < C::kStages; ++s) {
+      constexpr int kWarps = C::kConsumers / kWarpSize;
       barrier_init(barriers.k_full[s], 1), barrier_init(barriers.v_full[s], 1);
-      barrier_init(barriers.k_empty[s], C::kConsumers / kWarpSize), barrier_init(barriers.v_empty[s], C::kConsumers / kWarpSize);
+      barrier_init(barriers.k_empty[s], kWarps), barrier_init(barriers.v_empty[s], kWarps);
     }
     fence_barrier_init();
   }

@@ -2,10 +2,10 @@
 
 #include "backends/cuda/device/flash_sm90.cuh"
 
-// Keys and values of MLA's heads from cached latents, for sm_90a: first the cached rows of the sequences' pieces side by side, in
-// bf16; then key[t, h] = W_UK[h]^T latent[t] and value[t, h] = W_UV[h] latent[t]. A unit of the second is 128 tokens by one head's
-// keys or values; blocks take units in turn, one thread fills a ring of stages of 64 latent dimensions, two warpgroups multiply.
-// Limited by the tensor cores.
+// Keys and values of MLA's heads from cached latents, for sm_90a: first the cached rows of the sequences' pieces side
+// by side, in bf16; then key[t, h] = W_UK[h]^T latent[t] and value[t, h] = W_UV[h] latent[t]. A unit of the second is
+// 128 tokens by one head's keys or values; blocks take units in turn, one thread fills a ring of stages of 64 latent
+// dimensions, two warpgroups multiply. Limited by the tensor cores.
 namespace gale::cuda {
 
 inline constexpr int kLatentDim = 512, kRopeDim = 64, kNopeDim = 192, kHeadValueDim = 256;
@@ -21,7 +21,8 @@ struct GatherView {
 
 inline constexpr int kGatheredRows = 4, kGatherThreads = kGatheredRows * (kLatentDim + kRopeDim) / 8;
 
-// A thread eight elements. Rows behind a piece's last key become zeros: what is made of them is multiplied with probabilities of 0.
+// A thread eight elements. Rows behind a piece's last key become zeros: what is made of them is multiplied with
+// probabilities of 0.
 template <class Cache>
 __global__ void __launch_bounds__(kGatherThreads) mla_gather_kernel(const __grid_constant__ GatherView view) {
   constexpr int kPieces = (kLatentDim + kRopeDim) / 8;
@@ -42,7 +43,7 @@ __global__ void __launch_bounds__(kGatherThreads) mla_gather_kernel(const __grid
     } else {
       const uint2 raw = *reinterpret_cast<const uint2*>(key);
       const auto* bytes = reinterpret_cast<const Fp8*>(&raw);
-      const auto pair = [&](int i) { return pack_bf16(static_cast<float>(bytes[i]), static_cast<float>(bytes[i + 1])); };
+      const auto pair = [&](int i) { return pack_bf16(to_float(bytes[i]), to_float(bytes[i + 1])); };
       x = {pair(0), pair(2), pair(4), pair(6)};
     }
   }
@@ -51,7 +52,7 @@ __global__ void __launch_bounds__(kGatherThreads) mla_gather_kernel(const __grid
   *reinterpret_cast<uint4*>(to) = x;
 }
 
-// --- keys and values --------------------------------------------------------------------------------------------------------------
+// --- keys and values -----------------------------------------------------------------------------------------------
 
 struct Expand {
   static constexpr int kTokens = 128, kStages = 3, kSteps = kLatentDim / 64;
@@ -87,7 +88,8 @@ struct ExpandRing {
   }
 };
 
-__device__ inline void expand_load_weights(const ExpandMaps& maps, const ExpandUnit& unit, int step, uint8_t* to, uint64_t& barrier) {
+__device__ inline void expand_load_weights(const ExpandMaps& maps, const ExpandUnit& unit, int step, uint8_t* to,
+                                           uint64_t& barrier) {
   if (unit.is_key) {
 #pragma unroll
     for (int i = 0; i < kNopeDim / 64; ++i)
@@ -98,7 +100,8 @@ __device__ inline void expand_load_weights(const ExpandMaps& maps, const ExpandU
 }
 
 // By one thread. Weights of the first stages are asked for while the predecessor still runs.
-__device__ inline void expand_produce(const ExpandMaps& maps, const ExpandView& view, ExpandBarriers& barriers, uint8_t* stages) {
+__device__ inline void expand_produce(const ExpandMaps& maps, const ExpandView& view, ExpandBarriers& barriers,
+                                      uint8_t* stages) {
   const int num_units = 2 * view.num_tiles * view.num_heads;
   ExpandRing ring;
   int loaded = 0;
@@ -107,7 +110,8 @@ __device__ inline void expand_produce(const ExpandMaps& maps, const ExpandView& 
     const int weight_bytes = unit.is_key ? kNopeDim / 64 * Expand::kKeyColumn : Expand::kWeightBytes;
     const auto begin = [&](int stage, int step) {
       barrier_expect(barriers.full[stage], weight_bytes + Expand::kTokenBytes);
-      expand_load_weights(maps, unit, step, stages + stage * Expand::kStageBytes + Expand::kTokenBytes, barriers.full[stage]);
+      uint8_t* weights = stages + stage * Expand::kStageBytes + Expand::kTokenBytes;
+      expand_load_weights(maps, unit, step, weights, barriers.full[stage]);
     };
     if (loaded == 0) {
       for (int s = 0; s < Expand::kStages; ++s) begin(s, s);
@@ -119,14 +123,15 @@ __device__ inline void expand_produce(const ExpandMaps& maps, const ExpandView& 
         barrier_wait(barriers.empty[ring.stage], ring.parity ^ 1);
         begin(ring.stage, step);
       }
-      load_box(stages + ring.stage * Expand::kStageBytes, maps.latents, step * 64, unit.first_token, barriers.full[ring.stage], kEvictLast);
+      uint8_t* tokens = stages + ring.stage * Expand::kStageBytes;
+      load_box(tokens, maps.latents, step * 64, unit.first_token, barriers.full[ring.stage], kEvictLast);
     }
   }
 }
 
 __device__ inline void store_box(const CUtensorMap& map, const void* from, int column, int row) {
-  asm volatile("cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [%0, {%2, %3}], [%1];" ::"l"(&map), "r"(shared_address(from)),
-               "r"(column), "r"(row) : "memory");
+  asm volatile("cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [%0, {%2, %3}], [%1];"
+               ::"l"(&map), "r"(shared_address(from)), "r"(column), "r"(row) : "memory");
 }
 __device__ inline void commit_stores() { asm volatile("cp.async.bulk.commit_group;" ::: "memory"); }
 __device__ inline void wait_until_stores_have_read() { asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory"); }
@@ -134,9 +139,9 @@ __device__ inline void wait_for_stores() { asm volatile("cp.async.bulk.wait_grou
 
 // A group's 64 tokens of a unit.
 template <bool kIsKey>
-__device__ void expand_consume(const ExpandMaps& maps, const ExpandUnit& unit, ExpandBarriers& barriers, uint8_t* stages, uint8_t* out,
-                               ExpandRing& ring, int group, int warp, int lane) {
-  constexpr int kColumns = kIsKey ? kNopeDim : kHeadValueDim;
+__device__ void expand_consume(const ExpandMaps& maps, const ExpandUnit& unit, ExpandBarriers& barriers,
+                               uint8_t* stages, uint8_t* out, ExpandRing& ring, int group, int warp, int lane) {
+  constexpr int kColumns = kIsKey ? kNopeDim : kHeadValueDim, kStep = kIsKey ? kTransposedStep : kPlainStep;
   float sum[kColumns / 2];
 #pragma unroll
   for (float& x : sum) x = 0;
@@ -150,8 +155,7 @@ __device__ void expand_consume(const ExpandMaps& maps, const ExpandUnit& unit, E
                                     : tile_descriptor(stage + Expand::kTokenBytes);
     wgmma_fence();
 #pragma unroll
-    for (int k = 0; k < 4; ++k)
-      wgmma_wide<kColumns, kIsKey>(sum, tokens + k * kPlainStep, weights + k * (kIsKey ? kTransposedStep : kPlainStep), true);
+    for (int k = 0; k < 4; ++k) wgmma_wide<kColumns, kIsKey>(sum, tokens + k * kPlainStep, weights + k * kStep, true);
     wgmma_commit();
     wgmma_wait<1>();   // the step before this one is done
     if (previous >= 0) release(barriers.empty[previous], lane);
@@ -167,15 +171,20 @@ __device__ void expand_consume(const ExpandMaps& maps, const ExpandUnit& unit, E
     const int row = warp * 16 + lane % 16, chunk = j + lane / 16;
     uint32_t x[4];
 #pragma unroll
-    for (int i = 0; i < 4; ++i) x[i] = pack_bf16(sum[4 * (j + i / 2) + 2 * (i % 2)], sum[4 * (j + i / 2) + 2 * (i % 2) + 1]);
+    for (int i = 0; i < 4; ++i) {
+      const int at = 4 * (j + i / 2) + 2 * (i % 2);
+      x[i] = pack_bf16(sum[at], sum[at + 1]);
+    }
     store_matrices(out + chunk / 8 * Expand::kOutColumn + row * kSwizzledRowBytes + ((chunk % 8) ^ (row & 7)) * 16, x);
   }
   fence_async_proxy();
   group_sync(group);
   if (threadIdx.x % 128 != 0) return;
 #pragma unroll
-  for (int i = 0; i < kColumns / 64; ++i)
-    store_box(kIsKey ? maps.keys : maps.values, out + i * Expand::kOutColumn, unit.head * kColumns + i * 64, unit.first_token + group * 64);
+  for (int i = 0; i < kColumns / 64; ++i) {
+    const CUtensorMap& map = kIsKey ? maps.keys : maps.values;
+    store_box(map, out + i * Expand::kOutColumn, unit.head * kColumns + i * 64, unit.first_token + group * 64);
+  }
   commit_stores();
 }
 

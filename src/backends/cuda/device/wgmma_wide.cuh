@@ -2,11 +2,13 @@
 
 #include "backends/cuda/device/wgmma.cuh"
 
-// Warpgroup products of 64 rows by up to 256 columns, bf16 in, fp32 out, 16 of K an instruction; results lie in the registers as
-// device/wgmma.cuh says. B is kN rows along K (as a weight lies), or transposed: K rows of kN columns (as values lie).
+// Warpgroup products of 64 rows by up to 256 columns, bf16 in, fp32 out, 16 of K an instruction; results lie in the
+// registers as device/wgmma.cuh says. B is kN rows along K (as a weight lies), or transposed: K rows of kN columns
+// (as values lie).
 namespace gale::cuda {
 
-// Of a transposed tile in columns of 64: 16 of K further is + 2048 bytes. column_bytes: from one column of the tile to the next.
+// Of a transposed tile in columns of 64: 16 of K further is + 2048 bytes. column_bytes: from one column of the tile
+// to the next.
 __device__ inline uint64_t transposed_descriptor(const void* tile, int column_bytes) {
   constexpr uint64_t kUnused = uint64_t{0x3FFF} << 16;
   return (tile_descriptor(tile) & ~kUnused) | static_cast<uint64_t>(column_bytes / 16) << 16;
@@ -14,8 +16,8 @@ __device__ inline uint64_t transposed_descriptor(const void* tile, int column_by
 inline constexpr int kTransposedStep = 16 * kSwizzledRowBytes / 16;   // what 16 of K add to a descriptor
 inline constexpr int kPlainStep = 2;
 
-// Registers of a thread, moved from a warpgroup that copies to two that multiply; of a kernel of kSharingThreads, one block an SM.
-// Each by all threads of a warpgroup.
+// Registers of a thread, moved from a warpgroup that copies to two that multiply; of a kernel of kSharingThreads, one
+// block an SM. Each by all threads of a warpgroup.
 inline constexpr int kSharingThreads = 384;
 __device__ inline void take_registers() { asm volatile("setmaxnreg.inc.sync.aligned.u32 240;"); }
 __device__ inline void give_registers() { asm volatile("setmaxnreg.dec.sync.aligned.u32 24;"); }
@@ -50,23 +52,24 @@ __device__ inline void give_registers() { asm volatile("setmaxnreg.dec.sync.alig
                                  "+f"(d[i + 4]), "+f"(d[i + 5]), "+f"(d[i + 6]), "+f"(d[i + 7])
 #define GALE_WIDE_REGISTERS_40 GALE_WIDE_REGISTERS_8(0), GALE_WIDE_REGISTERS_8(8), GALE_WIDE_REGISTERS_8(16), \
                                GALE_WIDE_REGISTERS_8(24), GALE_WIDE_REGISTERS_8(32)
-#define GALE_WIDE_REGISTERS_64 GALE_WIDE_REGISTERS_40, GALE_WIDE_REGISTERS_8(40), GALE_WIDE_REGISTERS_8(48), GALE_WIDE_REGISTERS_8(56)
+#define GALE_WIDE_REGISTERS_64 GALE_WIDE_REGISTERS_40, GALE_WIDE_REGISTERS_8(40), GALE_WIDE_REGISTERS_8(48), \
+                               GALE_WIDE_REGISTERS_8(56)
 #define GALE_WIDE_REGISTERS_96 GALE_WIDE_REGISTERS_64, GALE_WIDE_REGISTERS_8(64), GALE_WIDE_REGISTERS_8(72), \
                                GALE_WIDE_REGISTERS_8(80), GALE_WIDE_REGISTERS_8(88)
 #define GALE_WIDE_REGISTERS_128 GALE_WIDE_REGISTERS_96, GALE_WIDE_REGISTERS_8(96), GALE_WIDE_REGISTERS_8(104), \
                                 GALE_WIDE_REGISTERS_8(112), GALE_WIDE_REGISTERS_8(120)
 
 // A and B from shared memory, A in registers. `columns`: of the instruction; `transposed`: 0 or 1.
-#define GALE_WIDE_SHARED(columns, count, a_name, b_name, flag_name, transposed)                                        \
-  asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, " flag_name ", 0;\n"                                                 \
-               "wgmma.mma_async.sync.aligned.m64n" columns "k16.f32.bf16.bf16 {" GALE_WIDE_NAMES_##count "}, " a_name    \
-               ", " b_name ", p, 1, 1, 0, " transposed ";\n}"                                                           \
+#define GALE_WIDE_SHARED(columns, count, a_name, b_name, flag_name, transposed) \
+  asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, " flag_name ", 0;\n" \
+               "wgmma.mma_async.sync.aligned.m64n" columns "k16.f32.bf16.bf16 {" GALE_WIDE_NAMES_##count "}, " a_name \
+               ", " b_name ", p, 1, 1, 0, " transposed ";\n}" \
                : GALE_WIDE_REGISTERS_##count : "l"(a), "l"(b), "r"(static_cast<int>(accumulate)))
-#define GALE_WIDE_FRAGMENT(columns, count, a_names, b_name, flag_name)                                                 \
-  asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, " flag_name ", 0;\n"                                                 \
-               "wgmma.mma_async.sync.aligned.m64n" columns "k16.f32.bf16.bf16 {" GALE_WIDE_NAMES_##count "}, {" a_names  \
-               "}, " b_name ", p, 1, 1, 1;\n}"                                                                          \
-               : GALE_WIDE_REGISTERS_##count                                                                            \
+#define GALE_WIDE_FRAGMENT(columns, count, a_names, b_name, flag_name) \
+  asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, " flag_name ", 0;\n" \
+               "wgmma.mma_async.sync.aligned.m64n" columns "k16.f32.bf16.bf16 {" GALE_WIDE_NAMES_##count "}, {" \
+               a_names "}, " b_name ", p, 1, 1, 1;\n}" \
+               : GALE_WIDE_REGISTERS_##count \
                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(static_cast<int>(accumulate)))
 
 // accumulate false: d is overwritten.
