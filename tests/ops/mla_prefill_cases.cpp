@@ -98,7 +98,7 @@ class MlaPrefill : public testing::Test {
   void expect_right(const PagedBatch& batch, int64_t num_heads, int skipped, int64_t max_keys) {
     harness_->for_each_variant(&OpTable::mla_prefill, [&] {
       for (const DType dtype : {DType::kBF16, DType::kF8E4M3}) {
-        SCOPED_TRACE(testing::Message() << name_of(dtype) << ' ' << batch.num_tokens << " tokens, " << num_heads << " heads");
+        SCOPED_TRACE(testing::Message() << name_of(dtype) << ' ' << batch.num_tokens << " x " << num_heads);
         const MlaPrefillProblem problem(batch, num_heads, dtype, harness_->activation());
         const int first = problem.num_decodes + skipped;
         const Values got = problem.run(*harness_, first, max_keys);

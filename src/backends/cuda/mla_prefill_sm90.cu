@@ -148,8 +148,9 @@ bool prefill_supports(const DeviceCaps& caps, const MlaPrefillArgs& args) {
     return weight.data.dtype == DType::kBF16 && weight.num_rows == rows && weight.num_cols == cols;
   };
   const bool is_made_for = args.cache.shape[2] == kLatentDim + kRopeDim && args.q.shape[2] == kHeadDim &&
-                           is_weight(*args.w_uk, kLatentDim, kNopeDim) && is_weight(*args.w_uv, kHeadValueDim, kLatentDim);
-  return caps.compute_capability == 90 && is_cache_type(args.cache.dtype) && is_made_for && args.q.strides[1] == kHeadDim &&
+                           is_weight(*args.w_uk, kLatentDim, kNopeDim) &&
+                           is_weight(*args.w_uv, kHeadValueDim, kLatentDim) && is_cache_type(args.cache.dtype);
+  return caps.compute_capability == 90 && is_made_for && args.q.strides[1] == kHeadDim &&
          has_aligned_rows(args.q) && has_aligned_rows(args.out) && has_aligned_rows(args.scratch) &&
          max_rows_of(args.metadata->workspace, args.q.shape[1]) > 0;
 }
