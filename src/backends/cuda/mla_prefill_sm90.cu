@@ -12,7 +12,7 @@ namespace gale::cuda {
 namespace {
 
 constexpr int kHeadDim = kNopeDim + kRopeDim;
-using Flash = FlashConfig<kHeadDim, kNopeDim / 64, 80, true>;
+using Flash = FlashConfig<kHeadDim, kNopeDim / 64, 80, false>;
 static_assert(kHeadValueDim == kHeadDim);
 static_assert(Flash::kSharedBytes + 256 <= 227 * 1024 && Expand::kSharedBytes + 256 <= 227 * 1024);
 
@@ -63,7 +63,7 @@ struct Round {
     sequences[num_segments] = sequence;
     const int before = chunk.seq_len - chunk.num_queries;
     segments[num_segments++] = {first_token, chunk.num_queries, before, key_begin, num_keys, num_rows, num_blocks};
-    num_rows += static_cast<int>(in_tiles(num_keys));
+    num_rows += num_keys;
     num_blocks += ceil_div(chunk.num_queries, Flash::kRows);
   }
 };
@@ -130,12 +130,13 @@ void run_prefill(Stream& stream, const MlaPrefillArgs& args) {
     first_token -= chunk.num_queries;
     for (int begin = 0; begin < chunk.seq_len;) {
       const int64_t room = buffers.max_rows - round.num_rows, wanted = chunk.seq_len - begin;
-      const bool is_worth_it = in_tiles(wanted) <= room || room >= std::min(kMinPiece, buffers.max_rows);
+      const bool is_worth_it = wanted <= room || room >= std::min(kMinPiece, buffers.max_rows);
       if (round.num_segments == kMaxFlashSegments || !is_worth_it) {
         flush();
         continue;
       }
-      const int num_keys = static_cast<int>(std::min(room, wanted));
+      // Pieces but the last are whole tiles, so that results do not depend on where they end.
+      const int num_keys = static_cast<int>(wanted <= room ? wanted : room / Flash::kTile * Flash::kTile);
       round.add(s, first_token, chunk, begin, num_keys);
       begin += num_keys;
     }
@@ -181,7 +182,7 @@ int mla_first_prefill(const MlaPrefillArgs& args) {
 
 size_t mla_prefill_workspace_bytes(const AttentionLimits& limits) {
   if (!is_hopper() || limits.nope_dim != kNopeDim || limits.head_value_dim != kHeadValueDim) return 0;
-  const int64_t most = int64_t{limits.max_num_seqs} * in_tiles(limits.max_model_len);
+  const int64_t most = in_tiles(int64_t{limits.max_num_seqs} * limits.max_model_len);
   return 255 + static_cast<size_t>(std::min(kMaxRows, most) * row_bytes(limits.num_heads));
 }
 

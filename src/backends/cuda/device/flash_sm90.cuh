@@ -167,6 +167,18 @@ __device__ void multiply_values(float (&out)[C::kDim / 2], const uint32_t (&p)[C
     wgmma_fragment<C::kDim>(out, p[step], v + step * kTransposedStep, true);
 }
 
+// Rows of a tile of values that are not this sequence's: they may hold anything, and meet probabilities of 0.
+template <class C>
+__device__ void clear_values(const FlashMemory<C>& memory, int stage, int first_row, int group) {
+  const int chunks = (C::kTile - first_row) * 8;   // of 16 bytes, in each part
+  for (int i = threadIdx.x % 128; i < chunks * C::kParts; i += 128) {
+    uint8_t* rows = memory.v(stage) + i / chunks * C::kTilePart + first_row * kSwizzledRowBytes;
+    *reinterpret_cast<uint4*>(rows + i % chunks * 16) = uint4{};
+  }
+  fence_async_proxy();
+  group_sync(group);
+}
+
 // Columns that a row does not see. limit: how many it sees from the tile's first on.
 template <class C>
 __device__ void hide(float (&scores)[C::kTile / 2], const int (&limit)[2], int lane) {
@@ -219,8 +231,8 @@ __device__ inline void release(uint64_t& barrier, int lane) {
 // The tiles of this piece for a group; rows' limits count from the piece's first key.
 template <class C>
 __device__ void flash_tiles(FlashRows<C>& rows, FlashBarriers<C>& barriers, const FlashMemory<C>& memory,
-                            const int (&limit)[2], int least_limit, int num_tiles, float scale_log2, int group,
-                            int lane) {
+                            const int (&limit)[2], int least_limit, int num_keys, int num_tiles, float scale_log2,
+                            int group, int lane) {
   float scores[C::kTile / 2], rescale[2];
   uint32_t p[C::kTile / 16][4];
   const auto stage_of = [](int i) { return i % C::kStages; };
@@ -231,6 +243,10 @@ __device__ void flash_tiles(FlashRows<C>& rows, FlashBarriers<C>& barriers, cons
       hide<C>(scores, seen, lane);
     }
     soften<C>(scores, rows.maximum, rows.sum, rescale, scale_log2);
+  };
+  const auto wait_for_values = [&](int i) {
+    barrier_wait(barriers.v_full[stage_of(i)], parity_of(i));
+    if ((i + 1) * C::kTile > num_keys) clear_values<C>(memory, stage_of(i), num_keys - i * C::kTile, group);
   };
   const auto rescale_and_pack = [&] {
 #pragma unroll
@@ -258,7 +274,7 @@ __device__ void flash_tiles(FlashRows<C>& rows, FlashBarriers<C>& barriers, cons
     wgmma_fence();
     multiply_scores<C>(scores, memory, stage_of(i), group);
     wgmma_commit();
-    barrier_wait(barriers.v_full[stage_of(i - 1)], parity_of(i - 1));
+    barrier_wait(barriers.v_full[stage_of(i - 1)], parity_of(i - 1));   // not the last: all of its rows are keys
     multiply_values<C>(rows.out, p, memory, stage_of(i - 1));
     wgmma_commit();
     pass_turn<C>(group);
@@ -273,7 +289,7 @@ __device__ void flash_tiles(FlashRows<C>& rows, FlashBarriers<C>& barriers, cons
     rescale_and_pack();
   }
   const int last = num_tiles - 1;
-  barrier_wait(barriers.v_full[stage_of(last)], parity_of(last));
+  wait_for_values(last);
   wgmma_fence();
   multiply_values<C>(rows.out, p, memory, stage_of(last));
   wgmma_commit();
@@ -398,7 +414,7 @@ __device__ void flash_consume(const FlashView& view, FlashBarriers<C>& barriers,
   load_rows<C>(rows, view, block, query, lane);
   barrier_wait(barriers.q, 0);
   if (group == 1) pass_turn<C>(group);   // group 0 has the first
-  flash_tiles<C>(rows, barriers, memory, limit, limit_of(group_query), num_tiles, view.scale_log2, group, lane);
+  flash_tiles<C>(rows, barriers, memory, limit, limit_of(group_query), segment.num_keys, num_tiles, view.scale_log2, group, lane);
   skip_tiles<C>(barriers, num_tiles, block_tiles, group, lane);
   if (block.last_visible > segment.key_begin + segment.num_keys) {
     keep_rows<C>(rows, view, block, query, lane);

@@ -21,8 +21,7 @@ struct GatherView {
 
 inline constexpr int kGatheredRows = 4, kGatherThreads = kGatheredRows * (kLatentDim + kRopeDim) / 8;
 
-// A thread eight elements. Rows behind a piece's last key become zeros: what is made of them is multiplied with
-// probabilities of 0.
+// A thread eight elements.
 template <class Cache>
 __global__ void __launch_bounds__(kGatherThreads) mla_gather_kernel(const __grid_constant__ GatherView view) {
   constexpr int kPieces = (kLatentDim + kRopeDim) / 8;
@@ -33,19 +32,16 @@ __global__ void __launch_bounds__(kGatherThreads) mla_gather_kernel(const __grid
   int s = 0;
   while (s + 1 < view.num_segments && view.segments[s + 1].first_row <= row) ++s;
   const FlashSegment& segment = view.segments[s];
-  const int in_piece = row - segment.first_row;
-  uint4 x{};
-  if (in_piece < segment.num_keys) {
-    const int64_t from = view.pages.row(view.sequences[s], 0, segment.key_begin + in_piece);
-    const Cache* key = static_cast<const Cache*>(view.cache) + from * (kLatentDim + kRopeDim) + column;
-    if constexpr (sizeof(Cache) == 2) {
-      x = load_16(key);
-    } else {
-      const uint2 raw = *reinterpret_cast<const uint2*>(key);
-      const auto* bytes = reinterpret_cast<const Fp8*>(&raw);
-      const auto pair = [&](int i) { return pack_bf16(to_float(bytes[i]), to_float(bytes[i + 1])); };
-      x = {pair(0), pair(2), pair(4), pair(6)};
-    }
+  const int64_t from = view.pages.row(view.sequences[s], 0, segment.key_begin + row - segment.first_row);
+  const Cache* key = static_cast<const Cache*>(view.cache) + from * (kLatentDim + kRopeDim) + column;
+  uint4 x;
+  if constexpr (sizeof(Cache) == 2) {
+    x = load_16(key);
+  } else {
+    const uint2 raw = *reinterpret_cast<const uint2*>(key);
+    const auto* bytes = reinterpret_cast<const Fp8*>(&raw);
+    const auto pair = [&](int i) { return pack_bf16(to_float(bytes[i]), to_float(bytes[i + 1])); };
+    x = {pair(0), pair(2), pair(4), pair(6)};
   }
   Bf16* to = column < kLatentDim ? view.latents + static_cast<int64_t>(row) * kLatentDim + column
                                  : view.rope_keys + static_cast<int64_t>(row) * kRopeDim + column - kLatentDim;
