@@ -17,7 +17,6 @@ struct MlaPrefillProblem {
   int64_t num_heads;
   DType cache_dtype;
   Values q, cache, w_uk, w_uv;          // w_uk: heads x [L, N], w_uv: heads x [V, L]
-  std::vector<PromptChunk> chunks;
   int num_decodes = 0;
   float scale = 1 / 16.0f;
 
@@ -28,15 +27,12 @@ struct MlaPrefillProblem {
     w_uk = random_values(num_heads * kLatent * kNope, 53, DType::kBF16, 0.05);
     w_uv = random_values(num_heads * kValue * kLatent, 54, DType::kBF16, 0.05);
     while (batch.query_lens[static_cast<size_t>(num_decodes)] == 1) ++num_decodes;
-    for (size_t s = static_cast<size_t>(num_decodes); s < batch.seq_lens.size(); ++s)
-      chunks.push_back({static_cast<int>(batch.query_lens[s]), static_cast<int>(batch.seq_lens[s])});
   }
 
   // max_keys: what the workspace must hold at once; fewer than the sequences have: they go in pieces.
   [[nodiscard]] Values run(Harness& harness, int first_sequence, int64_t max_keys) const {
     AttentionMetadata metadata = batch.metadata(harness, 0, batch.num_tokens);
     EXPECT_EQ(metadata.num_decodes, num_decodes);
-    metadata.chunks = chunks;
     metadata.workspace = harness.attention_workspace(
         {.max_num_seqs = 1, .max_num_tokens = metadata.num_tokens, .max_model_len = static_cast<int>(max_keys),
          .num_heads = static_cast<int>(num_heads), .num_kv_heads = 1, .key_dim = kWidth, .value_dim = kLatent,
@@ -150,7 +146,6 @@ TEST_F(MlaPrefill, survives_scores_that_only_a_running_maximum_can_hold) {
 TEST_F(MlaPrefill, is_chosen_for_long_pieces_of_prompts) {
   const MlaPrefillProblem problem({{90, 2000, 3000}, {1, 2, 1000}, 64}, 20, DType::kBF16, harness_->activation());
   AttentionMetadata metadata = problem.batch.metadata(*harness_, 0, problem.batch.num_tokens);
-  metadata.chunks = problem.chunks;
   metadata.workspace = harness_->attention_workspace(
       {.max_num_seqs = 3, .max_num_tokens = 2000, .max_model_len = 3000, .num_heads = 20, .num_kv_heads = 1,
        .key_dim = kWidth, .value_dim = kLatent, .nope_dim = kNope, .head_value_dim = kValue});
@@ -168,9 +163,7 @@ TEST_F(MlaPrefill, is_chosen_for_long_pieces_of_prompts) {
 TEST(AttentionMetadata, has_parts_that_are_steps) {
   const auto harness = make_harness();
   const PagedBatch batch{{70, 129, 90, 40}, {1, 1, 11, 30}, 16};
-  const std::vector<PromptChunk> chunks{{11, 90}, {30, 40}};
-  AttentionMetadata step = batch.metadata(*harness, 0, batch.num_tokens);
-  step.chunks = chunks;
+  const AttentionMetadata step = batch.metadata(*harness, 0, batch.num_tokens);
   const AttentionMetadata front = part_of(step, 0, 3), back = part_of(step, 3, 4);
   EXPECT_EQ(std::pair(front.num_seqs, front.num_tokens), std::pair(3, 13));
   EXPECT_EQ(std::pair(front.num_decodes, std::ssize(front.chunks)), std::pair(2, std::ptrdiff_t{1}));

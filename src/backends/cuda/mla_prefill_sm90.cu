@@ -12,7 +12,7 @@ namespace gale::cuda {
 namespace {
 
 constexpr int kHeadDim = kNopeDim + kRopeDim;
-using Flash = FlashConfig<kHeadDim, kNopeDim / 64, 80, false>;
+using Flash = FlashConfig<kHeadDim, kNopeDim / 64, 80, FlashKeys::kSideBySide, false>;
 static_assert(kHeadValueDim == kHeadDim);
 static_assert(Flash::kSharedBytes + 256 <= 227 * 1024 && Expand::kSharedBytes + 256 <= 227 * 1024);
 
@@ -55,16 +55,13 @@ Buffers buffers_of(const Tensor& workspace, int64_t num_heads) {
 
 // What is in the buffers at once.
 struct Round {
-  int num_rows = 0, num_blocks = 0, num_segments = 0;
-  int sequences[kMaxFlashSegments];
+  int num_rows = 0, num_segments = 0;
   FlashSegment segments[kMaxFlashSegments];
 
   void add(int sequence, int first_token, const PromptChunk& chunk, int key_begin, int num_keys) {
-    sequences[num_segments] = sequence;
     const int before = chunk.seq_len - chunk.num_queries;
-    segments[num_segments++] = {first_token, chunk.num_queries, before, key_begin, num_keys, num_rows, num_blocks};
+    segments[num_segments++] = {sequence, first_token, chunk.num_queries, before, key_begin, num_keys, num_rows};
     num_rows += num_keys;
-    num_blocks += ceil_div(chunk.num_queries, Flash::kRows);
   }
 };
 
@@ -76,7 +73,6 @@ void expand(Stream& stream, const MlaPrefillArgs& args, const Buffers& buffers, 
   GatherView gather{.cache = args.cache.data, .latents = buffers.latents, .rope_keys = buffers.rope_keys,
                     .pages = pages_of(*args.metadata, 1), .num_rows = round.num_rows,
                     .num_segments = round.num_segments};
-  std::copy_n(round.sequences, round.num_segments, gather.sequences);
   std::copy_n(round.segments, round.num_segments, gather.segments);
   launch_pdl(stream, args.cache.dtype == DType::kBF16 ? mla_gather_kernel<Bf16> : mla_gather_kernel<Fp8>,
              dim3(ceil_div(round.num_rows, kGatheredRows)), dim3(kGatherThreads), 0, gather);
@@ -102,16 +98,15 @@ void attend(Stream& stream, const MlaPrefillArgs& args, const Buffers& buffers, 
   view.state_token = args.scratch.strides[0] / 2, view.state_head = args.scratch.strides[1] / 2;
   view.num_heads = static_cast<int>(heads), view.group = 1;
   view.scale_log2 = score_scale(args.scale, DType::kBF16);
-  view.num_segments = round.num_segments;
   std::copy_n(round.segments, round.num_segments, view.segments);
   const auto tiles_of = [&](const Bf16* data, int64_t width) {
     return map_of(data, round.num_rows, width, width, Flash::kTile);
   };
-  const CUtensorMap q = map_of(args.q.data, args.q.shape[0], heads * kHeadDim, args.q.strides[0], Flash::kRows);
-  allow_shared_memory(flash_kernel<Flash>, Flash::kSharedBytes);
-  launch_pdl(stream, flash_kernel<Flash>, dim3(round.num_blocks * view.num_heads), dim3(Flash::kThreads),
-             Flash::kSharedBytes, q, tiles_of(buffers.keys, heads * kNopeDim), tiles_of(buffers.rope_keys, kRopeDim),
-             tiles_of(buffers.values, heads * kHeadValueDim), view);
+  const FlashMaps maps{.q = map_of(args.q.data, args.q.shape[0], heads * kHeadDim, args.q.strides[0], Flash::kRows),
+                       .k = tiles_of(buffers.keys, heads * kNopeDim),
+                       .common = tiles_of(buffers.rope_keys, kRopeDim),
+                       .v = tiles_of(buffers.values, heads * kHeadValueDim)};
+  launch_flash<Flash>(stream, maps, view, round.num_segments);
 }
 
 void run_prefill(Stream& stream, const MlaPrefillArgs& args) {
@@ -125,7 +120,7 @@ void run_prefill(Stream& stream, const MlaPrefillArgs& args) {
     round = {};
   };
   int first_token = metadata.num_tokens;
-  for (int s = metadata.num_seqs - 1; s >= args.first_sequence; --s) {   // the longest, which come last, begin first
+  for (int s = metadata.num_seqs - 1; s >= args.first_sequence; --s) {
     const PromptChunk& chunk = metadata.chunks[static_cast<size_t>(s - metadata.num_decodes)];
     first_token -= chunk.num_queries;
     for (int begin = 0; begin < chunk.seq_len;) {

@@ -18,7 +18,7 @@ extern const OpImpl<LinearArgs> kLinear[3];
 extern const OpImpl<LinearSwigluArgs> kLinearSwiglu[2];
 extern const OpImpl<HeadLinearArgs> kHeadLinear[2];
 extern const OpImpl<QkvRopeWriteArgs> kQkvRopeWrite[2];
-extern const OpImpl<PagedAttentionArgs> kPagedAttention[3];
+extern const OpImpl<PagedAttentionArgs> kPagedAttention[4];
 extern const OpImpl<MlaWriteArgs> kMlaWrite[2];
 extern const OpImpl<MlaQueryRopeArgs> kMlaQueryRope[2];
 extern const OpImpl<MlaAttentionArgs> kMlaAttention[3];

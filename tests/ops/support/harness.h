@@ -3,10 +3,12 @@
 #include <gtest/gtest.h>
 
 #include <functional>
+#include <list>
 #include <memory>
 #include <random>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "ops/dispatch.h"
@@ -55,6 +57,10 @@ class Harness : private OpTrace {
   [[nodiscard]] Tensor quantized_output(const Shape& shape);
   // Scratch of the attention ops, zeroed; empty where the backend needs none.
   [[nodiscard]] Tensor attention_workspace(const AttentionLimits& limits);
+  // What a step's metadata refers to, kept as long as the harness.
+  [[nodiscard]] std::span<const PromptChunk> keep(std::vector<PromptChunk> chunks) {
+    return chunks_.emplace_back(std::move(chunks));
+  }
 
   // One packed weight of `num_matrices` groups, each stacking sources of the given numbers of rows.
   [[nodiscard]] PackedWeight pack(const Values& values, const std::vector<int64_t>& source_rows, int64_t num_cols,
@@ -102,6 +108,7 @@ class Harness : private OpTrace {
   OpTable table_;
   std::vector<std::unique_ptr<Buffer>> buffers_;
   std::vector<Arena> arenas_;
+  std::list<std::vector<PromptChunk>> chunks_;
   size_t variant_ = 0;
   std::string ran_;
 };

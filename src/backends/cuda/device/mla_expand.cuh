@@ -15,7 +15,6 @@ struct GatherView {
   Bf16 *latents, *rope_keys;      // [num_rows, kLatentDim], [num_rows, kRopeDim]
   Pages pages;
   int num_rows, num_segments;
-  int sequences[kMaxFlashSegments];
   FlashSegment segments[kMaxFlashSegments];
 };
 
@@ -32,7 +31,7 @@ __global__ void __launch_bounds__(kGatherThreads) mla_gather_kernel(const __grid
   int s = 0;
   while (s + 1 < view.num_segments && view.segments[s + 1].first_row <= row) ++s;
   const FlashSegment& segment = view.segments[s];
-  const int64_t from = view.pages.row(view.sequences[s], 0, segment.key_begin + row - segment.first_row);
+  const int64_t from = view.pages.row(segment.sequence, 0, segment.key_begin + row - segment.first_row);
   const Cache* key = static_cast<const Cache*>(view.cache) + from * (kLatentDim + kRopeDim) + column;
   uint4 x;
   if constexpr (sizeof(Cache) == 2) {
@@ -133,6 +132,12 @@ __device__ inline void commit_stores() { asm volatile("cp.async.bulk.commit_grou
 __device__ inline void wait_until_stores_have_read() { asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory"); }
 __device__ inline void wait_for_stores() { asm volatile("cp.async.bulk.wait_group 0;" ::: "memory"); }
 
+// Four 8 x 8 fragments: lane l gives where row l % 8 of fragment l / 8 goes.
+__device__ inline void store_matrices(void* to, const uint32_t (&x)[4]) {
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};"
+               ::"r"(shared_address(to)), "r"(x[0]), "r"(x[1]), "r"(x[2]), "r"(x[3]) : "memory");
+}
+
 // A group's 64 tokens of a unit.
 template <bool kIsKey>
 __device__ void expand_consume(const ExpandMaps& maps, const ExpandUnit& unit, ExpandBarriers& barriers,
@@ -196,11 +201,11 @@ __global__ void __launch_bounds__(Expand::kThreads, 1)
   }
   __syncthreads();
   if (threadIdx.x >= Expand::kConsumers) {
-    give_registers();
+    give_registers<>();
     if (threadIdx.x == Expand::kConsumers) expand_produce(maps, view, barriers, stages);
     return;
   }
-  take_registers();
+  take_registers<>();
   wait_for_predecessor();   // nothing is written before
   const int lane = threadIdx.x % kWarpSize, warp = threadIdx.x / kWarpSize % 4, group = threadIdx.x / 128;
   uint8_t* out = stages + Expand::kStages * Expand::kStageBytes + group * Expand::kOutBytes;
