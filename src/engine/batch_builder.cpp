@@ -22,6 +22,7 @@ struct BatchBuilder::State {
   SchedulerConfig config;
   AttentionMetadata attention = {};
   Tensor token_ids = {}, logit_rows = {};
+  std::vector<PromptChunk> chunks = {};
   std::vector<size_t> order = {}, drawn = {};       // indices in the plan: of the rows, of the logits
   std::vector<int> first_rows = {};                 // by index in the plan
   int num_plain = 0;
@@ -53,7 +54,8 @@ void BatchBuilder::State::sort(const Plan& plan, const std::vector<bool>& is_spe
   order.resize(plan.sequences.size());
   std::iota(order.begin(), order.end(), size_t{0});
   std::ranges::stable_sort(order, {}, [&](size_t i) {
-    return plan.sequences[i].num_scheduled_tokens > 1 ? 2 : is_special[i] ? 1 : 0;
+    const int num_tokens = plan.sequences[i].num_scheduled_tokens;   // short pieces of prompts beside the single tokens
+    return num_tokens > 1 ? num_tokens : is_special[i] ? 1 : 0;
   });
   attention.num_decodes = static_cast<int>(
       std::ranges::count_if(plan.sequences, [](const ScheduledSequence& s) { return s.num_scheduled_tokens == 1; }));
@@ -97,6 +99,7 @@ void BatchBuilder::State::put_tokens(const Plan& plan, const Scheduler& schedule
 void BatchBuilder::State::put_sequences(const Plan& plan, const Scheduler& scheduler, int num_seqs) {
   const auto starts = upload.put<int32_t>({num_seqs + 1});
   const auto lengths = upload.put<int32_t>({num_seqs});
+  chunks.clear();
   int start = 0, longest = 1;
   size_t s = 0;
   for (const size_t index : order) {
@@ -106,6 +109,7 @@ void BatchBuilder::State::put_sequences(const Plan& plan, const Scheduler& sched
     lengths.host[s] = scheduled.num_computed_tokens + scheduled.num_scheduled_tokens;
     longest = std::max(longest, lengths.host[s]);
     attention.max_query_len = std::max(attention.max_query_len, scheduled.num_scheduled_tokens);
+    if (scheduled.num_scheduled_tokens > 1) chunks.push_back({scheduled.num_scheduled_tokens, lengths.host[s]});
     ++s;
   }
   for (; s < static_cast<size_t>(num_seqs); ++s) {   // padding
@@ -117,6 +121,7 @@ void BatchBuilder::State::put_sequences(const Plan& plan, const Scheduler& sched
   attention.query_start_loc = starts.device;
   attention.seq_lens = lengths.device;
   attention.num_seqs = num_seqs;
+  attention.chunks = chunks;
   const int width = (attention.max_seq_len + config.block_size - 1) / config.block_size;
   put_tables(plan, scheduler, num_seqs, width);
 }

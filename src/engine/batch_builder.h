@@ -16,7 +16,8 @@ struct AttentionMetadata;
 struct Tensor;
 
 // Lays a plan out as the arrays that a forward pass reads, in memory that was taken once and goes to the device in one copy.
-// Order of the rows: sequences of one token, then the others; among the first, those of `last` (see build) come last.
+// Order of the rows: sequences of one token, the special ones (see build) behind the others, then pieces of prompts,
+// short ones first.
 class BatchBuilder {
  public:
   // num_buffers: how many plans may be under way at once.

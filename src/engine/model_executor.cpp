@@ -74,7 +74,9 @@ size_t attention_bytes(const Model& model, const OpContext& ops, const Scheduler
                                .num_heads = model.info().num_attention_heads,
                                .num_kv_heads = is_mla ? 1 : layer.num_kv_heads,
                                .key_dim = is_mla ? layer.latent_dim + layer.rope_dim : layer.head_dim,
-                               .value_dim = is_mla ? layer.latent_dim : layer.head_dim};
+                               .value_dim = is_mla ? layer.latent_dim : layer.head_dim,
+                               .nope_dim = layer.nope_dim,
+                               .head_value_dim = layer.value_dim};
   return Arena::padded(attention_workspace_bytes(ops, limits));
 }
 

@@ -16,6 +16,8 @@ struct KvLayerSpec {
   int head_dim = 0;            // GQA
   int latent_dim = 0;          // MLA: kv_lora_rank
   int rope_dim = 0;            // MLA
+  int nope_dim = 0;            // MLA: what a latent expands to in a head's key and value; not kept
+  int value_dim = 0;           // MLA
   [[nodiscard]] int64_t elements_per_token() const {
     return kind == KvKind::kMla ? latent_dim + rope_dim : 2LL * num_kv_heads * head_dim;
   }

@@ -32,6 +32,7 @@ MlaAttention::Scratch MlaAttention::scratch(Allocator& allocator, int64_t num_to
 
 MlaAttention::MlaAttention(const WeightScope& scope, const MlaSpec& spec)
     : spec_(spec),
+      scale_(static_cast<float>(1.0 / std::sqrt(static_cast<double>(spec.qk_nope_head_dim + spec.qk_rope_head_dim)))),
       dtype_(scope.activation_dtype()),
       quantizes_(scope.quantizes()),
       qkv_a_proj_(scope,
@@ -54,24 +55,45 @@ MlaAttention::MlaAttention(const WeightScope& scope, const MlaSpec& spec)
   w_uv_ = scope.never_quantized().matrices(std::move(values), spec.num_heads, RowOrder::kPlain);
 }
 
+// The step's first sequences.
+void MlaAttention::attend_absorbed(OpContext& ops, const AttentionMetadata& first, const KvLayerView& kv,
+                                   const Scratch& tmp) const {
+  const int64_t nope = spec_.qk_nope_head_dim, rope = spec_.qk_rope_head_dim, latent = spec_.kv_lora_rank;
+  const auto rows = [&](const Tensor& tensor) { return tensor.slice(0, 0, first.num_tokens); };
+  const Tensor q = rows(tmp.q), absorbed = rows(tmp.absorbed), attended = rows(tmp.attended);
+  head_linear(ops, {.out = absorbed.slice(2, 0, latent), .in = q.slice(2, 0, nope), .weight = w_uk_});
+  mla_query_rope(ops, {.out = absorbed.slice(2, latent, latent + rope), .in = q.slice(2, nope, nope + rope),
+                       .metadata = &first, .rope = spec_.rope});
+  mla_attention(ops, {.out = attended, .q = absorbed, .cache = kv.k, .metadata = &first, .scale = scale_});
+  head_linear(ops, {.out = rows(tmp.values), .in = attended, .weight = w_uv_});
+}
+
+void MlaAttention::attend(ForwardContext& context, const KvLayerView& kv, const Scratch& tmp) const {
+  OpContext& ops = context.ops;
+  const AttentionMetadata& step = context.attention;
+  MlaPrefillArgs prefill{.out = tmp.values, .q = tmp.q, .scratch = tmp.absorbed, .cache = kv.k, .w_uk = w_uk_,
+                         .w_uv = w_uv_, .metadata = &step, .scale = scale_};
+  prefill.first_sequence = mla_first_prefill(ops, prefill);
+  if (prefill.first_sequence > 0) attend_absorbed(ops, part_of(step, 0, prefill.first_sequence), kv, tmp);
+  if (prefill.first_sequence == step.num_seqs) return;
+  const AttentionMetadata prompts = part_of(step, prefill.first_sequence, step.num_seqs);
+  const int64_t first_row = step.num_tokens - prompts.num_tokens, nope = spec_.qk_nope_head_dim;
+  const Tensor rope = tmp.q.slice(0, first_row, step.num_tokens).slice(2, nope, nope + spec_.qk_rope_head_dim);
+  mla_query_rope(ops, {.out = rope, .in = rope, .metadata = &prompts, .rope = spec_.rope});
+  mla_prefill(ops, prefill);
+}
+
 void MlaAttention::forward(ForwardContext& context, const KvLayerView& kv, const Tensor& out, const BlockInput& in) const {
   const WorkspaceScope scope(context.workspace);
   OpContext& ops = context.ops;
-  const int64_t num_tokens = in.num_tokens(), nope = spec_.qk_nope_head_dim, rope = spec_.qk_rope_head_dim;
-  const int64_t latent = spec_.kv_lora_rank;
+  const int64_t num_tokens = in.num_tokens();
   const Scratch tmp = scratch(context.workspace, num_tokens);
   qkv_a_proj_.apply(ops, tmp.qkv_a, in);
   mla_write(ops, {.q_latent = tmp.q_latent, .qkv_a = tmp.qkv_a, .q_norm = *q_norm_.weight, .kv_norm = *kv_norm_.weight,
                   .norm_eps = spec_.norm_eps, .cache = kv.k, .metadata = &context.attention, .rope = spec_.rope});
   if (quantizes_) quantize_rows(ops, {.out = tmp.quantized_latent, .in = tmp.q_latent});
   q_b_proj_.apply(ops, tmp.q.view({num_tokens, q_b_proj_.num_rows()}), {tmp.q_latent, tmp.quantized_latent});
-  head_linear(ops, {.out = tmp.absorbed.slice(2, 0, latent), .in = tmp.q.slice(2, 0, nope), .weight = w_uk_});
-  mla_query_rope(ops, {.out = tmp.absorbed.slice(2, latent, latent + rope), .in = tmp.q.slice(2, nope, nope + rope),
-                       .metadata = &context.attention, .rope = spec_.rope});
-  const auto scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(nope + rope)));
-  mla_attention(
-      ops, {.out = tmp.attended, .q = tmp.absorbed, .cache = kv.k, .metadata = &context.attention, .scale = scale});
-  head_linear(ops, {.out = tmp.values, .in = tmp.attended, .weight = w_uv_});
+  attend(context, kv, tmp);
   const Tensor values = tmp.values.view({num_tokens, int64_t{spec_.num_heads} * spec_.v_head_dim});
   if (quantizes_) quantize_rows(ops, {.out = tmp.quantized_values, .in = values});
   o_proj_.apply(ops, out, {values, tmp.quantized_values});
@@ -82,7 +104,8 @@ size_t MlaAttention::workspace_bytes(int64_t num_tokens) const {
 }
 
 KvLayerSpec MlaAttention::kv_spec() const {
-  return {.kind = KvKind::kMla, .latent_dim = spec_.kv_lora_rank, .rope_dim = spec_.qk_rope_head_dim};
+  return {.kind = KvKind::kMla, .latent_dim = spec_.kv_lora_rank, .rope_dim = spec_.qk_rope_head_dim,
+          .nope_dim = spec_.qk_nope_head_dim, .value_dim = spec_.v_head_dim};
 }
 
 }  // namespace gale

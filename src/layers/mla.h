@@ -18,8 +18,9 @@ struct MlaSpec {
   RopeParams rope;              // of qk_rope_head_dim dims
 };
 
-// Multi-head latent attention, absorbed: kv_b_proj is split by head into W_UK [nope, latent], multiplied into the
-// query, and W_UV [v, latent], applied to the attended latent. Scale (nope + rope)^-0.5.
+// Multi-head latent attention. kv_b_proj is split by head into W_UK [nope, latent] and W_UV [v, latent]. Absorbed:
+// W_UK is multiplied into the query, W_UV applied to the attended latent. Expanded (long pieces of prompts, where the
+// backend has the op): both make keys and values of the latents. Scale (nope + rope)^-0.5.
 class MlaAttention {
  public:
   MlaAttention(const WeightScope& scope, const MlaSpec& spec);
@@ -29,10 +30,13 @@ class MlaAttention {
 
  private:
   struct Scratch;
+  void attend(ForwardContext& context, const KvLayerView& kv, const Scratch& tmp) const;
+  void attend_absorbed(OpContext& ops, const AttentionMetadata& first, const KvLayerView& kv, const Scratch& tmp) const;
   template <class Allocator>
   Scratch scratch(Allocator& allocator, int64_t num_tokens) const;
 
   MlaSpec spec_;
+  float scale_;
   DType dtype_;
   bool quantizes_;
   Linear qkv_a_proj_;

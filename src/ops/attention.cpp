@@ -1,5 +1,7 @@
 #include "ops/attention.h"
 
+#include <algorithm>
+
 #include "ops/attention_checks.h"
 #include "ops/dispatch.h"
 #include "ops/op_table.h"
@@ -23,6 +25,34 @@ void check_metadata(const ArgCheck& check, const AttentionMetadata* metadata, in
 size_t attention_workspace_bytes(const OpContext& context, const AttentionLimits& limits) {
   const auto bytes = context.table.attention_workspace_bytes;
   return bytes == nullptr ? 0 : bytes(limits);
+}
+
+int first_token_of(const AttentionMetadata& step, int sequence) {
+  if (sequence == step.num_seqs) return step.num_tokens;
+  if (sequence <= step.num_decodes) return sequence;
+  CHECK(std::ssize(step.chunks) == step.num_seqs - step.num_decodes, "{} chunks for {} sequences, {} of one token",
+        step.chunks.size(), step.num_seqs, step.num_decodes);
+  int token = step.num_decodes;
+  const auto num_before = static_cast<size_t>(sequence - step.num_decodes);
+  for (const PromptChunk& chunk : step.chunks.first(num_before)) token += chunk.num_queries;
+  return token;
+}
+
+AttentionMetadata part_of(const AttentionMetadata& step, int begin, int end) {
+  CHECK(0 <= begin && begin <= end && end <= step.num_seqs, "sequences {} to {} of {}", begin, end, step.num_seqs);
+  if (begin == 0 && end == step.num_seqs) return step;
+  const int first = first_token_of(step, begin), last = first_token_of(step, end);
+  AttentionMetadata part = step;
+  part.query_start_loc = step.query_start_loc.slice(0, begin, end + 1);
+  part.seq_lens = step.seq_lens.slice(0, begin, end);
+  part.block_tables = step.block_tables.slice(0, begin, end);
+  part.slot_mapping = step.slot_mapping.slice(0, first, last);
+  part.positions = step.positions.slice(1, first, last);
+  part.num_seqs = end - begin, part.num_tokens = last - first;
+  part.num_decodes = std::clamp(step.num_decodes - begin, 0, part.num_seqs);
+  const auto chunks_before = static_cast<size_t>(std::max(begin - step.num_decodes, 0));
+  part.chunks = step.chunks.subspan(chunks_before, static_cast<size_t>(part.num_seqs - part.num_decodes));
+  return part;
 }
 
 void check_rope(const ArgCheck& check, const RopeParams& rope, int64_t head_dim) {

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <span>
+
 #include "ops/op.h"
 #include "ops/rope.h"
 
@@ -14,8 +16,13 @@ struct AttentionLimits {
   int num_kv_heads = 0;     // 1 for MLA
   int key_dim = 0;          // head_dim; MLA: L + P
   int value_dim = 0;        // head_dim; MLA: L
+  int nope_dim = 0;         // MLA: of a head's expanded key, less the rope part
+  int head_value_dim = 0;   // MLA: of a head's expanded value
 };
 [[nodiscard]] size_t attention_workspace_bytes(const OpContext& context, const AttentionLimits& limits);
+
+// Several query tokens of one sequence, as the host knows them.
+struct PromptChunk { int num_queries; int seq_len; };   // seq_len: as AttentionMetadata::seq_lens
 
 // Which token of a step belongs to which sequence and where its keys lie. All tensors are device memory, i32 unless said.
 // Sequences with one query token come first: num_decodes of them (a prompt of one token is one, too).
@@ -35,7 +42,16 @@ struct AttentionMetadata {
   int max_seq_len = 0;
   int block_size = 0;
   Tensor workspace = {};    // u8: attention_workspace_bytes, zeroed once at start and left as the ops leave it; may be empty on the CPU
+  // of the sequences num_decodes … num_seqs - 1, for ops that plan prompts on the host
+  std::span<const PromptChunk> chunks = {};
 };
+
+// Sequences begin … end - 1 of a step as a step of their own, whose first token is first_token of the whole.
+// query_start_loc goes on counting in the whole step: beyond the first sequence a part is for ops that look at tokens
+// one by one.
+[[nodiscard]] AttentionMetadata part_of(const AttentionMetadata& step, int begin, int end);
+// The token of a step with which a sequence begins, from num_decodes on; num_tokens for num_seqs.
+[[nodiscard]] int first_token_of(const AttentionMetadata& step, int sequence);
 
 // Adds biases, optionally normalises heads, rotates q and k, writes k and v to the cache.
 struct QkvRopeWriteArgs {

@@ -44,6 +44,44 @@ void mla_query_rope(OpContext& context, const MlaQueryRopeArgs& args) {
   dispatch(context, context.table.mla_query_rope, args, "mla_query_rope", {{"in", args.in}});
 }
 
+namespace {
+
+void check_prefill(const OpContext& context, const MlaPrefillArgs& args) {
+  const ArgCheck check("mla_prefill", context);
+  check.rank("q", args.q, 3);
+  check.rank("cache", args.cache, 3);
+  CHECK(args.w_uk != nullptr && args.w_uv != nullptr, "a weight is null");
+  const int64_t num_tokens = args.q.shape[0], num_heads = args.q.shape[1];
+  const int64_t nope = args.w_uk->num_cols, latent = args.w_uk->num_rows;
+  check_metadata(check, args.metadata, num_tokens);
+  const int64_t width = args.cache.shape[2], rope = width - latent;
+  check.that(rope > 0 && args.w_uk->num_matrices == num_heads, "w_uk must hold a matrix a head, for latents");
+  check.that(args.w_uv->num_matrices == num_heads && args.w_uv->num_cols == latent, "w_uv must hold a matrix a head");
+  check.activation("q", args.q, {num_tokens, num_heads, nope + rope});
+  check.activation("out", args.out, {num_tokens, num_heads, args.w_uv->num_rows});
+  check.activation("scratch", args.scratch, {num_tokens, num_heads, width});
+  check_cache(check, args.cache, args.metadata->block_size, width);
+  check.that(args.first_sequence >= args.metadata->num_decodes, "sequences of one token are not for this op");
+}
+
+}  // namespace
+
+void mla_prefill(OpContext& context, const MlaPrefillArgs& args) {
+  check_prefill(context, args);
+  const AttentionMetadata& metadata = *args.metadata;
+  if (args.first_sequence >= metadata.num_seqs) return;
+  const int num_chunks = metadata.num_seqs - metadata.num_decodes;
+  CHECK(std::ssize(metadata.chunks) == num_chunks, "{} chunks for {} sequences", metadata.chunks.size(), num_chunks);
+  dispatch(context, context.table.mla_prefill, args, "mla_prefill", {{"q", args.q}, {"out", args.out}});
+}
+
+int mla_first_prefill(const OpContext& context, const MlaPrefillArgs& args) {
+  const auto choice = context.table.mla_first_prefill;
+  const bool is_possible = choice != nullptr && args.metadata->num_seqs > args.metadata->num_decodes &&
+                           choose(context.table.mla_prefill, context.caps, args) != nullptr;
+  return is_possible ? choice(args) : args.metadata->num_seqs;
+}
+
 void mla_attention(OpContext& context, const MlaAttentionArgs& args) {
   const ArgCheck check("mla_attention", context);
   check.rank("q", args.q, 3);
@@ -54,7 +92,8 @@ void mla_attention(OpContext& context, const MlaAttentionArgs& args) {
   check.that(args.out.shape[2] <= args.q.shape[2], "out is the latent part of the key");
   check_cache(check, args.cache, args.metadata->block_size, args.q.shape[2]);
   if (args.q.shape[0] == 0 || args.metadata->num_seqs == 0) return;
-  dispatch(context, context.table.mla_attention, args, "mla_attention", {{"q", args.q}, {"out", args.out}, {"cache", args.cache}});
+  dispatch(context, context.table.mla_attention, args, "mla_attention",
+           {{"q", args.q}, {"out", args.out}, {"cache", args.cache}});
 }
 
 }  // namespace gale

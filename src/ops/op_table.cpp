@@ -35,6 +35,7 @@ std::vector<OpChoice> describe(const OpTable& table) {
   add("mla_write", table.mla_write);
   add("mla_query_rope", table.mla_query_rope);
   add("mla_attention", table.mla_attention);
+  add("mla_prefill", table.mla_prefill);
   add("moe_route", table.moe_route);
   add("moe_up", table.moe_up);
   add("moe_down_combine", table.moe_down_combine);

@@ -43,6 +43,9 @@ struct OpTable {
   std::span<const OpImpl<MlaWriteArgs>> mla_write;
   std::span<const OpImpl<MlaQueryRopeArgs>> mla_query_rope;
   std::span<const OpImpl<MlaAttentionArgs>> mla_attention;
+  // empty: the backend computes prompts in the absorbed form, too
+  std::span<const OpImpl<MlaPrefillArgs>> mla_prefill;
+  int (*mla_first_prefill)(const MlaPrefillArgs&);           // with mla_prefill: for a call that it supports
   std::span<const OpImpl<MoeRouteArgs>> moe_route;
   std::span<const OpImpl<MoeUpArgs>> moe_up;
   std::span<const OpImpl<MoeDownCombineArgs>> moe_down_combine;

@@ -46,6 +46,7 @@ PagedBatch::Token PagedBatch::token(int64_t index) const {
 
 AttentionMetadata PagedBatch::metadata(Harness& harness, int64_t begin, int64_t end) const {
   std::vector<int> step_starts{0}, step_lens, step_tables, step_positions;
+  std::vector<PromptChunk> chunks;
   AttentionMetadata step;
   for (size_t s = 0; s < seq_lens.size(); ++s) {
     const int64_t first = std::max<int64_t>(begin, starts[s]), last = std::min<int64_t>(end, starts[s + 1]);
@@ -54,7 +55,11 @@ AttentionMetadata PagedBatch::metadata(Harness& harness, int64_t begin, int64_t 
     step_lens.push_back(static_cast<int>(token(last - 1).num_keys));
     const auto row = block_tables.begin() + static_cast<int64_t>(s) * max_blocks;
     step_tables.insert(step_tables.end(), row, row + max_blocks);
-    if (last - first == 1 && step.num_decodes + 1 == static_cast<int>(step_lens.size())) ++step.num_decodes;
+    if (last - first == 1 && step.num_decodes + 1 == static_cast<int>(step_lens.size())) {
+      ++step.num_decodes;
+    } else {
+      chunks.push_back({static_cast<int>(last - first), step_lens.back()});
+    }
     step.max_query_len = std::max(step.max_query_len, static_cast<int>(last - first));
     step.max_seq_len = std::max(step.max_seq_len, step_lens.back());
   }
@@ -62,6 +67,7 @@ AttentionMetadata PagedBatch::metadata(Harness& harness, int64_t begin, int64_t 
     const auto row = positions.begin() + axis * num_tokens;
     step_positions.insert(step_positions.end(), row + begin, row + end);
   }
+  step.chunks = harness.keep(std::move(chunks));
   const auto num_seqs = static_cast<int64_t>(step_lens.size());
   step.num_seqs = static_cast<int>(num_seqs);
   step.num_tokens = static_cast<int>(end - begin);
@@ -180,6 +186,17 @@ TEST(PagedAttention, of_every_size_of_group) {
     const PagedBatch batch{{70, 129, 90}, {1, 1, 11}, 48};   // blocks of no power of two
     for (const int64_t group : {1, 8, 12, 16, 20, 33}) expect_attention(*harness, batch, 2 * group, 2, 128, 128);
     expect_attention(*harness, batch, 2, 1, 256, 256);
+  });
+}
+
+// Several blocks of rows and tiles of keys a sequence; whole prompts and pieces behind a prefix, beside single tokens.
+TEST(PagedAttention, of_long_prompts) {
+  const auto harness = make_harness();
+  harness->for_each_variant(&OpTable::paged_attention, [&] {
+    for (const int64_t block_size : {16, 64}) {
+      const PagedBatch batch{{90, 170, 700, 385, 300}, {1, 3, 40, 129, 300}, block_size};
+      for (const int64_t group : {12, 16}) expect_attention(*harness, batch, 2 * group, 2, 128, 128);
+    }
   });
 }
 

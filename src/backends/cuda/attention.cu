@@ -174,22 +174,37 @@ bool flash_supports(const DeviceCaps&, const PagedAttentionArgs& args) {
          has_aligned_rows(args.out) && !args.metadata->workspace.is_empty();
 }
 
+// Sequences of one token, then those before `end`.
 template <Sizing kSizing>
-void run_flash(Stream& stream, const PagedAttentionArgs& args) {
+void run_flash_until(Stream& stream, const PagedAttentionArgs& args, int end) {
   const AttentionMetadata& metadata = *args.metadata;
   AttentionView view = view_of(args);
   view.scale_log2 = score_scale(args.scale, args.k_cache.dtype);
   if (metadata.num_decodes > 0) {
     launch_decode(stream, kSizing, args.k_cache.dtype, view, metadata.num_decodes, metadata.workspace);
   }
-  if (metadata.num_seqs > metadata.num_decodes) {
-    launch_prefill(stream, args.k_cache.dtype, view, metadata.num_decodes, metadata.num_seqs, metadata.max_query_len);
+  if (end > metadata.num_decodes) {
+    launch_prefill(stream, args.k_cache.dtype, view, metadata.num_decodes, end, metadata.max_query_len);
   }
+}
+
+template <Sizing kSizing>
+void run_flash(Stream& stream, const PagedAttentionArgs& args) { run_flash_until<kSizing>(stream, args, args.metadata->num_seqs); }
+
+bool wgmma_supports(const DeviceCaps& caps, const PagedAttentionArgs& args) {
+  return prefill_sm90_supports(caps, args) && flash_supports<Sizing::kHopper>(caps, args);
+}
+
+void run_wgmma(Stream& stream, const PagedAttentionArgs& args) {
+  const int first = first_prefill_sm90(*args.metadata);
+  run_flash_until<Sizing::kHopper>(stream, args, first);
+  if (first < args.metadata->num_seqs) launch_prefill_sm90(stream, args, first);
 }
 
 }  // namespace
 
-const OpImpl<PagedAttentionArgs> kPagedAttention[3] = {
+const OpImpl<PagedAttentionArgs> kPagedAttention[4] = {
+    {"paged_attention_wgmma_sm90", wgmma_supports, run_wgmma},
     {"paged_attention_flash_sm90", flash_supports<Sizing::kHopper>, run_flash<Sizing::kHopper>},
     {"paged_attention_flash_sm80", flash_supports<Sizing::kAny>, run_flash<Sizing::kAny>},
     {"paged_attention_any_sm80", any_paged_supports, run_any_paged}};
@@ -205,7 +220,8 @@ bool any_mla_supports(const DeviceCaps&, const MlaAttentionArgs& args) {
 }
 
 size_t attention_workspace_bytes(const AttentionLimits& limits) {
-  return limits.key_dim == limits.value_dim ? decode_workspace_bytes() : mla_workspace_bytes();
+  if (limits.key_dim == limits.value_dim) return decode_workspace_bytes();
+  return mla_workspace_bytes() + mla_prefill_workspace_bytes(limits);
 }
 
 }  // namespace gale::cuda

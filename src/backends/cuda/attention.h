@@ -25,4 +25,9 @@ void launch_decode(Stream& stream, Sizing sizing, DType cache, const AttentionVi
 // Sequences first_sequence … num_seqs - 1.
 void launch_prefill(Stream& stream, DType cache, const AttentionView& view, int first_sequence, int num_seqs, int max_query_len);
 
+// attention_prefill_sm90.cu: the same for a Hopper card, planned on the host from the step's chunks.
+[[nodiscard]] bool prefill_sm90_supports(const DeviceCaps& caps, const PagedAttentionArgs& args);
+[[nodiscard]] int first_prefill_sm90(const AttentionMetadata& metadata);   // the sequence from which on it is the faster one
+void launch_prefill_sm90(Stream& stream, const PagedAttentionArgs& args, int first_sequence);
+
 }  // namespace gale::cuda

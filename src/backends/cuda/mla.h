@@ -2,10 +2,13 @@
 
 #include "ops/mla.h"
 
-// Absorbed MLA on tensor cores.
+// MLA on tensor cores.
 namespace gale::cuda {
 
 [[nodiscard]] size_t mla_workspace_bytes();
+
+// mla_prefill_sm90.cu: what prompts need in the workspace, behind that of the absorbed form.
+[[nodiscard]] size_t mla_prefill_workspace_bytes(const AttentionLimits& limits);
 
 // attention.cu: any shape.
 [[nodiscard]] bool any_mla_supports(const DeviceCaps& caps, const MlaAttentionArgs& args);

@@ -23,6 +23,8 @@ const OpTable& cuda_op_table() {
         .mla_write = cuda::kMlaWrite,
         .mla_query_rope = cuda::kMlaQueryRope,
         .mla_attention = cuda::kMlaAttention,
+        .mla_prefill = cuda::kMlaPrefill,
+        .mla_first_prefill = cuda::mla_first_prefill,
         .moe_route = cuda::kMoeRoute,
         .moe_up = cuda::kMoeUp,
         .moe_down_combine = cuda::kMoeDownCombine,

@@ -29,6 +29,10 @@ struct Case {
   DType cache;
   [[nodiscard]] int key_dim() const { return is_mla ? 576 : 128; }
   [[nodiscard]] int value_dim() const { return is_mla ? 512 : 128; }
+  // Of a query and a key that it sees.
+  [[nodiscard]] double pairs() const {
+    return seqs * (static_cast<double>(length - queries) * queries + 0.5 * queries * (queries + 1.0));
+  }
 };
 
 class Bench {
@@ -36,6 +40,7 @@ class Bench {
   Bench(Device& device, Stream& stream) : device_(device), stream_(stream), full_(cuda_op_table()) {}
   // Returns false if the result is wrong.
   bool run(const Case& c);
+  bool run_mla_prefill(const Case& c);
   void run_writes(int num_tokens, DType cache);
 
  private:
@@ -53,6 +58,10 @@ class Bench {
     stream_.synchronize();
     return tensor;
   }
+  // For check and report: how far from `want` the rows are.
+  static double error_of(const std::vector<float>& got, const std::vector<float>& want);
+  static bool report(const Case& c, double us, double cache_bytes, double flops, double error);
+  PackedWeight pack(int64_t heads, int64_t rows, int64_t cols);
   AttentionMetadata metadata(const Case& c, int queries);
   void attend(const Case& c, const OpTable& table, const AttentionMetadata& metadata, const Tensor& out, const Tensor& q,
               const Tensor& k, const Tensor& v);
@@ -64,6 +73,8 @@ class Bench {
   Stream& stream_;
   OpTable full_;
   std::vector<std::unique_ptr<Buffer>> buffers_;
+  std::vector<Arena> weights_;
+  std::vector<PromptChunk> chunks_;
   std::mt19937 random_{7};
 };
 
@@ -117,8 +128,11 @@ AttentionMetadata Bench::metadata(const Case& c, int queries) {
   m.positions = put(DType::kI32, std::vector<int>(static_cast<size_t>(3 * tokens), 1), {3, tokens});
   m.num_seqs = c.seqs, m.num_tokens = static_cast<int>(tokens), m.max_query_len = queries, m.max_seq_len = c.length;
   m.num_decodes = queries == 1 ? c.seqs : 0;
+  chunks_.assign(static_cast<size_t>(queries == 1 ? 0 : c.seqs), {queries, c.length});
+  m.chunks = chunks_;
   m.block_size = kBlockSize;
-  const AttentionLimits limits{c.seqs, static_cast<int>(tokens), c.length, c.heads, c.is_mla ? 1 : c.kv_heads, c.key_dim(), c.value_dim()};
+  const AttentionLimits limits{c.seqs, static_cast<int>(tokens), c.length, c.heads, c.is_mla ? 1 : c.kv_heads, c.key_dim(), c.value_dim(),
+                               c.is_mla ? 192 : 0, c.is_mla ? 256 : 0};
   OpContext context{stream_, full_, device_.caps()};
   m.workspace = allocate(DType::kU8, {static_cast<int64_t>(attention_workspace_bytes(context, limits))});
   return m;
@@ -191,12 +205,17 @@ bool Bench::run(const Case& c) {
     device_.copy(stream_, got[s * checked].data, out[from].data, got.slice(0, 0, checked).num_bytes());
   }
   attend(c, any, metadata(c, checked), want, last, k[0], v[0]);
-  const std::vector<float> a = fetch(got), b = fetch(want);
+  const double flops = 2 * c.pairs() * c.heads * (c.key_dim() + c.value_dim());
+  return report(c, us, cache_bytes, flops, error_of(fetch(got), fetch(want)));
+}
+
+double Bench::error_of(const std::vector<float>& got, const std::vector<float>& want) {
   double error = 0, norm = 0;
-  for (size_t i = 0; i < a.size(); ++i) error += std::pow(a[i] - b[i], 2.0), norm += std::pow(b[i], 2.0);
-  error = std::sqrt(error / norm);
-  const double pairs = c.seqs * (static_cast<double>(c.length - c.queries) * c.queries + 0.5 * c.queries * (c.queries + 1.0));
-  const double flops = 2 * pairs * c.heads * (c.key_dim() + c.value_dim());
+  for (size_t i = 0; i < got.size(); ++i) error += std::pow(got[i] - want[i], 2.0), norm += std::pow(want[i], 2.0);
+  return std::sqrt(error / norm);
+}
+
+bool Bench::report(const Case& c, double us, double cache_bytes, double flops, double error) {
   const double bound = std::max(cache_bytes / kBytesPerSecond, flops / kFlopsPerSecond) * 1e6;
   const bool is_right = error < 0.012;
   fmt::print("{:26} {:5} {:9.1f} us  bound {:8.1f} us  {:5.1f} %  {:6.2f} TB/s {:6.0f} TFLOP/s  error {:.5f}{}\n", c.name,
@@ -204,6 +223,60 @@ bool Bench::run(const Case& c) {
              is_right ? "" : "  WRONG");
   std::fflush(stdout);
   return is_right;
+}
+
+PackedWeight Bench::pack(int64_t heads, int64_t rows, int64_t cols) {
+  OpContext context{stream_, full_, device_.caps()};
+  const PackShape shape{heads, rows, cols, DType::kBF16, RowOrder::kPlain};
+  auto arena = Arena::create(device_, MemoryKind::kDevice, packed_linear_bytes(context, shape));
+  CHECK(arena, "{}", arena.error().message);
+  weights_.push_back(std::move(*arena));
+  PackedWeight weight;
+  const std::vector<Tensor> sources(static_cast<size_t>(heads), random(DType::kBF16, {rows, cols}));
+  pack_linear(context, weights_.back(),
+              {.out = &weight, .sources = sources, .num_matrices = heads, .order = RowOrder::kPlain});
+  stream_.synchronize();
+  return weight;
+}
+
+// Expanded, as the layer runs prompts; compared with the absorbed form.
+bool Bench::run_mla_prefill(const Case& c) {
+  buffers_.clear(), weights_.clear();
+  const int64_t tokens = int64_t{c.seqs} * c.queries;
+  constexpr int64_t latent = 512, rope = 64, nope = 192, value = 256, key = nope + rope;
+  const int blocks = (c.length + kBlockSize - 1) / kBlockSize * c.seqs;
+  const Tensor cache = random(c.cache, {blocks, kBlockSize, latent + rope});
+  const Tensor q = random(DType::kBF16, {tokens, c.heads, key}), out = allocate(DType::kBF16, {tokens, c.heads, value});
+  const Tensor scratch = allocate(DType::kBF16, {tokens, c.heads, latent + rope});
+  const PackedWeight w_uk = pack(c.heads, latent, nope), w_uv = pack(c.heads, value, latent);
+  const AttentionMetadata step = metadata(c, c.queries);
+  const float scale = 1.0f / 512;   // the weights are much larger than a model's
+  OpContext context{stream_, full_, device_.caps()};
+  const MlaPrefillArgs args{.out = out, .q = q, .scratch = scratch, .cache = cache, .w_uk = &w_uk, .w_uv = &w_uv,
+                            .metadata = &step, .scale = scale};
+  const double us = microseconds(3, [&](int) { mla_prefill(context, args); });
+  const int checked = std::min(c.queries, 5);
+  const int64_t rows = int64_t{c.seqs} * checked;
+  const Tensor last = allocate(DType::kBF16, {rows, c.heads, key});
+  const Tensor got = allocate(DType::kBF16, {rows, c.heads, value}), want = allocate(DType::kBF16, got.shape);
+  for (int64_t s = 0; s < c.seqs; ++s) {
+    const int64_t from = s * c.queries + c.queries - checked;
+    device_.copy(stream_, last[s * checked].data, q[from].data, last.slice(0, 0, checked).num_bytes());
+    device_.copy(stream_, got[s * checked].data, out[from].data, got.slice(0, 0, checked).num_bytes());
+  }
+  AttentionMetadata checks = metadata(c, checked);
+  checks.positions = put(DType::kI32, std::vector<int>(static_cast<size_t>(3 * rows)), {3, rows});   // 0: no rotation
+  const Tensor absorbed = allocate(DType::kBF16, {rows, c.heads, latent + rope});
+  const Tensor attended = allocate(DType::kBF16, {rows, c.heads, latent});
+  head_linear(context, {.out = absorbed.slice(2, 0, latent), .in = last.slice(2, 0, nope), .weight = &w_uk});
+  mla_query_rope(context, {.out = absorbed.slice(2, latent, latent + rope), .in = last.slice(2, nope, key),
+                           .metadata = &checks, .rope = {RopePairing::kInterleaved, 64, 1e6, {32, 0, 0}}});
+  mla_attention(context, {.out = attended, .q = absorbed, .cache = cache, .metadata = &checks, .scale = scale});
+  head_linear(context, {.out = want, .in = attended, .weight = &w_uv});
+  const double cache_bytes = static_cast<double>(cache.num_elements()) * static_cast<double>(size_of(c.cache));
+  const double expanded = 2.0 * c.seqs * c.length * c.heads * static_cast<double>((nope + value) * latent);
+  const double attended_flops = 2 * c.pairs() * c.heads * static_cast<double>(key + value);
+  return report(c, us, cache_bytes, expanded + attended_flops, error_of(fetch(got), fetch(want)));
 }
 
 // The ops around attention, for a 9B's and a Flash's heads. Their results are compared in tests/ops; here only time is taken.
@@ -261,7 +334,10 @@ std::vector<Case> cases(const std::string& what) {
       all.push_back({"106B prefill 1x8192", false, 96, 8, 1, 8192, 8192, dtype});
       all.push_back({"9B extend 512 of 16384", false, 32, 2, 1, 16384, 512, dtype});
       all.push_back({"MLA prefill 1x1024", true, 20, 1, 1, 1024, 1024, dtype});
+      all.push_back({"MLA prefill 4x1024", true, 20, 1, 4, 1024, 1024, dtype});
       all.push_back({"MLA prefill 1x8192", true, 20, 1, 1, 8192, 8192, dtype});
+      all.push_back({"MLA extend 512 of 16384", true, 20, 1, 1, 16384, 512, dtype});
+      all.push_back({"MLA extend 2048 of 131072", true, 20, 1, 1, 131072, 2048, dtype});
     }
   }
   return all;
@@ -284,7 +360,10 @@ int main(int argc, char** argv) {
         for (const gale::DType cache : {gale::DType::kBF16, gale::DType::kF8E4M3}) gale::Bench(**device, *stream).run_writes(tokens, cache);
       }
     }
-    for (const gale::Case& c : gale::cases(what)) is_right &= gale::Bench(**device, *stream).run(c);
+    for (const gale::Case& c : gale::cases(what)) {
+      gale::Bench bench(**device, *stream);
+      is_right &= c.is_mla && c.queries > 1 ? bench.run_mla_prefill(c) : bench.run(c);
+    }
   }
   return is_right ? 0 : 1;
 }

@@ -3,10 +3,12 @@
 #include <gtest/gtest.h>
 
 #include <functional>
+#include <list>
 #include <memory>
 #include <random>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "ops/dispatch.h"
@@ -43,11 +45,22 @@ class Harness : private OpTrace {
 
   // Whether the backend has FP8 weights, and so quantised rows.
   [[nodiscard]] bool has_quantized() const { return full_table_.packing.has_f8e4m3; }
+  // Whether the backend's table has the op; some may be absent.
+  template <class Args>
+  [[nodiscard]] bool offers(std::span<const OpImpl<Args>> OpTable::* member) const {
+    return !(full_table_.*member).empty();
+  }
+  // What every op call needs, with the whole table.
+  [[nodiscard]] OpContext context() const { return {*stream_, full_table_, device_->caps()}; }
   // Rows in e4m3 with their factors, as a backend must make them; to be written: outputs that start as garbage.
   [[nodiscard]] Tensor quantized(const Values& values, const Shape& shape);
   [[nodiscard]] Tensor quantized_output(const Shape& shape);
   // Scratch of the attention ops, zeroed; empty where the backend needs none.
   [[nodiscard]] Tensor attention_workspace(const AttentionLimits& limits);
+  // What a step's metadata refers to, kept as long as the harness.
+  [[nodiscard]] std::span<const PromptChunk> keep(std::vector<PromptChunk> chunks) {
+    return chunks_.emplace_back(std::move(chunks));
+  }
 
   // One packed weight of `num_matrices` groups, each stacking sources of the given numbers of rows.
   [[nodiscard]] PackedWeight pack(const Values& values, const std::vector<int64_t>& source_rows, int64_t num_cols,
@@ -95,6 +108,7 @@ class Harness : private OpTrace {
   OpTable table_;
   std::vector<std::unique_ptr<Buffer>> buffers_;
   std::vector<Arena> arenas_;
+  std::list<std::vector<PromptChunk>> chunks_;
   size_t variant_ = 0;
   std::string ran_;
 };

@@ -1,0 +1,618 @@
+#pragma once
+
+#include <algorithm>
+#include <span>
+#include <vector>
+
+#include "backends/cuda/device/flash.cuh"
+#include "backends/cuda/device/hopper.cuh"
+#include "backends/cuda/device/wgmma_wide.cuh"
+
+// Causal attention of prompts on sm_90a, heads of 128 or 256, keys and values side by side or in pages. An item is
+// kRows query tokens by one head; a block takes items in turn, so that what the next one needs is on its way while this
+// one ends. One warp asks the copy engine for queries and for tiles of keys and values; two warpgroups of 64 rows each
+// multiply. A group's products of the next tile's scores run while it softens this tile's, and values of the tile before
+// are added meanwhile. FP8 pages pass through three more warps, which widen them to bf16. Limited by the tensor cores. Keys that are many may come in pieces, a launch each: what a row has
+// so far then waits in memory, as it was in the registers, so that pieces do not change a result.
+namespace gale::cuda {
+
+inline constexpr int kMaxFlashSegments = 48, kMaxFlashBlocks = 512;
+
+// Keys of one sequence, all or those that lie in the buffers now, and its queries.
+struct FlashSegment {
+  int sequence;                   // of the block tables
+  int first_token, num_queries;   // of the sequence in the step
+  int before;                     // keys of the sequence before its first query
+  int key_begin, num_keys;        // of this piece in the sequence; in pages: 0, all
+  int first_row;                  // of this piece in the buffers, if side by side
+};
+
+struct FlashView {
+  Bf16* out;
+  float* state;                   // of a row and head: results without their factor, the maximum, four parts of the sum
+  int64_t out_token, out_head, state_token, state_head;
+  Pages pages;                    // if keys lie in pages, of a power of two
+  int box_rows;                   // of a page in one copy
+  int num_heads, group;           // query heads; those of a key head
+  int num_items;
+  float scale_log2;
+  FlashSegment segments[kMaxFlashSegments];
+  uint16_t blocks[kMaxFlashBlocks];   // segment and number of a row block, those with most keys first
+};
+inline constexpr int kFlashBlockBits = 10;
+
+// kOwnParts: of the 64-element parts of a key, those that each head has for itself; the others are common to all heads.
+// kTurns: the groups ask for products in turn, so that one softens while the other multiplies.
+enum class FlashKeys { kSideBySide, kPaged, kPagedFp8 };
+template <int kDim_, int kOwnParts_, int kTile_, FlashKeys kKeys, bool kTurns_>
+struct FlashConfig {
+  static constexpr bool kPaged = kKeys != FlashKeys::kSideBySide, kFp8 = kKeys == FlashKeys::kPagedFp8, kTurns = kTurns_;
+  static constexpr int kDim = kDim_, kTile = kTile_, kOwnParts = kOwnParts_;
+  static constexpr int kParts = kDim / 64, kStages = 2;
+  static constexpr int kRows = 128, kConsumers = 256, kThreads = kSharingThreads;
+  static constexpr int kQueryPart = kRows * kSwizzledRowBytes;   // bytes of 64 elements
+  static constexpr int kTilePart = kTile * kSwizzledRowBytes, kTileBytes = kParts * kTilePart;
+  static constexpr int kRawBytes = kFp8 ? kTile * kDim : 0;      // of a tile's keys or values as they lie in pages
+  static constexpr int kSharedBytes = kParts * kQueryPart + 2 * kStages * (kTileBytes + kRawBytes) + 1024;
+  static constexpr int kFillers = kFp8 ? 3 : 1;                  // warps, or the copy engine, that complete a tile
+  static_assert(kTilePart % 1024 == 0 && kTile % 16 == 0 && (!kFp8 || kDim == kSwizzledRowBytes));
+};
+
+template <class C>
+struct FlashBarriers {
+  uint64_t q_full, q_empty, k_full[C::kStages], k_empty[C::kStages], v_full[C::kStages], v_empty[C::kStages];
+  uint64_t raw_full[C::kStages], raw_empty[C::kStages];   // FP8: keys and values of a tile
+};
+
+// Where in dynamic shared memory, from a multiple of 1024 bytes on.
+template <class C>
+struct FlashMemory {
+  uint8_t* base;
+  __device__ uint8_t* q() const { return base; }
+  __device__ uint8_t* k(int stage) const { return base + C::kParts * C::kQueryPart + stage * C::kTileBytes; }
+  __device__ uint8_t* v(int stage) const { return k(C::kStages + stage); }
+  __device__ uint8_t* raw(int stage) const { return k(2 * C::kStages) + 2 * stage * C::kRawBytes; }   // keys, then values
+};
+
+struct FlashMaps { CUtensorMap q, k, common, v; };
+
+struct FlashBlock {
+  FlashSegment segment;
+  int head, first_query;          // of the sequence
+  int last_visible;               // keys of the sequence that the block's last query sees
+  int num_keys;                   // those of them in this piece
+  int num_tiles;
+};
+
+// A block's item of a round, if there is one. Every other round runs backwards, so that each block gets its share of long ones.
+template <class C>
+__device__ bool flash_item(FlashBlock& block, const FlashView& view, int round) {
+  const int at = round % 2 == 0 ? blockIdx.x : gridDim.x - 1 - blockIdx.x, item = round * gridDim.x + at;
+  if (item >= view.num_items) return false;
+  const int entry = view.blocks[item / view.num_heads];
+  block.segment = view.segments[entry >> kFlashBlockBits];
+  block.head = item % view.num_heads;
+  const FlashSegment& segment = block.segment;
+  block.first_query = (entry & ((1 << kFlashBlockBits) - 1)) * C::kRows;
+  block.last_visible = segment.before + min(block.first_query + C::kRows, segment.num_queries);
+  block.num_keys = min(block.last_visible - segment.key_begin, segment.num_keys);
+  block.num_tiles = (block.num_keys + C::kTile - 1) / C::kTile;
+  return true;
+}
+
+__device__ inline float exp2_fast(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+// Groups 0 and 1 take turns; each passes its turn on as often as it waits for one.
+template <class C>
+__device__ void wait_for_turn(int group) {
+  if constexpr (C::kTurns) asm volatile("bar.sync %0, 256;" ::"r"(3 + group) : "memory");
+}
+template <class C>
+__device__ void pass_turn(int group) {
+  if constexpr (C::kTurns) asm volatile("bar.arrive %0, 256;" ::"r"(4 - group) : "memory");
+}
+__device__ inline void group_sync(int group) { asm volatile("bar.sync %0, 128;" ::"r"(1 + group) : "memory"); }
+
+// --- copies ---------------------------------------------------------------------------------------------------------
+
+// What a lane copies of each tile: a part of 64 elements, of all rows or, in pages, of those of one page.
+template <class C>
+struct FlashCopier {
+  int part, box, offset;
+  bool is_busy;
+
+  __device__ FlashCopier(const FlashView& view, int lane) {
+    const int boxes = C::kPaged ? C::kTile / view.box_rows : 1;
+    part = lane / boxes, box = lane % boxes;
+    is_busy = part < C::kParts;
+    offset = part * C::kTilePart + (C::kPaged ? box * view.box_rows * kSwizzledRowBytes : 0);
+  }
+  // Where its rows of a tile begin. Behind the last key: somewhere; what lies there is hidden, or cleared.
+  __device__ int row_of(const FlashView& view, const FlashBlock& block, int kv_head, int tile) const {
+    if constexpr (!C::kPaged) return block.segment.first_row + tile * C::kTile;
+    const int position = min(tile * C::kTile + box * view.box_rows, block.segment.num_keys - 1);
+    return view.pages.row(block.segment.sequence, kv_head, position & -view.box_rows);
+  }
+  __device__ void copy_key(const FlashMaps& maps, uint8_t* tile, int kv_head, int row, uint64_t& barrier) const {
+    if (!is_busy) return;
+    const bool is_own = C::kPaged || part < C::kOwnParts;
+    const int column = C::kPaged ? part * 64 : is_own ? (kv_head * C::kOwnParts + part) * 64 : (part - C::kOwnParts) * 64;
+    load_box(tile + offset, is_own ? maps.k : maps.common, column, row, barrier, kEvictLast);
+  }
+  __device__ void copy_value(const FlashMaps& maps, uint8_t* tile, int kv_head, int row, uint64_t& barrier) const {
+    if (is_busy) load_box(tile + offset, maps.v, C::kPaged ? part * 64 : kv_head * C::kDim + part * 64, row, barrier, kEvictLast);
+  }
+};
+
+// By one warp.
+template <class C>
+__device__ void flash_produce(const FlashMaps& maps, const FlashView& view, FlashBarriers<C>& barriers,
+                              const FlashMemory<C>& memory, int lane) {
+  const FlashCopier<C> copier(view, lane);
+  const auto expect = [lane](uint64_t& barrier, int num_bytes) {
+    if (lane == 0) barrier_expect(barrier, num_bytes);
+    __syncwarp();
+  };
+  FlashBlock block;
+  int number = 0;   // of the tile, over all items
+  for (int round = 0; flash_item<C>(block, view, round); ++round) {
+    const int kv_head = block.head / view.group, first_token = block.segment.first_token + block.first_query;
+    int row = copier.row_of(view, block, kv_head, 0);
+    for (int i = 0; i < block.num_tiles; ++i, ++number) {
+      const int stage = number % C::kStages, parity = (number / C::kStages - 1) & 1;
+      const bool is_used = number >= C::kStages;
+      if (is_used) barrier_wait(barriers.k_empty[stage], parity);
+      expect(barriers.k_full[stage], C::kTileBytes);
+      copier.copy_key(maps, memory.k(stage), kv_head, row, barriers.k_full[stage]);
+      if (i == 0) {
+        if (round > 0) barrier_wait(barriers.q_empty, (round - 1) & 1);
+        expect(barriers.q_full, C::kParts * C::kQueryPart);
+        if (lane < C::kParts)
+          load_box(memory.q() + lane * C::kQueryPart, maps.q, block.head * C::kDim + lane * 64, first_token, barriers.q_full,
+                   kEvictFirst);
+      }
+      if (is_used) barrier_wait(barriers.v_empty[stage], parity);
+      expect(barriers.v_full[stage], C::kTileBytes);
+      copier.copy_value(maps, memory.v(stage), kv_head, row, barriers.v_full[stage]);
+      row = copier.row_of(view, block, kv_head, i + 1);
+    }
+  }
+}
+
+// --- FP8 pages ------------------------------------------------------------------------------------------------------
+
+// By one warp: whole rows of a page a copy, half of the lanes for keys, half for values.
+template <class C>
+__device__ void flash_produce_raw(const FlashMaps& maps, const FlashView& view, FlashBarriers<C>& barriers,
+                                  const FlashMemory<C>& memory, int lane) {
+  const int boxes = C::kTile / view.box_rows, box = lane % 16;
+  FlashBlock block;
+  int number = 0;
+  for (int round = 0; flash_item<C>(block, view, round); ++round) {
+    const int kv_head = block.head / view.group, first_token = block.segment.first_token + block.first_query;
+    const auto row_of = [&](int tile) {
+      const int position = min(tile * C::kTile + box * view.box_rows, block.segment.num_keys - 1);
+      return view.pages.row(block.segment.sequence, kv_head, position & -view.box_rows);
+    };
+    int row = row_of(0);
+    for (int i = 0; i < block.num_tiles; ++i, ++number) {
+      const int stage = number % C::kStages;
+      if (number >= C::kStages) barrier_wait(barriers.raw_empty[stage], (number / C::kStages - 1) & 1);
+      if (lane == 0) barrier_expect(barriers.raw_full[stage], 2 * C::kRawBytes);
+      __syncwarp();
+      uint8_t* to = memory.raw(stage) + lane / 16 * C::kRawBytes + box * view.box_rows * kSwizzledRowBytes;
+      if (box < boxes) load_box(to, lane < 16 ? maps.k : maps.v, 0, row, barriers.raw_full[stage], kEvictLast);
+      if (i == 0) {
+        if (round > 0) barrier_wait(barriers.q_empty, (round - 1) & 1);
+        if (lane == 0) barrier_expect(barriers.q_full, C::kParts * C::kQueryPart);
+        __syncwarp();
+        uint8_t* q = memory.q() + lane * C::kQueryPart;
+        const int column = block.head * C::kDim + lane * 64;
+        if (lane < C::kParts) load_box(q, maps.q, column, first_token, barriers.q_full, kEvictFirst);
+      }
+      row = row_of(i + 1);
+    }
+  }
+}
+
+// 16 elements of a raw tile into the swizzled parts of a bf16 one; neighbouring lanes' writes fall into different banks.
+template <class C>
+__device__ void widen_chunk(uint8_t* to, const uint8_t* from, int row, int chunk) {
+  const uint4 raw = *reinterpret_cast<const uint4*>(from + row * kSwizzledRowBytes + (chunk ^ (row & 7)) * 16);
+  const uint32_t words[4] = {raw.x, raw.y, raw.z, raw.w};
+  uint32_t wide[8];
+  const __nv_bfloat162 lift = __float2bfloat162_rn(0x1p120f);   // exact: widen() leaves numbers 2^120 too small
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    uint32_t even, odd;
+    widen(words[i], even, odd);
+    wide[2 * i] = low_halves(even, odd), wide[2 * i + 1] = high_halves(even, odd);
+  }
+#pragma unroll
+  for (uint32_t& pair : wide) {
+    const __nv_bfloat162 lifted = __hmul2(*reinterpret_cast<const __nv_bfloat162*>(&pair), lift);
+    pair = *reinterpret_cast<const uint32_t*>(&lifted);
+  }
+  uint8_t* out = to + chunk / 4 * C::kTilePart + row * kSwizzledRowBytes;
+  const int first = chunk % 4 * 2, is_swapped = chunk / 4;
+#pragma unroll
+  for (int h = 0; h < 2; ++h) {
+    const bool is_second = (h ^ is_swapped) != 0;
+    const uint4 half = is_second ? uint4{wide[4], wide[5], wide[6], wide[7]} : uint4{wide[0], wide[1], wide[2], wide[3]};
+    *reinterpret_cast<uint4*>(out + ((first + is_second) ^ (row & 7)) * 16) = half;
+  }
+}
+
+// By the kFillers other warps.
+template <class C>
+__device__ void flash_widen(const FlashView& view, FlashBarriers<C>& barriers, const FlashMemory<C>& memory, int thread) {
+  const int lane = thread % kWarpSize;
+  const auto fill = [&](uint8_t* to, const uint8_t* from, uint64_t& full) {
+#pragma unroll 2
+    for (int i = thread; i < C::kTile * 8; i += C::kFillers * kWarpSize) widen_chunk<C>(to, from, i / 8, i % 8);
+    fence_async_proxy();
+    __syncwarp();
+    if (lane == 0) barrier_arrive(full);
+  };
+  FlashBlock block;
+  int number = 0;
+  for (int round = 0; flash_item<C>(block, view, round); ++round) {
+    for (int i = 0; i < block.num_tiles; ++i, ++number) {
+      const int stage = number % C::kStages, parity = number / C::kStages & 1;
+      barrier_wait(barriers.raw_full[stage], parity);
+      if (number >= C::kStages) barrier_wait(barriers.k_empty[stage], parity ^ 1);
+      fill(memory.k(stage), memory.raw(stage), barriers.k_full[stage]);
+      if (number >= C::kStages) barrier_wait(barriers.v_empty[stage], parity ^ 1);
+      fill(memory.v(stage), memory.raw(stage) + C::kRawBytes, barriers.v_full[stage]);
+      if (lane == 0) barrier_arrive(barriers.raw_empty[stage]);
+    }
+  }
+}
+
+// --- arithmetic ----------------------------------------------------------------------------------------------------
+
+// A thread's rows are g and g + 8 of its warp's sixteen; `sum` is its own columns' share.
+template <class C>
+struct FlashRows {
+  float out[C::kDim / 2];
+  float maximum[2], sum[2];
+};
+
+template <class C>
+__device__ void multiply_scores(float (&scores)[C::kTile / 2], const FlashMemory<C>& memory, int stage, int group) {
+  const uint64_t q = tile_descriptor(memory.q() + group * 64 * kSwizzledRowBytes), k = tile_descriptor(memory.k(stage));
+#pragma unroll
+  for (int step = 0; step < C::kDim / 16; ++step) {
+    const int q_step = step / 4 * (C::kQueryPart / 16) + step % 4 * kPlainStep;
+    const int k_step = step / 4 * (C::kTilePart / 16) + step % 4 * kPlainStep;
+    wgmma_wide<C::kTile, false>(scores, q + q_step, k + k_step, step > 0);
+  }
+}
+
+template <class C>
+__device__ void multiply_values(float (&out)[C::kDim / 2], const uint32_t (&p)[C::kTile / 16][4],
+                                const FlashMemory<C>& memory, int stage) {
+  const uint64_t v = transposed_descriptor(memory.v(stage), C::kTilePart);
+#pragma unroll
+  for (int step = 0; step < C::kTile / 16; ++step)
+    wgmma_fragment<C::kDim>(out, p[step], v + step * kTransposedStep, true);
+}
+
+// Rows of a tile of values that are not this sequence's: they may hold anything, and meet probabilities of 0.
+template <class C>
+__device__ void clear_values(const FlashMemory<C>& memory, int stage, int first_row, int group) {
+  const int chunks = (C::kTile - first_row) * 8;   // of 16 bytes, in each part
+  for (int i = threadIdx.x % 128; i < chunks * C::kParts; i += 128) {
+    uint8_t* rows = memory.v(stage) + i / chunks * C::kTilePart + first_row * kSwizzledRowBytes;
+    *reinterpret_cast<uint4*>(rows + i % chunks * 16) = uint4{};
+  }
+  fence_async_proxy();
+  group_sync(group);
+}
+
+// Columns that a row does not see. limit: how many it sees from the tile's first on.
+template <class C>
+__device__ void hide(float (&scores)[C::kTile / 2], const int (&limit)[2], int lane) {
+#pragma unroll
+  for (int j = 0; j < C::kTile / 8; ++j)
+#pragma unroll
+    for (int e = 0; e < 4; ++e)
+      if (j * 8 + lane % 4 * 2 + e % 2 >= limit[e / 2]) scores[4 * j + e] = -INFINITY;
+}
+
+// Scores become probabilities, packed; rescale: what earlier results and sums are worth now.
+template <class C>
+__device__ void soften(float (&scores)[C::kTile / 2], float (&maximum)[2], float (&sum)[2], float (&rescale)[2],
+                       float scale_log2) {
+#pragma unroll
+  for (int r = 0; r < 2; ++r) {
+    float top = scores[2 * r];
+#pragma unroll
+    for (int j = 0; j < C::kTile / 8; ++j) top = fmaxf(top, fmaxf(scores[4 * j + 2 * r], scores[4 * j + 2 * r + 1]));
+    const float now = fmaxf(maximum[r], quad_max(top) * scale_log2);
+    rescale[r] = exp2_fast(maximum[r] - now);
+    maximum[r] = now;
+    float total = 0;
+#pragma unroll
+    for (int j = 0; j < C::kTile / 8; ++j) {
+#pragma unroll
+      for (int e = 0; e < 2; ++e) {
+        float& x = scores[4 * j + 2 * r + e];
+        x = exp2_fast(fmaf(x, scale_log2, -now));
+        total += x;
+      }
+    }
+    sum[r] = fmaf(sum[r], rescale[r], total);
+  }
+}
+
+template <class C>
+__device__ void pack(uint32_t (&p)[C::kTile / 16][4], const float (&scores)[C::kTile / 2]) {
+#pragma unroll
+  for (int step = 0; step < C::kTile / 16; ++step)
+#pragma unroll
+    for (int i = 0; i < 4; ++i) p[step][i] = pack_bf16(scores[8 * step + 2 * i], scores[8 * step + 2 * i + 1]);
+}
+
+// Tells the producer that this warp has used a tile.
+__device__ inline void release(uint64_t& barrier, int lane) {
+  if (lane == 0) barrier_arrive(barrier);
+}
+
+// The tiles of an item for a group; rows' limits count from the piece's first key. first: number of the item's first tile.
+template <class C>
+__device__ void flash_tiles(FlashRows<C>& rows, FlashBarriers<C>& barriers, const FlashMemory<C>& memory,
+                            const int (&limit)[2], int least_limit, int num_keys, int num_tiles, int first,
+                            float scale_log2, int group, int lane) {
+  float scores[C::kTile / 2], rescale[2];
+  uint32_t p[C::kTile / 16][4];
+  const auto stage_of = [first](int i) { return (first + i) % C::kStages; };
+  const auto parity_of = [first](int i) { return (first + i) / C::kStages & 1; };
+  const auto soften_tile = [&](int i) {
+    release(barriers.k_empty[stage_of(i)], lane);
+    if (i + 1 == num_tiles) release(barriers.q_empty, lane);
+    if ((i + 1) * C::kTile > least_limit) {
+      const int seen[2] = {limit[0] - i * C::kTile, limit[1] - i * C::kTile};
+      hide<C>(scores, seen, lane);
+    }
+    soften<C>(scores, rows.maximum, rows.sum, rescale, scale_log2);
+  };
+  const auto rescale_and_pack = [&] {
+#pragma unroll
+    for (int j = 0; j < C::kDim / 8; ++j)
+#pragma unroll
+      for (int e = 0; e < 4; ++e) rows.out[4 * j + e] *= rescale[e / 2];
+    pack<C>(p, scores);
+  };
+  if (num_tiles <= 0) return release(barriers.q_empty, lane);
+  barrier_wait(barriers.k_full[stage_of(0)], parity_of(0));
+  wait_for_turn<C>(group);
+  wgmma_fence();
+  multiply_scores<C>(scores, memory, stage_of(0), group);
+  wgmma_commit();
+  pass_turn<C>(group);
+  wgmma_wait<0>();
+  pin_registers(scores);
+  soften_tile(0);
+  rescale_and_pack();
+#pragma unroll 1
+  for (int i = 1; i < num_tiles; ++i) {
+    barrier_wait(barriers.k_full[stage_of(i)], parity_of(i));
+    wait_for_turn<C>(group);
+    wgmma_fence();
+    multiply_scores<C>(scores, memory, stage_of(i), group);
+    wgmma_commit();
+    barrier_wait(barriers.v_full[stage_of(i - 1)], parity_of(i - 1));   // not the last: all of its rows are keys
+    multiply_values<C>(rows.out, p, memory, stage_of(i - 1));
+    wgmma_commit();
+    pass_turn<C>(group);
+    wgmma_wait<1>();
+    pin_registers(scores);
+    soften_tile(i);
+    wgmma_wait<0>();
+    pin_registers(rows.out);
+    pin_registers(scores);   // nothing is packed while the products still read `p`
+    release(barriers.v_empty[stage_of(i - 1)], lane);
+    rescale_and_pack();
+  }
+  const int last = num_tiles - 1;
+  barrier_wait(barriers.v_full[stage_of(last)], parity_of(last));
+  if (num_tiles * C::kTile > num_keys) clear_values<C>(memory, stage_of(last), num_keys - last * C::kTile, group);
+  wgmma_fence();
+  multiply_values<C>(rows.out, p, memory, stage_of(last));
+  wgmma_commit();
+  wgmma_wait<0>();
+  pin_registers(rows.out);
+  release(barriers.v_empty[stage_of(last)], lane);
+}
+
+// Tiles begin … end - 1 of all, which only the other group needs.
+template <class C>
+__device__ void skip_tiles(FlashBarriers<C>& barriers, int begin, int end, int group, int lane) {
+  for (int i = begin; i < end; ++i) {
+    const int stage = i % C::kStages, parity = i / C::kStages & 1;
+    wait_for_turn<C>(group);
+    pass_turn<C>(group);
+    barrier_wait(barriers.k_full[stage], parity);
+    release(barriers.k_empty[stage], lane);
+    barrier_wait(barriers.v_full[stage], parity);
+    release(barriers.v_empty[stage], lane);
+  }
+}
+
+// --- rows in and out -----------------------------------------------------------------------------------------------
+
+constexpr float kNoScore = -1e30f;   // below any score, and finite: a difference of two is
+
+template <class C>
+__device__ float* state_of(const FlashView& view, const FlashBlock& block, int query) {
+  return view.state + (block.segment.first_token + query) * view.state_token + block.head * view.state_head;
+}
+
+template <class C>
+__device__ void load_rows(FlashRows<C>& rows, const FlashView& view, const FlashBlock& block, const int (&query)[2],
+                          int lane) {
+#pragma unroll
+  for (int r = 0; r < 2; ++r) {
+    rows.maximum[r] = kNoScore, rows.sum[r] = 0;
+    const bool is_kept = block.segment.key_begin > 0 && query[r] < block.segment.num_queries;
+    const float* state = state_of<C>(view, block, is_kept ? query[r] : 0);
+    if (is_kept) rows.maximum[r] = state[C::kDim];
+    if (is_kept) rows.sum[r] = state[C::kDim + 1 + lane % 4];
+#pragma unroll
+    for (int j = 0; j < C::kDim / 8; ++j) {
+      const float2 x = is_kept ? *reinterpret_cast<const float2*>(state + j * 8 + lane % 4 * 2) : float2{};
+      rows.out[4 * j + 2 * r] = x.x, rows.out[4 * j + 2 * r + 1] = x.y;
+    }
+  }
+}
+
+template <class C>
+__device__ void keep_rows(const FlashRows<C>& rows, const FlashView& view, const FlashBlock& block,
+                          const int (&query)[2], int lane) {
+#pragma unroll
+  for (int r = 0; r < 2; ++r) {
+    if (query[r] >= block.segment.num_queries) continue;
+    float* state = state_of<C>(view, block, query[r]);
+#pragma unroll
+    for (int j = 0; j < C::kDim / 8; ++j)
+      *reinterpret_cast<float2*>(state + j * 8 + lane % 4 * 2) = {rows.out[4 * j + 2 * r], rows.out[4 * j + 2 * r + 1]};
+    if (lane % 4 == 0) state[C::kDim] = rows.maximum[r];
+    state[C::kDim + 1 + lane % 4] = rows.sum[r];
+  }
+}
+
+// Word i of lane t becomes word t of lane i, among four lanes.
+__device__ inline void transpose_quad(uint32_t (&x)[4], int t) {
+  const bool is_odd = t % 2 == 1, is_upper = t >= 2;
+#pragma unroll
+  for (int i = 0; i < 4; i += 2) {
+    const uint32_t other = __shfl_xor_sync(kFullMask, is_odd ? x[i] : x[i + 1], 1);
+    if (is_odd) x[i] = other; else x[i + 1] = other;
+  }
+#pragma unroll
+  for (int i = 0; i < 2; ++i) {
+    const uint32_t other = __shfl_xor_sync(kFullMask, is_upper ? x[i] : x[i + 2], 2);
+    if (is_upper) x[i] = other; else x[i + 2] = other;
+  }
+}
+
+template <class C>
+__device__ void store_rows(const FlashRows<C>& rows, const FlashView& view, const FlashBlock& block,
+                           const int (&query)[2], int lane) {
+#pragma unroll
+  for (int r = 0; r < 2; ++r) {
+    const float sum = quad_sum(rows.sum[r]), factor = sum > 0 ? 1 / sum : 0.0f;
+    Bf16* out = view.out + (block.segment.first_token + query[r]) * view.out_token + block.head * view.out_head;
+#pragma unroll
+    for (int j = 0; j < C::kDim / 8; j += 4) {
+      uint32_t x[4];
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        const int at = 4 * (j + i) + 2 * r;
+        x[i] = pack_bf16(rows.out[at] * factor, rows.out[at + 1] * factor);
+      }
+      transpose_quad(x, lane % 4);
+      if (query[r] < block.segment.num_queries) {
+        *reinterpret_cast<uint4*>(out + (j + lane % 4) * 8) = uint4{x[0], x[1], x[2], x[3]};
+      }
+    }
+  }
+}
+
+template <class C>
+__device__ void flash_consume(const FlashView& view, FlashBarriers<C>& barriers, const FlashMemory<C>& memory) {
+  const int lane = threadIdx.x % kWarpSize, warp = threadIdx.x / kWarpSize % 4, group = threadIdx.x / 128;
+  if (group == 1) pass_turn<C>(group);   // group 0 has the first
+  FlashBlock block;
+  int first = 0;
+  for (int round = 0; flash_item<C>(block, view, round); ++round) {
+    const FlashSegment& segment = block.segment;
+    const int group_query = block.first_query + group * 64, first_row = group_query + warp * 16 + lane / 4;
+    const int query[2] = {first_row, first_row + 8};
+    // Keys of this piece that a query sees.
+    const auto limit_of = [&](int q) { return min(segment.before + q + 1 - segment.key_begin, segment.num_keys); };
+    const int limit[2] = {limit_of(query[0]), limit_of(query[1])};
+    const int last_limit = group_query < segment.num_queries ? min(limit_of(group_query + 63), block.num_keys) : 0;
+    const int num_tiles = max(0, (last_limit + C::kTile - 1) / C::kTile);
+    FlashRows<C> rows;
+    load_rows<C>(rows, view, block, query, lane);
+    barrier_wait(barriers.q_full, round & 1);
+    flash_tiles<C>(rows, barriers, memory, limit, limit_of(group_query), segment.num_keys, num_tiles, first,
+                   view.scale_log2, group, lane);
+    skip_tiles<C>(barriers, first + num_tiles, first + block.num_tiles, group, lane);
+    first += block.num_tiles;
+    if (block.last_visible > segment.key_begin + segment.num_keys) {
+      keep_rows<C>(rows, view, block, query, lane);
+    } else {
+      store_rows<C>(rows, view, block, query, lane);
+    }
+  }
+}
+
+template <class C>
+__global__ void __launch_bounds__(C::kThreads, 1)
+    flash_kernel(const __grid_constant__ FlashMaps maps, const __grid_constant__ FlashView view) {
+  extern __shared__ uint8_t dynamic_shared[];
+  __shared__ FlashBarriers<C> barriers;
+  const FlashMemory<C> memory{dynamic_shared + (1024 - shared_address(dynamic_shared) % 1024) % 1024};
+  if (threadIdx.x == 0) {
+    constexpr int kWarps = C::kConsumers / kWarpSize;
+    barrier_init(barriers.q_full, 1), barrier_init(barriers.q_empty, kWarps);
+    for (int s = 0; s < C::kStages; ++s) {
+      barrier_init(barriers.k_full[s], C::kFillers), barrier_init(barriers.v_full[s], C::kFillers);
+      barrier_init(barriers.raw_full[s], 1), barrier_init(barriers.raw_empty[s], C::kFillers);
+      barrier_init(barriers.k_empty[s], kWarps), barrier_init(barriers.v_empty[s], kWarps);
+    }
+    fence_barrier_init();
+  }
+  __syncthreads();
+  wait_for_predecessor();
+  release_successor();
+  if (threadIdx.x < C::kConsumers) {
+    take_registers<C::kFp8 ? 232 : 240>();
+    flash_consume<C>(view, barriers, memory);
+  } else {
+    give_registers<C::kFp8 ? 40 : 24>();
+    const int thread = threadIdx.x - C::kConsumers;
+    if constexpr (C::kFp8) {
+      if (thread < kWarpSize) return flash_produce_raw<C>(maps, view, barriers, memory, thread);
+      flash_widen<C>(view, barriers, memory, thread - kWarpSize);
+    } else {
+      if (thread < kWarpSize) flash_produce<C>(maps, view, barriers, memory, thread);
+    }
+  }
+}
+
+// --- launch ---------------------------------------------------------------------------------------------------------
+
+// One or several launches over the segments that `view` has.
+template <class C>
+void launch_flash(Stream& stream, const FlashMaps& maps, FlashView& view, int num_segments) {
+  struct Block { int num_keys; uint16_t entry; };
+  std::vector<Block> blocks;
+  for (int s = 0; s < num_segments; ++s) {
+    const FlashSegment& segment = view.segments[s];
+    const int num_blocks = ceil_div(segment.num_queries, C::kRows);
+    CHECK(num_blocks <= 1 << kFlashBlockBits, "{} queries of a sequence", segment.num_queries);
+    for (int b = 0; b < num_blocks; ++b) {
+      const int last_visible = segment.before + std::min((b + 1) * C::kRows, segment.num_queries);
+      const int num_keys = std::min(last_visible - segment.key_begin, segment.num_keys);
+      if (num_keys > 0) blocks.push_back({num_keys, static_cast<uint16_t>(s << kFlashBlockBits | b)});   // else done before
+    }
+  }
+  std::ranges::stable_sort(blocks, std::greater<>{}, &Block::num_keys);
+  allow_shared_memory(flash_kernel<C>, C::kSharedBytes);
+  for (size_t begin = 0; begin < blocks.size(); begin += kMaxFlashBlocks) {
+    const size_t count = std::min(blocks.size() - begin, size_t{kMaxFlashBlocks});
+    for (size_t i = 0; i < count; ++i) view.blocks[i] = blocks[begin + i].entry;
+    view.num_items = static_cast<int>(count) * view.num_heads;
+    launch_pdl(stream, flash_kernel<C>, dim3(std::min(num_multiprocessors(), view.num_items)), dim3(C::kThreads),
+               C::kSharedBytes, maps, view);
+  }
+}
+
+}  // namespace gale::cuda
