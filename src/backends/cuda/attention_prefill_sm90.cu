@@ -54,14 +54,14 @@ void launch_prefill_sm90(Stream& stream, const PagedAttentionArgs& args, int fir
   const MatrixView q{args.q.data, DType::kBF16, args.q.shape[0], args.q.shape[1] * kHeadDim, args.q.strides[0]};
   const FlashMaps maps{.q = make_tensor_map(q, Flash::kRows), .k = cache_map(args.k_cache, view.box_rows), .common = {},
                        .v = cache_map(args.v_cache, view.box_rows)};
-  int num_segments = 0, token = first_token_of(metadata, first_sequence);
-  for (int s = first_sequence; s < metadata.num_seqs; ++s) {
+  int num_segments = 0, token = metadata.num_tokens;
+  for (int s = metadata.num_seqs - 1; s >= first_sequence; --s) {   // the longest, which come last, begin first
     const PromptChunk& chunk = metadata.chunks[static_cast<size_t>(s - metadata.num_decodes)];
+    token -= chunk.num_queries;
     view.segments[num_segments++] = {.sequence = s, .first_token = token, .num_queries = chunk.num_queries,
                                      .before = chunk.seq_len - chunk.num_queries, .key_begin = 0,
                                      .num_keys = chunk.seq_len, .first_row = 0};
-    token += chunk.num_queries;
-    if (num_segments < kMaxFlashSegments && s + 1 < metadata.num_seqs) continue;
+    if (num_segments < kMaxFlashSegments && s > first_sequence) continue;
     if (args.k_cache.dtype == DType::kBF16) {
       launch_flash<Flash>(stream, maps, view, num_segments);
     } else {
