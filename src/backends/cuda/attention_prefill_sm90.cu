@@ -13,7 +13,8 @@ using Flash = FlashOf<FlashKeys::kPaged>;
 using FlashFp8 = FlashOf<FlashKeys::kPagedFp8>;
 static_assert(Flash::kSharedBytes + 256 <= 227 * 1024 && FlashFp8::kSharedBytes + 256 <= 227 * 1024);
 
-constexpr int kMinQueries = 16;   // fewer leave most of a block's rows empty: attention_prefill.cu packs heads into them
+// fewer leave most of a block's rows empty: attention_prefill.cu packs heads into them
+constexpr int kMinQueries = 16;
 constexpr int kMinBoxRows = 8;    // of a swizzled copy; and a lane copies one box
 
 CUtensorMap cache_map(const Tensor& cache, int box_rows) {
@@ -28,8 +29,8 @@ int box_rows_of(int block_size) { return std::min(block_size, Flash::kTile); }
 bool prefill_sm90_supports(const DeviceCaps& caps, const PagedAttentionArgs& args) {
   const AttentionMetadata& metadata = *args.metadata;
   const int64_t num_heads = args.q.shape[1], dim = args.q.shape[2];
-  return caps.compute_capability == 90 && dim == kHeadDim && args.q.strides[1] == dim && is_cache_type(args.k_cache.dtype) &&
-         has_aligned_rows(args.q) && has_aligned_rows(args.out) && num_heads > 0 && !metadata.chunks.empty() &&
+  return caps.compute_capability == 90 && dim == kHeadDim && args.q.strides[1] == dim &&
+         is_cache_type(args.k_cache.dtype) && has_aligned_rows(args.q) && has_aligned_rows(args.out) && num_heads > 0 && !metadata.chunks.empty() &&
          log2_or_minus_one(metadata.block_size) >= 0 && box_rows_of(metadata.block_size) >= kMinBoxRows;
 }
 

@@ -7,10 +7,11 @@
 #include "backends/cuda/device/wgmma_wide.cuh"
 
 // Causal attention of prompts on sm_90a, heads of 128 or 256, keys and values side by side or in pages. A block owns
-// kRows query tokens of one head. One warp asks the copy engine for queries and for tiles of keys and values; two warpgroups of 64 rows each
-// multiply. A group's products of the next tile's scores run while it softens this tile's, and values of the tile before
-// are added meanwhile. FP8 pages pass through three more warps, which widen them to bf16. Limited by the tensor cores. Keys that are many may come in pieces, a launch each: what a row has
-// so far then waits in memory, as it was in the registers, so that pieces do not change a result.
+// kRows query tokens of one head. One warp asks the copy engine for queries and for tiles of keys and values; two
+// warpgroups of 64 rows each multiply. A group's products of the next tile's scores run while it softens this tile's,
+// and values of the tile before are added meanwhile. FP8 pages pass through three more warps, which widen them to
+// bf16. Limited by the tensor cores. Keys that are many may come in pieces, a launch each: what a row has so far then
+// waits in memory, as it was in the registers, so that pieces do not change a result.
 namespace gale::cuda {
 
 inline constexpr int kMaxFlashSegments = 48, kMaxFlashBlocks = 512;
@@ -42,7 +43,8 @@ inline constexpr int kFlashBlockBits = 10;
 enum class FlashKeys { kSideBySide, kPaged, kPagedFp8 };
 template <int kDim_, int kOwnParts_, int kTile_, FlashKeys kKeys, bool kTurns_>
 struct FlashConfig {
-  static constexpr bool kPaged = kKeys != FlashKeys::kSideBySide, kFp8 = kKeys == FlashKeys::kPagedFp8, kTurns = kTurns_;
+  static constexpr bool kPaged = kKeys != FlashKeys::kSideBySide, kFp8 = kKeys == FlashKeys::kPagedFp8;
+  static constexpr bool kTurns = kTurns_;
   static constexpr int kDim = kDim_, kTile = kTile_, kOwnParts = kOwnParts_;
   static constexpr int kParts = kDim / 64, kStages = 2;
   static constexpr int kRows = 128, kConsumers = 256, kThreads = kSharingThreads;
@@ -67,7 +69,8 @@ struct FlashMemory {
   __device__ uint8_t* q() const { return base; }
   __device__ uint8_t* k(int stage) const { return base + C::kParts * C::kQueryPart + stage * C::kTileBytes; }
   __device__ uint8_t* v(int stage) const { return k(C::kStages + stage); }
-  __device__ uint8_t* raw(int stage) const { return k(2 * C::kStages) + 2 * stage * C::kRawBytes; }   // keys, then values
+  // keys, then values
+  __device__ uint8_t* raw(int stage) const { return k(2 * C::kStages) + 2 * stage * C::kRawBytes; }
 };
 
 struct FlashMaps { CUtensorMap q, k, common, v; };
@@ -133,11 +136,13 @@ struct FlashCopier {
   __device__ void copy_key(const FlashMaps& maps, uint8_t* tile, int kv_head, int row, uint64_t& barrier) const {
     if (!is_busy) return;
     const bool is_own = C::kPaged || part < C::kOwnParts;
-    const int column = C::kPaged ? part * 64 : is_own ? (kv_head * C::kOwnParts + part) * 64 : (part - C::kOwnParts) * 64;
+    const int own_part = C::kPaged ? part : kv_head * C::kOwnParts + part;
+    const int column = (is_own ? own_part : part - C::kOwnParts) * 64;
     load_box(tile + offset, is_own ? maps.k : maps.common, column, row, barrier, kEvictLast);
   }
   __device__ void copy_value(const FlashMaps& maps, uint8_t* tile, int kv_head, int row, uint64_t& barrier) const {
-    if (is_busy) load_box(tile + offset, maps.v, C::kPaged ? part * 64 : kv_head * C::kDim + part * 64, row, barrier, kEvictLast);
+    const int column = (C::kPaged ? 0 : kv_head * C::kDim) + part * 64;
+    if (is_busy) load_box(tile + offset, maps.v, column, row, barrier, kEvictLast);
   }
 };
 
@@ -200,7 +205,7 @@ __device__ void flash_produce_raw(const FlashMaps& maps, const FlashView& view, 
   }
 }
 
-// 16 elements of a raw tile into the swizzled parts of a bf16 one; neighbouring lanes' writes fall into different banks.
+// 16 elements of a raw tile into the swizzled parts of a bf16 one; neighbouring lanes write into different banks.
 template <class C>
 __device__ void widen_chunk(uint8_t* to, const uint8_t* from, int row, int chunk) {
   const uint4 raw = *reinterpret_cast<const uint4*>(from + row * kSwizzledRowBytes + (chunk ^ (row & 7)) * 16);
@@ -223,7 +228,7 @@ __device__ void widen_chunk(uint8_t* to, const uint8_t* from, int row, int chunk
 #pragma unroll
   for (int h = 0; h < 2; ++h) {
     const bool is_second = (h ^ is_swapped) != 0;
-    const uint4 half = is_second ? uint4{wide[4], wide[5], wide[6], wide[7]} : uint4{wide[0], wide[1], wide[2], wide[3]};
+    const uint4 half{wide[is_second ? 4 : 0], wide[is_second ? 5 : 1], wide[is_second ? 6 : 2], wide[is_second ? 7 : 3]};
     *reinterpret_cast<uint4*>(out + ((first + is_second) ^ (row & 7)) * 16) = half;
   }
 }
@@ -569,7 +574,8 @@ template <class C>
 void launch_flash(Stream& stream, const FlashMaps& maps, FlashView& view, int num_segments) {
   int num_blocks = 0;
   const auto flush = [&] {
-    launch_pdl(stream, flash_kernel<C>, dim3(num_blocks * view.num_heads), dim3(C::kThreads), C::kSharedBytes, maps, view);
+    const dim3 grid(num_blocks * view.num_heads);
+    launch_pdl(stream, flash_kernel<C>, grid, dim3(C::kThreads), C::kSharedBytes, maps, view);
     num_blocks = 0;
   };
   allow_shared_memory(flash_kernel<C>, C::kSharedBytes);
