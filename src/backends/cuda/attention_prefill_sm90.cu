@@ -28,9 +28,9 @@ int box_rows_of(int block_size) { return std::min(block_size, Flash::kTile); }
 
 bool prefill_sm90_supports(const DeviceCaps& caps, const PagedAttentionArgs& args) {
   const AttentionMetadata& metadata = *args.metadata;
-  const int64_t num_heads = args.q.shape[1], dim = args.q.shape[2];
-  return caps.compute_capability == 90 && dim == kHeadDim && args.q.strides[1] == dim &&
-         is_cache_type(args.k_cache.dtype) && has_aligned_rows(args.q) && has_aligned_rows(args.out) && num_heads > 0 && !metadata.chunks.empty() &&
+  const bool is_made_for = args.q.shape[2] == kHeadDim && is_cache_type(args.k_cache.dtype) &&
+                           args.q.strides[1] == kHeadDim && has_aligned_rows(args.q) && has_aligned_rows(args.out);
+  return caps.compute_capability == 90 && is_made_for && !metadata.chunks.empty() &&
          log2_or_minus_one(metadata.block_size) >= 0 && box_rows_of(metadata.block_size) >= kMinBoxRows;
 }
 

@@ -223,13 +223,13 @@ __device__ void widen_chunk(uint8_t* to, const uint8_t* from, int row, int chunk
     const __nv_bfloat162 lifted = __hmul2(*reinterpret_cast<const __nv_bfloat162*>(&pair), lift);
     pair = *reinterpret_cast<const uint32_t*>(&lifted);
   }
+  const uint4 low{wide[0], wide[1], wide[2], wide[3]}, high{wide[4], wide[5], wide[6], wide[7]};
   uint8_t* out = to + chunk / 4 * C::kTilePart + row * kSwizzledRowBytes;
   const int first = chunk % 4 * 2, is_swapped = chunk / 4;
 #pragma unroll
   for (int h = 0; h < 2; ++h) {
     const bool is_second = (h ^ is_swapped) != 0;
-    const uint4 half{wide[is_second ? 4 : 0], wide[is_second ? 5 : 1], wide[is_second ? 6 : 2], wide[is_second ? 7 : 3]};
-    *reinterpret_cast<uint4*>(out + ((first + is_second) ^ (row & 7)) * 16) = half;
+    *reinterpret_cast<uint4*>(out + ((first + is_second) ^ (row & 7)) * 16) = is_second ? high : low;
   }
 }
 
