@@ -22,7 +22,7 @@ struct MlaPrefillProblem {
 
   MlaPrefillProblem(PagedBatch pages, int64_t num_heads, DType cache_dtype, DType dtype)
       : batch(std::move(pages)), num_heads(num_heads), cache_dtype(cache_dtype) {
-    q = random_values(batch.num_tokens * num_heads * kKey, 51, dtype, 2.0);
+    q = random_values(batch.num_tokens * num_heads * kKey, 51, dtype);
     cache = random_values(batch.num_blocks * batch.block_size * kWidth, 52, cache_dtype);
     w_uk = random_values(num_heads * kLatent * kNope, 53, DType::kBF16, 0.05);
     w_uv = random_values(num_heads * kValue * kLatent, 54, DType::kBF16, 0.05);

@@ -189,7 +189,9 @@ void run_flash_until(Stream& stream, const PagedAttentionArgs& args, int end) {
 }
 
 template <Sizing kSizing>
-void run_flash(Stream& stream, const PagedAttentionArgs& args) { run_flash_until<kSizing>(stream, args, args.metadata->num_seqs); }
+void run_flash(Stream& stream, const PagedAttentionArgs& args) {
+  run_flash_until<kSizing>(stream, args, args.metadata->num_seqs);
+}
 
 bool wgmma_supports(const DeviceCaps& caps, const PagedAttentionArgs& args) {
   return prefill_sm90_supports(caps, args) && flash_supports<Sizing::kHopper>(caps, args);

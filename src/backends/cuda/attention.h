@@ -27,7 +27,8 @@ void launch_prefill(Stream& stream, DType cache, const AttentionView& view, int 
 
 // attention_prefill_sm90.cu: the same for a Hopper card, planned on the host from the step's chunks.
 [[nodiscard]] bool prefill_sm90_supports(const DeviceCaps& caps, const PagedAttentionArgs& args);
-[[nodiscard]] int first_prefill_sm90(const AttentionMetadata& metadata);   // the sequence from which on it is the faster one
+// the sequence from which on it is the faster one
+[[nodiscard]] int first_prefill_sm90(const AttentionMetadata& metadata);
 void launch_prefill_sm90(Stream& stream, const PagedAttentionArgs& args, int first_sequence);
 
 }  // namespace gale::cuda

@@ -13,7 +13,8 @@ using Flash = FlashOf<FlashKeys::kPaged>;
 using FlashFp8 = FlashOf<FlashKeys::kPagedFp8>;
 static_assert(Flash::kSharedBytes + 256 <= 227 * 1024 && FlashFp8::kSharedBytes + 256 <= 227 * 1024);
 
-constexpr int kMinQueries = 16;   // fewer leave most of a block's rows empty: attention_prefill.cu packs heads into them
+// fewer leave most of a block's rows empty: attention_prefill.cu packs heads into them
+constexpr int kMinQueries = 16;
 constexpr int kMinBoxRows = 8;    // of a swizzled copy; and a lane copies one box
 
 CUtensorMap cache_map(const Tensor& cache, int box_rows) {
@@ -27,9 +28,9 @@ int box_rows_of(int block_size) { return std::min(block_size, Flash::kTile); }
 
 bool prefill_sm90_supports(const DeviceCaps& caps, const PagedAttentionArgs& args) {
   const AttentionMetadata& metadata = *args.metadata;
-  const int64_t num_heads = args.q.shape[1], dim = args.q.shape[2];
-  return caps.compute_capability == 90 && dim == kHeadDim && args.q.strides[1] == dim && is_cache_type(args.k_cache.dtype) &&
-         has_aligned_rows(args.q) && has_aligned_rows(args.out) && num_heads > 0 && !metadata.chunks.empty() &&
+  const bool is_made_for = args.q.shape[2] == kHeadDim && is_cache_type(args.k_cache.dtype) &&
+                           args.q.strides[1] == kHeadDim && has_aligned_rows(args.q) && has_aligned_rows(args.out);
+  return caps.compute_capability == 90 && is_made_for && !metadata.chunks.empty() &&
          log2_or_minus_one(metadata.block_size) >= 0 && box_rows_of(metadata.block_size) >= kMinBoxRows;
 }
 
@@ -54,14 +55,14 @@ void launch_prefill_sm90(Stream& stream, const PagedAttentionArgs& args, int fir
   const MatrixView q{args.q.data, DType::kBF16, args.q.shape[0], args.q.shape[1] * kHeadDim, args.q.strides[0]};
   const FlashMaps maps{.q = make_tensor_map(q, Flash::kRows), .k = cache_map(args.k_cache, view.box_rows), .common = {},
                        .v = cache_map(args.v_cache, view.box_rows)};
-  int num_segments = 0, token = first_token_of(metadata, first_sequence);
-  for (int s = first_sequence; s < metadata.num_seqs; ++s) {
+  int num_segments = 0, token = metadata.num_tokens;
+  for (int s = metadata.num_seqs - 1; s >= first_sequence; --s) {   // the longest, which come last, begin first
     const PromptChunk& chunk = metadata.chunks[static_cast<size_t>(s - metadata.num_decodes)];
+    token -= chunk.num_queries;
     view.segments[num_segments++] = {.sequence = s, .first_token = token, .num_queries = chunk.num_queries,
                                      .before = chunk.seq_len - chunk.num_queries, .key_begin = 0,
                                      .num_keys = chunk.seq_len, .first_row = 0};
-    token += chunk.num_queries;
-    if (num_segments < kMaxFlashSegments && s + 1 < metadata.num_seqs) continue;
+    if (num_segments < kMaxFlashSegments && s > first_sequence) continue;
     if (args.k_cache.dtype == DType::kBF16) {
       launch_flash<Flash>(stream, maps, view, num_segments);
     } else {

@@ -1,19 +1,17 @@
 #pragma once
 
 #include <algorithm>
-#include <span>
-#include <vector>
 
 #include "backends/cuda/device/flash.cuh"
 #include "backends/cuda/device/hopper.cuh"
 #include "backends/cuda/device/wgmma_wide.cuh"
 
-// Causal attention of prompts on sm_90a, heads of 128 or 256, keys and values side by side or in pages. An item is
-// kRows query tokens by one head; a block takes items in turn, so that what the next one needs is on its way while this
-// one ends. One warp asks the copy engine for queries and for tiles of keys and values; two warpgroups of 64 rows each
-// multiply. A group's products of the next tile's scores run while it softens this tile's, and values of the tile before
-// are added meanwhile. FP8 pages pass through three more warps, which widen them to bf16. Limited by the tensor cores. Keys that are many may come in pieces, a launch each: what a row has
-// so far then waits in memory, as it was in the registers, so that pieces do not change a result.
+// Causal attention of prompts on sm_90a, heads of 128 or 256, keys and values side by side or in pages. A block owns
+// kRows query tokens of one head. One warp asks the copy engine for queries and for tiles of keys and values; two
+// warpgroups of 64 rows each multiply. A group's products of the next tile's scores run while it softens this tile's,
+// and values of the tile before are added meanwhile. FP8 pages pass through three more warps, which widen them to
+// bf16. Limited by the tensor cores. Keys that are many may come in pieces, a launch each: what a row has so far then
+// waits in memory, as it was in the registers, so that pieces do not change a result.
 namespace gale::cuda {
 
 inline constexpr int kMaxFlashSegments = 48, kMaxFlashBlocks = 512;
@@ -34,10 +32,9 @@ struct FlashView {
   Pages pages;                    // if keys lie in pages, of a power of two
   int box_rows;                   // of a page in one copy
   int num_heads, group;           // query heads; those of a key head
-  int num_items;
   float scale_log2;
   FlashSegment segments[kMaxFlashSegments];
-  uint16_t blocks[kMaxFlashBlocks];   // segment and number of a row block, those with most keys first
+  uint16_t blocks[kMaxFlashBlocks];   // segment and number of a row block
 };
 inline constexpr int kFlashBlockBits = 10;
 
@@ -46,7 +43,8 @@ inline constexpr int kFlashBlockBits = 10;
 enum class FlashKeys { kSideBySide, kPaged, kPagedFp8 };
 template <int kDim_, int kOwnParts_, int kTile_, FlashKeys kKeys, bool kTurns_>
 struct FlashConfig {
-  static constexpr bool kPaged = kKeys != FlashKeys::kSideBySide, kFp8 = kKeys == FlashKeys::kPagedFp8, kTurns = kTurns_;
+  static constexpr bool kPaged = kKeys != FlashKeys::kSideBySide, kFp8 = kKeys == FlashKeys::kPagedFp8;
+  static constexpr bool kTurns = kTurns_;
   static constexpr int kDim = kDim_, kTile = kTile_, kOwnParts = kOwnParts_;
   static constexpr int kParts = kDim / 64, kStages = 2;
   static constexpr int kRows = 128, kConsumers = 256, kThreads = kSharingThreads;
@@ -60,7 +58,7 @@ struct FlashConfig {
 
 template <class C>
 struct FlashBarriers {
-  uint64_t q_full, q_empty, k_full[C::kStages], k_empty[C::kStages], v_full[C::kStages], v_empty[C::kStages];
+  uint64_t q_full, k_full[C::kStages], k_empty[C::kStages], v_full[C::kStages], v_empty[C::kStages];
   uint64_t raw_full[C::kStages], raw_empty[C::kStages];   // FP8: keys and values of a tile
 };
 
@@ -71,7 +69,8 @@ struct FlashMemory {
   __device__ uint8_t* q() const { return base; }
   __device__ uint8_t* k(int stage) const { return base + C::kParts * C::kQueryPart + stage * C::kTileBytes; }
   __device__ uint8_t* v(int stage) const { return k(C::kStages + stage); }
-  __device__ uint8_t* raw(int stage) const { return k(2 * C::kStages) + 2 * stage * C::kRawBytes; }   // keys, then values
+  // keys, then values
+  __device__ uint8_t* raw(int stage) const { return k(2 * C::kStages) + 2 * stage * C::kRawBytes; }
 };
 
 struct FlashMaps { CUtensorMap q, k, common, v; };
@@ -84,20 +83,18 @@ struct FlashBlock {
   int num_tiles;
 };
 
-// A block's item of a round, if there is one. Every other round runs backwards, so that each block gets its share of long ones.
 template <class C>
-__device__ bool flash_item(FlashBlock& block, const FlashView& view, int round) {
-  const int at = round % 2 == 0 ? blockIdx.x : gridDim.x - 1 - blockIdx.x, item = round * gridDim.x + at;
-  if (item >= view.num_items) return false;
-  const int entry = view.blocks[item / view.num_heads];
+__device__ FlashBlock flash_block(const FlashView& view) {
+  const int entry = view.blocks[blockIdx.x / view.num_heads];
+  FlashBlock block;
   block.segment = view.segments[entry >> kFlashBlockBits];
-  block.head = item % view.num_heads;
+  block.head = blockIdx.x % view.num_heads;
   const FlashSegment& segment = block.segment;
   block.first_query = (entry & ((1 << kFlashBlockBits) - 1)) * C::kRows;
   block.last_visible = segment.before + min(block.first_query + C::kRows, segment.num_queries);
   block.num_keys = min(block.last_visible - segment.key_begin, segment.num_keys);
   block.num_tiles = (block.num_keys + C::kTile - 1) / C::kTile;
-  return true;
+  return block;
 }
 
 __device__ inline float exp2_fast(float x) {
@@ -139,46 +136,46 @@ struct FlashCopier {
   __device__ void copy_key(const FlashMaps& maps, uint8_t* tile, int kv_head, int row, uint64_t& barrier) const {
     if (!is_busy) return;
     const bool is_own = C::kPaged || part < C::kOwnParts;
-    const int column = C::kPaged ? part * 64 : is_own ? (kv_head * C::kOwnParts + part) * 64 : (part - C::kOwnParts) * 64;
+    const int own_part = C::kPaged ? part : kv_head * C::kOwnParts + part;
+    const int column = (is_own ? own_part : part - C::kOwnParts) * 64;
     load_box(tile + offset, is_own ? maps.k : maps.common, column, row, barrier, kEvictLast);
   }
   __device__ void copy_value(const FlashMaps& maps, uint8_t* tile, int kv_head, int row, uint64_t& barrier) const {
-    if (is_busy) load_box(tile + offset, maps.v, C::kPaged ? part * 64 : kv_head * C::kDim + part * 64, row, barrier, kEvictLast);
+    const int column = (C::kPaged ? 0 : kv_head * C::kDim) + part * 64;
+    if (is_busy) load_box(tile + offset, maps.v, column, row, barrier, kEvictLast);
   }
 };
+
+template <class C>
+__device__ void copy_queries(const FlashMaps& maps, FlashBarriers<C>& barriers, const FlashMemory<C>& memory,
+                             const FlashBlock& block, int lane) {
+  const int column = block.head * C::kDim + lane * 64, row = block.segment.first_token + block.first_query;
+  if (lane < C::kParts) load_box(memory.q() + lane * C::kQueryPart, maps.q, column, row, barriers.q_full, kEvictFirst);
+}
 
 // By one warp.
 template <class C>
 __device__ void flash_produce(const FlashMaps& maps, const FlashView& view, FlashBarriers<C>& barriers,
-                              const FlashMemory<C>& memory, int lane) {
+                              const FlashMemory<C>& memory, const FlashBlock& block, int lane) {
   const FlashCopier<C> copier(view, lane);
   const auto expect = [lane](uint64_t& barrier, int num_bytes) {
     if (lane == 0) barrier_expect(barrier, num_bytes);
     __syncwarp();
   };
-  FlashBlock block;
-  int number = 0;   // of the tile, over all items
-  for (int round = 0; flash_item<C>(block, view, round); ++round) {
-    const int kv_head = block.head / view.group, first_token = block.segment.first_token + block.first_query;
-    int row = copier.row_of(view, block, kv_head, 0);
-    for (int i = 0; i < block.num_tiles; ++i, ++number) {
-      const int stage = number % C::kStages, parity = (number / C::kStages - 1) & 1;
-      const bool is_used = number >= C::kStages;
-      if (is_used) barrier_wait(barriers.k_empty[stage], parity);
-      expect(barriers.k_full[stage], C::kTileBytes);
-      copier.copy_key(maps, memory.k(stage), kv_head, row, barriers.k_full[stage]);
-      if (i == 0) {
-        if (round > 0) barrier_wait(barriers.q_empty, (round - 1) & 1);
-        expect(barriers.q_full, C::kParts * C::kQueryPart);
-        if (lane < C::kParts)
-          load_box(memory.q() + lane * C::kQueryPart, maps.q, block.head * C::kDim + lane * 64, first_token, barriers.q_full,
-                   kEvictFirst);
-      }
-      if (is_used) barrier_wait(barriers.v_empty[stage], parity);
-      expect(barriers.v_full[stage], C::kTileBytes);
-      copier.copy_value(maps, memory.v(stage), kv_head, row, barriers.v_full[stage]);
-      row = copier.row_of(view, block, kv_head, i + 1);
-    }
+  const int kv_head = block.head / view.group;
+  int row = copier.row_of(view, block, kv_head, 0);
+  expect(barriers.q_full, C::kParts * C::kQueryPart);
+  copy_queries<C>(maps, barriers, memory, block, lane);
+  for (int i = 0; i < block.num_tiles; ++i) {
+    const int stage = i % C::kStages, parity = (i / C::kStages - 1) & 1;
+    const bool is_used = i >= C::kStages;
+    if (is_used) barrier_wait(barriers.k_empty[stage], parity);
+    expect(barriers.k_full[stage], C::kTileBytes);
+    copier.copy_key(maps, memory.k(stage), kv_head, row, barriers.k_full[stage]);
+    if (is_used) barrier_wait(barriers.v_empty[stage], parity);
+    expect(barriers.v_full[stage], C::kTileBytes);
+    copier.copy_value(maps, memory.v(stage), kv_head, row, barriers.v_full[stage]);
+    row = copier.row_of(view, block, kv_head, i + 1);
   }
 }
 
@@ -187,38 +184,28 @@ __device__ void flash_produce(const FlashMaps& maps, const FlashView& view, Flas
 // By one warp: whole rows of a page a copy, half of the lanes for keys, half for values.
 template <class C>
 __device__ void flash_produce_raw(const FlashMaps& maps, const FlashView& view, FlashBarriers<C>& barriers,
-                                  const FlashMemory<C>& memory, int lane) {
-  const int boxes = C::kTile / view.box_rows, box = lane % 16;
-  FlashBlock block;
-  int number = 0;
-  for (int round = 0; flash_item<C>(block, view, round); ++round) {
-    const int kv_head = block.head / view.group, first_token = block.segment.first_token + block.first_query;
-    const auto row_of = [&](int tile) {
-      const int position = min(tile * C::kTile + box * view.box_rows, block.segment.num_keys - 1);
-      return view.pages.row(block.segment.sequence, kv_head, position & -view.box_rows);
-    };
-    int row = row_of(0);
-    for (int i = 0; i < block.num_tiles; ++i, ++number) {
-      const int stage = number % C::kStages;
-      if (number >= C::kStages) barrier_wait(barriers.raw_empty[stage], (number / C::kStages - 1) & 1);
-      if (lane == 0) barrier_expect(barriers.raw_full[stage], 2 * C::kRawBytes);
-      __syncwarp();
-      uint8_t* to = memory.raw(stage) + lane / 16 * C::kRawBytes + box * view.box_rows * kSwizzledRowBytes;
-      if (box < boxes) load_box(to, lane < 16 ? maps.k : maps.v, 0, row, barriers.raw_full[stage], kEvictLast);
-      if (i == 0) {
-        if (round > 0) barrier_wait(barriers.q_empty, (round - 1) & 1);
-        if (lane == 0) barrier_expect(barriers.q_full, C::kParts * C::kQueryPart);
-        __syncwarp();
-        uint8_t* q = memory.q() + lane * C::kQueryPart;
-        const int column = block.head * C::kDim + lane * 64;
-        if (lane < C::kParts) load_box(q, maps.q, column, first_token, barriers.q_full, kEvictFirst);
-      }
-      row = row_of(i + 1);
-    }
+                                  const FlashMemory<C>& memory, const FlashBlock& block, int lane) {
+  const int boxes = C::kTile / view.box_rows, box = lane % 16, kv_head = block.head / view.group;
+  const auto row_of = [&](int tile) {
+    const int position = min(tile * C::kTile + box * view.box_rows, block.segment.num_keys - 1);
+    return view.pages.row(block.segment.sequence, kv_head, position & -view.box_rows);
+  };
+  if (lane == 0) barrier_expect(barriers.q_full, C::kParts * C::kQueryPart);
+  __syncwarp();
+  copy_queries<C>(maps, barriers, memory, block, lane);
+  int row = row_of(0);
+  for (int i = 0; i < block.num_tiles; ++i) {
+    const int stage = i % C::kStages;
+    if (i >= C::kStages) barrier_wait(barriers.raw_empty[stage], (i / C::kStages - 1) & 1);
+    if (lane == 0) barrier_expect(barriers.raw_full[stage], 2 * C::kRawBytes);
+    __syncwarp();
+    uint8_t* to = memory.raw(stage) + lane / 16 * C::kRawBytes + box * view.box_rows * kSwizzledRowBytes;
+    if (box < boxes) load_box(to, lane < 16 ? maps.k : maps.v, 0, row, barriers.raw_full[stage], kEvictLast);
+    row = row_of(i + 1);
   }
 }
 
-// 16 elements of a raw tile into the swizzled parts of a bf16 one; neighbouring lanes' writes fall into different banks.
+// 16 elements of a raw tile into the swizzled parts of a bf16 one; neighbouring lanes write into different banks.
 template <class C>
 __device__ void widen_chunk(uint8_t* to, const uint8_t* from, int row, int chunk) {
   const uint4 raw = *reinterpret_cast<const uint4*>(from + row * kSwizzledRowBytes + (chunk ^ (row & 7)) * 16);
@@ -236,19 +223,19 @@ __device__ void widen_chunk(uint8_t* to, const uint8_t* from, int row, int chunk
     const __nv_bfloat162 lifted = __hmul2(*reinterpret_cast<const __nv_bfloat162*>(&pair), lift);
     pair = *reinterpret_cast<const uint32_t*>(&lifted);
   }
+  const uint4 low{wide[0], wide[1], wide[2], wide[3]}, high{wide[4], wide[5], wide[6], wide[7]};
   uint8_t* out = to + chunk / 4 * C::kTilePart + row * kSwizzledRowBytes;
   const int first = chunk % 4 * 2, is_swapped = chunk / 4;
 #pragma unroll
   for (int h = 0; h < 2; ++h) {
     const bool is_second = (h ^ is_swapped) != 0;
-    const uint4 half = is_second ? uint4{wide[4], wide[5], wide[6], wide[7]} : uint4{wide[0], wide[1], wide[2], wide[3]};
-    *reinterpret_cast<uint4*>(out + ((first + is_second) ^ (row & 7)) * 16) = half;
+    *reinterpret_cast<uint4*>(out + ((first + is_second) ^ (row & 7)) * 16) = is_second ? high : low;
   }
 }
 
 // By the kFillers other warps.
 template <class C>
-__device__ void flash_widen(const FlashView& view, FlashBarriers<C>& barriers, const FlashMemory<C>& memory, int thread) {
+__device__ void flash_widen(FlashBarriers<C>& barriers, const FlashMemory<C>& memory, int num_tiles, int thread) {
   const int lane = thread % kWarpSize;
   const auto fill = [&](uint8_t* to, const uint8_t* from, uint64_t& full) {
 #pragma unroll 2
@@ -257,18 +244,14 @@ __device__ void flash_widen(const FlashView& view, FlashBarriers<C>& barriers, c
     __syncwarp();
     if (lane == 0) barrier_arrive(full);
   };
-  FlashBlock block;
-  int number = 0;
-  for (int round = 0; flash_item<C>(block, view, round); ++round) {
-    for (int i = 0; i < block.num_tiles; ++i, ++number) {
-      const int stage = number % C::kStages, parity = number / C::kStages & 1;
-      barrier_wait(barriers.raw_full[stage], parity);
-      if (number >= C::kStages) barrier_wait(barriers.k_empty[stage], parity ^ 1);
-      fill(memory.k(stage), memory.raw(stage), barriers.k_full[stage]);
-      if (number >= C::kStages) barrier_wait(barriers.v_empty[stage], parity ^ 1);
-      fill(memory.v(stage), memory.raw(stage) + C::kRawBytes, barriers.v_full[stage]);
-      if (lane == 0) barrier_arrive(barriers.raw_empty[stage]);
-    }
+  for (int i = 0; i < num_tiles; ++i) {
+    const int stage = i % C::kStages, parity = i / C::kStages & 1;
+    barrier_wait(barriers.raw_full[stage], parity);
+    if (i >= C::kStages) barrier_wait(barriers.k_empty[stage], parity ^ 1);
+    fill(memory.k(stage), memory.raw(stage), barriers.k_full[stage]);
+    if (i >= C::kStages) barrier_wait(barriers.v_empty[stage], parity ^ 1);
+    fill(memory.v(stage), memory.raw(stage) + C::kRawBytes, barriers.v_full[stage]);
+    if (lane == 0) barrier_arrive(barriers.raw_empty[stage]);
   }
 }
 
@@ -362,18 +345,17 @@ __device__ inline void release(uint64_t& barrier, int lane) {
   if (lane == 0) barrier_arrive(barrier);
 }
 
-// The tiles of an item for a group; rows' limits count from the piece's first key. first: number of the item's first tile.
+// The tiles of a block for a group; rows' limits count from the piece's first key.
 template <class C>
 __device__ void flash_tiles(FlashRows<C>& rows, FlashBarriers<C>& barriers, const FlashMemory<C>& memory,
-                            const int (&limit)[2], int least_limit, int num_keys, int num_tiles, int first,
+                            const int (&limit)[2], int least_limit, int num_keys, int num_tiles,
                             float scale_log2, int group, int lane) {
   float scores[C::kTile / 2], rescale[2];
   uint32_t p[C::kTile / 16][4];
-  const auto stage_of = [first](int i) { return (first + i) % C::kStages; };
-  const auto parity_of = [first](int i) { return (first + i) / C::kStages & 1; };
+  const auto stage_of = [](int i) { return i % C::kStages; };
+  const auto parity_of = [](int i) { return i / C::kStages & 1; };
   const auto soften_tile = [&](int i) {
     release(barriers.k_empty[stage_of(i)], lane);
-    if (i + 1 == num_tiles) release(barriers.q_empty, lane);
     if ((i + 1) * C::kTile > least_limit) {
       const int seen[2] = {limit[0] - i * C::kTile, limit[1] - i * C::kTile};
       hide<C>(scores, seen, lane);
@@ -387,7 +369,7 @@ __device__ void flash_tiles(FlashRows<C>& rows, FlashBarriers<C>& barriers, cons
       for (int e = 0; e < 4; ++e) rows.out[4 * j + e] *= rescale[e / 2];
     pack<C>(p, scores);
   };
-  if (num_tiles <= 0) return release(barriers.q_empty, lane);
+  if (num_tiles <= 0) return;
   barrier_wait(barriers.k_full[stage_of(0)], parity_of(0));
   wait_for_turn<C>(group);
   wgmma_fence();
@@ -429,7 +411,7 @@ __device__ void flash_tiles(FlashRows<C>& rows, FlashBarriers<C>& barriers, cons
   release(barriers.v_empty[stage_of(last)], lane);
 }
 
-// Tiles begin … end - 1 of all, which only the other group needs.
+// Tiles that only the other group needs.
 template <class C>
 __device__ void skip_tiles(FlashBarriers<C>& barriers, int begin, int end, int group, int lane) {
   for (int i = begin; i < end; ++i) {
@@ -524,32 +506,28 @@ __device__ void store_rows(const FlashRows<C>& rows, const FlashView& view, cons
 }
 
 template <class C>
-__device__ void flash_consume(const FlashView& view, FlashBarriers<C>& barriers, const FlashMemory<C>& memory) {
+__device__ void flash_consume(const FlashView& view, FlashBarriers<C>& barriers, const FlashMemory<C>& memory,
+                              const FlashBlock& block) {
   const int lane = threadIdx.x % kWarpSize, warp = threadIdx.x / kWarpSize % 4, group = threadIdx.x / 128;
+  const FlashSegment& segment = block.segment;
+  const int group_query = block.first_query + group * 64, first_row = group_query + warp * 16 + lane / 4;
+  const int query[2] = {first_row, first_row + 8};
+  // Keys of this piece that a query sees.
+  const auto limit_of = [&](int q) { return min(segment.before + q + 1 - segment.key_begin, segment.num_keys); };
+  const int limit[2] = {limit_of(query[0]), limit_of(query[1])};
+  const int last_limit = group_query < segment.num_queries ? min(limit_of(group_query + 63), block.num_keys) : 0;
+  const int num_tiles = max(0, (last_limit + C::kTile - 1) / C::kTile);
+  FlashRows<C> rows;
+  load_rows<C>(rows, view, block, query, lane);
+  barrier_wait(barriers.q_full, 0);
   if (group == 1) pass_turn<C>(group);   // group 0 has the first
-  FlashBlock block;
-  int first = 0;
-  for (int round = 0; flash_item<C>(block, view, round); ++round) {
-    const FlashSegment& segment = block.segment;
-    const int group_query = block.first_query + group * 64, first_row = group_query + warp * 16 + lane / 4;
-    const int query[2] = {first_row, first_row + 8};
-    // Keys of this piece that a query sees.
-    const auto limit_of = [&](int q) { return min(segment.before + q + 1 - segment.key_begin, segment.num_keys); };
-    const int limit[2] = {limit_of(query[0]), limit_of(query[1])};
-    const int last_limit = group_query < segment.num_queries ? min(limit_of(group_query + 63), block.num_keys) : 0;
-    const int num_tiles = max(0, (last_limit + C::kTile - 1) / C::kTile);
-    FlashRows<C> rows;
-    load_rows<C>(rows, view, block, query, lane);
-    barrier_wait(barriers.q_full, round & 1);
-    flash_tiles<C>(rows, barriers, memory, limit, limit_of(group_query), segment.num_keys, num_tiles, first,
-                   view.scale_log2, group, lane);
-    skip_tiles<C>(barriers, first + num_tiles, first + block.num_tiles, group, lane);
-    first += block.num_tiles;
-    if (block.last_visible > segment.key_begin + segment.num_keys) {
-      keep_rows<C>(rows, view, block, query, lane);
-    } else {
-      store_rows<C>(rows, view, block, query, lane);
-    }
+  flash_tiles<C>(rows, barriers, memory, limit, limit_of(group_query), segment.num_keys, num_tiles, view.scale_log2,
+                 group, lane);
+  skip_tiles<C>(barriers, num_tiles, block.num_tiles, group, lane);
+  if (block.last_visible > segment.key_begin + segment.num_keys) {
+    keep_rows<C>(rows, view, block, query, lane);
+  } else {
+    store_rows<C>(rows, view, block, query, lane);
   }
 }
 
@@ -559,9 +537,10 @@ __global__ void __launch_bounds__(C::kThreads, 1)
   extern __shared__ uint8_t dynamic_shared[];
   __shared__ FlashBarriers<C> barriers;
   const FlashMemory<C> memory{dynamic_shared + (1024 - shared_address(dynamic_shared) % 1024) % 1024};
+  const FlashBlock block = flash_block<C>(view);
   if (threadIdx.x == 0) {
     constexpr int kWarps = C::kConsumers / kWarpSize;
-    barrier_init(barriers.q_full, 1), barrier_init(barriers.q_empty, kWarps);
+    barrier_init(barriers.q_full, 1);
     for (int s = 0; s < C::kStages; ++s) {
       barrier_init(barriers.k_full[s], C::kFillers), barrier_init(barriers.v_full[s], C::kFillers);
       barrier_init(barriers.raw_full[s], 1), barrier_init(barriers.raw_empty[s], C::kFillers);
@@ -574,45 +553,44 @@ __global__ void __launch_bounds__(C::kThreads, 1)
   release_successor();
   if (threadIdx.x < C::kConsumers) {
     take_registers<C::kFp8 ? 232 : 240>();
-    flash_consume<C>(view, barriers, memory);
+    flash_consume<C>(view, barriers, memory, block);
   } else {
     give_registers<C::kFp8 ? 40 : 24>();
     const int thread = threadIdx.x - C::kConsumers;
     if constexpr (C::kFp8) {
-      if (thread < kWarpSize) return flash_produce_raw<C>(maps, view, barriers, memory, thread);
-      flash_widen<C>(view, barriers, memory, thread - kWarpSize);
+      if (thread < kWarpSize) return flash_produce_raw<C>(maps, view, barriers, memory, block, thread);
+      flash_widen<C>(barriers, memory, block.num_tiles, thread - kWarpSize);
     } else {
-      if (thread < kWarpSize) flash_produce<C>(maps, view, barriers, memory, thread);
+      if (thread < kWarpSize) flash_produce<C>(maps, view, barriers, memory, block, thread);
     }
   }
 }
 
 // --- launch ---------------------------------------------------------------------------------------------------------
 
-// One or several launches over the segments that `view` has.
+// One or several launches over the segments that `view` has: sequence after sequence, whose keys then stay in L2, and
+// in each the rows with most keys first.
 template <class C>
 void launch_flash(Stream& stream, const FlashMaps& maps, FlashView& view, int num_segments) {
-  struct Block { int num_keys; uint16_t entry; };
-  std::vector<Block> blocks;
+  int num_blocks = 0;
+  const auto flush = [&] {
+    const dim3 grid(num_blocks * view.num_heads);
+    launch_pdl(stream, flash_kernel<C>, grid, dim3(C::kThreads), C::kSharedBytes, maps, view);
+    num_blocks = 0;
+  };
+  allow_shared_memory(flash_kernel<C>, C::kSharedBytes);
   for (int s = 0; s < num_segments; ++s) {
     const FlashSegment& segment = view.segments[s];
-    const int num_blocks = ceil_div(segment.num_queries, C::kRows);
-    CHECK(num_blocks <= 1 << kFlashBlockBits, "{} queries of a sequence", segment.num_queries);
-    for (int b = 0; b < num_blocks; ++b) {
+    const int num_rows = ceil_div(segment.num_queries, C::kRows);
+    CHECK(num_rows <= 1 << kFlashBlockBits, "{} queries of a sequence", segment.num_queries);
+    for (int b = num_rows - 1; b >= 0; --b) {
       const int last_visible = segment.before + std::min((b + 1) * C::kRows, segment.num_queries);
-      const int num_keys = std::min(last_visible - segment.key_begin, segment.num_keys);
-      if (num_keys > 0) blocks.push_back({num_keys, static_cast<uint16_t>(s << kFlashBlockBits | b)});   // else done before
+      if (last_visible <= segment.key_begin) break;   // this and all before are finished with an earlier piece
+      view.blocks[num_blocks++] = static_cast<uint16_t>(s << kFlashBlockBits | b);
+      if (num_blocks == kMaxFlashBlocks) flush();
     }
   }
-  std::ranges::stable_sort(blocks, std::greater<>{}, &Block::num_keys);
-  allow_shared_memory(flash_kernel<C>, C::kSharedBytes);
-  for (size_t begin = 0; begin < blocks.size(); begin += kMaxFlashBlocks) {
-    const size_t count = std::min(blocks.size() - begin, size_t{kMaxFlashBlocks});
-    for (size_t i = 0; i < count; ++i) view.blocks[i] = blocks[begin + i].entry;
-    view.num_items = static_cast<int>(count) * view.num_heads;
-    launch_pdl(stream, flash_kernel<C>, dim3(std::min(num_multiprocessors(), view.num_items)), dim3(C::kThreads),
-               C::kSharedBytes, maps, view);
-  }
+  flush();
 }
 
 }  // namespace gale::cuda
