@@ -4,7 +4,7 @@
 
 #include "backends/cuda/device/flash.cuh"
 #include "backends/cuda/device/hopper.cuh"
-#include "backends/cuda/device/wgmma_wide.cuh"
+#include "backends/cuda/device/wgmma_attention.cuh"
 
 // Causal attention of prompts on sm_90a, heads of 128 or 256, keys and values side by side or in pages. A block owns
 // kRows query tokens of one head. One warp asks the copy engine for queries and for tiles of keys and values; two
