@@ -28,7 +28,7 @@ struct RouteConfig {
   static constexpr int kExperts = kSets * 8 * kWarps;             // padded
   static constexpr int kPitch = kExperts + 8;                     // floats, of a token's parts; the 8 spread rows over the banks
   static constexpr int kPerLane = kExperts / kWarpSize;
-  static constexpr int kBatch = kTiles == 1 ? 8 / kSets : 2;      // steps whose loads are under way together
+  static constexpr int kBatch = kTiles == 1 ? (kSets == 1 ? 4 : 2) : kTiles * kSets <= 4 ? 2 : 1;   // steps whose loads are under way
   static constexpr int kChains = kTiles * kSets <= 4 ? 3 : 1;     // sums a result, where registers allow: products wait less
   static constexpr int kSharedBytes = kGroup * kPitch * static_cast<int>(sizeof(float));
 };
@@ -72,10 +72,10 @@ struct Sums { float value[C::kChains][C::kTiles][C::kSets][4]; };
 // Which columns of k an element of a fragment stands for is free, as long as both operands agree: thread t of four takes eight
 // neighbours, the first four in the first product.
 template <class C>
-__device__ void add_products(Sums<C>& sums, const Weights (&weights)[C::kSets], const uint4 (&tokens)[C::kTiles][2]) {
+__device__ void add_products(Sums<C>& sums, const Parts (&weights)[C::kSets], const uint4 (&tokens)[C::kTiles][2]) {
 #pragma unroll
   for (int set = 0; set < C::kSets; ++set) {
-    const Parts parts = split(weights[set]);
+    const Parts& parts = weights[set];
     uint32_t rest = 0;
 #pragma unroll
     for (int i = 0; i < 4; ++i) rest |= parts.word[1][i] | parts.word[2][i];
@@ -115,24 +115,42 @@ __device__ void multiply(const RouteView& view, float* parts, int first_token, i
 #pragma unroll
       for (int set = 0; set < C::kSets; ++set) weights[i][set] = load_weights(rows[set], column_of(step + i), hidden);
   };
-  request(begin);
-  wait_for_predecessor();
-  release_successor();
-  const auto* in = static_cast<const __nv_bfloat16*>(view.in);
-  Sums<C> sums{};
-  for (int step = begin; step < end; step += C::kBatch) {
-    if (step > begin) request(step);
-    uint4 tokens[C::kBatch][C::kTiles][2];
+  Parts split_weights[C::kBatch][C::kSets];
+  const auto split_all = [&] {
+#pragma unroll
+    for (int i = 0; i < C::kBatch; ++i)
+#pragma unroll
+      for (int set = 0; set < C::kSets; ++set) split_weights[i][set] = split(weights[i][set]);
+  };
+  const auto* in = static_cast<const __nv_bfloat16*>(view.in) + first_token * view.in_stride;
+  uint4 tokens[C::kBatch][C::kTiles][2];
+  const auto request_tokens = [&](int step) {
 #pragma unroll
     for (int i = 0; i < C::kBatch; ++i)
 #pragma unroll
       for (int half = 0; half < 2 * C::kTiles; ++half) {
         const int t = half * 8 + lane / 4, column = column_of(step + i);
-        tokens[i][half / 2][half % 2] =
-            t < count && column < hidden ? *reinterpret_cast<const uint4*>(in + (first_token + t) * view.in_stride + column) : uint4{};
+        tokens[i][half / 2][half % 2] = t < count && column < hidden ? *reinterpret_cast<const uint4*>(in + t * view.in_stride + column) : uint4{};
       }
+  };
+  request(begin);
+  split_all();
+  request(begin + C::kBatch);
+  wait_for_predecessor();
+  release_successor();
+  request_tokens(begin);
+  Sums<C> sums{};
+  for (int step = begin; step < end; step += C::kBatch) {
+    uint4 current[C::kBatch][C::kTiles][2];
 #pragma unroll
-    for (int i = 0; i < C::kBatch; ++i) add_products<C>(sums, weights[i], tokens[i]);
+    for (int i = 0; i < C::kBatch; ++i)
+#pragma unroll
+      for (int half = 0; half < 2 * C::kTiles; ++half) current[i][half / 2][half % 2] = tokens[i][half / 2][half % 2];
+    request_tokens(step + C::kBatch);
+#pragma unroll
+    for (int i = 0; i < C::kBatch; ++i) add_products<C>(sums, split_weights[i], current[i]);
+    split_all();
+    request(step + 2 * C::kBatch);
   }
 #pragma unroll
   for (int tile = 0; tile < C::kTiles; ++tile)

@@ -96,7 +96,7 @@ void launch_expert_gemm(Stream& stream, const ExpertProduct& product) {
   view.is_swiglu = product.is_swiglu;
   const cudaError_t error = cudaFuncSetAttribute(expert_gemm_kernel<C>, cudaFuncAttributeMaxDynamicSharedMemorySize, C::kSharedBytes);
   CHECK(error == cudaSuccess, "shared memory of a kernel: {}", cudaGetErrorString(error));
-  launch_pdl(stream, expert_gemm_kernel<C>, dim3(kNumSms), dim3(C::kThreads), C::kSharedBytes, weight_map(weight), view);
+  launch_cluster_pdl(stream, expert_gemm_kernel<C>, dim3(kNumSms), 2, dim3(C::kThreads), C::kSharedBytes, weight_map(weight), view);
 }
 
 template <class T>
