@@ -7,7 +7,8 @@
 
 namespace gale {
 
-RouteProblem RouteProblem::make(int64_t num_tokens, int64_t num_experts, int num_groups, bool has_shared, DType dtype, int64_t width) {
+RouteProblem RouteProblem::make(int64_t num_tokens, int64_t num_experts, int num_groups, bool has_shared, DType dtype,
+                                int64_t width) {
   return {.num_tokens = num_tokens, .num_experts = num_experts, .width = width, .num_chosen = 3 + (has_shared ? 1 : 0),
           .num_groups = num_groups, .top_k_groups = std::max(1, num_groups / 2), .has_shared = has_shared,
           .renormalize = has_shared, .in = random_values(num_tokens * width, 51, dtype, 0.3),
@@ -231,7 +232,8 @@ TEST(MoeRoute, chooses_over_the_width_of_models) {
       for (const int64_t num_tokens : {3, 300, 530}) {
         SCOPED_TRACE(testing::Message() << num_tokens << " tokens of " << width);
         auto problem = RouteProblem::make(num_tokens, 64, 1, true, harness->activation(), width);
-        problem.gate = random_values(64 * width, 54, num_tokens == 300 ? DType::kBF16 : DType::kF32, 0.05);   // no scores of 1
+        const DType gate_dtype = num_tokens == 300 ? DType::kBF16 : DType::kF32;
+        problem.gate = random_values(64 * width, 54, gate_dtype, 0.05);   // no scores of 1
         expect_close(problem.run(*harness, 0, num_tokens), problem.reference(), problem.num_chosen, DType::kF32);
       }
     }
@@ -294,7 +296,7 @@ TEST(MoeExperts, multiply_aligned_sizes_around_every_tile) {
   });
 }
 
-// Enough rows an expert and columns for the kernels of full experts: several tiles of tokens, uneven ones, an expert without any.
+// Enough rows and columns for the kernels of full experts: several tiles of tokens, uneven ones, an expert without any.
 TEST(MoeExperts, multiply_many_rows_of_few_experts) {
   const auto harness = make_harness();
   for_each_part(*harness, [&](ExpertsProblem::Part part, WeightFormat format) {
@@ -303,7 +305,9 @@ TEST(MoeExperts, multiply_many_rows_of_few_experts) {
       SCOPED_TRACE(testing::Message() << num_tokens << " tokens, part " << static_cast<int>(part));
       std::vector<int> ids = random_ints(num_tokens * 2, 74, 4);
       for (size_t i = 1; i < ids.size(); i += 2) ids[i] = i % 6 == 1 ? 3 : 5;   // 4 stays empty
-      expect_experts(*harness, ExpertsProblem(part, num_tokens, 6, 2, is_up ? 656 : 304, is_up ? 152 : 656, ids, harness->activation(), format));
+      const int64_t hidden = is_up ? 656 : 304, inner = is_up ? 152 : 656;
+      const ExpertsProblem problem(part, num_tokens, 6, 2, hidden, inner, ids, harness->activation(), format);
+      expect_experts(*harness, problem);
     }
   });
 }

@@ -113,14 +113,16 @@ TEST(Sample, draws_what_the_definition_draws_from_a_whole_vocabulary) {
     for (const int64_t num_rows : {2, 18}) {
       for (const double spread : {1.0, 6.0}) {
         const Values logits = random_values(kVocabulary * num_rows, 82, DType::kF32, spread);
-        constexpr Settings kKinds[] = {{}, {.temperature = 0.7, .top_p = 0.9}, {.top_p = 0.95, .top_k = 40}, {.min_p = 0.05}, {.top_k = 20000}};
+        constexpr Settings kKinds[] = {
+            {}, {.temperature = 0.7, .top_p = 0.9}, {.top_p = 0.95, .top_k = 40}, {.min_p = 0.05}, {.top_k = 20000}};
         for (const Settings& base : kKinds) {
           std::vector<Settings> rows(static_cast<size_t>(num_rows), base);
           for (int64_t r = 0; r < num_rows; ++r) rows[static_cast<size_t>(r)].seed = 1000 + r;
           const std::vector<int> drawn = draw(*harness, logits, kVocabulary, rows);
           for (int64_t r = 0; r < num_rows; r += 8) {   // the reference sorts
             const Values row = slice_of(logits, r, r + 1, kVocabulary);
-            EXPECT_EQ(drawn[static_cast<size_t>(r)], draw_reference(row, rows[static_cast<size_t>(r)])) << "row " << r << ", spread " << spread;
+            EXPECT_EQ(drawn[static_cast<size_t>(r)], draw_reference(row, rows[static_cast<size_t>(r)]))
+                << "row " << r << ", spread " << spread;
           }
         }
       }

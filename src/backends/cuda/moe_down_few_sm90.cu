@@ -1,7 +1,8 @@
-// The down product of experts and the sum over a token's experts, for one or two tokens on Hopper, in one kernel. The experts of a token
-// are one long row of K: the eight blocks of a cluster share it evenly for 128 columns of the result, whatever expert a share lies in, and
-// add up their parts in the order of their ranks. One warp fills a ring of stages by the copy engine, the first weights before the
-// predecessor has ended; two warpgroups multiply. Limited by the bytes of the weights.
+// The down product of experts and the sum over a token's experts, for one or two tokens on Hopper, in one kernel. The
+// experts of a token are one long row of K: the eight blocks of a cluster share it evenly for 128 columns of the
+// result, whatever expert a share lies in, and add up their parts in the order of their ranks. One warp fills a ring
+// of stages by the copy engine, the first weights before the predecessor has ended; two warpgroups multiply. Limited
+// by the bytes of the weights.
 #include <cuda_bf16.h>
 
 #include "backends/cuda/device/hopper.cuh"
@@ -15,7 +16,8 @@ namespace {
 
 constexpr int kBlocks = 8;
 constexpr int kRows = 128, kTokens = 8;                // of a product; one token is there
-constexpr int kStages = 6, kWeightBytes = kRows * kSwizzledRowBytes, kStageBytes = kWeightBytes + kTokens * kSwizzledRowBytes;
+constexpr int kStages = 6, kWeightBytes = kRows * kSwizzledRowBytes,
+              kStageBytes = kWeightBytes + kTokens * kSwizzledRowBytes;
 constexpr int kConsumers = 256, kThreads = kConsumers + kWarpSize;
 constexpr int kSharedBytes = kStages * kStageBytes + 1024;
 constexpr int kMaxChosen = 32, kMaxSpan = kMaxChosen / kBlocks + 2;   // experts of a token, of a share
@@ -35,8 +37,8 @@ struct FewShared {
 };
 
 // One warp's lane: weights and tokens of units begin … end, of 128 bytes of K each.
-__device__ void produce_few(const CUtensorMap& weight_map, const CUtensorMap& in_map, const FewView& view, FewShared& shared, uint8_t* stages,
-                            int begin, int end, int block_k) {
+__device__ void produce_few(const CUtensorMap& weight_map, const CUtensorMap& in_map, const FewView& view,
+                            FewShared& shared, uint8_t* stages, int begin, int end, int block_k) {
   const int first_row = blockIdx.y * view.num_chosen, n0 = blockIdx.x / kBlocks * kRows;
   const auto load_weights = [&](int unit, int stage) {
     barrier_expect(shared.full[stage], kStageBytes);
@@ -44,8 +46,8 @@ __device__ void produce_few(const CUtensorMap& weight_map, const CUtensorMap& in
              view.ids[first_row + unit / view.num_k_blocks] * view.size_n + n0, shared.full[stage], kEvictFirst);
   };
   const auto load_in = [&](int unit, int stage) {
-    load_box(stages + stage * kStageBytes + kWeightBytes, in_map, unit % view.num_k_blocks * block_k, first_row + unit / view.num_k_blocks,
-             shared.full[stage], kEvictLast);
+    load_box(stages + stage * kStageBytes + kWeightBytes, in_map, unit % view.num_k_blocks * block_k,
+             first_row + unit / view.num_k_blocks, shared.full[stage], kEvictLast);
   };
   const int num_early = min(kStages, end - begin);
   for (int i = 0; i < num_early; ++i) load_weights(begin + i, i);
@@ -63,7 +65,8 @@ __device__ void produce_few(const CUtensorMap& weight_map, const CUtensorMap& in
 template <class T>
 __device__ void consume_few(const FewView& view, FewShared& shared, uint8_t* stages, int begin, int end) {
   const int thread = threadIdx.x, lane = thread % kWarpSize, warp = thread / kWarpSize, group = thread / 128;
-  const int first_row = blockIdx.y * view.num_chosen, n0 = blockIdx.x / kBlocks * kRows, first_expert = begin / view.num_k_blocks;
+  const int first_row = blockIdx.y * view.num_chosen, n0 = blockIdx.x / kBlocks * kRows,
+            first_expert = begin / view.num_k_blocks;
   const int span = begin < end ? (end - 1) / view.num_k_blocks - first_expert + 1 : 0;
   constexpr int kItems = kMaxSpan * kRows / kConsumers;
   float factor[kItems];
@@ -71,7 +74,8 @@ __device__ void consume_few(const FewView& view, FewShared& shared, uint8_t* sta
   for (int item = 0; item < kItems; ++item) {
     const int i = item * kConsumers + thread, row = first_row + first_expert + i / kRows, n = n0 + i % kRows;
     factor[item] = i < span * kRows ? view.expert_weights[row] : 0.0f;
-    if (sizeof(T) == 1 && i < span * kRows && n < view.size_n) factor[item] *= view.weight_scales[view.ids[row] * static_cast<int64_t>(view.size_n) + n];
+    if (sizeof(T) == 1 && i < span * kRows && n < view.size_n)
+      factor[item] *= view.weight_scales[view.ids[row] * static_cast<int64_t>(view.size_n) + n];
   }
   wait_for_predecessor();
 #pragma unroll
@@ -83,7 +87,8 @@ __device__ void consume_few(const FewView& view, FewShared& shared, uint8_t* sta
   }
   asm volatile("bar.sync 1, %0;" ::"n"(kConsumers) : "memory");
   const int row = warp * 16 + lane / 4;                // and the eighth after it; lanes with the first token count
-  const uint64_t weights = tile_descriptor(stages + group * 64 * kSwizzledRowBytes), in = tile_descriptor(stages + kWeightBytes);
+  const uint64_t weights = tile_descriptor(stages + group * 64 * kSwizzledRowBytes),
+                 in = tile_descriptor(stages + kWeightBytes);
   float low = 0, high = 0, sum[kTokens / 2] = {};
   for (int unit = begin; unit < end; ++unit) {
     const int i = unit - begin, stage = i % kStages;
@@ -91,7 +96,8 @@ __device__ void consume_few(const FewView& view, FewShared& shared, uint8_t* sta
     wgmma_fence();
 #pragma unroll
     for (int k = 0; k < 4; ++k)
-      wgmma<T, kTokens>(sum, weights + stage * (kStageBytes / 16) + k * 2, in + stage * (kStageBytes / 16) + k * 2, k > 0);
+      wgmma<T, kTokens>(sum, weights + stage * (kStageBytes / 16) + k * 2, in + stage * (kStageBytes / 16) + k * 2,
+                        k > 0);
     wgmma_commit();
     wgmma_wait<0>();
     pin_registers(sum);
@@ -148,23 +154,29 @@ void launch_few(Stream& stream, const MoeDownCombineArgs& args) {
   const int64_t num_tokens = args.in.shape[0], num_chosen = args.in.shape[1], num_rows = num_tokens * num_chosen;
   FewView view{};
   view.out = bf16(args.out), view.out_stride = args.out.strides[0];
-  view.weight_scales = scales_of(weight), view.in_scales = args.in.scales, view.expert_weights = args.expert_weights.as<float>();
+  view.weight_scales = scales_of(weight), view.in_scales = args.in.scales,
+  view.expert_weights = args.expert_weights.as<float>();
   view.ids = args.expert_ids.as<int32_t>(), view.size_n = static_cast<int>(weight.num_rows);
   view.num_k_blocks = ceil_div(weight.num_cols * static_cast<int64_t>(sizeof(T)), kSwizzledRowBytes);
   view.num_chosen = static_cast<int>(num_chosen);
-  const CUtensorMap weights = make_tensor_map({weight.data.data, weight.data.dtype, weight.num_matrices * weight.num_rows, weight.num_cols,
-                                               packed_pitch(weight.num_cols)}, kRows);
-  const CUtensorMap in = make_tensor_map({args.in.data, args.in.dtype, num_rows, weight.num_cols, args.in.strides[1]}, kTokens);
+  const CUtensorMap weights =
+      make_tensor_map({weight.data.data, weight.data.dtype, weight.num_matrices * weight.num_rows, weight.num_cols,
+                       packed_pitch(weight.num_cols)},
+                      kRows);
+  const CUtensorMap in =
+      make_tensor_map({args.in.data, args.in.dtype, num_rows, weight.num_cols, args.in.strides[1]}, kTokens);
   auto kernel = down_few_kernel<T>;
   const cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kSharedBytes);
   CHECK(error == cudaSuccess, "shared memory of a kernel: {}", cudaGetErrorString(error));
-  launch_cluster_pdl(stream, kernel, dim3(ceil_div(view.size_n, kRows) * kBlocks, num_tokens), kBlocks, dim3(kThreads), kSharedBytes, weights,
-                     in, view);
+  launch_cluster_pdl(stream, kernel, dim3(ceil_div(view.size_n, kRows) * kBlocks, num_tokens), kBlocks, dim3(kThreads),
+                     kSharedBytes, weights, in, view);
 }
 
 }  // namespace
 
-bool is_for_few(const MoeDownCombineArgs& args) { return args.in.shape[0] >= 1 && args.in.shape[0] <= 2 && args.in.shape[1] <= kMaxChosen; }
+bool is_for_few(const MoeDownCombineArgs& args) {
+  return args.in.shape[0] >= 1 && args.in.shape[0] <= 2 && args.in.shape[1] <= kMaxChosen;
+}
 
 void down_few(Stream& stream, const MoeDownCombineArgs& args) {
   if (args.weight->is_quantized()) return launch_few<__nv_fp8_e4m3>(stream, args);

@@ -1,9 +1,9 @@
-// Routing on Hopper by tensor cores. A weight is the exact sum of three bf16 numbers, the tokens are bf16, so three products with fp32
-// sums are what fp32 arithmetic gives. The eight blocks of a cluster share the width of a group of tokens: each multiplies its columns
-// for all experts, straight from global memory into fragments, and leaves its parts in shared memory; then each block adds up the parts
-// of some tokens and chooses, a warp a token. The first weights are requested before the predecessor has ended. Up to 16 tokens the
-// first block also sorts their rows; else a second kernel does. Limited by latency at few tokens, by the reading of the weights from L2
-// at many.
+// Routing on Hopper by tensor cores. A weight is the exact sum of three bf16 numbers, the tokens are bf16, so three
+// products with fp32 sums are what fp32 arithmetic gives. The eight blocks of a cluster share the width of a group of
+// tokens: each multiplies its columns for all experts, straight from global memory into fragments, and leaves its
+// parts in shared memory; then each block adds up the parts of some tokens and chooses, a warp a token. The first
+// weights are requested before the predecessor has ended. Up to 16 tokens the first block also sorts their rows; else
+// a second kernel does. Limited by latency at few tokens, by the reading of the weights from L2 at many.
 #include "backends/cuda/device/hopper.cuh"
 #include "backends/cuda/device/logits.cuh"
 #include "backends/cuda/device/route.cuh"
@@ -26,10 +26,13 @@ struct RouteConfig {
   static constexpr int kTiles = kNumTiles, kSets = kNumSets;
   static constexpr int kGroup = kTiles * kTileTokens;             // tokens
   static constexpr int kExperts = kSets * 8 * kWarps;             // padded
-  static constexpr int kPitch = kExperts + 8;                     // floats, of a token's parts; the 8 spread rows over the banks
+  static constexpr int kPitch = kExperts + 8;  // floats, of a token's parts; the 8 spread rows over the banks
   static constexpr int kPerLane = kExperts / kWarpSize;
-  static constexpr int kBatch = kTiles == 1 ? (kSets == 1 ? 4 : 2) : kTiles * kSets <= 4 ? 2 : 1;   // steps whose loads are under way
-  static constexpr int kChains = kTiles * kSets <= 4 ? 3 : 1;     // sums a result, where registers allow: products wait less
+  static constexpr int kBatch = kTiles == 1           ? (kSets == 1 ? 4 : 2)
+                                : kTiles * kSets <= 4 ? 2
+                                                      : 1;  // steps whose loads are under way
+  static constexpr int kChains =
+      kTiles * kSets <= 4 ? 3 : 1;  // sums a result, where registers allow: products wait less
   static constexpr int kSharedBytes = kGroup * kPitch * static_cast<int>(sizeof(float));
 };
 
@@ -69,8 +72,8 @@ __device__ Parts split(Weights w) {
 template <class C>
 struct Sums { float value[C::kChains][C::kTiles][C::kSets][4]; };
 
-// Which columns of k an element of a fragment stands for is free, as long as both operands agree: thread t of four takes eight
-// neighbours, the first four in the first product.
+// Which columns of k an element of a fragment stands for is free, as long as both operands agree: thread t of four
+// takes eight neighbours, the first four in the first product.
 template <class C>
 __device__ void add_products(Sums<C>& sums, const Parts (&weights)[C::kSets], const uint4 (&tokens)[C::kTiles][2]) {
 #pragma unroll
@@ -83,7 +86,8 @@ __device__ void add_products(Sums<C>& sums, const Parts (&weights)[C::kSets], co
 #pragma unroll
     for (int part = 0; part < 3; ++part) {
       if (part > 0 && is_exact) break;
-      const uint32_t first[2] = {parts.word[part][0], parts.word[part][1]}, second[2] = {parts.word[part][2], parts.word[part][3]};
+      const uint32_t first[2] = {parts.word[part][0], parts.word[part][1]},
+                     second[2] = {parts.word[part][2], parts.word[part][3]};
 #pragma unroll
       for (int tile = 0; tile < C::kTiles; ++tile) {
         const uint4 &upper = tokens[tile][0], &lower = tokens[tile][1];
@@ -99,8 +103,10 @@ __device__ void add_products(Sums<C>& sums, const Parts (&weights)[C::kSets], co
 // This block's columns for all tokens of the group and all experts, into shared memory.
 template <class C>
 __device__ void multiply(const RouteView& view, float* parts, int first_token, int count) {
-  const int lane = threadIdx.x % kWarpSize, warp = threadIdx.x / kWarpSize, rank = blockIdx.x % kBlocks, hidden = view.hidden;
-  const int num_steps = (hidden + kStep - 1) / kStep, begin = num_steps * rank / kBlocks, end = num_steps * (rank + 1) / kBlocks;
+  const int lane = threadIdx.x % kWarpSize, warp = threadIdx.x / kWarpSize, rank = blockIdx.x % kBlocks,
+            hidden = view.hidden;
+  const int num_steps = (hidden + kStep - 1) / kStep, begin = num_steps * rank / kBlocks,
+            end = num_steps * (rank + 1) / kBlocks;
   const float* rows[C::kSets];
 #pragma unroll
   for (int set = 0; set < C::kSets; ++set) {
@@ -130,7 +136,8 @@ __device__ void multiply(const RouteView& view, float* parts, int first_token, i
 #pragma unroll
       for (int half = 0; half < 2 * C::kTiles; ++half) {
         const int t = half * 8 + lane / 4, column = column_of(step + i);
-        tokens[i][half / 2][half % 2] = t < count && column < hidden ? *reinterpret_cast<const uint4*>(in + t * view.in_stride + column) : uint4{};
+        tokens[i][half / 2][half % 2] =
+            t < count && column < hidden ? *reinterpret_cast<const uint4*>(in + t * view.in_stride + column) : uint4{};
       }
   };
   request(begin);
@@ -162,7 +169,8 @@ __device__ void multiply(const RouteView& view, float* parts, int first_token, i
 #pragma unroll
         for (int chain = C::kChains - 1; chain >= 0; --chain)
           sum.x += sums.value[chain][tile][set][half * 2], sum.y += sums.value[chain][tile][set][half * 2 + 1];
-        float* to = parts + (tile * kTileTokens + half * 8 + lane / 4) * C::kPitch + (set * kWarps + warp) * 8 + lane % 4 * 2;
+        float* to =
+            parts + (tile * kTileTokens + half * 8 + lane / 4) * C::kPitch + (set * kWarps + warp) * 8 + lane % 4 * 2;
         *reinterpret_cast<float2*>(to) = sum;
       }
 }
@@ -254,7 +262,8 @@ __device__ void choose(const RouteView& view, TokenScores<C>& scores, int64_t to
   if (copy != nullptr) copy[lane] = own_id;
 }
 
-// Rows in the order of their expert, by counting: row r stands behind those of smaller experts and earlier ones of its own.
+// Rows in the order of their expert, by counting: row r stands behind those of smaller experts and earlier ones of
+// its own.
 __device__ void sort_few(const RouteView& view, const int* ids, int num_rows, int num_matrices) {
   for (int r = threadIdx.x; r < num_rows; r += kThreads) {
     int place = 0;
@@ -293,12 +302,13 @@ __global__ void __launch_bounds__(kThreads) route_kernel(RouteView view, int num
   asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");   // nobody leaves while others read its parts
 }
 
-// Rows by expert, each block of the cluster an equal share of them: counts of a block, the sums of all blocks, then every row to its
-// place. The rows of the shared expert are known beforehand.
+// Rows by expert, each block of the cluster an equal share of them: counts of a block, the sums of all blocks, then
+// every row to its place. The rows of the shared expert are known beforehand.
 __global__ void __launch_bounds__(kSortThreads) sort_kernel(RouteView view, int num_tokens, int num_blocks) {
   __shared__ int counts[kMaxExperts], bases[kMaxExperts];
   __shared__ int scan[kWarpSize];
-  const int e = threadIdx.x, lane = e % kWarpSize, warp = e / kWarpSize, rank = blockIdx.x, num_rows = num_tokens * view.pitch;
+  const int e = threadIdx.x, lane = e % kWarpSize, warp = e / kWarpSize, rank = blockIdx.x,
+            num_rows = num_tokens * view.pitch;
   if (e < kMaxExperts) counts[e] = 0;
   wait_for_predecessor();
   release_successor();
@@ -344,17 +354,19 @@ __global__ void __launch_bounds__(kSortThreads) sort_kernel(RouteView view, int 
 #pragma unroll
   for (int item = 0; item < kSortItems; ++item) {
     const int r = (item * num_blocks + rank) * kSortThreads + e;
-    if (id[item] >= 0) view.sorted[id[item] < view.num_experts ? bases[id[item]] + place[item] : num_routed + r / view.pitch] = r;
+    if (id[item] >= 0)
+      view.sorted[id[item] < view.num_experts ? bases[id[item]] + place[item] : num_routed + r / view.pitch] = r;
   }
   asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
 }
 
 template <class C>
 void run_groups(Stream& stream, const RouteView& view, int num_tokens, bool is_alone) {
-  const cudaError_t error = cudaFuncSetAttribute(route_kernel<C>, cudaFuncAttributeMaxDynamicSharedMemorySize, C::kSharedBytes);
+  const cudaError_t error =
+      cudaFuncSetAttribute(route_kernel<C>, cudaFuncAttributeMaxDynamicSharedMemorySize, C::kSharedBytes);
   CHECK(error == cudaSuccess, "shared memory of a kernel: {}", cudaGetErrorString(error));
-  launch_cluster_pdl(stream, route_kernel<C>, dim3(ceil_div(num_tokens, C::kGroup) * kBlocks), kBlocks, dim3(kThreads), C::kSharedBytes,
-                     view, num_tokens, is_alone);
+  launch_cluster_pdl(stream, route_kernel<C>, dim3(ceil_div(num_tokens, C::kGroup) * kBlocks), kBlocks, dim3(kThreads),
+                     C::kSharedBytes, view, num_tokens, is_alone);
 }
 
 template <int kTiles>
@@ -382,15 +394,16 @@ void run_route_cluster(Stream& stream, const MoeRouteArgs& args) {
   if (is_alone) return;
   const int num_blocks = num_rows <= 2 * kSortThreads ? 1 : kBlocks;
   if (num_rows > num_blocks * kSortThreads * kSortItems) return sort_rows(stream, view, num_tokens);
-  launch_cluster_pdl(stream, sort_kernel, dim3(num_blocks), num_blocks, dim3(kSortThreads), 0, view, num_tokens, num_blocks);
+  launch_cluster_pdl(stream, sort_kernel, dim3(num_blocks), num_blocks, dim3(kSortThreads), 0, view, num_tokens,
+                     num_blocks);
 }
 
 bool route_cluster_supports(const DeviceCaps& caps, const MoeRouteArgs& args) {
   const int64_t num_experts = args.gate_weight.shape[0], hidden = args.in.shape[1];
   const bool is_aligned = reinterpret_cast<uintptr_t>(args.in.data) % 16 == 0 && args.in.strides[0] % 8 == 0 &&
                           reinterpret_cast<uintptr_t>(args.gate_weight.data) % 16 == 0;
-  return caps.compute_capability == 90 && route_supports(caps, args) && args.in.dtype == DType::kBF16 && is_aligned && hidden % 8 == 0 &&
-         num_experts <= kMaxExperts;
+  return caps.compute_capability == 90 && route_supports(caps, args) && args.in.dtype == DType::kBF16 && is_aligned &&
+         hidden % 8 == 0 && num_experts <= kMaxExperts;
 }
 
 }  // namespace gale::cuda

@@ -1,10 +1,11 @@
-// The draw on Hopper: a cluster of eight blocks holds a row of logits in shared memory, so that it is read once; a thread looks at its
-// own logits alone. Few rows: big blocks; many: two blocks an SM, so that one loads while the other computes.
-// Borders of top-k and top-p: a histogram of 256 bins of logits below the best, one of the bin that holds the border, then the few
-// tokens that are left, compared with each other; counts are exact and masses are fixed-point numbers, so order does not matter.
-// Random numbers: only for tokens that the largest noise could still lift above the score of the largest logit; and bounds of their
-// scores, which take fast instructions alone, leave one or two whose scores are computed as the CPU computes them.
-// Limited by the reading of the logits for greedy rows, by integer multiplications of the random numbers where all tokens are probable.
+// The draw on Hopper: a cluster of eight blocks holds a row of logits in shared memory, so that it is read once; a
+// thread looks at its own logits alone. Few rows: big blocks; many: two blocks an SM, so that one loads while the
+// other computes. Borders of top-k and top-p: a histogram of 256 bins of logits below the best, one of the bin that
+// holds the border, then the few tokens that are left, compared with each other; counts are exact and masses are
+// fixed-point numbers, so order does not matter. Random numbers: only for tokens that the largest noise could still
+// lift above the score of the largest logit; and bounds of their scores, which take fast instructions alone, leave
+// one or two whose scores are computed as the CPU computes them. Limited by the reading of the logits for greedy
+// rows, by integer multiplications of the random numbers where all tokens are probable.
 #include "backends/cuda/device/hopper.cuh"
 #include "backends/cuda/device/logits.cuh"
 #include "backends/cuda/ops.h"
@@ -73,7 +74,8 @@ struct Slice {
 
   template <class F>
   __device__ void each_pack(int begin, int end, F&& f) const {
-    for (int pack = begin * kThreads + static_cast<int>(threadIdx.x); pack < min(end * kThreads, num_packs); pack += kThreads)
+    for (int pack = begin * kThreads + static_cast<int>(threadIdx.x); pack < min(end * kThreads, num_packs);
+         pack += kThreads)
       f(reinterpret_cast<float4*>(logits)[pack], pack * kWidth);
   }
   template <class F>
@@ -131,7 +133,7 @@ struct Slice {
   }
 };
 
-// --- borders ----------------------------------------------------------------------------------------------------------------------
+// --- borders ---------------------------------------------------------------------------------------------
 
 // What a border is looked for among: tokens at or above `least`, each with weight 1 or with its probability relative to the best.
 struct Weighting {
@@ -144,7 +146,9 @@ struct Weighting {
     return x != -INFINITY && key_of(x) >= least && (!is_mass || distance(x) < static_cast<float>(kBins - 1));
   }
   // In bins below the best; does not fall where logits fall.
-  __device__ float distance(float x) const { return fminf((maximum - x) * inverse * kBinsPerUnit, static_cast<float>(kBins - 1)); }
+  __device__ float distance(float x) const {
+    return fminf((maximum - x) * inverse * kBinsPerUnit, static_cast<float>(kBins - 1));
+  }
   // Of a token so many bins below where its bin begins.
   __device__ uint32_t weight(float below) const {
     return is_mass ? __float2uint_rn(exp2_fast(below * (-kLog2E / kBinsPerUnit)) * kUnit) : 1;
@@ -276,7 +280,8 @@ __device__ uint32_t find_border(Slice<kThreads>& slice, const Weighting& weighti
     });
   };
   const Found sub = find_bin(
-      slice, shared, [&](auto&& add) { each_in_bin([&](int s, float below, float) { add(s, weighting.weight(below)); }); },
+      slice, shared,
+      [&](auto&& add) { each_in_bin([&](int s, float below, float) { add(s, weighting.weight(below)); }); },
       [&](int s) { return weighting.scale(static_cast<float>(bin.bin) + static_cast<float>(s) / kBins); },
       [&](float) { return goal - bin.before; });
   if (threadIdx.x == 0) shared.num_listed = 0;
@@ -295,7 +300,8 @@ __device__ uint32_t find_border(Slice<kThreads>& slice, const Weighting& weighti
   for (int rank = 0; rank < kBlocks; ++rank) {
     const int count = load_word(&shared.num_listed, rank);
     for (int i = threadIdx.x; i < count; i += kThreads)
-      shared.all.keys[at + i] = load_word(&shared.keys[i], rank), shared.all.weights[at + i] = load_word(&shared.weights[i], rank);
+      shared.all.keys[at + i] = load_word(&shared.keys[i], rank),
+                           shared.all.weights[at + i] = load_word(&shared.weights[i], rank);
     at += count;
   }
   __syncthreads();
@@ -305,17 +311,19 @@ __device__ uint32_t find_border(Slice<kThreads>& slice, const Weighting& weighti
 
 // The key below which a row's tokens are out, after top-k and top-p.
 template <int kThreads>
-__device__ uint32_t border_of(Slice<kThreads>& slice, float maximum, float temperature, int top_k, float top_p, int vocab, Shared& shared) {
+__device__ uint32_t border_of(Slice<kThreads>& slice, float maximum, float temperature, int top_k, float top_p,
+                              int vocab, Shared& shared) {
   Weighting weighting{maximum, fminf(1.0f / temperature, 1e38f), temperature, 0, false};
   if (top_k > 0 && top_k < vocab)
-    weighting.least = min(find_border(slice, weighting, shared, [&](float) { return static_cast<float>(top_k); }), key_of(maximum));
+    weighting.least =
+        min(find_border(slice, weighting, shared, [&](float) { return static_cast<float>(top_k); }), key_of(maximum));
   if (top_p >= 1.0f) return weighting.least;
   weighting.is_mass = true;
   const uint32_t kept = find_border(slice, weighting, shared, [&](float total) { return top_p * total; });
   return max(weighting.least, min(kept, key_of(maximum)));   // the best token stays, whatever is wanted
 }
 
-// --- the draw ---------------------------------------------------------------------------------------------------------------------
+// --- the draw --------------------------------------------------------------------------------------------
 
 // What a token's score can be at most and at least, in units of log 2, from its bits without slow logarithms: with v = 1 - u,
 // v <= -log(u) <= v / (1 - v).
@@ -334,7 +342,9 @@ struct Draw {
     const float rest = static_cast<float>(~bits), upper = scaled(x) + 32.0f - log2_fast(rest + 0.5f);
     return {upper, upper + log2_fast(1.0f - rest * 0x1p-32f)};
   }
-  __device__ Best score_of(float x, int token, uint32_t bits) const { return {x / temperature + gumbel_of_bits(bits), token}; }
+  __device__ Best score_of(float x, int token, uint32_t bits) const {
+    return {x / temperature + gumbel_of_bits(bits), token};
+  }
   __device__ uint32_t bits_of(int token) const { return sample_bits(seed, position, static_cast<uint32_t>(token)); }
 
   // Did top-k, top-p and min-p leave it?
@@ -390,20 +400,22 @@ __device__ Best draw_token(const Slice<kThreads>& slice, const Draw& draw, const
   if (own.at >= 0 && !(own.upper < least))
     best = draw.score_of(slice.logits[own.at], slice.first + own.at, draw.bits_of(slice.first + own.at));
   if (isfinite(floor) && own.second < least) return best;
-  slice.each_pack(0, slice.num_packs, [&](const float4& x, int at) {   // several that might win, or scores beyond fp32: all of them
-    const float value[kWidth] = {x.x, x.y, x.z, x.w};
-    for (int j = 0; j < kWidth; ++j) {
-      if (!draw.allows(value[j])) continue;
-      const int token = slice.first + at + j;
-      const Best candidate = draw.score_of(value[j], token, draw.bits_of(token));
-      if (is_better(candidate, best)) best = candidate;
-    }
-  });
+  slice.each_pack(0, slice.num_packs,
+                  [&](const float4& x, int at) {  // several that might win, or scores beyond fp32: all of them
+                    const float value[kWidth] = {x.x, x.y, x.z, x.w};
+                    for (int j = 0; j < kWidth; ++j) {
+                      if (!draw.allows(value[j])) continue;
+                      const int token = slice.first + at + j;
+                      const Best candidate = draw.score_of(value[j], token, draw.bits_of(token));
+                      if (is_better(candidate, best)) best = candidate;
+                    }
+                  });
   return best;
 }
 
 template <int kThreads>
-__global__ void __launch_bounds__(kThreads, 1024 / kThreads) sample_kernel(SampleView view, bool aligned, int slice_size) {
+__global__ void __launch_bounds__(kThreads, 1024 / kThreads)
+    sample_kernel(SampleView view, bool aligned, int slice_size) {
   extern __shared__ __align__(16) float logits[];
   __shared__ Shared shared;
   wait_for_predecessor();
@@ -428,11 +440,13 @@ template <int kThreads>
 void launch_sample(Stream& stream, const SampleArgs& args) {
   const SampleView view = sample_view(args);
   const bool aligned = reinterpret_cast<uintptr_t>(view.logits) % 16 == 0 && view.pitch % kWidth == 0;
-  const int slice_size = ceil_div(view.vocab, kBlocks * kWidth) * kWidth, shared_bytes = slice_size * static_cast<int>(sizeof(float));
+  const int slice_size = ceil_div(view.vocab, kBlocks * kWidth) * kWidth,
+            shared_bytes = slice_size * static_cast<int>(sizeof(float));
   auto kernel = sample_kernel<kThreads>;
   const cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes);
   CHECK(error == cudaSuccess, "shared memory of a kernel: {}", cudaGetErrorString(error));
-  launch_cluster_pdl(stream, kernel, dim3(args.logits.shape[0] * kBlocks), kBlocks, dim3(kThreads), shared_bytes, view, aligned, slice_size);
+  launch_cluster_pdl(stream, kernel, dim3(args.logits.shape[0] * kBlocks), kBlocks, dim3(kThreads), shared_bytes, view,
+                     aligned, slice_size);
 }
 
 }  // namespace

@@ -3,13 +3,14 @@
 #include "backends/cuda/device/hopper.cuh"
 #include "backends/cuda/device/wgmma_between.cuh"
 
-// Products of experts that have many tokens, of sm_90a: out[row, n] = sum_k weight[expert, n, k] * in[row / rows_per_input, k], bf16 or
-// e4m3, fp32 accumulation. One block an SM works through the tiles of all experts; a tile is 256 weight rows by up to kMaxTokens rows of
-// one expert, whose rows are shared out evenly so that few columns of a product are empty. Four warps fill a ring of stages, 128 bytes of
-// K each: weights by the copy engine, tokens gathered by index; they run on into the next tile while two warpgroups finish this one.
-// Two blocks go in step: through neighbouring token tiles of an expert that has several, where each loads half of their common weights
-// for both, or through neighbouring rows of weights.
-// Limited by arithmetic at many tokens, by the bytes of the weights at few.
+// Products of experts that have many tokens, of sm_90a: out[row, n] = sum_k weight[expert, n, k] * in[row /
+// rows_per_input, k], bf16 or e4m3, fp32 accumulation. One block an SM works through the tiles of all experts; a tile
+// is 256 weight rows by up to kMaxTokens rows of one expert, whose rows are shared out evenly so that few columns of
+// a product are empty. Four warps fill a ring of stages, 128 bytes of K each: weights by the copy engine, tokens
+// gathered by index; they run on into the next tile while two warpgroups finish this one. Two blocks go in step:
+// through neighbouring token tiles of an expert that has several, where each loads half of their common weights for
+// both, or through neighbouring rows of weights. Limited by arithmetic at many tokens, by the bytes of the weights at
+// few.
 namespace gale::cuda {
 
 struct ExpertGemmView {
@@ -33,7 +34,8 @@ struct ExpertGemmConfig {
   static constexpr int kStageBytes = kWeightBytes + kMaxTokens * kSwizzledRowBytes;
   static constexpr int kConsumers = 256, kProducers = 128, kThreads = kConsumers + kProducers;
   static constexpr int kRound = 16;                          // tokens a warpgroup stores at once
-  static constexpr int kPitch = 128 * 2 + 16;                // bytes of a token's results of a warpgroup; the 16 spread rows over the banks
+  static constexpr int kPitch =
+      128 * 2 + 16;  // bytes of a token's results of a warpgroup; the 16 spread rows over the banks
   static constexpr int kStagingBytes = kRound * kPitch;      // two for each warpgroup
   static constexpr int kSharedBytes = kStages * kStageBytes + 4 * kStagingBytes + 1024;
   static constexpr int kMaxExperts = 256;
@@ -66,7 +68,8 @@ struct TileWalk {
   __device__ bool next(const ExpertGemmView& view, const ExpertGemmShared<C>& shared, ExpertTile& tile) {
     while (expert < view.num_experts && unit >= shared.first_unit[expert + 1]) ++expert;
     if (expert >= view.num_experts) return false;
-    const int in_expert = unit - shared.first_unit[expert], first = shared.first_row[expert], num_rows = shared.first_row[expert + 1] - first;
+    const int in_expert = unit - shared.first_unit[expert], first = shared.first_row[expert],
+              num_rows = shared.first_row[expert + 1] - first;
     tile.shares_weights = num_rows > C::kMaxTokens;
     if (tile.shares_weights) {
       const int num_pairs = token_pairs<C>(num_rows), column = in_expert % num_pairs * 2 + pair_rank();
@@ -87,8 +90,11 @@ struct TileWalk {
 template <class C>
 __device__ void count_units(const ExpertGemmView& view, ExpertGemmShared<C>& shared) {
   const int e = threadIdx.x, lane = e % kWarpSize, warp = e / kWarpSize;
-  const int begin = e < view.num_experts ? view.offsets[e] : 0, end = e < view.num_experts ? view.offsets[e + 1] : 0, num_rows = end - begin;
-  int upto = num_rows == 0 ? 0 : num_rows > C::kMaxTokens ? token_pairs<C>(num_rows) * view.num_row_tiles : (view.num_row_tiles + 1) / 2;
+  const int begin = e < view.num_experts ? view.offsets[e] : 0, end = e < view.num_experts ? view.offsets[e + 1] : 0,
+            num_rows = end - begin;
+  int upto = num_rows == 0              ? 0
+             : num_rows > C::kMaxTokens ? token_pairs<C>(num_rows) * view.num_row_tiles
+                                        : (view.num_row_tiles + 1) / 2;
 #pragma unroll
   for (int offset = 1; offset < kWarpSize; offset *= 2) {
     const int other = __shfl_up_sync(kFullMask, upto, offset);
@@ -115,11 +121,12 @@ __device__ inline void arrive_after_copies(uint64_t& barrier) {
   asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(shared_address(&barrier)) : "memory");
 }
 
-// --- filling the ring -------------------------------------------------------------------------------------------------------------
+// --- filling the ring ------------------------------------------------------------------------------------
 
 // By one thread: this block's part of a stage's weights, and how many bytes of them will come.
 template <class C>
-__device__ void request_weights(const CUtensorMap& map, ExpertGemmShared<C>& shared, uint8_t* to, int stage, const ExpertTile& tile, int k) {
+__device__ void request_weights(const CUtensorMap& map, ExpertGemmShared<C>& shared, uint8_t* to, int stage,
+                                const ExpertTile& tile, int k) {
   constexpr int kBoxBytes = 128 * kSwizzledRowBytes;
   if (!tile.shares_weights && tile.num_tokens == 0) return barrier_arrive(shared.full[stage]);
   barrier_expect(shared.full[stage], C::kWeightBytes);
@@ -129,7 +136,8 @@ __device__ void request_weights(const CUtensorMap& map, ExpertGemmShared<C>& sha
     return;
   }
 #pragma unroll
-  for (int box = 0; box < 2; ++box) load_box(to + box * kBoxBytes, map, k, tile.weight_row + box * 128, shared.full[stage], kEvictFirst);
+  for (int box = 0; box < 2; ++box)
+    load_box(to + box * kBoxBytes, map, k, tile.weight_row + box * 128, shared.full[stage], kEvictFirst);
 }
 
 // The rows of a tile that a producer thread gathers: first, first + kStep, …; -1 behind the last.
@@ -148,7 +156,8 @@ struct GatheredRows {
 };
 
 template <class C>
-__device__ void produce_tiles(const CUtensorMap& weight_map, const ExpertGemmView& view, ExpertGemmShared<C>& shared, uint8_t* stages) {
+__device__ void produce_tiles(const CUtensorMap& weight_map, const ExpertGemmView& view, ExpertGemmShared<C>& shared,
+                              uint8_t* stages) {
   using T = typename C::T;
   using Rows = GatheredRows<C>;
   const int thread = threadIdx.x - C::kConsumers, chunk = thread % 8, first = thread / 8;
@@ -164,7 +173,7 @@ __device__ void produce_tiles(const CUtensorMap& weight_map, const ExpertGemmVie
   for (int buffer = 0; has_next; buffer ^= 1) {
     tile = next_tile;
     int row[Rows::kItems];
-    float factor[2] = {};                                    // this thread's of the tile: of rows item with item % 8 == chunk
+    float factor[2] = {};  // this thread's of the tile: of rows item with item % 8 == chunk
 #pragma unroll
     for (int item = 0; item < Rows::kItems; ++item) {
       const int sorted = next_rows.sorted[item];
@@ -197,7 +206,8 @@ __device__ void produce_tiles(const CUtensorMap& weight_map, const ExpertGemmVie
       for (int item = 0; item < Rows::kItems; ++item) {
         if (first + item * Rows::kStep >= num_rows) break;
         const bool is_row = row[item] >= 0 && valid > 0;
-        copy_async_16(to + item * Rows::kStep * kSwizzledRowBytes, is_row ? in + row[item] * view.in_stride + at : in, is_row ? valid : 0);
+        copy_async_16(to + item * Rows::kStep * kSwizzledRowBytes, is_row ? in + row[item] * view.in_stride + at : in,
+                      is_row ? valid : 0);
       }
       arrive_after_copies(shared.full[ring.stage]);
       is_full |= ring.stage == C::kStages - 1;
@@ -206,7 +216,7 @@ __device__ void produce_tiles(const CUtensorMap& weight_map, const ExpertGemmVie
   asm volatile("cp.async.wait_all;" ::: "memory");
 }
 
-// --- multiplying ------------------------------------------------------------------------------------------------------------------
+// --- multiplying -----------------------------------------------------------------------------------------
 
 // Tells the producers of both blocks that this warp has used the stage.
 template <class C>
@@ -217,9 +227,11 @@ __device__ void release_stage(ExpertGemmShared<C>& shared, int stage) {
 }
 
 template <class C, int kTokens>
-__device__ void multiply_tile(float (&sum)[2][kTokens / 2], ExpertGemmShared<C>& shared, uint8_t* stages, TileRing<C>& ring, int num_blocks) {
+__device__ void multiply_tile(float (&sum)[2][kTokens / 2], ExpertGemmShared<C>& shared, uint8_t* stages,
+                              TileRing<C>& ring, int num_blocks) {
   const int group = threadIdx.x / 128;
-  const uint64_t weights = tile_descriptor(stages + group * 128 * kSwizzledRowBytes), tokens = tile_descriptor(stages + C::kWeightBytes);
+  const uint64_t weights = tile_descriptor(stages + group * 128 * kSwizzledRowBytes),
+                 tokens = tile_descriptor(stages + C::kWeightBytes);
   int previous = -1;
   for (int i = 0; i < num_blocks; ++i, ring.next()) {
     barrier_wait(shared.full[ring.stage], ring.parity);
@@ -248,17 +260,21 @@ __device__ inline uint32_t pack_bf16(float a, float b) {
 
 // Four 8 x 8 fragments, transposed: lane l gives where column l % 8 of fragment l / 8 goes.
 __device__ inline void store_fragments(void* to, uint32_t a, uint32_t b, uint32_t c, uint32_t d) {
-  asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(shared_address(to)), "r"(a), "r"(b), "r"(c),
-               "r"(d) : "memory");
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(shared_address(to)),
+               "r"(a), "r"(b), "r"(c), "r"(d)
+               : "memory");
 }
 
-// The finished tile to memory, kRound tokens at a time through this warpgroup's two staging buffers, so that memory sees rows of
-// 16-byte pieces. factor[m][h]: of weight rows m * 64 + h * 8.
+// The finished tile to memory, kRound tokens at a time through this warpgroup's two staging buffers, so that memory
+// sees rows of 16-byte pieces. factor[m][h]: of weight rows m * 64 + h * 8.
 template <class C, int kTokens>
-__device__ void store_results(const ExpertGemmView& view, const ExpertGemmShared<C>& shared, int buffer, uint8_t* staging,
-                              const ExpertTile& tile, const float (&sum)[2][kTokens / 2], const float (&factor)[2][2]) {
-  const int lane = threadIdx.x % kWarpSize, warp = threadIdx.x / kWarpSize % 4, group = threadIdx.x / 128, thread = threadIdx.x % 128;
-  const int divisor = view.is_swiglu ? 2 : 1, first = (tile.n0 + group * 128) / divisor, num_columns = view.size_n / divisor;
+__device__ void store_results(const ExpertGemmView& view, const ExpertGemmShared<C>& shared, int buffer,
+                              uint8_t* staging, const ExpertTile& tile, const float (&sum)[2][kTokens / 2],
+                              const float (&factor)[2][2]) {
+  const int lane = threadIdx.x % kWarpSize, warp = threadIdx.x / kWarpSize % 4, group = threadIdx.x / 128,
+            thread = threadIdx.x % 128;
+  const int divisor = view.is_swiglu ? 2 : 1, first = (tile.n0 + group * 128) / divisor,
+            num_columns = view.size_n / divisor;
   const int pieces = 128 / divisor / 8;                      // of a token
 #pragma unroll
   for (int round = 0; round < (kTokens + C::kRound - 1) / C::kRound; ++round) {
@@ -280,15 +296,15 @@ __device__ void store_results(const ExpertGemmView& view, const ExpertGemmShared
         return pack_bf16(silu(x.x) * x.z, silu(x.y) * x.w);
       };
       const int token = lane / 8 % 2 * 8 + lane % 8, column = lane / 16 * 32 + warp * 8;
-      store_fragments(to + token * C::kPitch + column * 2, packed(0, round * 2), packed(0, round * 2 + 1), packed(1, round * 2),
-                      packed(1, round * 2 + 1));
+      store_fragments(to + token * C::kPitch + column * 2, packed(0, round * 2), packed(0, round * 2 + 1),
+                      packed(1, round * 2), packed(1, round * 2 + 1));
     } else {
       const int token = lane / 16 * 8 + lane % 8;
 #pragma unroll
       for (int m = 0; m < 2; ++m) {
         const float4 a = unit(m, round * 2), b = unit(m, round * 2 + 1);
-        store_fragments(to + token * C::kPitch + (m * 64 + warp * 16 + lane / 8 % 2 * 8) * 2, pack_bf16(a.x, a.y), pack_bf16(a.z, a.w),
-                        pack_bf16(b.x, b.y), pack_bf16(b.z, b.w));
+        store_fragments(to + token * C::kPitch + (m * 64 + warp * 16 + lane / 8 % 2 * 8) * 2, pack_bf16(a.x, a.y),
+                        pack_bf16(a.z, a.w), pack_bf16(b.x, b.y), pack_bf16(b.z, b.w));
       }
     }
     if (group == 0) asm volatile("bar.sync 1, 128;" ::: "memory"); else asm volatile("bar.sync 2, 128;" ::: "memory");
@@ -304,8 +320,8 @@ __device__ void store_results(const ExpertGemmView& view, const ExpertGemmShared
 
 // number: of the tile, among this block's.
 template <class C, int kTokens>
-__device__ void consume_tile(const ExpertGemmView& view, ExpertGemmShared<C>& shared, uint8_t* stages, TileRing<C>& ring, int number,
-                             const ExpertTile& tile) {
+__device__ void consume_tile(const ExpertGemmView& view, ExpertGemmShared<C>& shared, uint8_t* stages,
+                             TileRing<C>& ring, int number, const ExpertTile& tile) {
   const int buffer = number % 2;
   const int lane = threadIdx.x % kWarpSize, warp = threadIdx.x / kWarpSize % 4, group = threadIdx.x / 128;
   float factor[2][2]{};
@@ -318,7 +334,7 @@ __device__ void consume_tile(const ExpertGemmView& view, ExpertGemmShared<C>& sh
         if (n < view.size_n) factor[m][h] = view.weight_scales[tile.weight_row - tile.n0 + n];
       }
   }
-  float sum[2][kTokens / 2]{};                               // set, or it would live on through the products of other widths
+  float sum[2][kTokens / 2]{};  // set, or it would live on through the products of other widths
   multiply_tile<C, kTokens>(sum, shared, stages, ring, (view.size_k + C::kBlockK - 1) / C::kBlockK);
   barrier_wait(shared.known[buffer], number / 2 % 2);
   store_results<C, kTokens>(view, shared, buffer, stages + C::kStages * C::kStageBytes, tile, sum, factor);
@@ -378,7 +394,7 @@ __global__ void __launch_bounds__(C::kThreads, 1) expert_gemm_kernel(const __gri
     asm volatile("setmaxnreg.dec.sync.aligned.u32 72;");
     produce_tiles<C>(weight_map, view, shared, stages);
   }
-  cluster_sync();                                            // nobody leaves while the other block tells it what is free
+  cluster_sync();  // nobody leaves while the other block tells it what is free
 }
 
 }  // namespace gale::cuda

@@ -94,9 +94,11 @@ void launch_expert_gemm(Stream& stream, const ExpertProduct& product) {
   view.size_n = static_cast<int>(weight.num_rows), view.size_k = static_cast<int>(weight.num_cols);
   view.num_row_tiles = ceil_div(view.size_n, C::kRows), view.num_experts = static_cast<int>(weight.num_matrices);
   view.is_swiglu = product.is_swiglu;
-  const cudaError_t error = cudaFuncSetAttribute(expert_gemm_kernel<C>, cudaFuncAttributeMaxDynamicSharedMemorySize, C::kSharedBytes);
+  auto kernel = expert_gemm_kernel<C>;
+  const cudaError_t error =
+      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, C::kSharedBytes);
   CHECK(error == cudaSuccess, "shared memory of a kernel: {}", cudaGetErrorString(error));
-  launch_cluster_pdl(stream, expert_gemm_kernel<C>, dim3(kNumSms), 2, dim3(C::kThreads), C::kSharedBytes, weight_map(weight), view);
+  launch_cluster_pdl(stream, kernel, dim3(kNumSms), 2, dim3(C::kThreads), C::kSharedBytes, weight_map(weight), view);
 }
 
 template <class T>

@@ -25,9 +25,11 @@ namespace gale::cuda {
 
 // names and registers of the sums; a, b, p: of descriptors and flag, the operands behind them.
 #define GALE_WGMMA(instruction, names, a_name, b_name, flag_name, tail, registers)                                     \
-  asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, " flag_name ", 0;\n"                                                   \
-               "wgmma.mma_async.sync.aligned." instruction " {" names "}, " a_name ", " b_name ", p, 1, 1" tail ";\n}"  \
-               : registers : "l"(a), "l"(b), "r"(static_cast<int>(accumulate)))
+  asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, " flag_name                                                           \
+               ", 0;\n"                                                                                                \
+               "wgmma.mma_async.sync.aligned." instruction " {" names "}, " a_name ", " b_name ", p, 1, 1" tail ";\n}" \
+               : registers                                                                                             \
+               : "l"(a), "l"(b), "r"(static_cast<int>(accumulate)))
 #define GALE_WGMMA_OF_TYPE(instruction_k, types, tail)                                                                 \
   if constexpr (kTokens == 64) {                                                                                       \
     GALE_WGMMA("m64n64" instruction_k types, GALE_NAMES_32, "%32", "%33", "%34", tail, GALE_REGISTERS_32);             \
