@@ -179,11 +179,12 @@ template <Sizing kSizing>
 void run_flash_until(Stream& stream, const PagedAttentionArgs& args, int end) {
   const AttentionMetadata& metadata = *args.metadata;
   AttentionView view = view_of(args);
-  view.scale_log2 = score_scale(args.scale, args.k_cache.dtype);
   if (metadata.num_decodes > 0) {
+    view.scale_log2 = score_scale(args.scale, DType::kBF16);   // FP8 keys are widened by their value
     launch_decode(stream, kSizing, args.k_cache.dtype, view, metadata.num_decodes, metadata.workspace);
   }
   if (end > metadata.num_decodes) {
+    view.scale_log2 = score_scale(args.scale, args.k_cache.dtype);
     launch_prefill(stream, args.k_cache.dtype, view, metadata.num_decodes, end, metadata.max_query_len);
   }
 }

@@ -16,7 +16,7 @@ struct AttentionView {
   const int32_t *query_start_loc, *seq_lens;
   Pages pages;
   int group;                                           // query heads of a KV head
-  float scale_log2;                                    // scores times this are exponents of 2; undoes the lift of FP8
+  float scale_log2;                                    // to exponents of 2; in prefill it undoes the lift of FP8
 };
 
 [[nodiscard]] size_t decode_workspace_bytes();

@@ -5,6 +5,7 @@
 // run ahead into the next piece of work while the warps' results of this one are merged. Both operands are read 16 bytes a lane:
 // which dimension or token stands at which place of a fragment is free as long as both sides of a product agree.
 #include "backends/cuda/attention.h"
+#include "backends/cuda/device/half.cuh"
 #include "backends/cuda/device/split.cuh"
 
 namespace gale::cuda {
@@ -94,8 +95,14 @@ struct Running {
 
 using Queries = uint32_t[kHeadDim / 16][4];
 
-// The fragments of up to 16 query heads. In bf16 a lane's 16-byte chunk is two steps of four dimensions; in FP8, where a key's
-// word holds four dimensions, pairs are (0, 2) and (1, 3) as widen() makes them.
+// Operands are bf16, or fp16 with an FP8 cache.
+template <class Cache>
+__device__ void multiply(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+  if constexpr (sizeof(Cache) == 2) mma_m16n8k16(d, a, b); else mma_m16n8k16_half(d, a, b);
+}
+
+// The fragments of up to 16 query heads. In bf16 a lane's 16-byte chunk is two steps of four dimensions; in FP8 a key's
+// word holds the four dimensions of a step.
 template <class Cache>
 __device__ void load_queries(Queries& q, const Bf16* base, int64_t pitch, int num_heads, int lane) {
   const int g = lane / 4, t = lane % 4;
@@ -113,8 +120,8 @@ __device__ void load_queries(Queries& q, const Bf16* base, int64_t pitch, int nu
       } else {
         const uint4 x = inside ? row[2 * (4 * (i / 2) + t) + i % 2] : uint4{};
         const int k = 4 * (i / 2) + i % 2 * 2;
-        q[k][half] = lift_pair(low_halves(x.x, x.y)), q[k][half + 2] = lift_pair(high_halves(x.x, x.y));
-        q[k + 1][half] = lift_pair(low_halves(x.z, x.w)), q[k + 1][half + 2] = lift_pair(high_halves(x.z, x.w));
+        q[k][half] = half_of_bf16(x.x), q[k][half + 2] = half_of_bf16(x.y);
+        q[k + 1][half] = half_of_bf16(x.z), q[k + 1][half + 2] = half_of_bf16(x.w);
       }
     }
   }
@@ -152,8 +159,8 @@ __device__ void multiply_keys(float (&scores)[2][4], const std::byte* keys, cons
 #pragma unroll
         for (int e = 0; e < 4; ++e) {
           uint32_t b[2];
-          widen(words[e], b[0], b[1]);
-          mma_m16n8k16(scores[j], q[4 * i + e], b);
+          widen_to_half(words[e], b[0], b[1]);
+          multiply<typename C::Cache>(scores[j], q[4 * i + e], b);
         }
       }
     }
@@ -184,11 +191,12 @@ __device__ void multiply_values(Running& running, const std::byte* values, const
       uint32_t b[4][2];
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        widen(low_halves(word(2 * half, e), word(2 * half + 1, e)), b[0][half], b[1][half]);
-        widen(high_halves(word(2 * half, e), word(2 * half + 1, e)), b[2][half], b[3][half]);
+        const uint32_t first = word(2 * half, e), second = word(2 * half + 1, e);   // paired: tokens side by side
+        widen_to_half(__byte_perm(first, second, 0x5140), b[0][half], b[1][half]);
+        widen_to_half(__byte_perm(first, second, 0x7362), b[2][half], b[3][half]);
       }
 #pragma unroll
-      for (int n = 0; n < 4; ++n) mma_m16n8k16(running.value[4 * e + n], p, b[n]);
+      for (int n = 0; n < 4; ++n) multiply<typename C::Cache>(running.value[4 * e + n], p, b[n]);
     }
   }
 }
@@ -213,10 +221,10 @@ __device__ void soften(Running& running, float (&scores)[2][4], uint32_t (&p)[4]
     running.sum[r] *= rescale[r];
 #pragma unroll
     for (int j = 0; j < 2; ++j) {
-      const float a = exp2f(scores[j][2 * r] * scale_log2 - maximum + kLift<Cache>);
-      const float b = exp2f(scores[j][2 * r + 1] * scale_log2 - maximum + kLift<Cache>);
+      const float a = exp2f(scores[j][2 * r] * scale_log2 - maximum);
+      const float b = exp2f(scores[j][2 * r + 1] * scale_log2 - maximum);
       running.sum[r] += a + b;
-      p[2 * j + r] = pack_bf16(a, b);
+      p[2 * j + r] = sizeof(Cache) == 2 ? pack_bf16(a, b) : pack_half(a, b);
     }
   }
   if (__any_sync(kFullMask, is_rescaled)) {
@@ -358,8 +366,7 @@ __device__ void finish(Shared<C>& shared, const Running& running, const DecodeVi
   const int num_rows = min(kRows, a.group - piece.pass * kRows);
   Bf16* out = a.out + piece.sequence * a.out_token + (piece.head * a.group + piece.pass * kRows) * a.out_head;
   const auto emit = [&](int r, int column, const float4& x, float sum) {
-    constexpr float kLifted = kLiftFactor<typename C::Cache>;
-    const float factor = sum > 0 ? kLifted * (kLifted / sum) : 0.0f;   // no keys: a padded row
+    const float factor = sum > 0 ? 1 / sum : 0.0f;   // no keys: a padded row
     const uint2 packed = {pack_bf16(x.x * factor, x.y * factor), pack_bf16(x.z * factor, x.w * factor)};
     *reinterpret_cast<uint2*>(out + r * a.out_head + column) = packed;
   };
@@ -386,7 +393,7 @@ __global__ void __launch_bounds__(C::kThreads, 8 / C::kWarps) paged_decode_kerne
   Shared<C>& shared = *reinterpret_cast<Shared<C>*>(memory);
   const AttentionView& a = view.attention;
   const int lane = threadIdx.x % kWarpSize, warp = threadIdx.x / kWarpSize, units = a.pages.num_heads * view.passes;
-  const Share share = find_share<C::kThreads>(view.num_seqs, C::kMinTiles, shared.plan,
+  const Share share = find_share<C::kThreads>(place_of_block(), view.num_seqs, C::kMinTiles, shared.plan,
                                               [&](int s) { return units * tiles_of(a.seq_lens[s], C::kTile); });
   Cursor<C> cursor{share.begin, share.end, share.sequence, share.sequence_begin};
   Producer<C> producer(cursor, view, warp, lane);

@@ -14,4 +14,8 @@ namespace gale::cuda {
 [[nodiscard]] bool any_mla_supports(const DeviceCaps& caps, const MlaAttentionArgs& args);
 void run_any_mla(Stream& stream, const MlaAttentionArgs& args);
 
+// mla_attention_sm90.cu: keys of 576, values of 512, pages of a multiple of 64 tokens.
+[[nodiscard]] bool mla_wgmma_supports(const DeviceCaps& caps, const MlaAttentionArgs& args);
+void run_mla_wgmma(Stream& stream, const MlaAttentionArgs& args);
+
 }  // namespace gale::cuda

@@ -4,21 +4,20 @@
 // (device/split.cuh). In a block, for each tile: scores (a warp takes half of the tokens and a quarter of the 576 dimensions, with
 // the query's fragments in registers), softmax (eight lanes take a column), values (a warp takes 64 of the 512 dimensions). Tiles
 // arrive by cp.async, several in flight; rows are padded so that fragments are read without bank conflicts.
-#include "backends/cuda/device/split.cuh"
+#include "backends/cuda/device/mla_items.cuh"
 #include "backends/cuda/mla.h"
 #include "backends/cuda/ops.h"
 
 namespace gale::cuda {
 namespace {
 
-constexpr int kKeyDim = 576, kLatent = 512;
+constexpr int kKeyDim = kMlaKeyDim, kLatent = kMlaLatent;
 constexpr int kWarps = 8;
 constexpr int kThreads = kWarps * kWarpSize;
 constexpr int kQuarters = 4;                        // of the key's dimensions
 constexpr int kSteps = kKeyDim / kQuarters / 16;    // of 16 dimensions a quarter: 9
 constexpr int kWarpParts = kLatent / kWarps / 16;   // of 16 value dimensions a warp: 4
 constexpr int kMinTiles = 2;
-constexpr int kWideColumns = 24;
 
 // kParts: columns / 8. kTokens and kStages fill the shared memory of a Hopper card, or the 99 KB of sm_89.
 template <class Cache_, int kParts_, int kTokens_, int kStages_>
@@ -42,39 +41,11 @@ struct Shared {
   int plan[40];
 };
 
-struct MlaView {
-  const Bf16* q;
-  const void* cache;
-  Bf16* out;
-  int64_t q_token, q_head, out_token, out_head;
-  const int32_t *query_start_loc, *seq_lens;
-  Pages pages;
-  Partials partials;
-  int num_seqs, num_heads, passes;
-  float scale_log2;
-};
-
-struct Item {
-  int token, sequence, pass;
-  int visible, cached;   // keys it sees; those of them that earlier steps wrote
-};
-
-// sum of ceil(j / tile) for j = 1 … count: tiles of `count` tokens, each with one key more than the last.
-__device__ int staircase(int count, int tile) {
-  const int whole = count / tile, rest = count % tile;
-  return tile * whole * (whole + 1) / 2 + rest * (whole + 1);
-}
-
-// Tiles of the first `count` query tokens of a sequence, whose first sees before + 1 keys; an empty one (padding) has a tile.
-__device__ int tiles_before(int before, int count, int tile) {
-  return before < 0 ? count : staircase(before + count, tile) - staircase(before, tile);
-}
-
 template <class C>
 using Queries = uint32_t[kSteps][C::kParts][2];
 
 template <class C>
-__device__ void load_queries(Queries<C>& q, const MlaView& view, const Item& item, int quarter, int lane) {
+__device__ void load_queries(Queries<C>& q, const MlaView& view, const MlaPiece& item, int quarter, int lane) {
   const int g = lane / 4, t = lane % 4;
 #pragma unroll
   for (int n = 0; n < C::kParts; ++n) {
@@ -248,8 +219,8 @@ __device__ void multiply_values(Values<C>& values, const Shared<C>& shared, cons
 
 // Tiles first_tile … first_tile + num_tiles - 1 of an item; leaves unnormalised values in registers and stats in shared memory.
 template <class C>
-__device__ void attend(Values<C>& values, Shared<C>& shared, const MlaView& view, const Item& item, int first_tile, int num_tiles,
-                       int warp, int lane) {
+__device__ void attend(Values<C>& values, Shared<C>& shared, const MlaView& view, const MlaPiece& piece, int warp,
+                       int lane) {
 #pragma unroll
   for (int m = 0; m < kWarpParts; ++m)
 #pragma unroll
@@ -257,16 +228,16 @@ __device__ void attend(Values<C>& values, Shared<C>& shared, const MlaView& view
 #pragma unroll
       for (int e = 0; e < 4; ++e) values[m][n][e] = 0;
   Softmax softmax;
-  if (item.visible <= 0) num_tiles = 0;
+  const int first_tile = piece.first_tile, num_tiles = piece.num_tiles;
   const auto row_of = [&](int i) {
     const int position = (first_tile + i) * C::kTokens + threadIdx.x / C::kThreadsPerRow;
-    return i < num_tiles && position < item.visible ? view.pages.row(item.sequence, 0, position) : -1;
+    return i < num_tiles && position < piece.visible ? view.pages.row(piece.sequence, 0, position) : -1;
   };
   int row = row_of(0);
 #pragma unroll 1
   for (int i = 0; i < C::kStages - 1; ++i) {
     // What earlier steps left in the cache may be read at once; this step's tokens are the predecessors' work.
-    if (i < num_tiles && (first_tile + i + 1) * C::kTokens > item.cached) wait_for_predecessor();
+    if (i < num_tiles && (first_tile + i + 1) * C::kTokens > piece.cached) wait_for_predecessor();
     if (i < num_tiles) copy_tile<C>(shared.tiles[i], view.cache, row);
     commit_copies();
     row = row_of(i + 1);
@@ -274,7 +245,7 @@ __device__ void attend(Values<C>& values, Shared<C>& shared, const MlaView& view
   wait_for_predecessor();
   release_successor();
   Queries<C> q;
-  load_queries<C>(q, view, item, warp / 2, lane);
+  load_queries<C>(q, view, piece, warp / 2, lane);
 #pragma unroll 1
   for (int i = 0; i < num_tiles; ++i) {
     wait_for_copies<C::kStages - 2>();
@@ -285,7 +256,7 @@ __device__ void attend(Values<C>& values, Shared<C>& shared, const MlaView& view
     const std::byte* tile = shared.tiles[i % C::kStages];
     multiply_keys<C>(shared, tile, q, warp, lane);
     __syncthreads();
-    soften<C>(shared, softmax, view.scale_log2, item.visible - (first_tile + i) * C::kTokens);
+    soften<C>(shared, softmax, view.scale_log2, piece.visible - (first_tile + i) * C::kTokens);
     __syncthreads();
     multiply_values<C>(values, shared, tile, warp, lane);
   }
@@ -313,8 +284,8 @@ __device__ void for_each_value(const Values<C>& values, int warp, int lane, Stor
 }
 
 template <class C>
-__device__ void finish(Shared<C>& shared, const Values<C>& values, const MlaView& view, const Item& item, const Pieces& pieces,
-                       int own_piece, int warp, int lane) {
+__device__ void finish(Shared<C>& shared, const Values<C>& values, const MlaView& view, const MlaPiece& item,
+                       const Pieces& pieces, int own_piece, int warp, int lane) {
   const int num_columns = min(C::kColumns, view.num_heads - item.pass * C::kColumns);
   Bf16* out = view.out + item.token * view.out_token + item.pass * C::kColumns * view.out_head;
   if (pieces.count == 1) {
@@ -343,30 +314,14 @@ __global__ void __launch_bounds__(kThreads, 1) mla_kernel(MlaView view) {
   extern __shared__ __align__(16) std::byte memory[];
   Shared<C>& shared = *reinterpret_cast<Shared<C>*>(memory);
   const int lane = threadIdx.x % kWarpSize, warp = threadIdx.x / kWarpSize;
-  const auto num_queries = [&](int s) { return view.query_start_loc[s + 1] - view.query_start_loc[s]; };
-  const auto size_of = [&](int s) {
-    const int queries = num_queries(s);
-    return view.passes * tiles_before(view.seq_lens[s] - queries, queries, C::kTokens);
-  };
-  Share share = find_share<kThreads>(view.num_seqs, kMinTiles, shared.plan, size_of);
-  for (int tile = share.begin; tile < share.end;) {
-    const int queries = num_queries(share.sequence), before = view.seq_lens[share.sequence] - queries;
-    const int inside = tile - share.sequence_begin;
-    int low = 0, high = queries - 1;   // the last query token whose tiles begin at or before this one
-    while (low < high) {
-      const int middle = (low + high + 1) / 2;
-      if (view.passes * tiles_before(before, middle, C::kTokens) <= inside) low = middle; else high = middle - 1;
-    }
-    Item item{view.query_start_loc[share.sequence] + low, share.sequence, 0, before + low + 1, before};
-    const int tiles = tiles_of(item.visible, C::kTokens), in_token = inside - view.passes * tiles_before(before, low, C::kTokens);
-    item.pass = in_token / tiles;
-    const int first_tile = in_token % tiles, num_tiles = min(tiles - first_tile, share.end - tile);
-    const Pieces pieces(tile - first_tile, tile - first_tile + tiles, share.per_block);
+  const Share share = find_share<kThreads>(place_of_block(), view.num_seqs, kMinTiles, shared.plan,
+                                           [&](int s) { return mla_tiles(view, s, C::kTokens); });
+  MlaCursor<C::kTokens> cursor(share);
+  for (MlaPiece piece; cursor.next(piece, view);) {
+    const Pieces pieces(piece.item_begin, piece.item_end, share.per_block);
     Values<C> values;
-    attend<C>(values, shared, view, item, first_tile, num_tiles, warp, lane);
-    finish<C>(shared, values, view, item, pieces, static_cast<int>(blockIdx.x) - pieces.first_block, warp, lane);
-    tile += num_tiles;
-    if (tile == share.sequence_begin + size_of(share.sequence)) share.sequence_begin = tile, ++share.sequence;
+    attend<C>(values, shared, view, piece, warp, lane);
+    finish<C>(shared, values, view, piece, pieces, static_cast<int>(blockIdx.x) - pieces.first_block, warp, lane);
   }
 }
 
@@ -382,9 +337,9 @@ void launch_config(Stream& stream, MlaView view, const Tensor& workspace) {
 template <class Cache>
 using Narrow = Config<Cache, 1, 32, sizeof(Cache) == 2 ? 2 : 4>;
 template <class Cache>
-using Small = Config<Cache, kWideColumns / 8, 32, sizeof(Cache) == 2 ? 2 : 4>;
+using Small = Config<Cache, kMlaColumns / 8, 32, sizeof(Cache) == 2 ? 2 : 4>;
 template <class Cache>
-using Large = Config<Cache, kWideColumns / 8, sizeof(Cache) == 2 ? 32 : 64, 4>;
+using Large = Config<Cache, kMlaColumns / 8, sizeof(Cache) == 2 ? 32 : 64, 4>;
 static_assert(sizeof(Shared<Small<Bf16>>) <= 99 * 1024 && sizeof(Shared<Small<Fp8>>) <= 99 * 1024);
 static_assert(sizeof(Shared<Large<Bf16>>) <= 227 * 1024 && sizeof(Shared<Large<Fp8>>) <= 227 * 1024);
 
@@ -399,34 +354,27 @@ void launch_cache(Stream& stream, Sizing sizing, const MlaView& view, const Tens
 
 template <Sizing kSizing>
 void run_mla(Stream& stream, const MlaAttentionArgs& args) {
-  const AttentionMetadata& metadata = *args.metadata;
-  MlaView view{};
-  view.q = static_cast<const Bf16*>(args.q.data), view.out = static_cast<Bf16*>(args.out.data), view.cache = args.cache.data;
-  view.q_token = args.q.strides[0], view.q_head = args.q.strides[1];
-  view.out_token = args.out.strides[0], view.out_head = args.out.strides[1];
-  view.query_start_loc = metadata.query_start_loc.as<int32_t>(), view.seq_lens = metadata.seq_lens.as<int32_t>();
-  view.pages = pages_of(metadata, 1);
-  view.num_seqs = metadata.num_seqs, view.num_heads = static_cast<int>(args.q.shape[1]);
+  MlaView view = view_of(args);
   view.scale_log2 = score_scale(args.scale, args.cache.dtype);
   if (args.cache.dtype == DType::kBF16) {
-    launch_cache<Bf16>(stream, kSizing, view, metadata.workspace);
+    launch_cache<Bf16>(stream, kSizing, view, args.metadata->workspace);
   } else {
-    launch_cache<Fp8>(stream, kSizing, view, metadata.workspace);
+    launch_cache<Fp8>(stream, kSizing, view, args.metadata->workspace);
   }
 }
 
 template <Sizing kSizing>
 bool mla_supports(const DeviceCaps&, const MlaAttentionArgs& args) {
   const bool fits = kSizing == Sizing::kAny || shared_memory_limit() >= static_cast<int>(sizeof(Shared<Large<Fp8>>));
-  return fits && args.q.shape[2] == kKeyDim && args.out.shape[2] == kLatent && is_cache_type(args.cache.dtype) &&
-         has_aligned_rows(args.q) && has_aligned_rows(args.out) && !args.metadata->workspace.is_empty();
+  return fits && is_latent_shape(args);
 }
 
 }  // namespace
 
-size_t mla_workspace_bytes() { return partial_bytes(num_multiprocessors(), kWideColumns, kLatent); }
+size_t mla_workspace_bytes() { return partial_bytes(num_multiprocessors(), kMlaColumns, kLatent); }
 
-const OpImpl<MlaAttentionArgs> kMlaAttention[3] = {
+const OpImpl<MlaAttentionArgs> kMlaAttention[4] = {
+    {"mla_attention_wgmma_sm90", mla_wgmma_supports, run_mla_wgmma},
     {"mla_attention_flash_sm90", mla_supports<Sizing::kHopper>, run_mla<Sizing::kHopper>},
     {"mla_attention_flash_sm80", mla_supports<Sizing::kAny>, run_mla<Sizing::kAny>},
     {"mla_attention_any_sm80", any_mla_supports, run_any_mla}};

@@ -21,7 +21,7 @@ extern const OpImpl<QkvRopeWriteArgs> kQkvRopeWrite[2];
 extern const OpImpl<PagedAttentionArgs> kPagedAttention[4];
 extern const OpImpl<MlaWriteArgs> kMlaWrite[2];
 extern const OpImpl<MlaQueryRopeArgs> kMlaQueryRope[2];
-extern const OpImpl<MlaAttentionArgs> kMlaAttention[3];
+extern const OpImpl<MlaAttentionArgs> kMlaAttention[4];
 extern const OpImpl<MlaPrefillArgs> kMlaPrefill[1];
 extern const OpImpl<MoeRouteArgs> kMoeRoute[2];
 extern const OpImpl<MoeUpArgs> kMoeUp[2];

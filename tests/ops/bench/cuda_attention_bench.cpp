@@ -1,5 +1,6 @@
 // Speed of CUDA attention: microseconds and the share of what the card could do, each shape checked against the implementation
-// for any shape first.   cuda_attention_bench [decode|prefill|write …] (default: all)
+// for any shape first.
+//   cuda_attention_bench [decode|gqa|mla|prefill|write …] (default: decode, which is gqa and mla, prefill, write)
 #include <cuda_runtime.h>
 #include <fmt/format.h>
 
@@ -315,19 +316,22 @@ void Bench::run_writes(int num_tokens, DType cache) {
 std::vector<Case> cases(const std::string& what) {
   std::vector<Case> all;
   for (const DType dtype : {DType::kBF16, DType::kF8E4M3}) {
-    if (what == "decode") {
+    if (what == "decode" || what == "gqa") {
       all.push_back({"9B 64x1280", false, 32, 2, 64, 1280, 1, dtype});
       all.push_back({"106B 64x1280", false, 96, 8, 64, 1280, 1, dtype});
       all.push_back({"9B 1x1280", false, 32, 2, 1, 1280, 1, dtype});
       all.push_back({"9B 256x1280", false, 32, 2, 256, 1280, 1, dtype});
       all.push_back({"9B 1x8192", false, 32, 2, 1, 8192, 1, dtype});
       all.push_back({"9B 1x131072", false, 32, 2, 1, 131072, 1, dtype});
+    }
+    if (what == "decode" || what == "mla") {
       all.push_back({"MLA 64x1280", true, 20, 1, 64, 1280, 1, dtype});
       all.push_back({"MLA 256x1280", true, 20, 1, 256, 1280, 1, dtype});
       all.push_back({"MLA 1x1280", true, 20, 1, 1, 1280, 1, dtype});
       all.push_back({"MLA 1x8192", true, 20, 1, 1, 8192, 1, dtype});
       all.push_back({"MLA 1x131072", true, 20, 1, 1, 131072, 1, dtype});
-    } else if (what == "prefill") {
+    }
+    if (what == "prefill") {
       all.push_back({"9B prefill 1x1024", false, 32, 2, 1, 1024, 1024, dtype});
       all.push_back({"9B prefill 4x1024", false, 32, 2, 4, 1024, 1024, dtype});
       all.push_back({"9B prefill 1x8192", false, 32, 2, 1, 8192, 8192, dtype});

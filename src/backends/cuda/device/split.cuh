@@ -41,9 +41,13 @@ struct Share {
 
 __device__ inline int tiles_of(int length, int tile) { return max(1, (length + tile - 1) / tile); }   // a padded row has one, empty
 
+// One of how many that share the tiles: the blocks of the grid, or its clusters.
+struct Place { int index, count; };
+__device__ inline Place place_of_block() { return {static_cast<int>(blockIdx.x), static_cast<int>(gridDim.x)}; }
+
 // size_of(s): tiles of all items of a sequence, at least one. `shared` holds 40 ints.
 template <int kThreads, class SizeOf>
-__device__ Share find_share(int num_seqs, int min_tiles, int* shared, SizeOf&& size_of) {
+__device__ Share find_share(Place place, int num_seqs, int min_tiles, int* shared, SizeOf&& size_of) {
   const int lane = threadIdx.x % kWarpSize, warp = threadIdx.x / kWarpSize;
   const int chunk = (num_seqs + kThreads - 1) / kThreads;
   const int first = threadIdx.x * chunk, last = min(first + chunk, num_seqs);
@@ -65,8 +69,8 @@ __device__ Share find_share(int num_seqs, int min_tiles, int* shared, SizeOf&& s
   }
   before -= own;
   Share share;
-  share.per_block = max((total + static_cast<int>(gridDim.x) - 1) / static_cast<int>(gridDim.x), min_tiles);
-  share.begin = static_cast<int>(blockIdx.x) * share.per_block;
+  share.per_block = max((total + place.count - 1) / place.count, min_tiles);
+  share.begin = place.index * share.per_block;
   share.end = min(share.begin + share.per_block, total);
   if (before <= share.begin && share.begin < before + own) {
     int s = first, at = before;
@@ -91,18 +95,23 @@ struct Pieces {
 };
 
 // True in all threads of the block that arrives last; what the others wrote before is then visible. Leaves the counter at zero.
-__device__ inline bool arrives_last(uint32_t* counter, int expected, int* shared) {
+// sync(): a barrier of the threads that call this, thread 0 among them.
+template <class Sync>
+__device__ bool arrives_last(uint32_t* counter, int expected, int* shared, Sync&& sync) {
   __threadfence();
-  __syncthreads();
+  sync();
   if (threadIdx.x == 0) {
     const bool is_last = atomicAdd(counter, 1u) == static_cast<uint32_t>(expected - 1);
     if (is_last) *counter = 0;
     *shared = is_last;
   }
-  __syncthreads();
+  sync();
   const bool is_last = *shared != 0;
   if (is_last) __threadfence();
   return is_last;
+}
+__device__ inline bool arrives_last(uint32_t* counter, int expected, int* shared) {
+  return arrives_last(counter, expected, shared, [] { __syncthreads(); });
 }
 
 template <int kRows>
