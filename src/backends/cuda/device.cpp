@@ -1,6 +1,7 @@
 #include <cuda_runtime.h>
 #include <fmt/format.h>
 
+#include <atomic>
 #include <string>
 
 #include "backends/cuda/cuda_backend.h"
@@ -154,7 +155,17 @@ std::string explain_no_device(cudaError_t error) {
   return cudaGetErrorString(error);
 }
 
+std::atomic<bool> is_opened = false;
+
 }  // namespace
+
+std::optional<std::string> cuda_device_failure() {
+  if (!is_opened) return std::nullopt;
+  const cudaError_t error = cudaFree(nullptr);   // touches the context, which remembers its fault for ever
+  if (error == cudaSuccess) return std::nullopt;
+  return fmt::format("the GPU failed: {} ({} {})", cudaGetErrorString(error), cudaGetErrorName(error),
+                     static_cast<int>(error));
+}
 
 namespace cuda {
 cudaStream_t handle_of(Stream& stream) { return static_cast<CudaStream&>(stream).handle(); }
@@ -177,6 +188,7 @@ Result<std::unique_ptr<Device>> make_cuda_device(int index) {
   if (caps.compute_capability < kMinComputeCapability)
     return fail(ErrorCode::kUnavailable, "{} has compute capability {}.{}; gale needs 8.0 (A100, RTX 30) or later",
                 caps.name, properties.major, properties.minor);
+  is_opened = true;
   return std::make_unique<CudaDevice>(index, std::move(caps));
 }
 
