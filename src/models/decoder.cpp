@@ -83,6 +83,8 @@ Decoder::Decoder(DecoderSpec spec, WeightSet& weights, std::unique_ptr<Parameter
            .num_attention_heads = std::visit([](const auto& attention) { return attention.num_heads; }, spec_.attention),
            .max_position_embeddings = spec_.max_position_embeddings,
            .checkpoint_dtype = embedding_->dtype,
+           .num_experts = spec_.moe ? static_cast<int>(spec_.moe->num_experts) : 0,
+           .num_experts_a_token = spec_.moe ? spec_.moe->top_k : 0,
            .num_parameters = weights.num_parameters_in_use(),
            .weight_bytes = weights.bytes_in_use(),
            .has_fp8_weights = parameters_->weight_format() == WeightFormat::kF8E4M3};

@@ -20,6 +20,7 @@ struct ModelInfo {
   int num_attention_heads = 0;         // query heads
   int max_position_embeddings = 0;
   DType checkpoint_dtype = DType::kBF16;
+  int num_experts = 0, num_experts_a_token = 0;   // routed ones; 0: no MoE
   int64_t num_parameters = 0;          // of the tensors in use
   size_t weight_bytes = 0;             // as packed on the device
   bool has_fp8_weights = false;        // the matrices that may be quantised are

@@ -18,6 +18,7 @@
 
 #include "backends/cpu/cpu_backend.h"
 #include "backends/cuda/cuda_backend.h"
+#include "case_name.h"
 #include "engine/engine.h"
 #include "routing.h"
 
@@ -212,12 +213,6 @@ TEST_P(CudaModel, says_what_the_cpu_says_or_has_an_excuse) {
               GetParam().c_str(), num_equal, num_near_ties, num_behind_flips, num_wrong);
   EXPECT_EQ(num_wrong, 0);
   EXPECT_GE(num_equal, static_cast<int>(kLengths.size()) * kNumTokens * 9 / 10);   // excuses may not eat the comparison
-}
-
-std::string name_of_case(const testing::TestParamInfo<std::string>& info) {
-  std::string name = info.param.substr(info.param.rfind('/') + 1);
-  std::replace(name.begin(), name.end(), '-', '_');
-  return name;
 }
 
 INSTANTIATE_TEST_SUITE_P(
