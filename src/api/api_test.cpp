@@ -219,6 +219,10 @@ TEST(Errors, map_to_status_type_and_code) {
   for (const auto& [code, status] : statuses) EXPECT_EQ(wire_error(Error{code, "x"}).status, status);
   const Json body = json_of(error_body(Error{ErrorCode::kContextLength, "too long", "messages"}));
   EXPECT_EQ(dump_json(body), R"({"error":{"message":"too long","type":"invalid_request_error","param":"messages","code":"context_length_exceeded"}})");
+  EXPECT_EQ(error_body(Error{ErrorCode::kInternal, "secret path"}).find("secret"), std::string::npos);
+  const Json blamed = json_of(error_body(Error{ErrorCode::kInternal, "the logits hold a NaN", "model"}));
+  EXPECT_EQ(blamed["error"]["message"], "the logits hold a NaN")
+      << "an error that blames what the client named is for the client";
 }
 
 }  // namespace

@@ -62,7 +62,8 @@ WireError wire_error(const Error& error, ErrorDialect dialect) {
 
 std::string error_body(const Error& error, ErrorDialect dialect, std::string_view request_id) {
   const WireError wire = wire_error(error, dialect);
-  const bool is_internal = wire.status == 500;
+  // What went wrong inside is for the log; an error that blames something the client named was written for the client.
+  const bool is_internal = wire.status == 500 && error.param.empty();
   Json detail;
   if (dialect == ErrorDialect::kAnthropic) detail["type"] = wire.type;
   detail["message"] = is_internal ? "the server failed to answer this request; its log has the cause under the request id" : error.message;

@@ -1,6 +1,8 @@
 #pragma once
 
 #include <memory>
+#include <optional>
+#include <string>
 
 #include "base/result.h"
 #include "engine/engine_config.h"
@@ -29,5 +31,7 @@ struct ChosenDevice {
 // The CUDA half, one file where CUDA is built and another where it is not.
 [[nodiscard]] bool has_cuda_build();
 [[nodiscard]] Result<ChosenDevice> open_cuda_device();
+// What a card says that this process has lost; nothing if all is well or no card is in use.
+[[nodiscard]] std::optional<std::string> cuda_failure();
 
 }  // namespace gale

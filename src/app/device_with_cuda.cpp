@@ -10,4 +10,6 @@ Result<ChosenDevice> open_cuda_device() {
   return ChosenDevice(std::move(device), cuda_op_table());
 }
 
+std::optional<std::string> cuda_failure() { return cuda_device_failure(); }
+
 }  // namespace gale

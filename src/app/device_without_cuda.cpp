@@ -8,4 +8,6 @@ Result<ChosenDevice> open_cuda_device() {
   return fail(ErrorCode::kUnavailable, "this gale was built without CUDA: build it where nvcc is (cmake --preset release-cuda)");
 }
 
+std::optional<std::string> cuda_failure() { return std::nullopt; }
+
 }  // namespace gale

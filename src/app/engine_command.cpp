@@ -1,6 +1,9 @@
+#include <cstdlib>
+
 #include "app/commands.h"
 #include "app/device.h"
 #include "app/exit_code.h"
+#include "base/last_words.h"
 #include "base/log.h"
 #include "channel/socket_channel.h"
 #include "engine/engine.h"
@@ -19,6 +22,18 @@ Result<std::unique_ptr<Executor>> make_executor(const EngineConfig& config, Chos
   return make_model_executor(config, *chosen.device, *chosen.ops);
 }
 
+// A CHECK that fails because the card is lost is no mistake of ours: the front hears the cause, and the exit code says
+// so.
+void tell_when_the_card_is_lost(EngineChannel& channel) {
+  set_last_words([&channel](const std::string&) {
+    const std::optional<std::string> failure = cuda_failure();
+    if (!failure) return;
+    log_error("{}; this engine cannot go on", *failure);
+    (void)channel.send(Fault{{ErrorCode::kInternal, *failure, ""}});
+    std::_Exit(kExitDevice);
+  });
+}
+
 }  // namespace
 
 int run_engine_process(const Config& config) {
@@ -29,6 +44,7 @@ int run_engine_process(const Config& config) {
   }
   const auto channel = open_inherited_engine_channel(config.engine_process.channel_fd, {.build_id = kVersion});
   if (!channel) return report(channel.error());
+  tell_when_the_card_is_lost(**channel);
   ChosenDevice device;
   const auto executor = make_executor(config.engine, device);
   if (!executor) {
@@ -36,7 +52,9 @@ int run_engine_process(const Config& config) {
     if (!(*channel)->send(Fault{executor.error()})) log_error("{}", executor.error().message);
     return exit_code(executor.error().code);
   }
-  return run_engine(**channel, **executor, config.engine);
+  const int code = run_engine(**channel, **executor, config.engine);
+  set_last_words({});
+  return code;
 }
 
 }  // namespace gale

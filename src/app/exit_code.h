@@ -10,6 +10,7 @@ inline constexpr int kExitModel = 3;
 inline constexpr int kExitMemory = 4;
 inline constexpr int kExitBusy = 5;
 inline constexpr int kExitInternal = 70;
+inline constexpr int kExitDevice = 71;     // an engine whose GPU failed
 
 // The exit code of a process that could not start because of `code`.
 [[nodiscard]] int exit_code(ErrorCode code);

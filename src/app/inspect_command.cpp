@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <map>
 #include <memory>
@@ -22,6 +23,14 @@ void print_model(const ModelInfo& info) {
   std::printf("layers, hidden    %d, %d\n", info.num_layers, info.hidden_size);
   std::printf("vocabulary        %d\n", info.vocab_size);
   std::printf("longest context   %d tokens\n", info.max_position_embeddings);
+  if (info.num_experts > 0) {
+    constexpr int kUsers = 64;
+    const double touched =
+        info.num_experts * (1 - std::pow(1 - static_cast<double>(info.num_experts_a_token) / info.num_experts, kUsers));
+    std::printf(
+        "experts           %d a layer, %d a token; %d users touch %.1f of them in a step if routers are balanced\n",
+        info.num_experts, info.num_experts_a_token, kUsers, touched);
+  }
 }
 
 // How many tensors each part of the model claimed, and their elements.

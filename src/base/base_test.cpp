@@ -1,12 +1,15 @@
 #include <gtest/gtest.h>
 
+#include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 
 #include "base/bounded_queue.h"
 #include "base/check.h"
 #include "base/json.h"
+#include "base/last_words.h"
 #include "base/log.h"
 #include "base/mapped_file.h"
 #include "base/utf8.h"
@@ -89,6 +92,22 @@ TEST(BoundedQueue, says_no_when_full_and_drains_after_close) {
   EXPECT_EQ(queue.pop(), 1);
   EXPECT_EQ(queue.pop(), 2);
   EXPECT_EQ(queue.pop(), std::nullopt);
+}
+
+TEST(CheckDeathTest, lets_a_process_tell_others_and_end_by_itself) {
+  const auto fail_with_last_words = [] {
+    set_last_words([](const std::string& line) {
+      std::fputs(("heard: " + line).c_str(), stderr);
+      std::_Exit(71);
+    });
+    CHECK(1 == 2, "one {}", 1);
+  };
+  EXPECT_EXIT(fail_with_last_words(), testing::ExitedWithCode(71), "heard: CHECK failed: 1 == 2 one 1");
+  const auto fail_twice = [] {
+    set_last_words([](const std::string&) { CHECK(3 == 4); });
+    CHECK(1 == 2);
+  };
+  EXPECT_EXIT(fail_twice(), testing::KilledBySignal(SIGABRT), "3 == 4");
 }
 
 TEST(CheckDeathTest, prints_values_and_aborts) { EXPECT_DEATH(CHECK(1 == 2, "one {}", 1), "CHECK failed: 1 == 2 one 1"); }

@@ -2,14 +2,35 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <mutex>
+#include <utility>
+
+#include "base/last_words.h"
 
 namespace gale {
+namespace {
+
+std::mutex last_words_mutex;
+LastWords last_words;
+
+}  // namespace
+
+void set_last_words(LastWords words) {
+  const std::lock_guard lock(last_words_mutex);
+  last_words = std::move(words);
+}
 
 void check_failed(std::string_view condition, const std::string& detail, const std::source_location& where) {
   const std::string line = fmt::format("CHECK failed: {} {}{}at {}:{} ({})\n", condition, detail,
                                        detail.empty() ? "" : " ", where.file_name(), where.line(), where.function_name());
   std::fputs(line.c_str(), stderr);
   std::fflush(stderr);
+  LastWords words;
+  {
+    const std::lock_guard lock(last_words_mutex);
+    words = std::exchange(last_words, {});
+  }
+  if (words) words(line);
   std::abort();
 }
 

@@ -102,7 +102,7 @@ class MessageMaker {
   }
   Stats stats() {
     return {random_(), count(), count(), big_count(), big_count(), big_count(),
-            random_(), random_(), random_(), random_(), random_(), random_()};
+            random_(), random_(), random_(), random_(), random_(), random_(), random_(), random_()};
   }
 
   std::mt19937_64 random_;

@@ -163,7 +163,9 @@ Stats get(Reader& reader, const wire::Stats& in) {
           .prefix_hits = in.prefix_hits(),
           .prompt_tokens = in.prompt_tokens(),
           .generation_tokens = in.generation_tokens(),
-          .num_leaked_blocks = in.num_leaked_blocks()};
+          .num_leaked_blocks = in.num_leaked_blocks(),
+          .num_failures = in.num_failures(),
+          .num_kv_warnings = in.num_kv_warnings()};
 }
 
 Hello get(const wire::Hello& in) { return {.protocol_version = in.protocol_version(), .build_id = in.build_id()}; }

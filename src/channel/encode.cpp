@@ -122,6 +122,8 @@ void put(wire::ToFront& envelope, const Stats& in) {
   out.set_prompt_tokens(in.prompt_tokens);
   out.set_generation_tokens(in.generation_tokens);
   out.set_num_leaked_blocks(in.num_leaked_blocks);
+  out.set_num_failures(in.num_failures);
+  out.set_num_kv_warnings(in.num_kv_warnings);
 }
 
 void put(wire::ToFront& envelope, const Fault& in) { put(*envelope.mutable_fault()->mutable_error(), in.error); }

@@ -11,6 +11,7 @@ namespace {
 
 constexpr auto kStatsInterval = std::chrono::milliseconds(250);   // the front counts on two beats a second
 constexpr int kExitFault = 70;
+constexpr double kCacheIsHigh = 0.9, kCacheIsCalm = 0.8;          // shares of the KV blocks in use
 
 Ready ready_message(const Executor::Info& info) {
   return {.model_name = info.model_name,
@@ -87,6 +88,7 @@ Status EngineLoop::serve(EngineChannel& channel) {
     // Whatever an executor calls its trouble, it must not pass for a closed channel.
     if (const Status done = step(); !done) return fail(ErrorCode::kInternal, "{}", done.error().message);
     needs_audit_ = true;
+    watch_cache();
   }
   GALE_TRY(send_outcomes(channel));
   return send_stats_if_due(channel);
@@ -110,9 +112,29 @@ Status EngineLoop::step() {
   if (has_room && in_flight_.size() > num_before) return {};   // one more may be planned before the oldest is waited for
   if (in_flight_.empty()) return {};
   GALE_ASSIGN(std::vector<SequenceResult> results, executor_.collect());
-  std::ranges::move(scheduler_.commit(in_flight_.front(), std::move(results)), std::back_inserter(outcomes_));
+  std::vector<SequenceOutput> outputs = scheduler_.commit(in_flight_.front(), std::move(results));
+  for (const SequenceOutput& output : outputs) {
+    if (output.error) log_warning("sequence {} failed, the others go on: {}", output.id.value, output.error->message);
+  }
+  std::ranges::move(outputs, std::back_inserter(outcomes_));
   in_flight_.pop_front();
   return {};
+}
+
+// Says once that room is short, and again only after a calmer time.
+void EngineLoop::watch_cache() {
+  const Stats stats = scheduler_.stats();
+  const int64_t used = stats.num_blocks - stats.num_free_blocks;
+  const double share = static_cast<double>(used) / static_cast<double>(stats.num_blocks);
+  if (share < kCacheIsCalm) is_cache_high_ = false;
+  if (share <= kCacheIsHigh || is_cache_high_) return;
+  is_cache_high_ = true;
+  ++num_kv_warnings_;
+  log_warning(
+      "KV cache: {:.0f} % in use ({} of {} blocks; {} running, {} waiting): cached prefixes are given up first, then "
+      "sequences "
+      "wait or are computed again; lower --max-num-seqs or --max-model-len, or give it more memory",
+      1e2 * share, used, stats.num_blocks, stats.num_running, stats.num_waiting);
 }
 
 void EngineLoop::handle(Submit submit) {
@@ -162,6 +184,7 @@ Status EngineLoop::send_stats(EngineChannel& channel) {
   last_stats_ = clock_.now();
   Stats stats = scheduler_.stats();
   stats.num_leaked_blocks = num_leaked_blocks_;
+  stats.num_kv_warnings = num_kv_warnings_;
   return channel.send(stats);
 }
 

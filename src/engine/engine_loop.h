@@ -42,6 +42,7 @@ class EngineLoop {
   [[nodiscard]] Status send_stats(EngineChannel& channel);
   [[nodiscard]] std::chrono::milliseconds time_to_stats() const;
   void audit();
+  void watch_cache();
 
   Executor& executor_;
   const Clock& clock_;
@@ -54,6 +55,8 @@ class EngineLoop {
   bool is_draining_ = false;
   bool needs_audit_ = false;           // there was work since the last
   uint64_t num_leaked_blocks_ = 0;
+  bool is_cache_high_ = false;         // told, and not calm since
+  uint64_t num_kv_warnings_ = 0;
 };
 
 }  // namespace gale

@@ -183,6 +183,37 @@ TEST_F(EngineLoopTest, cancel_ends_a_running_sequence_and_frees_its_blocks) {
   EXPECT_EQ(stats.num_leaked_blocks, 0U);
 }
 
+TEST_F(EngineLoopTest, one_failed_sequence_is_counted_and_the_others_live) {
+  start(R"({"step_ms": 1, "default": {"tokens": [10], "repeat": 20},
+            "faults": [{"kind": "nan", "prompt_contains": [66], "after_output": 2}]})");
+  submit(1, {5}, 100);
+  submit(2, {66}, 100);
+  submit(3, {7}, 100);
+  read_until_finished(3);
+  EXPECT_EQ(outputs_[2].error->code, ErrorCode::kInternal);
+  EXPECT_EQ(outputs_[2].tokens.size(), 2u);
+  for (const uint64_t id : {1, 3}) EXPECT_EQ(outputs_[id].finish, FinishReason::kStop) << id;
+  send(Control{ControlCommand::kCheckIntegrity});
+  EXPECT_EQ(next_stats().num_failures, 1u);
+}
+
+TEST_F(EngineLoopTest, warns_once_when_the_cache_is_nearly_full_and_everybody_finishes) {
+  EngineConfig config;
+  config.scheduler = {.max_model_len = 64, .block_size = 4, .num_blocks = 20};
+  start(R"({"step_ms": 1, "default": {"tokens": [10], "repeat": 40}})", config);
+  submit(1, {5}, 100);
+  read_until_finished(1);
+  EXPECT_EQ(next_stats().num_kv_warnings, 0u) << "11 of 20 blocks";
+  for (uint64_t id = 2; id < 6; ++id) submit(id, {5, static_cast<TokenId>(id)}, 100);   // 44 blocks wanted
+  read_until_finished(5);
+  for (uint64_t id = 2; id < 6; ++id) EXPECT_EQ(outputs_[id].finish, FinishReason::kStop) << id;
+  send(Control{ControlCommand::kCheckIntegrity});
+  const Stats stats = next_stats();
+  EXPECT_GE(stats.num_kv_warnings, 1u);
+  EXPECT_LE(stats.num_kv_warnings, 4u) << "a warning a crowd, not a step";
+  EXPECT_GE(stats.num_preemptions, 1u);
+}
+
 TEST_F(EngineLoopTest, refuses_what_can_never_run_and_says_why) {
   EngineConfig config;
   config.scheduler = {.max_model_len = 64, .block_size = 4, .num_blocks = 16};

@@ -1,6 +1,7 @@
 #include "engine/memory_plan.h"
 
 #include <algorithm>
+#include <cmath>
 
 namespace gale {
 namespace {
@@ -18,14 +19,66 @@ int64_t kv_budget(const MemoryDemand& demand, const EngineConfig& config) {
   return ours - (demand.total_bytes - demand.free_bytes) - demand.workspace_bytes;
 }
 
-std::string budget_options(const MemoryDemand& demand) {
-  return demand.is_gpu ? "raise --gpu-memory-utilization or lower --max-model-len, --max-num-seqs or --max-num-batched-tokens"
-                       : "raise --kv-cache-memory-bytes or lower --max-model-len, --max-num-seqs or --max-num-batched-tokens";
+constexpr double kShrunkWeights = 0.55;  // of 16-bit weights, scales and what stays 16-bit included; an estimate
+constexpr double kMaxUtilization = 0.97;          // of a card; the rest is the driver's, graphs' and kernels'
+constexpr int kWorthwhileLength = 256;            // a shorter sequence is no answer to anything
+
+// What neither the weights nor gale's budget knows of.
+int64_t held_by_others(const MemoryDemand& demand) {
+  return demand.total_bytes - demand.free_bytes - demand.weight_bytes;
+}
+
+std::string others(const MemoryDemand& demand) {
+  const int64_t held = held_by_others(demand);
+  if (!demand.is_gpu || held < kGiB) return "";
+  return fmt::format("; other processes hold {:.2f} GiB of the card (nvidia-smi lists them)", gib(held));
+}
+
+// Which options would make room for `needed` bytes of cache, of which `budget` are there: those that are known to
+// suffice.
+std::string ways_to_fit(const MemoryDemand& demand, const EngineConfig& config, int64_t needed, int64_t budget,
+                        int64_t longest) {
+  std::string ways;
+  const auto add = [&ways](const std::string& way) { ways += (ways.empty() ? "" : ", ") + way; };
+  if (demand.is_gpu && config.kv_cache_memory_bytes == 0) {
+    const auto all =
+        static_cast<double>(held_by_others(demand) + demand.weight_bytes + demand.workspace_bytes + needed);
+    const double share = std::ceil(all / static_cast<double>(demand.total_bytes) * 100) / 100;
+    if (share <= kMaxUtilization) add(fmt::format("--gpu-memory-utilization {:.2f}", share));
+  } else if (!demand.is_gpu || config.kv_cache_memory_bytes > 0) {
+    if (needed + demand.workspace_bytes <= demand.free_bytes) add(fmt::format("--kv-cache-memory-bytes {}", needed));
+  }
+  if (longest >= kWorthwhileLength) add(fmt::format("--max-model-len {}", longest));
+  if (demand.can_shrink_kv && needed / 2 <= budget) add("--kv-cache-dtype fp8");
+  const auto saved = static_cast<int64_t>((1 - kShrunkWeights) * static_cast<double>(demand.weight_bytes));
+  if (demand.can_shrink_weights && needed <= budget + saved)
+    add(fmt::format("--quantization fp8 (about {:.1f} GiB less)", gib(saved)));
+  add("a lower --max-num-seqs or --max-num-batched-tokens (less workspace)");
+  return ways;
 }
 
 int64_t blocks_for(int64_t num_tokens, int block_size) { return (num_tokens + block_size - 1) / block_size; }
 
 }  // namespace
+
+Status check_weights_fit(const MemoryDemand& demand, int64_t staging_bytes, const EngineConfig& config) {
+  const int64_t needed = demand.weight_bytes + staging_bytes;
+  if (needed <= demand.free_bytes) return {};
+  MemoryDemand before = demand;
+  before.weight_bytes = 0;                        // not loaded: what is not free belongs to others
+  std::string help = demand.is_gpu && demand.total_bytes < needed ? "a card with more memory" : "free memory";
+  const auto shrunk = static_cast<int64_t>(kShrunkWeights * static_cast<double>(demand.weight_bytes));
+  if (demand.can_shrink_weights && config.quantization == Quantization::kNone &&
+      shrunk + staging_bytes <= demand.total_bytes)
+    help = fmt::format("--quantization fp8 (weights of about {:.1f} GiB{}), or {}", gib(shrunk),
+                       shrunk + staging_bytes <= demand.free_bytes ? ", which fit" : "", help);
+  return fail(ErrorCode::kOutOfMemory,
+              "the weights take {:.2f} GiB and loading them {:.2f} more; {:.2f} of {:.2f} GiB of memory are free: "
+              "{:.2f} GiB are missing{}. "
+              "What helps: {}",
+              gib(demand.weight_bytes), gib(staging_bytes), gib(demand.free_bytes), gib(demand.total_bytes),
+              gib(needed - demand.free_bytes), others(before), help);
+}
 
 Result<MemoryPlan> plan_memory(const MemoryDemand& demand, const EngineConfig& config) {
   MemoryPlan plan{.demand = demand, .scheduler = config.scheduler};
@@ -51,17 +104,22 @@ Result<MemoryPlan> plan_memory(const MemoryDemand& demand, const EngineConfig& c
   if (num_blocks < needed) {
     return fail(ErrorCode::kOutOfMemory,
                 "one sequence of {} tokens needs {:.2f} GiB of KV cache ({} bytes a token, {}), {:.2f} GiB are planned for it beside "
-                "{:.2f} GiB of weights and {:.2f} GiB of workspace: {}",
+                "{:.2f} GiB of weights and {:.2f} GiB of workspace: {:.2f} GiB are missing{}. What helps: {}",
                 is_capped ? scheduler.block_size : scheduler.max_model_len, gib(needed * block_bytes), demand.kv_bytes_per_token,
                 demand.attention_form, gib(std::max<int64_t>(0, num_blocks * block_bytes)), gib(demand.weight_bytes),
-                gib(demand.workspace_bytes), budget_options(demand));
+                gib(demand.workspace_bytes), gib(needed * block_bytes - budget), others(demand),
+                ways_to_fit(demand, config, needed * block_bytes, budget, num_blocks * scheduler.block_size));
   }
   scheduler.num_blocks = num_blocks;
   plan.kv_bytes = num_blocks * block_bytes;
   const int64_t taken = plan.kv_bytes + demand.workspace_bytes;
   if (taken > demand.free_bytes) {
-    return fail(ErrorCode::kOutOfMemory, "KV cache and workspace need {:.2f} GiB, {:.2f} GiB more than is free: {}", gib(taken),
-                gib(taken - demand.free_bytes), budget_options(demand));
+    const int64_t budget_left = demand.free_bytes - demand.workspace_bytes;
+    return fail(ErrorCode::kOutOfMemory,
+                "KV cache and workspace need {:.2f} GiB, {:.2f} GiB more than is free{}. What helps: {}", gib(taken),
+                gib(taken - demand.free_bytes), others(demand),
+                ways_to_fit(demand, config, std::max<int64_t>(0, std::min(budget_left, plan.kv_bytes)), budget_left,
+                            std::max<int64_t>(0, budget_left / block_bytes) * scheduler.block_size));
   }
   plan.num_users = static_cast<int>(
       std::min<int64_t>(scheduler.max_num_seqs, num_blocks / blocks_for(scheduler.max_model_len, scheduler.block_size)));
@@ -70,15 +128,19 @@ Result<MemoryPlan> plan_memory(const MemoryDemand& demand, const EngineConfig& c
 
 std::string MemoryPlan::describe() const {
   const int64_t num_tokens = scheduler.num_blocks * scheduler.block_size;
+  const int64_t in_use = held_by_others(demand) + demand.weight_bytes + demand.workspace_bytes + kv_bytes;
+  const std::string card = demand.is_gpu ? fmt::format("\nGPU memory in use when serving: {:.2f} of {:.2f} GiB",
+                                                       gib(in_use), gib(demand.total_bytes))
+                                         : "";
   return fmt::format(
       "Weights: {:.2f} GiB. Workspace: {:.2f} GiB.\n"
       "Available KV cache memory: {:.2f} GiB: {} blocks of {} tokens, {} bytes a token ({})\n"
       "{} KV cache size: {} tokens\n"
       "Maximum concurrency for {} tokens per request: {:.2f}x\n"
-      "Memory plan: {} users x {} tokens",
+      "Memory plan: {} users x {} tokens{}",
       gib(demand.weight_bytes), gib(demand.workspace_bytes), gib(kv_bytes), scheduler.num_blocks, scheduler.block_size,
       demand.kv_bytes_per_token, demand.attention_form, demand.is_gpu ? "GPU" : "CPU", num_tokens, scheduler.max_model_len,
-      static_cast<double>(num_tokens) / scheduler.max_model_len, num_users, scheduler.max_model_len);
+      static_cast<double>(num_tokens) / scheduler.max_model_len, num_users, scheduler.max_model_len, card);
 }
 
 }  // namespace gale

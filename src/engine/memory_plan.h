@@ -18,6 +18,8 @@ struct MemoryDemand {
   int64_t kv_bytes_per_token = 0;      // all layers
   std::string attention_form;          // "MLA, 576 values a token and layer"
   int max_position_embeddings = 0;     // the model's own limit
+  bool can_shrink_weights = false;     // 16-bit weights on a device that computes with FP8
+  bool can_shrink_kv = false;          // a 16-bit cache on a device that has an FP8 one
 };
 
 struct MemoryPlan {
@@ -29,6 +31,10 @@ struct MemoryPlan {
   // Several lines: weights, workspace, KV blocks, "N users x M tokens".
   [[nodiscard]] std::string describe() const;
 };
+
+// Before weights are loaded, with free_bytes as it is then: kOutOfMemory unless they fit beside the staging_bytes that
+// loading takes for a while; says how much is missing, who else holds memory, and which options help.
+[[nodiscard]] Status check_weights_fit(const MemoryDemand& demand, int64_t staging_bytes, const EngineConfig& config);
 
 // Splits the memory. kInvalidArgument: --max-model-len beyond the model; kOutOfMemory: not even one sequence of max_model_len
 // fits; says by how much and which options help.

@@ -67,6 +67,57 @@ TEST(MemoryPlan, a_full_card_is_an_error_not_a_negative_cache) {
   EXPECT_THAT(plan.error().message, testing::HasSubstr("--gpu-memory-utilization"));
 }
 
+TEST(MemoryPlan, names_options_that_suffice_and_none_that_do_not) {
+  MemoryDemand demand = card_of_80_gib();
+  demand.can_shrink_kv = demand.can_shrink_weights = true;
+  EngineConfig config;
+  config.gpu_memory_utilization = 0.5;                 // 40 GiB: 1 by others, 29 of weights, 2 of workspace, 8 left
+  config.scheduler.max_model_len = 200'000;            // 10.1 GiB
+  const auto plan = plan_memory(demand, config);
+  ASSERT_FALSE(plan);
+  EXPECT_EQ(plan.error().code, ErrorCode::kOutOfMemory);
+  EXPECT_THAT(
+      plan.error().message,
+      testing::AllOf(testing::HasSubstr("2.09 GiB are missing"), testing::HasSubstr("other processes hold 1.00 GiB"),
+                     testing::HasSubstr("--gpu-memory-utilization 0.53"), testing::HasSubstr("--max-model-len 158592"),
+                     testing::HasSubstr("--kv-cache-dtype fp8"),
+                     testing::HasSubstr("--quantization fp8 (about 13.0 GiB less)")));
+  config.scheduler.max_model_len = 0;
+  config.gpu_memory_utilization = 0.3;
+  demand.can_shrink_kv = demand.can_shrink_weights = false;
+  demand.free_bytes = 3 * kGiB;                        // others hold 48: nothing short of 1.0 would do
+  const auto hopeless = plan_memory(demand, config);
+  ASSERT_FALSE(hopeless);
+  EXPECT_THAT(hopeless.error().message, testing::Not(testing::HasSubstr("--gpu-memory-utilization")));
+  EXPECT_THAT(hopeless.error().message, testing::Not(testing::HasSubstr("fp8")));
+  EXPECT_THAT(hopeless.error().message, testing::HasSubstr("--max-num-seqs"));
+}
+
+TEST(MemoryPlan, weights_that_do_not_fit_say_what_is_missing_and_who_has_it) {
+  MemoryDemand demand{.is_gpu = true,
+                      .total_bytes = 80 * kGiB,
+                      .free_bytes = 79 * kGiB,
+                      .weight_bytes = 100 * kGiB,
+                      .can_shrink_weights = true};
+  EngineConfig config;
+  const Status large = check_weights_fit(demand, 2 * kGiB, config);
+  ASSERT_FALSE(large);
+  EXPECT_EQ(large.error().code, ErrorCode::kOutOfMemory);
+  EXPECT_THAT(large.error().message,
+              testing::AllOf(testing::HasSubstr("23.00 GiB are missing"), testing::HasSubstr("--quantization fp8"),
+                             testing::HasSubstr("which fit")));
+  demand.weight_bytes = 40 * kGiB;
+  demand.free_bytes = 10 * kGiB;
+  demand.can_shrink_weights = false;
+  const Status taken = check_weights_fit(demand, 2 * kGiB, config);
+  ASSERT_FALSE(taken);
+  EXPECT_THAT(taken.error().message,
+              testing::AllOf(testing::HasSubstr("32.00 GiB are missing"),
+                             testing::HasSubstr("other processes hold 70.00"), testing::HasSubstr("free memory")));
+  demand.free_bytes = 42 * kGiB;
+  EXPECT_TRUE(check_weights_fit(demand, 2 * kGiB, config));
+}
+
 TEST(MemoryPlan, a_budget_beyond_the_free_memory_is_refused) {
   EngineConfig config;
   config.kv_cache_memory_bytes = 4 * kGiB;

@@ -6,105 +6,19 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "engine/batch_builder.h"
 #include "engine/engine.h"
-#include "engine/kv_allocation.h"
-#include "engine/memory_plan.h"
-#include "models/model.h"
-#include "ops/op_table.h"
-#include "sampling/sampler.h"
-#include "sampling/staging.h"
+#include "engine/step_memory_internal.h"
 
 namespace gale {
 namespace {
 
-}  // namespace
-
-DType kv_cache_dtype(KvCacheDType wanted, DType checkpoint, const Device& device) {
-  switch (wanted) {
-    case KvCacheDType::kBF16: return DType::kBF16;
-    case KvCacheDType::kF32: return DType::kF32;
-    case KvCacheDType::kF8E4M3: return DType::kF8E4M3;
-    case KvCacheDType::kAuto: break;
-  }
-  return checkpoint == DType::kF32 && device.caps().kind != DeviceKind::kCuda ? DType::kF32 : DType::kBF16;
-}
-
-namespace {
-
-// What this device cannot do, before anything is loaded.
-Status check_precision(const EngineConfig& config, const Device& device) {
-  const bool is_cuda = device.caps().kind == DeviceKind::kCuda;
-  if (config.kv_cache_dtype == KvCacheDType::kF8E4M3 && !is_cuda) {
-    return fail_param(ErrorCode::kUnimplemented, "kv-cache-dtype", "--kv-cache-dtype fp8 needs a GPU; {} keeps bfloat16 or float32",
-                      device.caps().name);
-  }
-  if (config.kv_cache_dtype == KvCacheDType::kF32 && is_cuda) {
-    return fail_param(ErrorCode::kUnimplemented, "kv-cache-dtype", "--kv-cache-dtype float32 is for the processor; a GPU keeps bfloat16 or fp8");
-  }
-  return {};
-}
-
-// Steps under way at once where the device computes while the host prepares.
-constexpr int kMaxInFlight = 2;
-int max_in_flight(const Device& device) { return device.caps().kind == DeviceKind::kCuda ? kMaxInFlight : 1; }
-
-Sampler::Options sampler_options(const ModelInfo& model, const EngineConfig& config, const SchedulerConfig& scheduler, const Device& device) {
-  const int num_valid = config.num_valid_tokens > 0 ? std::min(config.num_valid_tokens, model.vocab_size) : model.vocab_size;
-  return {.vocab_size = model.vocab_size, .num_valid_tokens = num_valid, .max_model_len = scheduler.max_model_len,
-          .num_slots = scheduler.max_num_seqs, .num_buffers = max_in_flight(device)};
-}
-
-// Rows of logits at once: every sequence's next token, or a piece of a prompt.
-int max_logit_rows(const SchedulerConfig& scheduler) { return std::max(scheduler.max_num_seqs, Sampler::kMaxRows); }
-size_t logits_bytes(const ModelInfo& model, const SchedulerConfig& scheduler) {
-  return static_cast<size_t>(max_logit_rows(scheduler)) * static_cast<size_t>(model.vocab_size) * sizeof(float);
-}
-size_t row_list_bytes() { return Arena::padded(Sampler::kMaxRows * sizeof(int32_t)); }
-// A step holds every running sequence's next token, whatever the budget of prompts is.
-int max_step_tokens(const SchedulerConfig& scheduler) { return std::max(scheduler.max_num_batched_tokens, scheduler.max_num_seqs); }
-
-size_t attention_bytes(const Model& model, const OpContext& ops, const SchedulerConfig& scheduler) {
-  const KvLayout layout = model.kv_layout();
-  const KvLayerSpec& layer = layout.layers.front();   // all layers are alike
-  const bool is_mla = layer.kind == KvKind::kMla;
-  const AttentionLimits limits{.max_num_seqs = scheduler.max_num_seqs,
-                               .max_num_tokens = max_step_tokens(scheduler),
-                               .max_model_len = scheduler.max_model_len,
-                               .num_heads = model.info().num_attention_heads,
-                               .num_kv_heads = is_mla ? 1 : layer.num_kv_heads,
-                               .key_dim = is_mla ? layer.latent_dim + layer.rope_dim : layer.head_dim,
-                               .value_dim = is_mla ? layer.latent_dim : layer.head_dim,
-                               .nope_dim = layer.nope_dim,
-                               .head_value_dim = layer.value_dim};
-  return Arena::padded(attention_workspace_bytes(ops, limits));
-}
-
-// What a step needs beside weights and cache.
-size_t step_bytes(const Model& model, const EngineConfig& config, SchedulerConfig scheduler, const Device& device, const OpTable& table) {
-  if (scheduler.max_model_len == 0) scheduler.max_model_len = model.info().max_position_embeddings;
-  if (scheduler.block_size == 0) scheduler.block_size = 16;
-  const std::unique_ptr<Device> nothing = make_null_device();
-  const std::unique_ptr<Stream> stream = nothing->make_stream();
-  return model.workspace_bytes(max_step_tokens(scheduler), max_logit_rows(scheduler)) + logits_bytes(model.info(), scheduler) +
-         row_list_bytes() + BatchBuilder::num_bytes(scheduler) + attention_bytes(model, {*stream, table, device.caps()}, scheduler) +
-         Sampler::num_bytes(sampler_options(model.info(), config, scheduler, device));
-}
-
-MemoryDemand demand_of(const ModelInfo& info, const KvLayout& layout, const EngineConfig& config, const Device& device) {
-  const DeviceMemory memory = device.memory();
-  return {.is_gpu = device.caps().kind == DeviceKind::kCuda,
-          .total_bytes = static_cast<int64_t>(memory.total_bytes),
-          .free_bytes = static_cast<int64_t>(memory.free_bytes),
-          .weight_bytes = static_cast<int64_t>(info.weight_bytes),
-          .kv_bytes_per_token = layout.elements_per_token() *
-                                static_cast<int64_t>(size_of(kv_cache_dtype(config.kv_cache_dtype, info.checkpoint_dtype, device))),
-          .attention_form = describe_attention(layout),
-          .max_position_embeddings = info.max_position_embeddings};
-}
-
 Error no_probabilities(std::string_view what) {
-  return {ErrorCode::kInternal, fmt::format("the model gave no usable probabilities for the {}", what)};
+  return {
+      ErrorCode::kInternal,
+      fmt::format("the model's logits for the {} hold a NaN or an infinity, or nothing finite: no token can be drawn "
+                  "from them. Only this request failed",
+                  what),
+      "model"};
 }
 
 // Batch sizes that get a graph of their own; a batch between two of them is padded to the larger.
@@ -116,28 +30,15 @@ std::vector<int> graph_sizes(int max_num_seqs) {
   return sizes;
 }
 
-void log_lines(const std::string& text) {
-  for (size_t begin = 0; begin < text.size();) {
-    const size_t end = std::min(text.find('\n', begin), text.size());
-    log_info("{}", text.substr(begin, end - begin));
-    begin = end + 1;
-  }
-}
-
-// Memory and machinery of a step, all taken before serving.
-struct StepState {
-  std::unique_ptr<Stream> stream;
-  Arena workspace, kv_memory, logits_memory, attention_memory;
-  KvStore kv;
-  Staging row_list;
-  std::unique_ptr<BatchBuilder> batch;
-  std::unique_ptr<Sampler> sampler;
-};
-
 class ModelExecutor final : public Executor {
  public:
-  ModelExecutor(std::unique_ptr<Model> model, Device& device, const OpTable& table, Info info, StepState state, bool uses_graphs)
-      : model_(std::move(model)), info_(std::move(info)), state_(std::move(state)), ops_{*state_.stream, table, device.caps()},
+  ModelExecutor(std::unique_ptr<Model> model, Device& device, const OpTable& table, Info info, StepState state,
+                bool uses_graphs)
+      : device_(device),
+        model_(std::move(model)),
+        info_(std::move(info)),
+        state_(std::move(state)),
+        ops_{*state_.stream, table, device.caps()},
         max_in_flight_(gale::max_in_flight(device)) {
     if (device.caps().kind == DeviceKind::kCpu) ops_.trace = &progress_trace_;   // elsewhere an op only enters a queue
     attention_scratch_ = state_.attention_memory.allocate(DType::kU8, {static_cast<int64_t>(state_.attention_memory.capacity_bytes())});
@@ -180,6 +81,7 @@ class ModelExecutor final : public Executor {
   [[nodiscard]] int graph_size(const Plan& plan) const;
   void capture_graphs();
 
+  Device& device_;
   std::unique_ptr<Model> model_;
   Info info_;
   StepState state_;
@@ -324,6 +226,7 @@ int ModelExecutor::graph_size(const Plan& plan) const {
 void ModelExecutor::capture_graphs() {
   const SteadyClock clock;
   const TimePoint begin = clock.now();
+  const size_t free_before = device_.memory().free_bytes;
   const Plan nothing;
   const Scheduler nobody(info_.scheduler);
   for (const int num_rows : graph_sizes(info_.scheduler.max_num_seqs)) {
@@ -339,89 +242,18 @@ void ModelExecutor::capture_graphs() {
     step();
     graphs_.emplace(num_rows, state_.stream->end_capture());
   }
-  log_info("Graph capturing finished in {:.1f} secs: {} batch sizes up to {}", seconds(clock.now() - begin), graphs_.size(),
+  const size_t free_after = device_.memory().free_bytes;
+  log_info("Graph capturing finished in {:.1f} secs, took {:.2f} GiB: {} batch sizes up to {}",
+           seconds(clock.now() - begin),
+           static_cast<double>(free_before - std::min(free_before, free_after)) / (1 << 30), graphs_.size(),
            info_.scheduler.max_num_seqs);
-}
-
-Result<StepState> take_memory(const Model& model, const EngineConfig& config, const SchedulerConfig& scheduler, Device& device,
-                              const OpTable& table) {
-  const DType dtype = kv_cache_dtype(config.kv_cache_dtype, model.info().checkpoint_dtype, device);
-  const KvLayout layout = model.kv_layout();
-  const size_t kv_bytes = kv_store_bytes(layout, dtype, scheduler.num_blocks, scheduler.block_size);
-  std::unique_ptr<Stream> stream = device.make_stream();
-  GALE_ASSIGN(Arena workspace, Arena::create(device, MemoryKind::kDevice,
-                                             model.workspace_bytes(max_step_tokens(scheduler), max_logit_rows(scheduler))));
-  GALE_ASSIGN(Arena logits, Arena::create(device, MemoryKind::kDevice, logits_bytes(model.info(), scheduler)));
-  GALE_ASSIGN(Arena attention, Arena::create(device, MemoryKind::kDevice, attention_bytes(model, {*stream, table, device.caps()}, scheduler)));
-  GALE_ASSIGN(Staging row_list, Staging::create(device, row_list_bytes()));
-  GALE_ASSIGN(std::unique_ptr<BatchBuilder> batch, BatchBuilder::create(device, scheduler, max_in_flight(device)));
-  GALE_ASSIGN(std::unique_ptr<Sampler> sampler, Sampler::create(device, sampler_options(model.info(), config, scheduler, device)));
-  GALE_ASSIGN(Arena kv_memory, Arena::create(device, MemoryKind::kDevice, kv_bytes));
-  KvStore kv = allocate_kv_store(kv_memory, layout, dtype, scheduler.num_blocks, scheduler.block_size);
-  return StepState{.stream = std::move(stream),
-                   .workspace = std::move(workspace),
-                   .kv_memory = std::move(kv_memory),
-                   .logits_memory = std::move(logits),
-                   .attention_memory = std::move(attention),
-                   .kv = std::move(kv),
-                   .row_list = std::move(row_list),
-                   .batch = std::move(batch),
-                   .sampler = std::move(sampler)};
-}
-
-Result<std::unique_ptr<Executor>> make_executor(std::unique_ptr<Model> model, const EngineConfig& config, Device& device, const OpTable& table,
-                                                double load_seconds) {
-  MemoryDemand demand = demand_of(model->info(), model->kv_layout(), config, device);
-  demand.workspace_bytes = static_cast<int64_t>(step_bytes(*model, config, config.scheduler, device, table));
-  GALE_ASSIGN(const MemoryPlan plan, plan_memory(demand, config));
-  log_lines(plan.describe());
-  GALE_ASSIGN(StepState state, take_memory(*model, config, plan.scheduler, device, table));
-  Executor::Info info{.model_name = model->info().architecture,
-                      .vocab_size = model->info().vocab_size,
-                      .scheduler = plan.scheduler,
-                      .load_seconds = load_seconds};
-  const bool uses_graphs = device.caps().has_graphs && !config.enforce_eager;
-  return std::unique_ptr<Executor>(
-      new ModelExecutor(std::move(model), device, table, std::move(info), std::move(state), uses_graphs));
-}
-
-// Before bytes are read: does the checkpoint fit at all?
-Status announce(const EngineConfig& config, const Device& device) {
-  GALE_TRY(check_precision(config, device));
-  GALE_ASSIGN(const ModelPlan plan, plan_model(config.model_dir, config.load_format == LoadFormat::kDummy));
-  const MemoryDemand demand = demand_of(plan.info, plan.kv_layout, config, device);
-  log_info("Model {}: {:.2f} GiB of weights, {} bytes of KV cache a token ({}), {:.2f} GiB of memory free", plan.info.architecture,
-           static_cast<double>(demand.weight_bytes) / (1 << 30), demand.kv_bytes_per_token, demand.attention_form,
-           static_cast<double>(demand.free_bytes) / (1 << 30));
-  if (demand.weight_bytes <= demand.free_bytes) return {};
-  return fail(ErrorCode::kOutOfMemory, "the weights of {} take {:.2f} GiB, {:.2f} GiB more than is free; free memory or take a smaller model",
-              config.model_dir, static_cast<double>(demand.weight_bytes) / (1 << 30),
-              static_cast<double>(demand.weight_bytes - demand.free_bytes) / (1 << 30));
 }
 
 }  // namespace
 
-Result<std::unique_ptr<Executor>> make_executor_for(std::unique_ptr<Model> model, const EngineConfig& config, Device& device,
-                                                    const OpTable& ops) {
-  return make_executor(std::move(model), config, device, ops, 0);
-}
-
-Result<std::unique_ptr<Executor>> make_model_executor(const EngineConfig& config, Device& device, const OpTable& ops,
-                                                      const std::function<void(double fraction)>& on_progress) {
-  GALE_TRY(announce(config, device));
-  const SteadyClock clock;
-  const TimePoint begin = clock.now();
-  const std::unique_ptr<Stream> stream = device.make_stream();
-  OpContext context{*stream, ops, device.caps()};
-  GALE_ASSIGN(std::unique_ptr<Model> model,
-              load_model({.model_dir = config.model_dir, .device = &device, .ops = &context,
-                          .weight_format = config.quantization == Quantization::kFp8 ? WeightFormat::kF8E4M3 : WeightFormat::kAsIs,
-                          .is_dummy = config.load_format == LoadFormat::kDummy, .on_progress = on_progress}));
-  stream->synchronize();
-  const double load_seconds = seconds(clock.now() - begin);
-  log_info("Loading weights took {:.2f} seconds", load_seconds);
-  log_info("Model loading took {:.2f} GiB memory and {:.2f} seconds", static_cast<double>(model->info().weight_bytes) / (1 << 30), load_seconds);
-  return make_executor(std::move(model), config, device, ops, load_seconds);
+std::unique_ptr<Executor> make_model_executor_of(std::unique_ptr<Model> model, Device& device, const OpTable& ops,
+                                                 Executor::Info info, StepState state, bool uses_graphs) {
+  return std::make_unique<ModelExecutor>(std::move(model), device, ops, std::move(info), std::move(state), uses_graphs);
 }
 
 }  // namespace gale

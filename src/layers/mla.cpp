@@ -44,7 +44,8 @@ MlaAttention::MlaAttention(const WeightScope& scope, const MlaSpec& spec)
                 spec.q_lora_rank),
       o_proj_(scope, {{"o_proj", spec.hidden_size}}, int64_t{spec.num_heads} * spec.v_head_dim) {
   const int64_t nope = spec.qk_nope_head_dim, rows_per_head = nope + spec.v_head_dim;
-  const Tensor kv_b = scope.claim("kv_b_proj.weight", {spec.num_heads * rows_per_head, spec.kv_lora_rank});
+  const Tensor kv_b =
+      scope.never_quantized().claim_matrix("kv_b_proj.weight", {spec.num_heads * rows_per_head, spec.kv_lora_rank});
   std::vector<Tensor> keys, values;
   for (int64_t head = 0; head < spec.num_heads; ++head) {
     const int64_t begin = head * rows_per_head;

@@ -22,7 +22,7 @@ Mlp::Mlp(const WeightScope& scope, const MlpSpec& spec)
       dtype_(scope.activation_dtype()),
       quantizes_(scope.quantizes()),
       gate_up_(scope.matrices(claim_gate_up(scope, spec.inner_size, spec.hidden_size), 1, RowOrder::kGateUp)),
-      down_(scope.matrices({scope.claim("down_proj.weight", {spec.hidden_size, spec.inner_size})}, 1,
+      down_(scope.matrices({scope.claim_matrix("down_proj.weight", {spec.hidden_size, spec.inner_size})}, 1,
                            RowOrder::kPlain)) {}
 
 void Mlp::forward(ForwardContext& context, const Tensor& out, const BlockInput& in) const {

@@ -23,7 +23,7 @@ void claim_stacked(const WeightScope& scope, const MoeSpec& spec, ExpertSources&
 
 void claim_expert(const WeightScope& scope, const MoeSpec& spec, ExpertSources& out) {
   for (const Tensor& half : claim_gate_up(scope, spec.inner_size, spec.hidden_size)) out.gate_up.push_back(half);
-  out.down.push_back(scope.claim("down_proj.weight", {spec.hidden_size, spec.inner_size}));
+  out.down.push_back(scope.claim_matrix("down_proj.weight", {spec.hidden_size, spec.inner_size}));
 }
 
 ExpertSources claim_experts(const WeightScope& scope, const MoeSpec& spec) {

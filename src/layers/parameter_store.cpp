@@ -7,6 +7,7 @@
 
 #include "ops/op_table.h"
 #include "tensor/convert.h"
+#include "weights/parallel_reader.h"
 
 namespace gale {
 namespace {
@@ -21,9 +22,14 @@ PackShape pack_shape(const std::vector<Tensor>& sources, int64_t num_matrices, R
   return {num_matrices, rows, sources.front().shape[1], sources.front().dtype, order, format};
 }
 
+size_t scale_bytes(const Tensor& matrix) { return static_cast<size_t>(matrix.shape[0]) * sizeof(float); }
+
 size_t padded_bytes(const std::vector<Tensor>& tensors) {
   size_t sum = 0;
-  for (const Tensor& tensor : tensors) sum += Arena::padded(tensor.num_bytes());
+  for (const Tensor& tensor : tensors) {
+    sum += Arena::padded(tensor.num_bytes());
+    if (tensor.scales != nullptr) sum += Arena::padded(scale_bytes(tensor));
+  }
   return sum;
 }
 
@@ -67,51 +73,34 @@ std::vector<std::byte> join_converted(const std::vector<Tensor>& sources, DType 
 
 }  // namespace
 
-// Where a backend wants the sources of a packing: host memory as it is, a copy on the device, or random numbers.
-class ParameterStore::Staging {
- public:
-  static Result<Staging> create(Device& device, OpContext& ops, const std::deque<Matrices>& all, bool is_random) {
-    if (device.caps().kind != DeviceKind::kCuda && !is_random) return Staging(device, ops, std::nullopt, false);
-    size_t largest = 0;
-    for (const Matrices& item : all) largest = std::max(largest, padded_bytes(item.sources));
-    GALE_ASSIGN(Arena arena, Arena::create(device, MemoryKind::kDevice, largest));
-    return Staging(device, ops, std::move(arena), is_random);
-  }
+namespace {
 
-  std::vector<Tensor> stage(const std::vector<Tensor>& sources) {
-    if (!arena_) return sources;
-    ops_.stream.synchronize();   // the packing before this one has read its sources
-    arena_->reset();
-    std::vector<Tensor> staged;
-    for (const Tensor& source : sources) staged.push_back(copy(source));
-    return staged;
-  }
+constexpr size_t kLargeTable = size_t{1} << 20;   // bytes from which a table is worth many threads
 
- private:
-  Staging(Device& device, OpContext& ops, std::optional<Arena> arena, bool is_random)
-      : device_(device), ops_(ops), arena_(std::move(arena)), is_random_(is_random) {}
+// Sources are slices of rows or transposed slices of rows: dense in memory either way.
+Tensor dense(const Tensor& source) {
+  const Tensor out = source.is_contiguous() ? source : source.transposed(0, 1);
+  CHECK(out.is_contiguous(), "{} is neither dense nor transposed", source.describe());
+  return out;
+}
 
-  // Sources are slices of rows or transposed slices of rows: dense in memory either way.
-  Tensor copy(const Tensor& source) {
-    const bool is_transposed = !source.is_contiguous();
-    const Tensor dense = is_transposed ? source.transposed(0, 1) : source;
-    CHECK(dense.is_contiguous(), "{} is neither dense nor transposed", source.describe());
-    const Tensor staged = arena_->allocate(dense.dtype, dense.shape);
-    if (is_random_) {
-      const auto num_cols = static_cast<float>(source.shape[1]);
-      ops_.table.fill_random(ops_.stream, staged, kSeed + num_filled_++, kMatrixSpread / std::sqrt(num_cols));
-    } else {
-      device_.copy(ops_.stream, staged.data, dense.data, dense.num_bytes());
+// Places for copies of the sources, which may be scaled, and what has to be copied there.
+std::vector<Tensor> place_sources(const std::vector<Tensor>& sources, Arena& arena, std::vector<Transfer>& transfers) {
+  std::vector<Tensor> placed;
+  for (const Tensor& source : sources) {
+    const Tensor from = dense(source);
+    Tensor to = arena.allocate(from.dtype, from.shape);
+    transfers.push_back({from.data, to.data, from.num_bytes()});
+    if (source.scales != nullptr) {
+      to.scales = arena.allocate(DType::kF32, {source.shape[0]}).as<float>();
+      transfers.push_back({source.scales, to.scales, scale_bytes(source)});
     }
-    return is_transposed ? staged.transposed(0, 1) : staged;
+    placed.push_back(source.is_contiguous() ? to : to.transposed(0, 1));
   }
+  return placed;
+}
 
-  Device& device_;
-  OpContext& ops_;
-  std::optional<Arena> arena_;
-  bool is_random_;
-  uint64_t num_filled_ = 0;
-};
+}  // namespace
 
 const PackedWeight* ParameterStore::add_matrices(std::vector<Tensor> sources, int64_t num_matrices, RowOrder order, WeightFormat format) {
   CHECK(num_matrices > 0 && !sources.empty() && static_cast<int64_t>(sources.size()) % num_matrices == 0,
@@ -139,12 +128,24 @@ size_t ParameterStore::bytes_needed(OpContext& ops) const {
   return sum;
 }
 
-Status ParameterStore::load(Device& device, OpContext& ops, const std::function<void(double)>& on_progress) {
-  return load_all(device, ops, on_progress, false);
+size_t ParameterStore::largest_sources() const {
+  size_t largest = 0;
+  for (const Matrices& item : matrices_) largest = std::max(largest, padded_bytes(item.sources));
+  return largest;
+}
+
+size_t ParameterStore::staging_bytes(const Device& device, bool is_random) const {
+  if (device.caps().kind == DeviceKind::kCuda) return (is_random ? 1 : 2) * largest_sources();
+  return is_random ? largest_sources() : 0;
+}
+
+Status ParameterStore::load(Device& device, OpContext& ops, const std::function<void(double)>& on_progress,
+                            const Checkpoint* files) {
+  return load_all(device, ops, on_progress, files, false);
 }
 
 Status ParameterStore::load_random(Device& device, OpContext& ops, const std::function<void(double)>& on_progress) {
-  return load_all(device, ops, on_progress, true);
+  return load_all(device, ops, on_progress, nullptr, true);
 }
 
 Status ParameterStore::load_joined(Device& device, OpContext& ops, Arena& arena, Joined& item, uint64_t seed) const {
@@ -165,28 +166,100 @@ Status ParameterStore::load_joined(Device& device, OpContext& ops, Arena& arena,
   return {};
 }
 
-Status ParameterStore::load_all(Device& device, OpContext& ops, const std::function<void(double)>& on_progress, bool is_random) {
+// Tables that go to the device as they lie in their file, with what many threads read.
+bool ParameterStore::is_large_table(const Joined& item) {
+  return item.sources.size() == 1 && item.sources[0].data != nullptr && item.sources[0].dtype == item.tensor.dtype &&
+         item.sources[0].is_contiguous() && item.tensor.num_bytes() >= kLargeTable;
+}
+
+void ParameterStore::pack(OpContext& ops, Arena& arena, Matrices& item, std::span<const Tensor> sources) {
+  pack_linear(ops, arena,
+              {.out = &item.packed,
+               .sources = sources,
+               .num_matrices = item.num_matrices,
+               .order = item.order,
+               .format = item.format});
+  std::exchange(item.sources, {});
+}
+
+// The device packs one group of matrices while threads read the next into the other half of the staging memory.
+Status ParameterStore::load_in_parallel(Device& device, OpContext& ops, Arena& arena, const Checkpoint* files,
+                                        const std::function<void()>& report) {
+  const size_t half = largest_sources();
+  GALE_ASSIGN(Arena even, Arena::create(device, MemoryKind::kDevice, half));
+  GALE_ASSIGN(Arena odd, Arena::create(device, MemoryKind::kDevice, half));
+  std::vector<std::vector<Transfer>> groups(1);          // the tables, then a group each of the matrices
+  for (Joined& item : joined_) {
+    if (!is_large_table(item)) continue;
+    item.tensor = arena.allocate(item.tensor.dtype, item.tensor.shape);
+    groups[0].push_back({item.sources[0].data, item.tensor.data, item.tensor.num_bytes()});
+  }
+  std::vector<std::vector<Tensor>> staged;
+  for (const Matrices& item : matrices_) {
+    Arena& staging = staged.size() % 2 == 0 ? even : odd;
+    staging.reset();
+    staged.push_back(place_sources(item.sources, staging, groups.emplace_back()));
+  }
+  GALE_ASSIGN(const std::unique_ptr<ParallelReader> reader, ParallelReader::start(device, files, groups, {}));
+  GALE_TRY(reader->wait_for(0));
+  reader->release(0);
+  report();
+  for (size_t i = 0; i < matrices_.size(); ++i) {
+    GALE_TRY(reader->wait_for(i + 1));
+    pack(ops, arena, matrices_[i], staged[i]);
+    ops.stream.synchronize();                            // the staging memory is free again
+    reader->release(i + 1);
+    report();
+  }
+  return {};
+}
+
+Status ParameterStore::load_random_matrices(Device& device, OpContext& ops, Arena& arena,
+                                            const std::function<void()>& report) {
+  GALE_ASSIGN(Arena staging, Arena::create(device, MemoryKind::kDevice, largest_sources()));
+  uint64_t seed = kSeed;
+  for (Matrices& item : matrices_) {
+    ops.stream.synchronize();                            // the packing before this one has read its sources
+    staging.reset();
+    std::vector<Transfer> not_needed;
+    const std::vector<Tensor> sources = place_sources(item.sources, staging, not_needed);
+    for (const Tensor& source : sources)
+      ops.table.fill_random(ops.stream, dense(source), seed++,
+                            kMatrixSpread / std::sqrt(static_cast<float>(source.shape[1])));
+    pack(ops, arena, item, sources);
+    report();
+  }
+  ops.stream.synchronize();
+  return {};
+}
+
+Status ParameterStore::load_all(Device& device, OpContext& ops, const std::function<void(double)>& on_progress,
+                                const Checkpoint* files, bool is_random) {
   CHECK(!arena_, "weights are loaded once");
   if (!supports_weight_format(ops, format_)) {
     return fail(ErrorCode::kUnimplemented, "{} cannot compute with FP8 weights: leave --quantization away, or use a GPU", device.caps().name);
   }
   GALE_ASSIGN(Arena arena, Arena::create(device, MemoryKind::kDevice, bytes_needed(ops)));
-  const auto report = [&] {
+  const std::function<void()> report = [&] {
     if (on_progress) on_progress(static_cast<double>(arena.used_bytes()) / static_cast<double>(arena.capacity_bytes()));
   };
+  const bool is_parallel = device.caps().kind == DeviceKind::kCuda && !is_random;
   uint64_t seed = kSeed << 32;
   for (Joined& item : joined_) {
+    if (is_parallel && is_large_table(item)) continue;
     GALE_TRY(load_joined(device, ops, arena, item, seed++));
     std::exchange(item.sources, {});
     report();
   }
-  GALE_ASSIGN(Staging staging, Staging::create(device, ops, matrices_, is_random));
-  for (Matrices& item : matrices_) {
-    const std::vector<Tensor> sources = staging.stage(item.sources);
-    pack_linear(ops, arena, {.out = &item.packed, .sources = sources, .num_matrices = item.num_matrices, .order = item.order,
-                             .format = item.format});
-    std::exchange(item.sources, {});
-    report();
+  if (is_parallel) {
+    GALE_TRY(load_in_parallel(device, ops, arena, files, report));
+  } else if (is_random) {
+    GALE_TRY(load_random_matrices(device, ops, arena, report));
+  } else {
+    for (Matrices& item : matrices_) {
+      pack(ops, arena, item, std::vector<Tensor>(item.sources));
+      report();
+    }
   }
   ops.stream.synchronize();
   arena_.emplace(std::move(arena));

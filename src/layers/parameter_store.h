@@ -8,6 +8,7 @@
 #include "base/result.h"
 #include "ops/linear.h"
 #include "tensor/device.h"
+#include "weights/checkpoint.h"
 
 namespace gale {
 
@@ -31,8 +32,14 @@ class ParameterStore {
   // Sources of equal trailing extents joined along their first, as `dtype`: norm weights, biases, tables, routers.
   const Tensor* add_tensor(std::vector<Tensor> sources, DType dtype);
 
-  // Once. kOutOfMemory says how much was asked for.
-  Status load(Device& device, OpContext& ops, const std::function<void(double)>& on_progress);
+  // What load() takes on the device for good, and for a while beside it.
+  [[nodiscard]] size_t bytes_needed(OpContext& ops) const;
+  [[nodiscard]] size_t staging_bytes(const Device& device, bool is_random) const;
+
+  // Once. kOutOfMemory says how much was asked for; kCorrupt what cannot be read. `files`: where sources lie, so that
+  // many threads can read them; without it they are copied from memory.
+  Status load(Device& device, OpContext& ops, const std::function<void(double)>& on_progress,
+              const Checkpoint* files = nullptr);
   // The same without sources: seeded random numbers on the device. Matrices [N, K] get a spread of 0.5 / sqrt(K), so that what a
   // layer adds is small beside the embedding (spread 1): hidden states then differ from token to token, and routers, whose scores
   // are random directions of them, choose all experts about equally often. Vectors (norms, biases) are 1.
@@ -42,11 +49,16 @@ class ParameterStore {
  private:
   struct Matrices { PackedWeight packed; std::vector<Tensor> sources; int64_t num_matrices; RowOrder order; WeightFormat format; };
   struct Joined { Tensor tensor; std::vector<Tensor> sources; };
-  class Staging;
-  [[nodiscard]] size_t bytes_needed(OpContext& ops) const;
 
   Status load_joined(Device& device, OpContext& ops, Arena& arena, Joined& item, uint64_t seed) const;
-  Status load_all(Device& device, OpContext& ops, const std::function<void(double)>& on_progress, bool is_random);
+  Status load_all(Device& device, OpContext& ops, const std::function<void(double)>& on_progress,
+                  const Checkpoint* files, bool is_random);
+  Status load_in_parallel(Device& device, OpContext& ops, Arena& arena, const Checkpoint* files,
+                          const std::function<void()>& report);
+  Status load_random_matrices(Device& device, OpContext& ops, Arena& arena, const std::function<void()>& report);
+  [[nodiscard]] static bool is_large_table(const Joined& item);
+  static void pack(OpContext& ops, Arena& arena, Matrices& item, std::span<const Tensor> sources);
+  [[nodiscard]] size_t largest_sources() const;
 
   DType activation_dtype_;
   WeightFormat format_;

@@ -36,6 +36,11 @@ Tensor WeightScope::claim(std::string_view name, const Shape& shape, WeightDType
       {.name = prefix_ + std::string(name), .shape = shape, .owner = owner_, .use = use_, .dtype = dtype});
 }
 
+Tensor WeightScope::claim_matrix(std::string_view name, const Shape& shape) const {
+  const Tensor claimed = claim(name, shape, WeightDType::kMatrix);
+  return use_ == WeightUse::kInUse && !is_quantizable_ ? weights_->without_scales(claimed) : claimed;
+}
+
 const PackedWeight* WeightScope::matrices(std::vector<Tensor> sources, int64_t num_matrices, RowOrder order) const {
   if (use_ != WeightUse::kInUse) return nullptr;
   const bool is_complete =
@@ -45,6 +50,11 @@ const PackedWeight* WeightScope::matrices(std::vector<Tensor> sources, int64_t n
   if (is_complete && other != sources.end()) {
     weights_->note_problem(fmt::format("{}*: {} and {} cannot be joined into one matrix", prefix_,
                                        name_of(sources.front().dtype), name_of(other->dtype)));
+  }
+  const bool is_scaled = sources.front().dtype == DType::kF8E4M3;
+  if (is_complete && quantizes() && !is_scaled && weights_->has_scaled_matrices()) {
+    weights_->note_problem(fmt::format("{}*: {} among FP8 matrices; layers of both kinds are not supported", prefix_,
+                                       name_of(sources.front().dtype)));
   }
   return store_->add_matrices(std::move(sources), num_matrices, order, is_quantizable_ ? store_->weight_format() : WeightFormat::kAsIs);
 }

@@ -27,6 +27,8 @@ class WeightScope {
 
   // The named tensor as it lies in the file; problems go to the weight set.
   Tensor claim(std::string_view name, const Shape& shape, WeightDType dtype = WeightDType::kFloat) const;
+  // A matrix that may be stored in e4m3 with scales; where matrices stay as they are it comes widened to bf16.
+  Tensor claim_matrix(std::string_view name, const Shape& shape) const;
   // Claimed tensors as a matrix for `linear` (one of num_matrices), see PackLinearArgs.
   [[nodiscard]] const PackedWeight* matrices(std::vector<Tensor> sources, int64_t num_matrices, RowOrder order) const;
   // Claimed tensors joined, in the activation type.

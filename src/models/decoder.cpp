@@ -42,10 +42,10 @@ void claim_mtp(const WeightScope& text, const DecoderSpec& spec) {
   for (int i = num_layers; i < num_layers + spec.num_mtp_layers; ++i) {
     const WeightScope scope = text.child("layers." + std::to_string(i) + ".").kept_for_later("MTP layer");
     if (!scope.has("eh_proj.weight")) continue;
-    scope.claim("eh_proj.weight", {hidden, 2 * hidden});
+    scope.claim_matrix("eh_proj.weight", {hidden, 2 * hidden});
     for (const char* norm : {"enorm.weight", "hnorm.weight", "shared_head.norm.weight"}) scope.claim(norm, {hidden});
     for (const char* table : {"embed_tokens.weight", "shared_head.head.weight"}) {
-      if (scope.has(table)) scope.claim(table, {spec.vocab_size, hidden});
+      if (scope.has(table)) scope.claim_matrix(table, {spec.vocab_size, hidden});
     }
     const DecoderLayer declared(scope, spec, spec.moe.has_value());
   }
@@ -83,8 +83,11 @@ Decoder::Decoder(DecoderSpec spec, WeightSet& weights, std::unique_ptr<Parameter
            .num_attention_heads = std::visit([](const auto& attention) { return attention.num_heads; }, spec_.attention),
            .max_position_embeddings = spec_.max_position_embeddings,
            .checkpoint_dtype = embedding_->dtype,
+           .num_experts = spec_.moe ? static_cast<int>(spec_.moe->num_experts) : 0,
+           .num_experts_a_token = spec_.moe ? spec_.moe->top_k : 0,
            .num_parameters = weights.num_parameters_in_use(),
-           .weight_bytes = weights.bytes_in_use()};
+           .weight_bytes = weights.bytes_in_use(),
+           .has_fp8_weights = parameters_->weight_format() == WeightFormat::kF8E4M3};
 }
 
 KvLayout Decoder::kv_layout() const {

@@ -22,6 +22,7 @@ class HfConfig {
   // The object `key`, sharing the list of problems.
   [[nodiscard]] HfConfig section(std::string_view key);
   [[nodiscard]] bool has(std::string_view key) const { return value(key) != nullptr; }
+  [[nodiscard]] const Json* value(std::string_view key) const;  // null if absent or null; lives as long as the document
 
   static constexpr int kMaxExtent = 1 << 24;   // of one dimension; keeps products of absurd values from overflowing
   [[nodiscard]] int integer(std::string_view key, int min = 1, int max = kMaxExtent);
@@ -46,7 +47,6 @@ class HfConfig {
   struct Document { std::string path; Json root; std::vector<std::string> problems; };
   HfConfig(std::shared_ptr<Document> document, const Json* object, std::string prefix)
       : document_(std::move(document)), object_(object), prefix_(std::move(prefix)) {}
-  [[nodiscard]] const Json* value(std::string_view key) const;          // null if absent or null
 
   std::shared_ptr<Document> document_;   // shared by the sections of one file
   const Json* object_;                   // null: the section is absent

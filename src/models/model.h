@@ -20,8 +20,10 @@ struct ModelInfo {
   int num_attention_heads = 0;         // query heads
   int max_position_embeddings = 0;
   DType checkpoint_dtype = DType::kBF16;
+  int num_experts = 0, num_experts_a_token = 0;   // routed ones; 0: no MoE
   int64_t num_parameters = 0;          // of the tensors in use
   size_t weight_bytes = 0;             // as packed on the device
+  bool has_fp8_weights = false;        // the matrices that may be quantised are
 };
 
 // A loaded model. forward and logits only enqueue work on the context's stream.
@@ -42,13 +44,28 @@ struct LoadOptions {
   std::string model_dir;
   Device* device = nullptr;
   OpContext* ops = nullptr;                                     // for packing
-  WeightFormat weight_format = WeightFormat::kAsIs;             // of the matrices that may be quantised when they are loaded
+  WeightFormat weight_format = WeightFormat::kAsIs;  // of the matrices that may be quantised when they are loaded;
+                                                     // those of an FP8 checkpoint are e4m3 wherever the device has that
   bool is_dummy = false;                                        // random weights: only config.json is read
   std::function<void(double fraction)> on_progress = {};        // 0 … 1
 };
 
+// A model whose weights are claimed and not loaded: for what must be known before bytes are read.
+class UnloadedModel {
+ public:
+  virtual ~UnloadedModel() = default;
+  // info().weight_bytes is what load() will take on the device. Good until load(); nothing can be computed with it.
+  [[nodiscard]] virtual const Model& model() const = 0;
+  // What loading needs on the device beside the weights, for a while.
+  [[nodiscard]] virtual size_t staging_bytes() const = 0;
+  // Once.
+  [[nodiscard]] virtual Result<std::unique_ptr<Model>> load() = 0;
+};
+
 // Reads config.json, picks the architecture, claims every tensor of the checkpoint exactly once. Errors name file, tensor and
 // shape (kCorrupt), an architecture that is not known (kUnimplemented, listing those that are), a folder that is not there.
+[[nodiscard]] Result<std::unique_ptr<UnloadedModel>> open_model(const LoadOptions& options);
+// The same, and loaded.
 [[nodiscard]] Result<std::unique_ptr<Model>> load_model(const LoadOptions& options);
 
 // What `gale inspect` prints and the memory plan starts from; reads headers only.

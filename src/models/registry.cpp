@@ -4,6 +4,7 @@
 
 #include <array>
 
+#include "models/quantization.h"
 #include "models/text_config.h"
 #include "models/vision_language.h"
 
@@ -32,35 +33,61 @@ Result<const ModelRow*> find_row(HfConfig& config, const std::string& folder) {
               fmt::join(known, ", "));
 }
 
-Status refuse_quantisation(HfConfig& config, const std::string& folder) {
-  if (!config.has("quantization_config") && !config.section("text_config").has("quantization_config")) return {};
-  return fail(
-      ErrorCode::kUnimplemented,
-      "{}/config.json: quantization_config: quantised checkpoints (FP8, int4) are not supported by this build yet; "
-      "use the bf16 checkpoint",
-      folder);
-}
-
 // Builds the model of a folder with every weight claimed; nothing is loaded.
 Result<std::unique_ptr<Decoder>> build_model(const std::string& folder, WeightSet& weights, DType activation_dtype, WeightFormat format) {
   GALE_ASSIGN(HfConfig config, HfConfig::read(folder));
   GALE_ASSIGN(const ModelRow* row, find_row(config, folder));
-  GALE_TRY(refuse_quantisation(config, folder));
   GALE_ASSIGN(std::unique_ptr<Decoder> model, row->build({std::string(row->architecture), config, weights,
                                                           std::make_unique<ParameterStore>(activation_dtype, format)}));
   GALE_TRY(weights.finish());
   return model;
 }
 
+struct OpenCheckpoint { Checkpoint files; StoredWeights stored; };
+
 // config.json first: "no such architecture" says more than a missing tensor.
-Result<Checkpoint> open_checkpoint(const std::string& folder, bool is_dummy) {
+Result<OpenCheckpoint> open_checkpoint(const std::string& folder, bool is_dummy) {
   GALE_ASSIGN(HfConfig config, HfConfig::read(folder));
   GALE_TRY(find_row(config, folder));
-  if (is_dummy) return Checkpoint::dummy(folder);
-  GALE_ASSIGN(Checkpoint checkpoint, Checkpoint::open(folder));
-  GALE_TRY(refuse_quantised_weights(checkpoint));
-  return checkpoint;
+  GALE_ASSIGN(const StoredWeights stored, read_stored_weights(config, folder));
+  if (is_dummy) return OpenCheckpoint{Checkpoint::dummy(folder), stored};
+  GALE_ASSIGN(Checkpoint files, Checkpoint::open(folder));
+  return OpenCheckpoint{std::move(files), stored};
 }
+
+class ClaimedModel final : public UnloadedModel {
+ public:
+  ClaimedModel(const LoadOptions& options, OpenCheckpoint opened)
+      : options_(options), opened_(std::move(opened)), weights_(opened_.files) {}
+
+  Status build() {
+    const bool is_fp8 =
+        opened_.stored == StoredWeights::kFp8Rows && supports_weight_format(*options_.ops, WeightFormat::kF8E4M3);
+    GALE_ASSIGN(model_, build_model(options_.model_dir, weights_, options_.device->caps().activation_dtype,
+                                    is_fp8 ? WeightFormat::kF8E4M3 : options_.weight_format));
+    model_->set_weight_bytes(model_->parameters().bytes_needed(*options_.ops));
+    return {};
+  }
+  [[nodiscard]] const Model& model() const override { return *model_; }
+  [[nodiscard]] size_t staging_bytes() const override {
+    return model_->parameters().staging_bytes(*options_.device, options_.is_dummy);
+  }
+  [[nodiscard]] Result<std::unique_ptr<Model>> load() override {
+    CHECK(model_ != nullptr, "a model is loaded once");
+    ParameterStore& parameters = model_->parameters();
+    GALE_TRY(options_.is_dummy
+                 ? parameters.load_random(*options_.device, *options_.ops, options_.on_progress)
+                 : parameters.load(*options_.device, *options_.ops, options_.on_progress, &opened_.files));
+    model_->set_weight_bytes(parameters.num_bytes());
+    return std::move(model_);
+  }
+
+ private:
+  LoadOptions options_;
+  OpenCheckpoint opened_;
+  WeightSet weights_;                  // refers to the files
+  std::unique_ptr<Decoder> model_;
+};
 
 }  // namespace
 
@@ -85,22 +112,22 @@ Result<std::unique_ptr<Decoder>> build_vision_language_model(ModelSource source,
   return std::make_unique<Decoder>(std::move(spec), source.weights, std::move(source.parameters));
 }
 
-Result<std::unique_ptr<Model>> load_model(const LoadOptions& options) {
-  CHECK(options.device != nullptr && options.ops != nullptr, "load_model needs a device and its ops");
-  GALE_ASSIGN(const Checkpoint checkpoint, open_checkpoint(options.model_dir, options.is_dummy));
-  WeightSet weights(checkpoint);
-  GALE_ASSIGN(std::unique_ptr<Decoder> model,
-              build_model(options.model_dir, weights, options.device->caps().activation_dtype, options.weight_format));
-  ParameterStore& parameters = model->parameters();
-  GALE_TRY(options.is_dummy ? parameters.load_random(*options.device, *options.ops, options.on_progress)
-                            : parameters.load(*options.device, *options.ops, options.on_progress));
-  model->set_weight_bytes(model->parameters().num_bytes());
+Result<std::unique_ptr<UnloadedModel>> open_model(const LoadOptions& options) {
+  CHECK(options.device != nullptr && options.ops != nullptr, "loading needs a device and its ops");
+  GALE_ASSIGN(OpenCheckpoint opened, open_checkpoint(options.model_dir, options.is_dummy));
+  auto model = std::make_unique<ClaimedModel>(options, std::move(opened));
+  GALE_TRY(model->build());
   return model;
 }
 
+Result<std::unique_ptr<Model>> load_model(const LoadOptions& options) {
+  GALE_ASSIGN(const std::unique_ptr<UnloadedModel> model, open_model(options));
+  return model->load();
+}
+
 Result<ModelPlan> plan_model(const std::string& model_dir, bool is_dummy) {
-  GALE_ASSIGN(const Checkpoint checkpoint, open_checkpoint(model_dir, is_dummy));
-  WeightSet weights(checkpoint);
+  GALE_ASSIGN(const OpenCheckpoint opened, open_checkpoint(model_dir, is_dummy));
+  WeightSet weights(opened.files, false);
   GALE_ASSIGN(const std::unique_ptr<Decoder> model, build_model(model_dir, weights, DType::kF32, WeightFormat::kAsIs));
   ModelPlan plan{.info = model->info(), .kv_layout = model->kv_layout(), .tensors = {}};
   for (const auto& [name, claim] : weights.claims()) {

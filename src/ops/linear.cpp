@@ -10,7 +10,7 @@
 namespace gale {
 namespace {
 
-constexpr std::initializer_list<DType> kWeightTypes = {DType::kF32, DType::kF16, DType::kBF16};
+constexpr std::initializer_list<DType> kWeightTypes = {DType::kF32, DType::kF16, DType::kBF16, DType::kF8E4M3};
 
 bool is_weight_type(DType dtype) { return std::find(kWeightTypes.begin(), kWeightTypes.end(), dtype) != kWeightTypes.end(); }
 
@@ -31,6 +31,7 @@ PackShape checked_sources(const PackLinearArgs& args) {
     CHECK(source.shape.rank() == 2 && source.shape == sources[i % group].shape && source.dtype == first.dtype &&
               source.shape[1] == first.shape[1] && source.data != nullptr,
           "pack_linear: source {} is {}, the first is {}", i, source.describe(), first.describe());
+    CHECK(source.dtype != DType::kF8E4M3 || source.scales != nullptr, "pack_linear: source {} has no scales", i);
     if (i < group) shape.num_rows += source.shape[0];
   }
   CHECK(args.order == RowOrder::kPlain || sources[0].shape == sources[1].shape, "pack_linear: gate is {}, up is {}",

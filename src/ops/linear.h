@@ -10,7 +10,8 @@ enum class RowOrder : uint8_t { kPlain, kGateUp };   // kGateUp: sources are gat
 
 // A weight in the order its backend likes, made once at load by pack_linear. Opaque to everybody but the backend.
 // is_quantized(): e4m3 values and one fp32 scale for each row of each matrix, in the order of the packed rows:
-// weight = value * scale, scale = largest magnitude of the row / 448 (1 for a row of zeros).
+// weight = value * scale, scale = largest magnitude of the row / 448 (1 for a row of zeros), or values and scales of an
+// e4m3 source.
 struct PackedWeight {
   Tensor data;                 // backend's layout
   Tensor scales;               // quantised weights: f32 [num_matrices * num_rows]; else empty
@@ -28,9 +29,10 @@ struct PackShape {
   WeightFormat format = WeightFormat::kAsIs;
 };
 
-// sources: num_matrices groups of equally many matrices, each [n_i, K] with any strides (a transposed view is fine), f32,
-// f16 or bf16, stacked along rows within a group. A group of two with kGateUp is gate, up. Memory of the source is host
-// memory on the CPU, device memory on CUDA.
+// sources: num_matrices groups of equally many matrices, each [n_i, K] with any strides (a transposed view is fine),
+// f32, f16, bf16, or e4m3 with Tensor::scales (kept as they are in kF8E4M3, widened to bf16 in kAsIs), stacked along
+// rows within a group. A group of two with kGateUp is gate, up. Memory of the source is host memory on the CPU, device
+// memory on CUDA.
 struct PackLinearArgs {
   PackedWeight* out; std::span<const Tensor> sources; int64_t num_matrices; RowOrder order;
   WeightFormat format = WeightFormat::kAsIs;

@@ -47,10 +47,11 @@ struct SampleArgs {
 };
 void sample(OpContext& context, const SampleArgs& args);
 
-// log softmax of logits at chosen and at the best `k` tokens of each row (by falling logit, lowest id on ties).
+// log softmax of logits at chosen and at the best `k` tokens of each row (by falling logit, lowest id on ties). A row that drew -1 is
+// stepped over: its outputs mean nothing.
 struct LogprobsArgs {
   Tensor logits;            // f32 [R, V]; read only
-  Tensor chosen;            // i32 [R]
+  Tensor chosen;            // i32 [R]; -1: none
   Tensor chosen_logprobs;   // out: f32 [R]
   Tensor chosen_ranks;      // out: i32 [R]: 1 + number of tokens with a larger logit
   Tensor top_ids;           // out: i32 [R, k] or empty

@@ -124,6 +124,8 @@ struct Stats {
   uint64_t prompt_tokens = 0;          // computed
   uint64_t generation_tokens = 0;
   uint64_t num_leaked_blocks = 0;      // found by the audit when idle: always 0
+  uint64_t num_failures = 0;  // sequences that a step failed (no usable logits, a broken constraint); others lived on
+  uint64_t num_kv_warnings = 0;        // times that more than 90 % of the blocks were in use
   bool operator==(const Stats&) const = default;
 };
 

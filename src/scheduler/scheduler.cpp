@@ -284,6 +284,7 @@ std::optional<SequenceOutput> Scheduler::commit_one(const ScheduledSequence& sch
   }
   Sequence& sequence = *found->second;
   if (result.error) {
+    ++stats_.num_failures;
     cache_.forget(sequence.table);                       // nobody else shall build on what went wrong
     erase(sequence);
     return failed(scheduled.id, std::move(*result.error));

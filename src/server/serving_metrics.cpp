@@ -30,30 +30,44 @@ ServingMetrics::ServingMetrics(const std::string& model_name)
       prompt_tokens(registry_.counter("vllm:prompt_tokens", "Prompt tokens of admitted requests.")),
       prompt_tokens_cached(registry_.counter("vllm:prompt_tokens_cached", "Prompt tokens found in the prefix cache.")),
       generation_tokens(registry_.counter("vllm:generation_tokens", "Tokens given to clients.")),
-      first_token_s(registry_.histogram("vllm:time_to_first_token_seconds", "From a request's arrival to its first token.", kFirstToken)),
-      inter_token_s(registry_.histogram("vllm:inter_token_latency_seconds", "Between two tokens of a choice.", kTokenGap)),
-      time_per_token_s(registry_.histogram("vllm:request_time_per_output_token_seconds", "Mean time a token after the first, of a request.", kTokenGap)),
-      latency_s(registry_.histogram("vllm:e2e_request_latency_seconds", "From a request's arrival to its last token.", kLatency)),
-      request_prompt_tokens(registry_.histogram("vllm:request_prompt_tokens", "Prompt tokens of a finished request.", kTokens)),
-      request_generation_tokens(registry_.histogram("vllm:request_generation_tokens", "Tokens made for a finished request.", kTokens)),
+      first_token_s(registry_.histogram("vllm:time_to_first_token_seconds",
+                                        "From a request's arrival to its first token.", kFirstToken)),
+      inter_token_s(
+          registry_.histogram("vllm:inter_token_latency_seconds", "Between two tokens of a choice.", kTokenGap)),
+      time_per_token_s(registry_.histogram("vllm:request_time_per_output_token_seconds",
+                                           "Mean time a token after the first, of a request.", kTokenGap)),
+      latency_s(registry_.histogram("vllm:e2e_request_latency_seconds", "From a request's arrival to its last token.",
+                                    kLatency)),
+      request_prompt_tokens(
+          registry_.histogram("vllm:request_prompt_tokens", "Prompt tokens of a finished request.", kTokens)),
+      request_generation_tokens(
+          registry_.histogram("vllm:request_generation_tokens", "Tokens made for a finished request.", kTokens)),
       params_n(registry_.histogram("vllm:request_params_n", "Choices asked for.", kChoices)),
       params_max_tokens(registry_.histogram("vllm:request_params_max_tokens", "max_tokens asked for.", kTokens)),
-      decode_s(registry_.histogram("vllm:request_decode_time_seconds", "From a request's first token to its last.", kLatency)),
-      request_max_generation_tokens(registry_.histogram("vllm:request_max_num_generation_tokens", "The most tokens a choice of a request had.", kTokens)),
-      request_computed_tokens(registry_.histogram("vllm:request_prefill_kv_computed_tokens", "Prompt tokens of a request that no cache had.", kTokens)),
-      client_disconnects(registry_.counter("client_disconnects", "Clients that left before their answer was complete.")),
+      decode_s(registry_.histogram("vllm:request_decode_time_seconds", "From a request's first token to its last.",
+                                   kLatency)),
+      request_max_generation_tokens(registry_.histogram("vllm:request_max_num_generation_tokens",
+                                                        "The most tokens a choice of a request had.", kTokens)),
+      request_computed_tokens(registry_.histogram("vllm:request_prefill_kv_computed_tokens",
+                                                  "Prompt tokens of a request that no cache had.", kTokens)),
+      client_disconnects(
+          registry_.counter("client_disconnects", "Clients that left before their answer was complete.")),
       slow_readers(registry_.counter("stream_stalled", "Streams cut because the client did not read them.")),
       body_bytes(registry_.counter("http_body_bytes", "Bytes of request bodies.")),
       prefix_queries_{registry_.counter("vllm:prefix_cache_queries", "Tokens looked up in the prefix cache.")},
       prefix_hits_{registry_.counter("vllm:prefix_cache_hits", "Tokens found in the prefix cache.")},
       preemptions_{registry_.counter("vllm:num_preemptions", "Sequences set back to make room.")},
+      failures_{registry_.counter("engine_sequence_failures",
+                                  "Sequences that a step failed, as by a NaN in their logits; others lived on.")},
+      kv_warnings_{registry_.counter("kv_cache_warnings", "Times that more than 90 % of the KV blocks were in use.")},
       running_(registry_.gauge("vllm:num_requests_running", "Sequences in the running batch.")),
       waiting_(registry_.gauge("vllm:num_requests_waiting", "Sequences that wait for room.")),
       kv_usage_(registry_.gauge("vllm:kv_cache_usage_perc", "Share of KV blocks in use, 0 to 1.")),
       beat_age_s_(registry_.gauge("engine_beat_age_seconds", "Since the engine's last sign of life.")),
       blocks_leaked_(registry_.gauge("blocks_leaked", "KV blocks that the audit found without an owner.")),
       engine_restarts_(registry_.gauge("engine_restarts", "Times the engine was started again.")),
-      waiting_for_room_(registry_.gauge("vllm:num_requests_waiting_by_reason", "Sequences that wait, by what they wait for.", {{"reason", "capacity"}})) {
+      waiting_for_room_(registry_.gauge("vllm:num_requests_waiting_by_reason",
+                                        "Sequences that wait, by what they wait for.", {{"reason", "capacity"}})) {
   // Dashboards ask for these; what the served model has not stays at nothing.
   registry_.gauge("vllm:engine_sleep_state", "Whether the engine is awake; it never sleeps.", {{"sleep_state", "awake"}}).set(1);
   for (const char* name : {"vllm:mm_cache_queries", "vllm:mm_cache_hits", "vllm:spec_decode_num_drafts", "vllm:spec_decode_num_draft_tokens",
@@ -67,6 +81,8 @@ void ServingMetrics::refresh(const PipelineStatus& status) {
   prefix_queries_.follow(stats.prefix_queries);
   prefix_hits_.follow(stats.prefix_hits);
   preemptions_.follow(stats.num_preemptions);
+  failures_.follow(stats.num_failures);
+  kv_warnings_.follow(stats.num_kv_warnings);
   running_.set(stats.num_running);
   waiting_.set(stats.num_waiting);
   waiting_for_room_.set(stats.num_waiting);

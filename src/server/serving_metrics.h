@@ -60,7 +60,7 @@ class ServingMetrics {
   std::mutex mutex_;
   double last_cpu_s_ = 0;
   const double start_time_s_ = std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
-  Followed prefix_queries_, prefix_hits_, preemptions_;
+  Followed prefix_queries_, prefix_hits_, preemptions_, failures_, kv_warnings_;
   Gauge& running_;
   Gauge& waiting_;
   Gauge& kv_usage_;

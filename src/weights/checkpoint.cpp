@@ -1,6 +1,8 @@
 #include "weights/checkpoint.h"
 
+#include <algorithm>
 #include <filesystem>
+#include <functional>
 #include <set>
 #include <system_error>
 #include <utility>
@@ -101,6 +103,26 @@ Status Checkpoint::add_file(const std::string& file_name) {
   GALE_ASSIGN(SafetensorsFile file, SafetensorsFile::open(folder_, file_name));
   files_.push_back(std::move(file));
   return {};
+}
+
+std::vector<const MappedFile*> Checkpoint::mapped_files() const {
+  std::vector<const MappedFile*> out;
+  for (const SafetensorsFile& file : files_) out.push_back(&file.mapped());
+  return out;
+}
+
+const MappedFile* Checkpoint::file_of(const void* data) const {
+  const auto* byte = static_cast<const std::byte*>(data);
+  for (const SafetensorsFile& file : files_) {
+    const std::span<const std::byte> bytes = file.mapped().bytes();
+    if (std::less_equal<>{}(bytes.data(), byte) && std::less<>{}(byte, bytes.data() + bytes.size()))
+      return &file.mapped();
+  }
+  return nullptr;
+}
+
+bool Checkpoint::has_scaled_matrices() const {
+  return std::ranges::any_of(by_name_, [](const auto& entry) { return entry.second->data.dtype == DType::kF8E4M3; });
 }
 
 const StoredTensor* Checkpoint::find(const std::string& name) const {

@@ -22,8 +22,11 @@ class Checkpoint {
   [[nodiscard]] static Checkpoint dummy(const std::string& folder);
   [[nodiscard]] bool is_dummy() const { return is_dummy_; }
 
+  [[nodiscard]] bool has_scaled_matrices() const;                          // any tensor in e4m3
   [[nodiscard]] const StoredTensor* find(const std::string& name) const;   // null if there is none
   [[nodiscard]] const std::map<std::string, const StoredTensor*>& tensors() const { return by_name_; }
+  [[nodiscard]] std::vector<const MappedFile*> mapped_files() const;
+  [[nodiscard]] const MappedFile* file_of(const void* data) const;  // the file whose mapping holds the byte, or null
   [[nodiscard]] const std::string& folder() const { return folder_; }
 
  private:

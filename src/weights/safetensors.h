@@ -27,6 +27,7 @@ class SafetensorsFile {
   static constexpr size_t kMaxHeaderBytes = 100'000'000;
   [[nodiscard]] static Result<SafetensorsFile> open(const std::string& folder, const std::string& file_name);
   [[nodiscard]] const std::vector<StoredTensor>& tensors() const { return tensors_; }
+  [[nodiscard]] const MappedFile& mapped() const { return file_; }
 
  private:
   SafetensorsFile(MappedFile file, std::vector<StoredTensor> tensors)

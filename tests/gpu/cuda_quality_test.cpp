@@ -115,7 +115,7 @@ TEST_P(CudaQuality, fp8_stays_near_bf16) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(BuiltIn, CudaQuality, testing::Values("models/nano-flash"));
+INSTANTIATE_TEST_SUITE_P(BuiltIn, CudaQuality, testing::Values("models/nano-flash", "models/nano-glm4"));
 
 }  // namespace
 }  // namespace gale

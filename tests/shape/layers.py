@@ -92,7 +92,7 @@ def check_wall(tree: Tree) -> list[str]:
             continue
         allowed = {name} | layers[name].depends
         is_testing = path.endswith(("_test.cpp", "_testing.h"))
-        if not path.endswith(".h") or is_testing:
+        if not path.endswith(".h") or path.endswith("_internal.h") or is_testing:
             allowed |= layers[name].uses
         if is_testing:
             allowed |= layers[name].test_uses

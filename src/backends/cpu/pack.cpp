@@ -42,16 +42,32 @@ void pack_panel(Bits* panel, std::span<const Tensor> group, RowOrder order, int6
   }
 }
 
+// The same of e4m3 rows with scales, as bf16.
+void widen_panel(uint16_t* panel, std::span<const Tensor> group, RowOrder order, int64_t index, int64_t num_cols) {
+  for (int64_t lane = 0; lane < kPanelRows; ++lane) {
+    const auto [source, row] = find_row(group, order, index, lane);
+    const uint8_t* from = source == nullptr ? nullptr : source->row<uint8_t>(row);
+    for (int64_t k = 0; k < num_cols; ++k) {
+      const float value = from == nullptr ? 0.0f : f8e4m3_to_f32(from[k * source->strides[1]]) * source->scales[row];
+      panel[k * kPanelRows + lane] = f32_to_bf16(value);
+    }
+  }
+}
+
+DType packed_type(DType source) { return source == DType::kF8E4M3 ? DType::kBF16 : source; }
+
 }  // namespace
 
 size_t cpu_packed_bytes(const PackShape& shape) {
   const int64_t panels = shape.num_matrices * padded_panels(shape.num_rows, shape.order);
-  return Arena::padded(static_cast<size_t>(panels * shape.num_cols * kPanelRows) * size_of(shape.source_dtype));
+  return Arena::padded(static_cast<size_t>(panels * shape.num_cols * kPanelRows) *
+                       size_of(packed_type(shape.source_dtype)));
 }
 
 void cpu_pack(Stream& stream, Arena& arena, const PackLinearArgs& args) {
   const size_t group_size = args.sources.size() / static_cast<size_t>(args.num_matrices);
-  const DType dtype = args.sources[0].dtype;
+  const bool is_scaled = args.sources[0].dtype == DType::kF8E4M3;
+  const DType dtype = packed_type(args.sources[0].dtype);
   int64_t num_rows = 0;
   for (const Tensor& source : args.sources.first(group_size)) num_rows += source.shape[0];
   const int64_t panels = padded_panels(num_rows, args.order), num_cols = args.sources[0].shape[1];
@@ -60,7 +76,9 @@ void cpu_pack(Stream& stream, Arena& arena, const PackLinearArgs& args) {
     const auto group = args.sources.subspan(static_cast<size_t>(item / panels) * group_size, group_size);
     const int64_t offset = item * num_cols * kPanelRows;
     void* data = args.out->data.data;
-    if (size_of(dtype) == 2) {
+    if (is_scaled) {
+      widen_panel(static_cast<uint16_t*>(data) + offset, group, args.order, item % panels, num_cols);
+    } else if (size_of(dtype) == 2) {
       pack_panel(static_cast<uint16_t*>(data) + offset, group, args.order, item % panels, num_cols);
     } else {
       pack_panel(static_cast<uint32_t*>(data) + offset, group, args.order, item % panels, num_cols);

@@ -160,8 +160,8 @@ void cpu_logprobs(Stream& stream, const LogprobsArgs& args) {
     const float max = cpu_kernels().max_of(row.logits, row.size);
     const auto log_sum = static_cast<float>(std::log(cpu_kernels().sum_of_exp(row.logits, 1.0f, max, row.size)));
     const int32_t chosen = args.chosen.row<int32_t>(r)[0];
-    CHECK(chosen >= 0 && chosen < vocabulary, "row {} chose token {} of {}", r, chosen, vocabulary);
-    const float logit = row.logits[chosen];
+    CHECK(chosen >= -1 && chosen < vocabulary, "row {} chose token {} of {}", r, chosen, vocabulary);
+    const float logit = chosen < 0 ? std::numeric_limits<float>::quiet_NaN() : row.logits[chosen];
     args.chosen_logprobs.row<float>(r)[0] = logit - max - log_sum;
     args.chosen_ranks.row<int32_t>(r)[0] = 1 + static_cast<int32_t>(std::count_if(
         row.logits, row.logits + row.size, [logit](float other) { return other > logit; }));

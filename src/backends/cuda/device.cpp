@@ -1,8 +1,10 @@
 #include <cuda_runtime.h>
 #include <fmt/format.h>
 
+#include <atomic>
 #include <string>
 
+#include "backends/cuda/card.h"
 #include "backends/cuda/cuda_backend.h"
 #include "backends/cuda/stream.h"
 #include "base/check.h"
@@ -10,8 +12,6 @@
 
 namespace gale {
 namespace {
-
-constexpr int kMinComputeCapability = 80;
 
 // A CUDA call that fails here means that the device is lost: the process ends and the front starts a new engine.
 void check_cuda(cudaError_t error, const char* what) {
@@ -143,18 +143,17 @@ class CudaDevice final : public Device {
   DeviceCaps caps_;
 };
 
-// cudaErrorInsufficientDriver is also what CUDA says where no driver is at all: the version tells them apart.
-std::string explain_no_device(cudaError_t error) {
-  int driver = 0;
-  if (cudaDriverGetVersion(&driver) == cudaSuccess && driver == 0) return "no NVIDIA driver is installed";
-  if (error == cudaErrorInsufficientDriver)
-    return fmt::format("the NVIDIA driver supports CUDA {}.{}; this build needs {}.{}: update the driver", driver / 1000,
-                       driver % 1000 / 10, CUDART_VERSION / 1000, CUDART_VERSION % 1000 / 10);
-  if (error == cudaErrorNoDevice) return "the driver sees no NVIDIA GPU (is CUDA_VISIBLE_DEVICES empty?)";
-  return cudaGetErrorString(error);
-}
+std::atomic<bool> is_opened = false;
 
 }  // namespace
+
+std::optional<std::string> cuda_device_failure() {
+  if (!is_opened) return std::nullopt;
+  const cudaError_t error = cudaFree(nullptr);   // touches the context, which remembers its fault for ever
+  if (error == cudaSuccess) return std::nullopt;
+  return fmt::format("the GPU failed: {} ({} {})", cudaGetErrorString(error), cudaGetErrorName(error),
+                     static_cast<int>(error));
+}
 
 namespace cuda {
 cudaStream_t handle_of(Stream& stream) { return static_cast<CudaStream&>(stream).handle(); }
@@ -162,8 +161,11 @@ cudaStream_t handle_of(Stream& stream) { return static_cast<CudaStream&>(stream)
 
 Result<std::unique_ptr<Device>> make_cuda_device(int index) {
   int count = 0;
-  if (const cudaError_t error = cudaGetDeviceCount(&count); error != cudaSuccess)
-    return fail(ErrorCode::kUnavailable, "{}", explain_no_device(error));
+  if (const cudaError_t error = cudaGetDeviceCount(&count); error != cudaSuccess) {
+    int driver = 0;
+    if (cudaDriverGetVersion(&driver) != cudaSuccess) driver = 0;
+    return fail(ErrorCode::kUnavailable, "{}", cuda::explain_no_device(error, driver));
+  }
   if (index < 0 || index >= count)
     return fail(ErrorCode::kUnavailable, "there is no GPU {}: this machine shows {}", index, count);
   cudaDeviceProp properties{};
@@ -174,9 +176,11 @@ Result<std::unique_ptr<Device>> make_cuda_device(int index) {
   caps.has_graphs = true;
   caps.activation_dtype = DType::kBF16;
   caps.name = properties.name;
-  if (caps.compute_capability < kMinComputeCapability)
-    return fail(ErrorCode::kUnavailable, "{} has compute capability {}.{}; gale needs 8.0 (A100, RTX 30) or later",
-                caps.name, properties.major, properties.minor);
+  check_cuda(cudaSetDevice(index), "cudaSetDevice");
+  if (const auto reason =
+          cuda::reason_against_card(caps.name, properties.major, properties.minor, cuda::current_card_has_kernels()))
+    return fail(ErrorCode::kUnavailable, "{}", *reason);
+  is_opened = true;
   return std::make_unique<CudaDevice>(index, std::move(caps));
 }
 

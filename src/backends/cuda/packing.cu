@@ -21,10 +21,21 @@ struct Piece {
 };
 
 template <class From, class To>
-__global__ void __launch_bounds__(kThreads) pack_kernel(To* to, float* scales, const From* from, Piece piece) {
+__global__ void __launch_bounds__(kThreads)
+    pack_kernel(To* to, float* scales, const From* from, const float* from_scales, Piece piece) {
   __shared__ float shared[33];
   const From* row = from + blockIdx.x * piece.row_stride;
   const int64_t target = piece.target();
+  if constexpr (sizeof(From) == 1) {               // values and scales of the checkpoint: kept, or multiplied
+    const float own = from_scales[blockIdx.x];
+    if (sizeof(To) == 1 && threadIdx.x == 0) scales[target] = own;
+    for (int k = threadIdx.x; k < piece.size_k; k += kThreads) {
+      const From x = row[k * piece.col_stride];
+      if constexpr (sizeof(To) == 1) to[target * piece.pitch + k] = x;
+      else to[target * piece.pitch + k] = from_float<To>(to_float(x) * own);
+    }
+    return;
+  }
   float scale = 1;
   if constexpr (sizeof(To) == 1) {
     float largest = 0;
@@ -36,15 +47,22 @@ __global__ void __launch_bounds__(kThreads) pack_kernel(To* to, float* scales, c
     to[target * piece.pitch + k] = from_float<To>(to_float(row[k * piece.col_stride]) / scale);
 }
 
+template <class F>
+void with_source_type(DType dtype, F&& f) {
+  if (dtype == DType::kF8E4M3) return f(TypeTag<__nv_fp8_e4m3>{});
+  with_float_type(dtype, f);
+}
+
 void pack_piece(Stream& stream, const PackedWeight& out, int64_t matrix, const Tensor& source, const Piece& piece) {
   const int64_t first = matrix * out.num_rows;
-  with_float_type(source.dtype, [&](auto f) {
+  with_source_type(source.dtype, [&](auto f) {
     with_weight_type(out, [&](auto t) {
       using From = typename decltype(f)::type;
       using To = typename decltype(t)::type;
       float* scales = out.is_quantized() ? static_cast<float*>(out.scales.data) + first : nullptr;
       launch(stream, pack_kernel<From, To>, dim3(source.shape[0]), dim3(kThreads), 0,
-             static_cast<To*>(out.data.data) + first * piece.pitch, scales, static_cast<const From*>(source.data), piece);
+             static_cast<To*>(out.data.data) + first * piece.pitch, scales, static_cast<const From*>(source.data),
+             source.scales, piece);
     });
   });
 }

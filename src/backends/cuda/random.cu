@@ -1,4 +1,5 @@
 // Random weights of --load-format dummy, by ops/random.h: one element a thread and turn, limited by the memory written.
+#include "backends/cuda/card.h"
 #include "backends/cuda/device/common.cuh"
 #include "backends/cuda/ops.h"
 #include "ops/random.h"
@@ -16,6 +17,13 @@ __global__ void __launch_bounds__(kThreads) fill_kernel(T* out, int64_t size, ui
 }
 
 }  // namespace
+
+bool current_card_has_kernels() {
+  cudaFuncAttributes attributes{};
+  const bool has_image = cudaFuncGetAttributes(&attributes, fill_kernel<float>) == cudaSuccess;
+  (void)cudaGetLastError();   // the answer is the return value
+  return has_image;
+}
 
 void fill_random(Stream& stream, const Tensor& out, uint64_t seed, float spread) {
   CHECK(out.is_contiguous(), "{} is strided", out.describe());

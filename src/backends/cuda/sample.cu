@@ -164,7 +164,8 @@ __global__ void __launch_bounds__(kThreads) logprobs_kernel(LogprobsView view) {
   };
   Best best = next_best({INFINITY, -1});
   float sum = 0, rank = 0;
-  const float chosen = row[view.chosen[blockIdx.x]];
+  const int pick = view.chosen[blockIdx.x];
+  const float chosen = pick < 0 ? nanf("") : row[pick];
   for (int i = threadIdx.x; i < view.vocab; i += kThreads) sum += expf(row[i] - best.value), rank += row[i] > chosen;
   const float log_sum = best.value + logf(block_sum(sum, shared));
   rank = block_sum(rank, shared);

@@ -178,6 +178,10 @@ INSTANTIATE_TEST_SUITE_P(F32, GoldenModel,
                          case_name);
 const auto kBf16Cases =
     testing::Values("glm4_moe_lite_bf16", "glm4_bf16", "glm4v_bf16", "glm4_moe_bf16", "glm4v_moe_bf16");
+const auto kFp8Cases =
+    testing::Values("glm4_moe_fp8", "glm4_moe_lite_fp8");  // here computed in bf16 weights: value times scale
+INSTANTIATE_TEST_SUITE_P(Fp8, GoldenModel, kFp8Cases, case_name);
+INSTANTIATE_TEST_SUITE_P(Fp8, GoldenBf16Model, kFp8Cases, case_name);
 INSTANTIATE_TEST_SUITE_P(Bf16, GoldenModel, kBf16Cases, case_name);
 INSTANTIATE_TEST_SUITE_P(Bf16, GoldenBf16Model, kBf16Cases, case_name);
 

@@ -51,6 +51,10 @@ CASES = {
     "glm4_moe_f32": ("Glm4Moe", dict(MOE, use_qk_norm=True, routed_scaling_factor=1.7), "float32", "new", 1),
     "glm4_moe_bf16": ("Glm4Moe", dict(MOE, use_qk_norm=False, num_hidden_layers=2, norm_topk_prob=False),
                       "bfloat16", "old", 0),
+    "glm4_moe_fp8": ("Glm4Moe", dict(MOE, use_qk_norm=False, routed_scaling_factor=1.5), "fp8", "old", 1),
+    "glm4_moe_lite_fp8": ("Glm4MoeLite", dict(LITE, num_attention_heads=5, num_key_value_heads=5, num_hidden_layers=2,
+                          n_routed_experts=8, n_group=2, topk_group=1, num_experts_per_tok=2,
+                          mlp_layer_types=["sparse", "dense"]), "fp8", "old", 0),
     "glm4v_moe_f32": ("Glm4vMoe", dict(MOE, mrope_section=[1, 1, 1]), "float32", "new", 0),
     "glm4v_moe_bf16": ("Glm4vMoe", dict(MOE, num_hidden_layers=2, num_attention_heads=4, mrope_section=[1, 0, 2]),
                        "bfloat16", "old", 0),
@@ -115,6 +119,44 @@ def official_names(state):
         else:
             out[name] = tensor
     return {name: tensor.contiguous().clone() for name, tensor in out.items()}
+
+
+def fp8_rows(tensor):
+    """e4m3 values and a scale a row, as compressed-tensors stores them (strategy channel, symmetric)."""
+    scale = (tensor.abs().amax(-1, keepdim=True).float() / 448).clamp(min=1e-12)
+    return (tensor.float() / scale).clamp(-448, 448).to(torch.float8_e4m3fn), scale
+
+
+def is_fp8(name, tensor):
+    """The linear layers of the official FP8 checkpoints: all but the head and the routers."""
+    if "experts." in name and tensor.dim() == 3:
+        return True
+    return name.endswith("proj.weight") or name.endswith("proj_with_mqa.weight")
+
+
+def quantise(model):
+    """The model computes with what the stored values mean, in bf16 as a reader without FP8 makes it."""
+    values, scales = {}, {}
+    for name, tensor in model.state_dict().items():
+        if is_fp8(name, tensor):
+            values[name], scales[name] = fp8_rows(tensor)
+            tensor.copy_((values[name].float() * scales[name]).to(torch.bfloat16).float())
+    return values, scales
+
+
+def put_fp8(state, values, scales):
+    state.update(official_names(values))
+    state.update({name + "_scale": tensor for name, tensor in official_names(scales).items()})
+
+
+FP8_CONFIG = {
+    "quant_method": "compressed-tensors", "format": "float-quantized", "quantization_status": "compressed",
+    "kv_cache_scheme": None, "ignore": ["lm_head"], "config_groups": {"group_0": {
+        "targets": ["Linear"], "output_activations": None,
+        "weights": {"num_bits": 8, "type": "float", "symmetric": True, "strategy": "channel", "dynamic": False,
+                    "group_size": None, "block_structure": None},
+        "input_activations": {"num_bits": 8, "type": "float", "symmetric": True, "strategy": "token", "dynamic": True,
+                              "group_size": None, "block_structure": None}}}}
 
 
 def add_mtp(state, num_layers, generator):
@@ -185,7 +227,9 @@ def attempt(kind, text, dtype, num_mtp, seed):
     model = model_class(kind)(config).eval()
     randomise(model, generator)
     fix_latent_eps(model)
-    if dtype == "bfloat16":   # the reference computes in fp32 with the rounded weights
+    if dtype == "fp8":
+        values, scales = quantise(model)
+    if dtype != "float32":   # the reference computes in fp32 with the rounded weights
         for name, tensor in model.state_dict().items():
             if not name.endswith("e_score_correction_bias"):
                 tensor.data.copy_(tensor.to(torch.bfloat16).float())
@@ -194,7 +238,7 @@ def attempt(kind, text, dtype, num_mtp, seed):
     golden, margin = golden_of(model, prompts)
     gap = watch.gap
     error = 0.0
-    if dtype == "bfloat16":
+    if dtype != "float32":
         kept = {n: t.clone() for n, t in model.state_dict().items() if n.endswith("e_score_correction_bias")}
         low = model.to(torch.bfloat16)
         for name, tensor in low.named_buffers():
@@ -205,6 +249,8 @@ def attempt(kind, text, dtype, num_mtp, seed):
             exact = golden[f"logits.{i}"][:len(prompt)]
             error = max(error, ((golden[f"logits_bf16.{i}"] - exact).abs().max() / exact.abs().max()).item())
     state = official_names({n: t for n, t in model.state_dict().items()})
+    if dtype == "fp8":
+        put_fp8(state, values, scales)
     if num_mtp:
         add_mtp(state, config.num_hidden_layers, generator)
     good = margin >= MIN_MARGIN and gap >= MIN_ROUTER_GAP and error <= MAX_BF16_ERROR
@@ -223,7 +269,9 @@ def config_json(kind, text, config, style, dtype, num_mtp):
         out = nested if kind in VISION_KINDS else flat
         out["model_type"] = config.model_type
     out["architectures"] = [model_class(kind).__name__]
-    out["dtype"] = dtype
+    out["dtype"] = "bfloat16" if dtype == "fp8" else dtype
+    if dtype == "fp8":
+        out["quantization_config"] = FP8_CONFIG
     if kind in ("Glm4MoeLite", "Glm4Moe"):
         out["num_nextn_predict_layers"] = num_mtp
     return out

@@ -1,5 +1,7 @@
 #include "model_driver.h"
 
+#include <gtest/gtest.h>
+
 #include <algorithm>
 
 #include "backends/cpu/cpu_backend.h"
@@ -145,6 +147,16 @@ std::vector<int32_t> ModelDriver::greedy(const std::vector<int32_t>& prompt, int
   std::vector<int32_t> out = {best_token(prefill(sequence, prompt, prompt.size()).back())};
   while (static_cast<int>(out.size()) < num_tokens) out.push_back(best_token(step({{&sequence, {out.back()}}}).back()));
   return out;
+}
+
+Rows logits_of(const std::string& folder) {
+  Result<std::unique_ptr<ModelDriver>> driver = ModelDriver::load(folder);
+  if (!driver) {
+    ADD_FAILURE() << driver.error().message;
+    return {};
+  }
+  Sequence sequence;
+  return (*driver)->step({{&sequence, {5, 17, 3, 80, 41, 9, 9, 62, 28, 7, 33, 71, 2, 50, 19, 64, 11, 86, 23, 38}}});
 }
 
 int32_t best_token(const std::vector<float>& logits) {

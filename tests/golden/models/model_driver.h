@@ -51,6 +51,9 @@ class ModelDriver {
   int num_used_blocks_ = 0;
 };
 
+// Logits of some tokens by the checkpoint in this folder; a failed test and nothing if it does not load.
+[[nodiscard]] Rows logits_of(const std::string& folder);
+
 [[nodiscard]] int32_t best_token(const std::vector<float>& logits);
 
 }  // namespace gale::golden

@@ -11,18 +11,6 @@
 namespace gale::golden {
 namespace {
 
-const std::vector<int32_t> kTokens = {5, 17, 3, 80, 41, 9, 9, 62, 28, 7, 33, 71, 2, 50, 19, 64, 11, 86, 23, 38};
-
-Rows logits_of(const std::string& folder) {
-  Result<std::unique_ptr<ModelDriver>> driver = ModelDriver::load(folder);
-  if (!driver) {
-    ADD_FAILURE() << driver.error().message;
-    return {};
-  }
-  Sequence sequence;
-  return (*driver)->step({{&sequence, kTokens}});
-}
-
 // Replaces the experts of one layer by stacked tensors.
 void stack_experts(CheckpointEditor& checkpoint, const std::string& mlp, int num_experts) {
   std::vector<StoredBytes> gate_up, down;
@@ -168,7 +156,7 @@ INSTANTIATE_TEST_SUITE_P(
 TEST(NanoFlash, loads_and_computes) {
   const std::string folder = std::string(GALE_SOURCE_DIR) + "/models/nano-flash";
   const Rows rows = logits_of(folder);
-  ASSERT_EQ(rows.size(), kTokens.size());
+  ASSERT_EQ(rows.size(), 20u);
   for (const std::vector<float>& row : rows) {
     for (const float value : row) ASSERT_TRUE(std::isfinite(value));
   }

@@ -65,6 +65,8 @@ class Harness : private OpTrace {
   // One packed weight of `num_matrices` groups, each stacking sources of the given numbers of rows.
   [[nodiscard]] PackedWeight pack(const Values& values, const std::vector<int64_t>& source_rows, int64_t num_cols,
                                   int64_t num_matrices, DType dtype, RowOrder order, WeightFormat format = WeightFormat::kAsIs);
+  [[nodiscard]] PackedWeight pack_sources(const std::vector<Tensor>& sources, int64_t num_matrices, RowOrder order,
+                                          WeightFormat format);
   [[nodiscard]] PackedWeight pack_one(const Tensor& source) {
     return pack_sources({source}, 1, RowOrder::kPlain, WeightFormat::kAsIs);
   }
@@ -99,7 +101,6 @@ class Harness : private OpTrace {
 
  private:
   void ran(std::string_view, std::string_view implementation) override { ran_ = implementation; }
-  [[nodiscard]] PackedWeight pack_sources(const std::vector<Tensor>& sources, int64_t num_matrices, RowOrder order, WeightFormat format);
   [[nodiscard]] Tensor allocate(const Shape& shape, DType dtype);
 
   std::unique_ptr<Device> device_;

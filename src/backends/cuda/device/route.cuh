@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cfloat>
+
 #include "backends/cuda/device/common.cuh"
 #include "ops/moe.h"
 
@@ -39,7 +41,9 @@ struct RouteScores {
   float scores[kExperts], biased[kExperts];
   __device__ void set(int expert, float logit, float bias) {
     scores[expert] = 1.0f / (1.0f + expf(-logit));
-    biased[expert] = scores[expert] + bias;
+    const float x = scores[expert] + bias;
+    biased[expert] =
+        x == x ? x : -FLT_MAX;  // a NaN loses to all numbers, and still is an expert: the row's ids stay within bounds
   }
 };
 
