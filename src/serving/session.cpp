@@ -280,7 +280,11 @@ void Session::fail_request(Error error) {
   const bool is_worth_retrying = error.code == ErrorCode::kOverloaded || error.code == ErrorCode::kUnavailable;
   std::optional<int> retry_after_s;
   if (is_worth_retrying) retry_after_s = parts_->admission.retry_after_s();
-  log_debug("request {} failed: {}", request_.request_id, error.message);
+  if (error.code == ErrorCode::kInternal) {   // what clients are told refers to the log
+    log_error("request {} failed: {}", request_.request_id, error.message);
+  } else {
+    log_debug("request {} failed: {}", request_.request_id, error.message);
+  }
   end_with(Failed{std::move(error), retry_after_s});
   parts_->supervisor.cancel(ids_);
 }

@@ -66,7 +66,7 @@ class Load:
         self.port, self.bodies, self.rng = port, bodies, rng
         self.is_paused = self.is_over = False
         self.live, self.answers, self.troubles = set(), [], []
-        self.last_event_at = 0.0
+        self.last_token_at = 0.0
         self.waiters = []  # (condition on a client, future)
 
     async def one_client(self, number):
@@ -93,7 +93,8 @@ class Load:
                 self.live.discard(client)
 
     def note(self, client):
-        self.last_event_at = time.monotonic()
+        if client.num_events > 1:                          # the first is the role: the front says it alone
+            self.last_token_at = time.monotonic()
         for waiter in list(self.waiters):
             condition, future = waiter
             if condition(client) and not future.done():
@@ -157,10 +158,10 @@ class Killer:
         return pid
 
     async def until_tokens(self, since):
-        while self.load.last_event_at <= since:
+        while self.load.last_token_at <= since:
             assert time.monotonic() - since < START_GIVES_UP_S, "no token comes any more"
             await asyncio.sleep(0.005)
-        return self.load.last_event_at
+        return self.load.last_token_at
 
     async def strike_once(self, moment, way):
         pid = await self.next_engine(None)

@@ -76,6 +76,8 @@ def check_case(server, path, body):
     response = server.post(path, body, headers=headers)
     if response.status != 200:
         assert response.status == 400, (response.status, response.body)
+        plain = {key: value for key, value in body.items() if key != "stream_options"} | {"stream": False}
+        assert server.post(path, plain, headers=headers).status == 400
         return "refused"
     stream = check_answer(path, body, headers, 200, response.headers["Content-Type"], response.body)
     plain = server.post(

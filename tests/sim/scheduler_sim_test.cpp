@@ -70,7 +70,7 @@ class Simulation {
     speculates_ = chance(0.3);
     num_clients_ = between(5, 60);
     shared_prefix_ = draw_tokens(between(0, 3 * config_.block_size));
-    depth_ = chance(0.5) ? 2 : 1;
+    depth_ = static_cast<size_t>(between(1, 3));
   }
 
   void run() {
