@@ -375,23 +375,25 @@ TEST(SchedulerSimulation, rules_hold_after_every_step_of_random_stories) {
   EXPECT_TRUE(only_seed >= 0 || num_preemptions > static_cast<uint64_t>(num_seeds)) << "no memory pressure: the stories test little";
 }
 
-// The working set is 120 % of memory: all finish, and at least 80 % of the computed tokens are not recomputation.
-TEST(SchedulerSimulation, at_120_percent_demand_four_fifths_of_the_work_is_useful) {
+// The share of the computed tokens that is not computed again, where the working set is 120 % of memory. All finish.
+double useful_share_at_120_percent(uint32_t seed) {
   constexpr int kUsers = 24, kPrompt = 64, kOutput = 256, kBlock = 16;
   SchedulerConfig config{.max_num_seqs = kUsers, .max_num_batched_tokens = 512, .max_model_len = 512, .block_size = kBlock};
   config.num_blocks = kUsers * (kPrompt + kOutput) / kBlock * 10 / 12;
   config.enable_prefix_caching = false;                // a hit after a preemption would hide the waste
   Scheduler scheduler(config);
-  std::mt19937_64 random(11);
+  std::mt19937_64 random(seed);
   uint64_t num_computed = 0, num_useful = 0;
   int num_finished = 0;
   for (int user = 0; user < 4 * kUsers; ++user) {
     Submit submit;
     submit.id = {static_cast<uint64_t>(user) + 1};
-    for (int i = 0; i < kPrompt; ++i) submit.prompt.push_back(static_cast<TokenId>(random() % 50));
-    submit.stop = {.max_tokens = kOutput};
-    ASSERT_FALSE(scheduler.add(std::move(submit)));
-    num_useful += kPrompt + kOutput;
+    const int num_prompt = std::uniform_int_distribution<int>(kPrompt / 2, kPrompt * 3 / 2)(random);
+    const int num_output = std::uniform_int_distribution<int>(kOutput / 2, kOutput * 3 / 2)(random);
+    for (int i = 0; i < num_prompt; ++i) submit.prompt.push_back(static_cast<TokenId>(random() % 50));
+    submit.stop = {.max_tokens = num_output};
+    EXPECT_FALSE(scheduler.add(std::move(submit)));
+    num_useful += static_cast<uint64_t>(num_prompt + num_output);
   }
   while (scheduler.has_work()) {
     const Plan plan = scheduler.schedule();
@@ -404,7 +406,14 @@ TEST(SchedulerSimulation, at_120_percent_demand_four_fifths_of_the_work_is_usefu
   }
   EXPECT_EQ(num_finished, 4 * kUsers);
   EXPECT_GT(scheduler.stats().num_preemptions, 0U);
-  EXPECT_GE(static_cast<double>(num_useful) / static_cast<double>(num_computed), 0.8);
+  return static_cast<double>(num_useful) / static_cast<double>(num_computed);
+}
+
+TEST(SchedulerSimulation, at_120_percent_demand_four_fifths_of_the_work_is_useful) {
+  double least = 1;
+  for (uint32_t seed = 1; seed <= 50; ++seed) least = std::min(least, useful_share_at_120_percent(seed));
+  std::printf("at least %.1f %% of the computed tokens are useful\n", 100 * least);
+  EXPECT_GE(least, 0.8);
 }
 
 }  // namespace
