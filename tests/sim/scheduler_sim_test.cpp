@@ -375,8 +375,8 @@ TEST(SchedulerSimulation, rules_hold_after_every_step_of_random_stories) {
   EXPECT_TRUE(only_seed >= 0 || num_preemptions > static_cast<uint64_t>(num_seeds)) << "no memory pressure: the stories test little";
 }
 
-// The share of the computed tokens that is not computed again, where what runs would on average fill 120 % of memory, each
-// sequence half grown. All finish.
+// The share of the computed tokens that is not computed again, where what runs would on average fill 120 % of memory,
+// each sequence half grown. All finish.
 double useful_share_at_120_percent(uint32_t seed) {
   constexpr int kUsers = 24, kPrompt = 64, kOutput = 256, kBlock = 16;
   SchedulerConfig config{.max_num_seqs = kUsers, .max_num_batched_tokens = 512, .max_model_len = 512, .block_size = kBlock};
