@@ -209,8 +209,8 @@ void Scheduler::schedule_waiting(Plan& plan) {
     const int budget = config_.max_num_batched_tokens - plan.num_tokens;
     if (budget <= 0) return;
     Sequence& sequence = **waiting_.begin();
-    // A block for each running sequence stays free: they will soon ask for it, and would preempt whom we let in. Who was
-    // preempted comes back to twice as much: computing him again has to pay before the next time.
+    // A block for each running sequence stays free: they will soon ask for it, and would preempt whom we let in.
+    // Whoever was preempted comes back to twice as much: computing him again has to pay before the next time.
     const int64_t num_each = sequence.was_preempted_without_progress ? 2 : 1;
     if (!admit(sequence, num_each * static_cast<int64_t>(running_.size()))) return;
     put_into_plan(plan, sequence, std::min(sequence.num_missing(), budget), 0, true);
