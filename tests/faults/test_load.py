@@ -41,7 +41,7 @@ def request_bytes(body):
 
 
 def test_ten_thousand_connections_at_once_are_all_answered(binary, tmp_path):
-    raise_descriptor_limit(2 * NUM_CONNECTIONS + 1000)
+    raise_descriptor_limit(NUM_CONNECTIONS + 1000)
     script = write_script(tmp_path, step_ms=5)
     flags = (
         "--max-num-seqs",
@@ -180,7 +180,7 @@ def open_loop(server, rate, seconds):
 
 
 def test_ten_times_too_many_requests(binary, tmp_path):
-    raise_descriptor_limit(20_000)
+    raise_descriptor_limit(16_000)
     script = write_script(tmp_path, step_ms=2, tokens_per_s=CAPACITY * TOKENS_A_REQUEST)
     flags = (
         "--max-num-seqs",
