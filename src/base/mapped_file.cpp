@@ -9,6 +9,8 @@
 #include <cstring>
 #include <utility>
 
+#include "base/fault_point.h"
+
 namespace gale {
 namespace {
 
@@ -26,7 +28,7 @@ struct OpenFile {
 };
 
 Result<OpenFile> open_regular(const std::string& path) {
-  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  const int descriptor = fault_happens("file.open") ? (errno = EMFILE, -1) : ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (descriptor < 0) {
     const ErrorCode code = errno == ENOENT || errno == ENOTDIR ? ErrorCode::kNotFound : ErrorCode::kCorrupt;
     return fail(code, "cannot open {}: {}", path, std::strerror(errno));
@@ -44,7 +46,8 @@ Result<OpenFile> open_regular(const std::string& path) {
 Result<MappedFile> MappedFile::open(const std::string& path) {
   GALE_ASSIGN(const OpenFile file, open_regular(path));
   if (file.size == 0) return MappedFile(path, nullptr, 0);
-  void* data = ::mmap(nullptr, file.size, PROT_READ, MAP_PRIVATE, file.descriptor, 0);
+  void* data = fault_happens("file.map") ? (errno = ENOMEM, MAP_FAILED)
+                                         : ::mmap(nullptr, file.size, PROT_READ, MAP_PRIVATE, file.descriptor, 0);
   if (data == MAP_FAILED) return fail(ErrorCode::kOutOfMemory, "cannot map {}: {}", path, std::strerror(errno));
   return MappedFile(path, static_cast<const std::byte*>(data), file.size);
 }
@@ -69,7 +72,8 @@ Result<std::string> read_file(const std::string& path, size_t limit) {
   std::string text(file.size, '\0');
   size_t done = 0;
   while (done < text.size()) {
-    const ssize_t got = ::read(file.descriptor, text.data() + done, text.size() - done);
+    ssize_t got = ::read(file.descriptor, text.data() + done, text.size() - done);
+    if (fault_happens("file.read")) got = (errno = EIO, -1);
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return fail(ErrorCode::kCorrupt, "cannot read {}: {}", path, std::strerror(errno));
     if (got == 0) return fail(ErrorCode::kCorrupt, "{} shrank while it was read", path);

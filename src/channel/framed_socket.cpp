@@ -10,6 +10,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "base/fault_point.h"
+
 namespace gale {
 namespace {
 
@@ -82,7 +84,11 @@ Status FramedSocket::write_all(std::string_view bytes) {
   auto last_progress = steady_clock::now();
   while (!bytes.empty()) {
     if (is_shut_) return gone("the connection has ended");
-    const ssize_t written = ::send(fd_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+    const size_t num_bytes = fault_happens("channel.short_write") ? 1 : bytes.size();
+    ssize_t written = -1;
+    if (fault_happens("channel.interrupted")) errno = EINTR;
+    else if (fault_happens("channel.write")) errno = ECONNRESET;
+    else written = ::send(fd_.get(), bytes.data(), num_bytes, MSG_NOSIGNAL | MSG_DONTWAIT);
     if (written > 0) {
       bytes.remove_prefix(static_cast<size_t>(written));
       last_progress = steady_clock::now();
@@ -100,7 +106,8 @@ Status FramedSocket::write_all(std::string_view bytes) {
 bool FramedSocket::read_available() {
   std::array<char, 65536> chunk;
   for (size_t total = 0; total < kMaxReadAhead;) {
-    const ssize_t got = ::recv(fd_.get(), chunk.data(), chunk.size(), MSG_DONTWAIT);
+    ssize_t got = ::recv(fd_.get(), chunk.data(), chunk.size(), MSG_DONTWAIT);
+    if (got > 0 && fault_happens("channel.read")) got = (errno = ECONNRESET, -1);
     if (got == 0) return false;
     if (got < 0) {
       if (errno == EINTR) continue;

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <type_traits>
 
+#include "base/fault_point.h"
 #include "base/log.h"
 #include "channel/codec.h"
 
@@ -39,6 +40,7 @@ class SocketEnd final : public Base {
   Result<std::vector<In>> receive_messages(std::chrono::milliseconds timeout) {
     GALE_ASSIGN(const std::vector<std::string> frames, socket_.receive(timeout));
     std::vector<In> messages;
+    if (!frames.empty()) may_run_out_of_memory(kIsFront ? "channel.from_engine" : "channel.from_front");
     messages.reserve(frames.size());
     for (const std::string& frame : frames) {
       if constexpr (kIsFront) {
@@ -92,7 +94,8 @@ class SocketEnd final : public Base {
 
 Result<SocketPair> make_socket_pair() {
   int fds[2];
-  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) != 0) {
+  const bool has_none = fault_happens("channel.socketpair") && (errno = EMFILE) != 0;
+  if (has_none || ::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) != 0) {
     return fail(ErrorCode::kInternal, "cannot make a socket pair: {}", std::strerror(errno));
   }
   return SocketPair{UniqueFd(fds[0]), UniqueFd(fds[1])};

@@ -1,7 +1,9 @@
 #include "engine/engine_loop.h"
 
 #include <algorithm>
+#include <new>
 
+#include "base/fault_point.h"
 #include "base/log.h"
 #include "engine/engine.h"
 #include "sampling/sampler.h"
@@ -86,7 +88,7 @@ Status EngineLoop::serve(EngineChannel& channel) {
   for (ToEngine& message : messages) std::visit([this](auto& m) { handle(std::move(m)); }, message);
   if (has_work()) {
     // Whatever an executor calls its trouble, it must not pass for a closed channel.
-    if (const Status done = step(); !done) return fail(ErrorCode::kInternal, "{}", done.error().message);
+    if (const Status done = step(channel); !done) return fail(ErrorCode::kInternal, "{}", done.error().message);
     needs_audit_ = true;
     watch_cache();
   }
@@ -94,10 +96,11 @@ Status EngineLoop::serve(EngineChannel& channel) {
   return send_stats_if_due(channel);
 }
 
-Status EngineLoop::submit_next() {
+Status EngineLoop::submit_next(EngineChannel& channel) {
   if (!scheduler_.has_work() || static_cast<int>(in_flight_.size()) >= executor_.max_in_flight()) return {};
   if (!in_flight_.empty() && scheduler_.must_commit_first()) return {};
   Plan plan = scheduler_.schedule();
+  tell_places(channel, plan);
   if (plan.sequences.empty()) return {};                 // all that is left waits for plans under way
   prepare_masks(plan, scheduler_);
   GALE_TRY(executor_.submit(plan, scheduler_));
@@ -105,9 +108,24 @@ Status EngineLoop::submit_next() {
   return {};
 }
 
-Status EngineLoop::step() {
+// Before a step is computed the front hears whose it is, so that it knows whom to suspect if there is no engine left
+// afterwards: an output without tokens says that a sequence waits here or, with a count of cached tokens, that it runs.
+void EngineLoop::tell_places(EngineChannel& channel, const Plan& plan) {
+  StepOutput places{.step = scheduler_.stats().step};
+  for (const ScheduledSequence& scheduled : plan.sequences) {
+    if (!scheduled.is_new) continue;
+    std::erase(taken_in_, scheduled.id);
+    places.sequences.push_back({.id = scheduled.id, .num_cached_tokens = scheduled.num_computed_tokens});
+  }
+  taken_in_.insert(taken_in_.end(), plan.preempted.begin(), plan.preempted.end());
+  for (const RequestId id : std::exchange(taken_in_, {})) places.sequences.push_back({.id = id});
+  if (!places.sequences.empty()) (void)channel.send(places);   // a channel that is closed shows at the next receive
+}
+
+Status EngineLoop::step(EngineChannel& channel) {
+  may_run_out_of_memory("engine.step");   // ends the engine, and the front starts the next
   const size_t num_before = in_flight_.size();
-  GALE_TRY(submit_next());
+  GALE_TRY(submit_next(channel));
   const bool has_room = static_cast<int>(in_flight_.size()) < executor_.max_in_flight();
   if (has_room && in_flight_.size() > num_before) return {};   // one more may be planned before the oldest is waited for
   if (in_flight_.empty()) return {};
@@ -143,10 +161,19 @@ void EngineLoop::handle(Submit submit) {
   if (is_draining_) reason = Error{ErrorCode::kUnavailable, "the engine is draining"};
   if (!reason) reason = reason_to_refuse(submit, executor_.info().vocab_size);
   Result<std::unique_ptr<TokenConstraint>> constraint;
-  if (!reason) constraint = constraints_.make(submit);
-  if (!constraint) reason = constraint.error();
-  std::optional<SequenceOutput> outcome = reason ? refused(id, std::move(*reason)) : scheduler_.add(std::move(submit), *std::move(constraint));
+  std::optional<SequenceOutput> outcome;
+  try {   // one sequence that does not fit into memory is no reason to lose all
+    may_run_out_of_memory("engine.sequence");
+    if (!reason) constraint = constraints_.make(submit);
+    if (!constraint) reason = constraint.error();
+    if (!reason) outcome = scheduler_.add(std::move(submit), *std::move(constraint));
+  } catch (const std::bad_alloc&) {
+    (void)scheduler_.cancel(id);
+    reason = Error{ErrorCode::kUnavailable, "there is no memory for this request now"};
+  }
+  if (reason) outcome = refused(id, std::move(*reason));
   if (outcome) outcomes_.push_back(std::move(*outcome));
+  else taken_in_.push_back(id);
 }
 
 void EngineLoop::handle(const Cancel& cancel) {

@@ -34,8 +34,9 @@ class EngineLoop {
   void handle(const Vocabulary& vocabulary) { constraints_.set_vocabulary(vocabulary); }
 
   [[nodiscard]] Status serve(EngineChannel& channel);           // kUnavailable: the channel is closed; else the device is gone
-  [[nodiscard]] Status step();                                  // plans the next step, commits the oldest that is under way
-  [[nodiscard]] Status submit_next();
+  [[nodiscard]] Status step(EngineChannel& channel);            // plans the next, commits the oldest that is under way
+  [[nodiscard]] Status submit_next(EngineChannel& channel);
+  void tell_places(EngineChannel& channel, const Plan& plan);
   [[nodiscard]] bool has_work() const { return scheduler_.has_work() || !in_flight_.empty(); }
   [[nodiscard]] Status send_outcomes(EngineChannel& channel);
   [[nodiscard]] Status send_stats_if_due(EngineChannel& channel);
@@ -50,6 +51,7 @@ class EngineLoop {
   Scheduler scheduler_;
   std::deque<Plan> in_flight_;         // submitted to the executor, not committed
   std::vector<SequenceOutput> outcomes_;
+  std::vector<RequestId> taken_in_;    // since the last plan
   TimePoint last_stats_{};
   bool stats_are_urgent_ = true;
   bool is_draining_ = false;

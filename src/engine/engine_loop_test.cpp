@@ -65,6 +65,7 @@ class EngineLoopTest : public testing::Test {
   void take(const StepOutput& step) {
     for (const SequenceOutput& output : step.sequences) {
       SequenceOutput& all = outputs_[output.id.value];
+      if (output.tokens.empty() && !output.finish) places_[output.id.value] += output.num_cached_tokens ? 'r' : 'w';
       EXPECT_FALSE(all.finish) << "something came after the finish";
       all.tokens.insert(all.tokens.end(), output.tokens.begin(), output.tokens.end());
       all.finish = output.finish;
@@ -86,6 +87,7 @@ class EngineLoopTest : public testing::Test {
   std::optional<Ready> ready_;
   std::optional<Fault> fault_;
   std::vector<Stats> stats_;
+  std::map<uint64_t, std::string> places_;   // of each sequence: waits, runs
   std::map<uint64_t, SequenceOutput> outputs_;
   size_t finished_ = 0;
 };
@@ -103,6 +105,17 @@ TEST_F(EngineLoopTest, says_what_it_is_then_answers) {
   EXPECT_EQ(ready_->block_size, 16);
   EXPECT_EQ(outputs_[1].tokens, (std::vector<TokenId>{10, 11, 12, 2}));
   EXPECT_EQ(outputs_[1].finish, FinishReason::kStop);
+}
+
+TEST_F(EngineLoopTest, tells_who_waits_and_who_runs_before_it_computes) {
+  EngineConfig config;
+  config.scheduler.max_num_seqs = 1;
+  start(kEndless, config);
+  submit(1, {5, 6, 7}, 100);
+  submit(2, {5, 6, 7}, 1);
+  read_until_finished(2);
+  EXPECT_EQ(places_[1], "r");
+  EXPECT_EQ(places_[2], "wr");
 }
 
 TEST_F(EngineLoopTest, echoes_prompts_and_goes_on_behind_a_given_output) {

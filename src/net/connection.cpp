@@ -1,6 +1,9 @@
 #include "net/connection.h"
 
 #include <boost/asio/buffer.hpp>
+#include <new>
+
+#include "base/fault_point.h"
 
 namespace gale {
 namespace {
@@ -40,7 +43,14 @@ void Connection::on_readable(const boost::system::error_code& error) {
   const size_t num_bytes = socket_.read_some(asio::buffer(scratch), code);
   if (code == asio::error::would_block || code == asio::error::interrupted) return read();
   if (code || num_bytes == 0) return on_end_of_input();
-  on_bytes(std::string_view(scratch).substr(0, num_bytes));
+  if (fault_happens("net.read")) return on_end_of_input();
+  try {   // a request for which there is no memory fails alone
+    may_run_out_of_memory("net.request");
+    on_bytes(std::string_view(scratch).substr(0, num_bytes));
+  } catch (const std::bad_alloc&) {
+    if (exchange_ || state_ == State::kClosed) return close(ExchangeEnd::kClientGone);
+    fail_request({503, "there is no memory for this request now"});
+  }
 }
 
 void Connection::on_bytes(std::string_view bytes) {
@@ -156,7 +166,7 @@ void Connection::write() {
 
 void Connection::on_written(const boost::system::error_code& error, size_t num_bytes) {
   if (state_ == State::kClosed) return;
-  if (error) return close(ExchangeEnd::kClientGone);
+  if (error || fault_happens("net.write")) return close(ExchangeEnd::kClientGone);
   num_written_ += num_bytes;
   last_write_ = now();
   if (num_written_ < output_.size()) return write();

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <boost/asio/post.hpp>
 
+#include "base/fault_point.h"
 #include "base/log.h"
 #include "net/connection.h"
 #include "net/listeners.h"
@@ -64,7 +65,8 @@ void IoThread::accept(size_t listener) {
 
 void IoThread::on_accepted(size_t listener, const boost::system::error_code& error, IoSocket socket) {
   if (!acceptors_[listener].is_open()) return;
-  const bool is_exhausted = error.value() == EMFILE || error.value() == ENFILE || error.value() == ENOBUFS || error.value() == ENOMEM;
+  const bool is_exhausted = error.value() == EMFILE || error.value() == ENFILE || error.value() == ENOBUFS ||
+                            error.value() == ENOMEM || (!error && fault_happens("net.accept"));
   if (is_exhausted) {
     log_warning("no file descriptor left for a new connection ({} are open): raise the limit (ulimit -n)",
                 server_.num_connections.load());

@@ -214,7 +214,9 @@ void Scheduler::schedule_waiting(Plan& plan) {
     if (budget <= 0) return;
     Sequence& sequence = **waiting_.begin();
     // A block for each running sequence stays free: they will soon ask for it, and would preempt whom we let in.
-    if (!admit(sequence, static_cast<int64_t>(running_.size()))) return;
+    // Whoever was preempted comes back to twice as much: computing him again has to pay before the next time.
+    const int64_t num_each = sequence.was_preempted_without_progress ? 2 : 1;
+    if (!admit(sequence, num_each * static_cast<int64_t>(running_.size()))) return;
     put_into_plan(plan, sequence, std::min(sequence.num_missing(), budget), 0, true);
   }
 }

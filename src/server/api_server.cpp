@@ -2,11 +2,13 @@
 
 #include <condition_variable>
 #include <mutex>
+#include <new>
 #include <thread>
 
 #include "api/errors.h"
 #include "api/protocol_errors.h"
 #include "base/clock.h"
+#include "base/fault_point.h"
 #include "base/log.h"
 #include "server/access.h"
 #include "server/endpoints.h"
@@ -52,6 +54,7 @@ class BeastApiServer final : public ApiServer, private HttpHandler {
 
   std::optional<HttpResponse> refuse(const RequestHead& head) override;
   void handle(HttpRequest request, std::shared_ptr<Exchange> exchange) override;
+  void run(const Route& route, Call& call);
   bool takes_web_socket(const RequestHead& head) override { return head.method == "GET" && head.path == kChatSocketPath; }
   std::shared_ptr<WebSocketListener> open_web_socket(const RequestHead& head, std::shared_ptr<WebSocket> socket) override;
   HttpResponse protocol_error(const HttpError& error) override;
@@ -123,9 +126,20 @@ void BeastApiServer::handle(HttpRequest request, std::shared_ptr<Exchange> excha
                         .dialect = error_dialect_of(request.head.path)};
   const auto call = std::make_shared<Call>(std::move(request), std::move(exchange), std::move(setting), metrics_);
   call->on_end({});
-  if (!is_large) return (endpoints_.*route.handle)(*call);
-  if (workers_.try_run([this, call, &route] { (endpoints_.*route.handle)(*call); })) return;
+  if (!is_large) return run(route, *call);
+  if (workers_.try_run([this, call, &route] { run(route, *call); })) return;
   call->reply_error({ErrorCode::kOverloaded, "too many large requests at once", {}}, pipeline_.retry_after_s());
+}
+
+// A request for which there is no memory fails alone.
+void BeastApiServer::run(const Route& route, Call& call) {
+  try {
+    may_run_out_of_memory("server.handler");
+    (endpoints_.*route.handle)(call);
+  } catch (const std::bad_alloc&) {
+    const Error error{ErrorCode::kUnavailable, "there is no memory for this request now", {}};
+    call.reply_error(error, pipeline_.retry_after_s());
+  }
 }
 
 std::shared_ptr<WebSocketListener> BeastApiServer::open_web_socket(const RequestHead& head, std::shared_ptr<WebSocket> socket) {

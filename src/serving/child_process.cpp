@@ -8,6 +8,8 @@
 #include <cerrno>
 #include <cstring>
 
+#include "base/fault_point.h"
+
 namespace gale {
 namespace {
 
@@ -36,7 +38,7 @@ Result<pid_t> start_child(const std::vector<std::string>& command, int socket) {
   std::vector<char*> arguments;
   for (const std::string& argument : command) arguments.push_back(const_cast<char*>(argument.c_str()));
   arguments.push_back(nullptr);
-  const pid_t pid = ::fork();
+  const pid_t pid = fault_happens("child.fork") ? (errno = EAGAIN, -1) : ::fork();
   if (pid < 0) return fail(ErrorCode::kInternal, "cannot start {}: {}", command.front(), std::strerror(errno));
   if (pid == 0) become_child(socket, arguments.data());
   return pid;

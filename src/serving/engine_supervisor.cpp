@@ -1,7 +1,9 @@
 #include "serving/engine_supervisor.h"
 
+#include <new>
 #include <utility>
 
+#include "base/fault_point.h"
 #include "base/log.h"
 
 namespace gale {
@@ -43,9 +45,10 @@ Status EngineSupervisor::submit(Submit submit, std::shared_ptr<OutputReceiver> r
     std::lock_guard lock(mutex_);
     GALE_TRY(availability_locked());
     const RequestId id = submit.id;
-    receivers_[id] = std::move(receiver);
+    may_run_out_of_memory("serving.journal");
     journal_.add(std::move(submit));
-    if (phase_ == EnginePhase::kReady) outbox_.push_back({id, false});
+    receivers_[id] = std::move(receiver);   // what is in the journal can be cancelled, whatever happens here
+    if (phase_ == EnginePhase::kReady) hand_out_locked(journal_.take_due(id));
   }
   wake_.notify_all();
   return {};
@@ -55,6 +58,7 @@ void EngineSupervisor::cancel(std::span<const RequestId> ids) {
   std::vector<std::shared_ptr<OutputReceiver>> released;   // destroyed without the lock
   {
     std::lock_guard lock(mutex_);
+    const bool is_searching = journal_.num_suspects() > 0;
     for (const RequestId id : ids) {
       const JournalEntry* entry = journal_.find(id);
       if (entry == nullptr) continue;
@@ -62,8 +66,13 @@ void EngineSupervisor::cancel(std::span<const RequestId> ids) {
       journal_.remove(id);
       released.push_back(take_receiver(id));
     }
+    if (is_searching && phase_ == EnginePhase::kReady) hand_out_locked(journal_.take_due());
   }
   wake_.notify_all();
+}
+
+void EngineSupervisor::hand_out_locked(const std::vector<RequestId>& due) {
+  for (const RequestId id : due) outbox_.push_back({id, false});
 }
 
 EngineStatus EngineSupervisor::status() const {
@@ -137,7 +146,12 @@ std::optional<EngineSupervisor::Death> EngineSupervisor::serve(const std::shared
     last_beat_ = clock_.now();
   }
   fault_of_this_engine_.reset();
-  std::optional<Death> death = listen(*engine);
+  std::optional<Death> death;
+  try {
+    death = listen(*engine);
+  } catch (const std::bad_alloc&) {   // what it said is lost, but not from the journal: the next engine says it again
+    death = Death{.cause = "no memory for what the engine said", .fault = std::nullopt};
+  }
   std::shared_ptr<EngineProcess> released;
   {
     std::lock_guard lock(mutex_);
@@ -207,9 +221,11 @@ Duration EngineSupervisor::bury(const Death& death) {
   std::vector<JournalEntry> failed;
   Receivers receivers;
   RestartPolicy::Decision decision;
+  int num_suspects = 0;
   {
     std::lock_guard lock(mutex_);
-    decision = death.is_refused_load ? policy_.on_refused_load() : policy_.on_death();
+    num_suspects = journal_.num_suspects();
+    decision = death.is_refused_load ? policy_.on_refused_load() : policy_.on_death(num_suspects);
     ++num_restarts_;
     cause_ = death.cause;
     fault_ = death.fault;
@@ -218,10 +234,14 @@ Duration EngineSupervisor::bury(const Death& death) {
       failed = journal_.clear();
       receivers.assign(receivers_.begin(), receivers_.end());
       receivers_.clear();
+    } else {
+      failed = journal_.convict();
+      for (const JournalEntry& entry : failed) receivers.emplace_back(entry.submit.id, take_receiver(entry.submit.id));
     }
   }
   log_error("engine died: {}; the next one starts in {:.1f} s{}", death.cause, seconds(decision.delay),
-            decision.gives_up ? fmt::format("; {} live sequences failed", failed.size()) : "");
+            decision.gives_up || !failed.empty() ? fmt::format("; {} live sequences failed", failed.size()) : "");
+  if (num_suspects > 1) log_warning("engines die over the same {} sequences: they are tried in halves", num_suspects);
   fail_live(failed, receivers);
   return decision.delay;
 }
@@ -252,7 +272,7 @@ void EngineSupervisor::handle(Ready ready) {
     fault_.reset();
     ready_since_ = clock_.now();
     last_beat_ = ready_since_;
-    for (const RequestId id : journal_.to_resume()) outbox_.push_back({id, false});
+    hand_out_locked(journal_.take_due());
     num_resumed = outbox_.size();
     ready_ = std::move(ready);
   }
@@ -262,8 +282,10 @@ void EngineSupervisor::handle(Ready ready) {
 
 void EngineSupervisor::handle(StepOutput step) {
   std::vector<std::pair<std::shared_ptr<OutputReceiver>, SequenceOutput>> deliveries;
+  bool is_woken = false;
   {
     std::lock_guard lock(mutex_);
+    const bool was_searching = journal_.num_suspects() > 0;
     for (SequenceOutput& sequence : step.sequences) {
       std::optional<SequenceOutput> news = journal_.record(std::move(sequence));
       if (!news) continue;
@@ -272,7 +294,10 @@ void EngineSupervisor::handle(StepOutput step) {
       auto receiver = news->finish ? take_receiver(news->id) : it->second;
       deliveries.emplace_back(std::move(receiver), std::move(*news));
     }
+    if (was_searching && phase_ == EnginePhase::kReady) hand_out_locked(journal_.take_due());
+    is_woken = was_searching;
   }
+  if (is_woken) wake_.notify_all();
   for (auto& [receiver, output] : deliveries) receiver->on_output(std::move(output));
 }
 
@@ -299,15 +324,24 @@ void EngineSupervisor::send_queued() {
     }
     const Outgoing outgoing = outbox_.front();
     outbox_.pop_front();
-    const std::optional<ToEngine> message = compose(outgoing);
-    std::shared_ptr<EngineProcess> engine = engine_;
-    if (!message || !engine) continue;
-    lock.unlock();
-    const Status sent = engine->channel().send(*message);
-    engine.reset();
-    lock.lock();
+    Status sent;
+    try {
+      sent = send_one(outgoing, lock);
+    } catch (const std::bad_alloc&) {
+      sent = fail(ErrorCode::kOutOfMemory, "there is no memory for this request now");
+    }
+    if (!lock.owns_lock()) lock.lock();
     if (!sent) send_failed(outgoing, sent.error(), lock);
   }
+}
+
+Status EngineSupervisor::send_one(const Outgoing& outgoing, std::unique_lock<std::mutex>& lock) {
+  may_run_out_of_memory("serving.hand_over");
+  const std::optional<ToEngine> message = compose(outgoing);
+  const std::shared_ptr<EngineProcess> engine = engine_;
+  if (!message || !engine) return {};
+  lock.unlock();
+  return engine->channel().send(*message);
 }
 
 void EngineSupervisor::send_preamble(std::unique_lock<std::mutex>& lock) {
@@ -328,12 +362,16 @@ std::optional<ToEngine> EngineSupervisor::compose(const Outgoing& outgoing) {
   return std::move(*submit);
 }
 
-// A message that is too large fails its request; a channel that broke is the watching thread's to notice.
+// A message that is too large, or for which there is no memory, fails its request; a channel that broke is the watching
+// thread's to notice.
 void EngineSupervisor::send_failed(const Outgoing& outgoing, const Error& error, std::unique_lock<std::mutex>& lock) {
-  if (error.code != ErrorCode::kTooLarge || !journal_.remove(outgoing.id)) return;
+  const bool has_no_memory = error.code == ErrorCode::kOutOfMemory;
+  const bool is_of_the_request = error.code == ErrorCode::kTooLarge || has_no_memory;
+  if (!is_of_the_request || outgoing.is_cancel || !journal_.remove(outgoing.id)) return;
   const std::shared_ptr<OutputReceiver> receiver = take_receiver(outgoing.id);
+  if (phase_ == EnginePhase::kReady && journal_.num_suspects() > 0) hand_out_locked(journal_.take_due());
   lock.unlock();
-  receiver->on_failure(outgoing.id, error);
+  receiver->on_failure(outgoing.id, has_no_memory ? Error{ErrorCode::kUnavailable, error.message} : error);
   lock.lock();
 }
 

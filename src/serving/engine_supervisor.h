@@ -58,8 +58,9 @@ struct EngineStatus {
 };
 
 // Keeps an engine running and the live sequences with it: starts it, sees it die or hang (then kills it), starts the
-// next and gives that every unfinished sequence as prompt and tokens so far. A token is passed on exactly once. After too
-// many deaths in a row it fails what is live, and goes on trying. Thread-safe.
+// next and gives that every unfinished sequence as prompt and tokens so far. Each token is passed on once. A request
+// that kills engines is found and fails alone (Journal::take_due). After too many deaths in a row that this does not
+// explain it fails what is live, and goes on trying. Thread-safe.
 class EngineSupervisor {
  public:
   // `preamble`: what each engine is told first.
@@ -104,9 +105,11 @@ class EngineSupervisor {
   void handle(StepOutput step);
   void handle(const Stats& stats);
   void handle(Fault fault);
+  void hand_out_locked(const std::vector<RequestId>& due);
   void send_queued();
   [[nodiscard]] bool owes_preamble() const { return phase_ == EnginePhase::kReady && num_preamble_sent_ < preamble_.size(); }
   [[nodiscard]] std::optional<ToEngine> compose(const Outgoing& outgoing);
+  [[nodiscard]] Status send_one(const Outgoing& outgoing, std::unique_lock<std::mutex>& lock);
   void send_preamble(std::unique_lock<std::mutex>& lock);
   void send_failed(const Outgoing& outgoing, const Error& error, std::unique_lock<std::mutex>& lock);
   [[nodiscard]] Status availability_locked() const;

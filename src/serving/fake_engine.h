@@ -7,6 +7,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <string>
 #include <thread>
 #include <vector>
@@ -27,6 +28,7 @@ struct FakeLife {
   int tokens_until_death = -1;                  // exits in the middle of a step after so many tokens; -1: lives on
   int tokens_until_stall = -1;                  // falls silent, but keeps its channel open
   int tokens_per_step = 1;
+  TokenId poison = -1;                          // dies before the step of a prompt with this token
   std::chrono::milliseconds load_time{0};
   std::chrono::milliseconds step_time{0};
 };
@@ -117,6 +119,23 @@ class FakeEngine final : public EngineProcess {
     }
   }
 
+  bool tell_places(EngineChannel& channel) {
+    StepOutput places{.step = step_};
+    for (size_t i = 0; i < sequences_.size(); ++i) {
+      const bool runs = i < static_cast<size_t>(config_.max_num_seqs);
+      places.sequences.push_back({.id = sequences_[i].id});
+      if (runs) places.sequences.back().num_cached_tokens = number_;
+    }
+    return channel.send(places).has_value();
+  }
+
+  bool runs_poison() const {
+    const size_t num_running = std::min(sequences_.size(), static_cast<size_t>(config_.max_num_seqs));
+    return std::ranges::any_of(std::span(sequences_).first(num_running), [this](const Submit& submit) {
+      return std::ranges::find(submit.prompt, life_.poison) != submit.prompt.end();
+    });
+  }
+
   void remove(size_t index) {
     sequences_.erase(sequences_.begin() + static_cast<ptrdiff_t>(index));
     is_first_output_.erase(is_first_output_.begin() + static_cast<ptrdiff_t>(index));
@@ -125,6 +144,7 @@ class FakeEngine final : public EngineProcess {
   // False: this life is over.
   bool step(EngineChannel& channel) {
     if (sequences_.empty()) return true;
+    if (!tell_places(channel) || runs_poison()) return false;
     StepOutput out{.step = ++step_};
     for (size_t i = 0; i < sequences_.size() && i < static_cast<size_t>(config_.max_num_seqs);) {
       if (has_reached(life_.tokens_until_stall)) return stall(channel, out);

@@ -12,8 +12,12 @@ namespace gale {
 // What one live sequence was asked for and has been told: enough for any engine to go on with it.
 struct JournalEntry {
   Submit submit;                       // `output` grows with every token the engine sends
+  bool is_due = false;                 // to be handed over to the engine that runs now
   bool is_with_engine = false;         // the engine that runs now has been given it
-  int num_deaths = 0;                  // engines in a row that died while they had it, without a token for it
+  bool is_waiting_there = false;       // and has said that it computes nothing for it yet
+  bool has_moved = false;              // and has sent something for it
+  int num_deaths = 0;                  // engines in a row that died while they were at it, without a token for it
+  int num_lone_deaths = 0;             // of them: it was the only such sequence
   size_t num_prompt_logprobs = 0;      // entries received, over all engines
   size_t num_repeated_prompt_logprobs = 0;   // entries a new engine computes again, yet to be dropped
   bool knows_cached_tokens = false;    // the count of the first engine stands
@@ -27,26 +31,36 @@ class Journal {
   bool remove(RequestId id);
   [[nodiscard]] const JournalEntry* find(RequestId id) const;
 
+  // What the engine that runs now is to be given, in this order: usually all. When engines die over the same few,
+  // one of them may be the reason; it is searched for by halves: a half of the suspects and nobody else, until each has
+  // its next token (then it was the other half, which is due next) or that engine dies, too (then a half of the half).
+  [[nodiscard]] std::vector<RequestId> take_due();
+  // One more, that has just come.
+  [[nodiscard]] std::vector<RequestId> take_due(RequestId id);
+  [[nodiscard]] int num_suspects() const;
+  // Sequences over which engines died, at last with nobody else: ends them and returns them.
+  [[nodiscard]] std::vector<JournalEntry> convict();
+
   // Marks the sequence as given to the engine and returns what to send; nothing if it is gone meanwhile.
   [[nodiscard]] std::optional<Submit> hand_over(RequestId id);
 
   // Notes what the engine sent. Returns what is news to the client: nothing for sequences that are unknown, ended or
-  // not with this engine; parts that an earlier engine has told already are taken out. A finish ends the entry.
+  // not with this engine, and for outputs without tokens, which only say whether the sequence waits there or, with a
+  // count of cached tokens, runs; parts that an earlier engine has told already are taken out. A finish ends the entry.
   [[nodiscard]] std::optional<SequenceOutput> record(SequenceOutput output);
 
   // The engine is gone: nothing is with it any more.
   void note_engine_death();
-
-  // What a new engine is to be given, in this order. The place to hold back suspects (entries with num_deaths > 0), so
-  // that a sequence that kills its engines is found by giving them out in halves.
-  [[nodiscard]] std::vector<RequestId> to_resume() const;
 
   // Ends all and returns them.
   [[nodiscard]] std::vector<JournalEntry> clear();
   [[nodiscard]] size_t size() const { return entries_.size(); }
 
  private:
+  void clear_of_suspicion(JournalEntry& entry);
+
   std::map<RequestId, JournalEntry> entries_;
+  int max_deaths_ = 0;                 // of any entry, or more: suspects are then looked for in vain once
 };
 
 }  // namespace gale

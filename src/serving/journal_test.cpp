@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <set>
+
 namespace gale {
 namespace {
 
@@ -67,7 +69,98 @@ TEST(Journal, counts_the_deaths_a_sequence_lived_through_without_a_token) {
   (void)journal.hand_over(kId);
   (void)journal.record(output({4}));
   EXPECT_EQ(journal.find(kId)->num_deaths, 0);
-  EXPECT_EQ(journal.to_resume(), (std::vector<RequestId>{{1}, kId}));
+  EXPECT_EQ(journal.take_due(), (std::vector<RequestId>{{1}}));   // the other is with the engine
+}
+
+constexpr TokenId kPoison = 666;
+
+// Engines that die when they get a sequence with kPoison, until one lives. It gives each sequence a token.
+struct Trial {
+  Journal journal;
+  std::vector<uint64_t> convicted;
+  int num_deaths = 0;
+
+  void submit(uint64_t id, bool is_poison) {
+    Submit submit = make(id);
+    if (is_poison) submit.prompt.push_back(kPoison);
+    journal.add(std::move(submit));
+  }
+  // False: it died.
+  bool live() {
+    for (std::vector<RequestId> due = journal.take_due(); !due.empty(); due = journal.take_due()) {
+      bool is_deadly = false;
+      for (const RequestId id : due) {
+        const std::optional<Submit> submit = journal.hand_over(id);
+        is_deadly |= submit->prompt.back() == kPoison;
+      }
+      if (is_deadly) return false;
+      for (const RequestId id : due) (void)journal.record({.id = id, .tokens = {1}});
+    }
+    return true;
+  }
+  void run() {
+    while (num_deaths < 100 && !live()) {
+      ++num_deaths;
+      journal.note_engine_death();
+      for (const JournalEntry& entry : journal.convict()) convicted.push_back(entry.submit.id.value);
+    }
+  }
+};
+
+TEST(Journal, finds_the_one_sequence_that_kills_engines_by_halves) {
+  for (uint64_t poison = 1; poison <= 32; ++poison) {
+    Trial trial;
+    for (uint64_t id = 1; id <= 32; ++id) trial.submit(id, id == poison);
+    trial.run();
+    EXPECT_EQ(trial.convicted, std::vector<uint64_t>{poison});
+    EXPECT_LE(trial.num_deaths, 8);                      // two, five halvings, and once more alone
+    EXPECT_EQ(trial.journal.size(), 31U);
+  }
+}
+
+TEST(Journal, finds_several_that_kill_engines_and_nobody_else) {
+  for (uint64_t other = 2; other <= 20; ++other) {
+    Trial trial;
+    for (uint64_t id = 1; id <= 20; ++id) trial.submit(id, id == 1 || id == other || id == 13);
+    trial.run();
+    EXPECT_EQ(std::set<uint64_t>(trial.convicted.begin(), trial.convicted.end()), (std::set<uint64_t>{1, other, 13}));
+    EXPECT_EQ(trial.journal.size(), 20 - trial.convicted.size());
+  }
+}
+
+TEST(Journal, suspects_nobody_for_whom_the_engine_computed_nothing) {
+  Journal journal;
+  journal.add(make(1));
+  journal.add(make(2));
+  for (int i = 0; i < 5; ++i) {
+    for (const RequestId id : journal.take_due()) (void)journal.hand_over(id);
+    EXPECT_FALSE(journal.record({.id = {2}}).has_value());   // it waits
+    EXPECT_FALSE(journal.record({.id = {1}, .num_cached_tokens = 0}).has_value());
+    (void)journal.record({.id = {1}, .tokens = {1}});
+    journal.note_engine_death();
+    EXPECT_TRUE(journal.convict().empty());
+  }
+  EXPECT_EQ(journal.num_suspects(), 0);
+  EXPECT_EQ(journal.find({2})->num_deaths, 0);
+}
+
+TEST(Journal, holds_newcomers_while_it_searches) {
+  Journal journal;
+  journal.add(make(1));
+  journal.add(make(2));
+  for (int i = 0; i < 2; ++i) {
+    for (const RequestId id : journal.take_due()) (void)journal.hand_over(id);
+    journal.note_engine_death();
+  }
+  EXPECT_EQ(journal.take_due(), (std::vector<RequestId>{{1}}));
+  journal.add(make(3));
+  EXPECT_TRUE(journal.take_due({3}).empty());
+  (void)journal.hand_over({1});
+  (void)journal.record({.id = {1}, .tokens = {1}});
+  EXPECT_EQ(journal.take_due(), (std::vector<RequestId>{{2}}));
+  (void)journal.hand_over({2});
+  (void)journal.record({.id = {2}, .tokens = {1}});
+  EXPECT_EQ(journal.take_due(), (std::vector<RequestId>{{3}}));
 }
 
 }  // namespace

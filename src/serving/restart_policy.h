@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <bit>
 #include <chrono>
 
 #include "base/clock.h"
@@ -24,17 +25,22 @@ class RestartPolicy {
     bool gives_up = false;   // live requests are to be failed; starting goes on, slowly
   };
 
-  void note_progress() { num_deaths_ = 0; }
+  void note_progress() { num_deaths_ = num_extra_deaths_ = 0; }
 
-  [[nodiscard]] Decision on_death() {
+  // `num_suspects`: sequences among which the reason is searched for by halves. That takes deaths of its own, and there
+  // is no use in waiting long between them.
+  [[nodiscard]] Decision on_death(int num_suspects = 0) {
     ++num_deaths_;
-    if (num_deaths_ >= config_.max_deaths) return {config_.max_backoff, true};
-    return {backoff(num_deaths_), false};
+    const auto num_halvings = static_cast<int>(std::bit_width(static_cast<unsigned>(num_suspects)));
+    if (num_suspects > 1) num_extra_deaths_ = std::max(num_extra_deaths_, 2 + num_halvings);
+    if (num_deaths_ >= config_.max_deaths + num_extra_deaths_) return {config_.max_backoff, true};
+    const Duration delay = backoff(num_deaths_);
+    return {num_suspects > 0 ? std::min(delay, config_.first_backoff) : delay, false};
   }
 
   // The engine said that it cannot load what it was given: the next one will say the same.
   [[nodiscard]] Decision on_refused_load() {
-    num_deaths_ = config_.max_deaths;
+    num_deaths_ = config_.max_deaths + num_extra_deaths_;
     return {config_.max_backoff, true};
   }
 
@@ -47,6 +53,7 @@ class RestartPolicy {
 
   RestartPolicyConfig config_;
   int num_deaths_ = 0;
+  int num_extra_deaths_ = 0;
 };
 
 }  // namespace gale

@@ -129,7 +129,7 @@ TEST_F(ResumeTest, a_crash_loop_fails_what_is_live_and_leaves_the_front_up_until
   run(request(10), victim);
   ASSERT_TRUE(victim.failed().has_value());
   EXPECT_EQ(victim.failed()->error.code, ErrorCode::kInternal);
-  EXPECT_THAT(victim.failed()->error.message, HasSubstr("died 5 times in a row"));
+  EXPECT_THAT(victim.failed()->error.message, HasSubstr("died 3 times in a row"));
   EXPECT_EQ(pipeline_->status().num_live_requests, 0);
   ASSERT_TRUE(wait_until([this] { return health() == Health::kReady; }));   // an idle engine does not die
   engine_.life = [](int) { return FakeLife{}; };

@@ -1,10 +1,12 @@
 #include "serving/session.h"
 
 #include <algorithm>
+#include <new>
 #include <random>
 #include <utility>
 
 #include "base/check.h"
+#include "base/fault_point.h"
 #include "base/log.h"
 #include "serving/random.h"
 #include "serving/seed.h"
@@ -106,7 +108,16 @@ void Session::receive(Incoming incoming) {
 
 // ---- on a worker ----------------------------------------------------------------------------------------------------
 
+// A request for which there is no memory fails alone. It stays queued, so that nothing runs it again.
 void Session::run() {
+  try {
+    work();
+  } catch (const std::bad_alloc&) {
+    fail_request({ErrorCode::kUnavailable, "there is no memory for this request now"});
+  }
+}
+
+void Session::work() {
   if (!is_prepared_) {
     is_prepared_ = true;
     prepare();
@@ -134,6 +145,7 @@ void Session::run() {
 
 void Session::prepare() {
   if (is_over()) return;
+  may_run_out_of_memory("serving.prompt");
   if (Status submitted = submit_choices(); !submitted) return fail_request(std::move(submitted).error());
   if (is_over()) parts_->supervisor.cancel(ids_);   // abandoned before the engine knew of it
 }
@@ -158,6 +170,7 @@ Status Session::submit_choices() {
   request_.prompt = TokenPrompt{};   // large, and of no further use
   emit(Started{std::move(prompt)});
   const uint64_t seed = request_.sampling.seed ? *request_.sampling.seed : random_bits();
+  if (!request_.sampling.seed) log_debug("request {} draws with seed {}", request_.request_id, seed);
   for (size_t i = 0; i < ids_.size(); ++i) {
     Submit choice = submit;
     choice.id = ids_[i];
@@ -209,6 +222,7 @@ ChoiceOptions Session::choice_options(PromptThinking thinking) const {
 
 void Session::process(SequenceOutput output) {
   const size_t choice = static_cast<size_t>(std::find(ids_.begin(), ids_.end(), output.id) - ids_.begin());
+  may_run_out_of_memory("serving.output");
   CHECK(choice < ids_.size(), "output of sequence {} went to another request", output.id.value);
   if (output.finish == FinishReason::kError) {
     return fail_request(output.error.value_or(Error{ErrorCode::kInternal, "the engine failed this request"}));
@@ -266,7 +280,11 @@ void Session::fail_request(Error error) {
   const bool is_worth_retrying = error.code == ErrorCode::kOverloaded || error.code == ErrorCode::kUnavailable;
   std::optional<int> retry_after_s;
   if (is_worth_retrying) retry_after_s = parts_->admission.retry_after_s();
-  log_debug("request {} failed: {}", request_.request_id, error.message);
+  if (error.code == ErrorCode::kInternal) {   // what clients are told refers to the log
+    log_error("request {} failed: {}", request_.request_id, error.message);
+  } else {
+    log_debug("request {} failed: {}", request_.request_id, error.message);
+  }
   end_with(Failed{std::move(error), retry_after_s});
   parts_->supervisor.cancel(ids_);
 }

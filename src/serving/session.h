@@ -67,6 +67,7 @@ class Session final : public OutputReceiver, public Job, public DeadlineHolder, 
   [[nodiscard]] Result<std::string> structural_tag() const;
   void on_grammar(Result<SharedText> grammar);
   [[nodiscard]] Status constrain(Submit& submit, PromptThinking thinking) const;
+  void work();
   void prepare();
   [[nodiscard]] Status submit_choices();
   [[nodiscard]] ChoiceOptions choice_options(PromptThinking thinking) const;

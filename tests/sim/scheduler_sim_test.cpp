@@ -1,6 +1,6 @@
 // The scheduler and its blocks under random load, with a model that is a function and a clock that counts steps. Each seed
 // draws a configuration and a story of arrivals, cancels and memory pressure; rules are checked after every step.
-//   sim_test --seeds=N runs N seeds instead of 200;   sim_test --seed=S runs one again.
+//   sim_test --seeds=N runs N seeds instead of 200;   --steps=N at least so many steps;   --seed=S runs one seed again.
 #include <gtest/gtest.h>
 
 #include <charconv>
@@ -10,13 +10,16 @@
 #include <random>
 #include <set>
 #include <string_view>
+#include <utility>
 
+#include "fake_memory.h"
 #include "scheduler/scheduler.h"
 
 namespace gale {
 namespace {
 
 int num_seeds = 200;
+int num_steps_wanted = 0;
 int only_seed = -1;
 
 constexpr TokenId kStopToken = 7;
@@ -37,6 +40,13 @@ struct Client {
   int num_prompt_logprobs = 0;
   int num_preemptions_in_a_row = 0;    // without a token between
   uint64_t submitted_at = 0;
+  bool knows_cached_tokens = false;
+};
+
+// A plan that is being computed, and what the device was told of each sequence's blocks when it began.
+struct Flight {
+  Plan plan;
+  std::vector<std::vector<BlockId>> tables;
 };
 
 std::pair<std::vector<TokenId>, FinishReason> expected_output(const Submit& submit, int max_model_len) {
@@ -55,11 +65,12 @@ std::pair<std::vector<TokenId>, FinishReason> expected_output(const Submit& subm
 
 class Simulation {
  public:
-  explicit Simulation(uint64_t seed) : random_(seed), config_(draw_config()), scheduler_(config_) {
+  explicit Simulation(uint64_t seed) : random_(seed), config_(draw_config()), scheduler_(config_),
+                                          memory_(config_.num_blocks, config_.block_size) {
     speculates_ = chance(0.3);
     num_clients_ = between(5, 60);
     shared_prefix_ = draw_tokens(between(0, 3 * config_.block_size));
-    depth_ = chance(0.5) ? 2 : 1;
+    depth_ = static_cast<size_t>(between(1, 3));
   }
 
   void run() {
@@ -101,6 +112,7 @@ class Simulation {
     config.num_blocks = for_one + between(0, static_cast<int>(for_one) * between(0, 8));
     config.enable_prefix_caching = chance(0.8);
     arrival_chance_ = chance(0.3) ? 1.0 : 0.2;
+    priority_chance_ = chance(0.3) ? 0.9 : 0.2;
     return config;
   }
 
@@ -113,7 +125,7 @@ class Simulation {
     if (chance(0.2)) submit.output = draw_tokens(between(1, 10));
     submit.stop = {.stop_token_ids = {kStopToken}, .min_tokens = between(0, 4), .max_tokens = between(1, 60)};
     if (chance(0.1)) submit.sampling.num_prompt_logprobs = 0;
-    submit.priority = chance(0.2) ? between(-1, 1) : 0;
+    submit.priority = chance(priority_chance_) ? between(-1, 1) : 0;
     submit.cache_salt = chance(0.1) ? "other" : "";
     const RequestId id = submit.id;
     clients_[id].submitted_at = num_steps();
@@ -144,19 +156,47 @@ class Simulation {
       is_stuck = plan.sequences.empty();
       if (!is_stuck) {
         check_plan(plan);
-        in_flight_.push_back(std::move(plan));
+        check_order(plan);
+        if (testing::Test::HasFatalFailure()) return 0;
+        launch(std::move(plan));
       }
     }
     EXPECT_FALSE(in_flight_.empty()) << "work, but no plan";
     if (in_flight_.empty() || (!is_stuck && in_flight_.size() < depth_ && chance(0.9))) return 0;
-    const Plan plan = std::move(in_flight_.front());
+    const Flight flight = std::move(in_flight_.front());
     in_flight_.pop_front();
+    const Plan& plan = flight.plan;
     std::vector<SequenceResult> results;
-    for (const ScheduledSequence& scheduled : plan.sequences) results.push_back(compute(scheduled));
+    for (size_t i = 0; i < plan.sequences.size(); ++i) results.push_back(compute(plan.sequences[i], flight.tables[i]));
+    if (testing::Test::HasFatalFailure()) return 0;
     if (chance(0.02)) cancel_somebody();               // between plan and commit
     const std::vector<SequenceOutput> outputs = scheduler_.commit(plan, std::move(results));
     for (const SequenceOutput& output : outputs) deliver(output);
+    EXPECT_EQ(scheduler_.stats().generation_tokens, num_delivered_) << "tokens are counted wrong";
     return outputs.size();
+  }
+
+  void launch(Plan plan) {
+    std::vector<std::vector<BlockId>> tables;
+    for (const ScheduledSequence& scheduled : plan.sequences) {
+      tables.push_back(scheduler_.sequence(scheduled.id).table.blocks);
+    }
+    in_flight_.push_back({std::move(plan), std::move(tables)});
+  }
+
+  // First come, first served among equal priorities: nobody who waits is passed by a newcomer.
+  void check_order(const Plan& plan) {
+    const auto place_of = [this](RequestId id) {
+      const Sequence& sequence = scheduler_.sequence(id);
+      return std::pair(sequence.request.priority, sequence.arrival);
+    };
+    for (const ScheduledSequence& scheduled : plan.sequences) {
+      if (!scheduled.is_new) continue;
+      for (const auto& [id, client] : clients_) {
+        if (client.finish || scheduler_.sequence(id).slot) continue;
+        ASSERT_LT(place_of(scheduled.id), place_of(id)) << id.value << " waits and is passed by " << scheduled.id.value;
+      }
+    }
   }
 
   void check_plan(const Plan& plan) {
@@ -189,15 +229,51 @@ class Simulation {
     return {};
   }
 
-  SequenceResult compute(const ScheduledSequence& scheduled) {
+  // What the step reads and writes in memory. False: the sequence has lost its place, what is computed is void.
+  bool touch_memory(const ScheduledSequence& scheduled, const std::vector<BlockId>& blocks) {
+    const auto first = static_cast<size_t>(scheduled.num_computed_tokens);
+    const size_t end = first + static_cast<size_t>(scheduled.num_scheduled_tokens);
+    const Sequence* sequence = scheduler_.is_live(scheduled.id) ? &scheduler_.sequence(scheduled.id) : nullptr;
+    if (sequence == nullptr || !sequence->slot || sequence->admission != scheduled.admission) {
+      memory_.spoil(blocks, first, end);
+      return false;
+    }
+    std::vector<TokenId> tokens = sequence->tokens;
+    tokens.resize(end - scheduled.draft_tokens.size());
+    tokens.insert(tokens.end(), scheduled.draft_tokens.begin(), scheduled.draft_tokens.end());
+    const std::string& salt = sequence->request.cache_salt;
+    const size_t wrong = memory_.first_wrong(blocks, salt, tokens, first);
+    EXPECT_EQ(wrong, first) << scheduled.id.value << " reads what is not its own";
+    memory_.write(blocks, salt, tokens, first);
+    return true;
+  }
+
+  // Numbers that are none may stand in all that a sequence wrote and shares with nobody that runs.
+  void spoil_own(RequestId id, const std::vector<BlockId>& blocks) {
+    std::set<BlockId> others;
+    for (const auto& [other, client] : clients_) {
+      if (other == id || client.finish) continue;
+      const std::vector<BlockId>& held = scheduler_.sequence(other).table.blocks;
+      others.insert(held.begin(), held.end());
+    }
+    for (const BlockId block : blocks) {
+      if (!others.contains(block)) memory_.spoil(std::span(&block, 1), 0, static_cast<size_t>(config_.block_size));
+    }
+  }
+
+  SequenceResult compute(const ScheduledSequence& scheduled, const std::vector<BlockId>& blocks) {
     SequenceResult result;
-    if (!scheduler_.is_live(scheduled.id)) return result;
+    if (!touch_memory(scheduled, blocks)) {
+      if (scheduled.wants_token) result.tokens = {between(0, 49)};   // a device computes it all the same
+      return result;
+    }
     const PromptRange range = scheduled.prompt_logprobs;
     if (!range.is_empty()) result.prompt_logprobs.resize(static_cast<size_t>(range.end - range.first));
     if (!scheduled.wants_token) return result;
     if (depth_ == 1 && chance(0.01)) return result;              // a step may end without a token if nobody counts on it
     if (chance(0.002)) {
       result.error = Error{ErrorCode::kInternal, "not a number"};
+      spoil_own(scheduled.id, blocks);
       return result;
     }
     std::vector<TokenId> tokens = scheduler_.sequence(scheduled.id).tokens;
@@ -220,6 +296,11 @@ class Simulation {
     Client& client = clients_.at(output.id);
     ASSERT_FALSE(client.finish) << "something came after the finish of " << output.id.value;
     client.output.insert(client.output.end(), output.tokens.begin(), output.tokens.end());
+    num_delivered_ += output.tokens.size();
+    if (output.num_cached_tokens) {
+      ASSERT_FALSE(std::exchange(client.knows_cached_tokens, true)) << "cached tokens are told twice";
+      ASSERT_LE(*output.num_cached_tokens, static_cast<int>(client.submit.prompt.size()));
+    }
     client.num_prompt_logprobs += static_cast<int>(output.prompt_logprobs.size());
     if (!output.tokens.empty()) client.num_preemptions_in_a_row = 0;
     client.finish = output.finish;
@@ -260,13 +341,15 @@ class Simulation {
   }
 
   std::mt19937_64 random_;
-  double arrival_chance_ = 0;
+  double arrival_chance_ = 0, priority_chance_ = 0;
   bool speculates_ = false;
   int num_clients_ = 0;
   SchedulerConfig config_;
   Scheduler scheduler_;
+  FakeMemory memory_;
+  uint64_t num_delivered_ = 0;
   size_t depth_ = 1;
-  std::deque<Plan> in_flight_;
+  std::deque<Flight> in_flight_;
   std::vector<TokenId> shared_prefix_;
   std::map<RequestId, Client> clients_;                // in order of arrival
   std::set<std::string> failures_;
@@ -274,7 +357,12 @@ class Simulation {
 
 TEST(SchedulerSimulation, rules_hold_after_every_step_of_random_stories) {
   uint64_t num_steps = 0, num_preemptions = 0;
-  for (int seed = only_seed >= 0 ? only_seed : 1; seed <= (only_seed >= 0 ? only_seed : num_seeds); ++seed) {
+  const auto is_enough = [&](int seed) {
+    if (only_seed >= 0) return seed > only_seed;
+    return seed > num_seeds && num_steps >= static_cast<uint64_t>(num_steps_wanted);
+  };
+  int seed = only_seed >= 0 ? only_seed : 1;
+  for (; !is_enough(seed); ++seed) {
     SCOPED_TRACE("reproduce with --seed=" + std::to_string(seed));
     Simulation simulation(static_cast<uint64_t>(seed));
     simulation.run();
@@ -282,27 +370,31 @@ TEST(SchedulerSimulation, rules_hold_after_every_step_of_random_stories) {
     num_steps += simulation.num_steps();
     num_preemptions += simulation.num_preemptions();
   }
-  std::printf("%llu steps, %llu preemptions\n", static_cast<unsigned long long>(num_steps), static_cast<unsigned long long>(num_preemptions));
+  std::printf("%d seeds, %llu steps, %llu preemptions\n", only_seed >= 0 ? 1 : seed - 1,
+              static_cast<unsigned long long>(num_steps), static_cast<unsigned long long>(num_preemptions));
   EXPECT_TRUE(only_seed >= 0 || num_preemptions > static_cast<uint64_t>(num_seeds)) << "no memory pressure: the stories test little";
 }
 
-// The working set is 120 % of memory: all finish, and at least 80 % of the computed tokens are not recomputation.
-TEST(SchedulerSimulation, at_120_percent_demand_four_fifths_of_the_work_is_useful) {
+// The share of the computed tokens that is not computed again, where what runs would on average fill 120 % of memory,
+// each sequence half grown. All finish.
+double useful_share_at_120_percent(uint32_t seed) {
   constexpr int kUsers = 24, kPrompt = 64, kOutput = 256, kBlock = 16;
   SchedulerConfig config{.max_num_seqs = kUsers, .max_num_batched_tokens = 512, .max_model_len = 512, .block_size = kBlock};
-  config.num_blocks = kUsers * (kPrompt + kOutput) / kBlock * 10 / 12;
+  config.num_blocks = kUsers * (kPrompt + kOutput / 2) / kBlock * 10 / 12;
   config.enable_prefix_caching = false;                // a hit after a preemption would hide the waste
   Scheduler scheduler(config);
-  std::mt19937_64 random(11);
+  std::mt19937_64 random(seed);
   uint64_t num_computed = 0, num_useful = 0;
   int num_finished = 0;
   for (int user = 0; user < 4 * kUsers; ++user) {
     Submit submit;
     submit.id = {static_cast<uint64_t>(user) + 1};
-    for (int i = 0; i < kPrompt; ++i) submit.prompt.push_back(static_cast<TokenId>(random() % 50));
-    submit.stop = {.max_tokens = kOutput};
-    ASSERT_FALSE(scheduler.add(std::move(submit)));
-    num_useful += kPrompt + kOutput;
+    const int num_prompt = std::uniform_int_distribution<int>(kPrompt / 2, kPrompt * 3 / 2)(random);
+    const int num_output = std::uniform_int_distribution<int>(kOutput / 2, kOutput * 3 / 2)(random);
+    for (int i = 0; i < num_prompt; ++i) submit.prompt.push_back(static_cast<TokenId>(random() % 50));
+    submit.stop = {.max_tokens = num_output};
+    EXPECT_FALSE(scheduler.add(std::move(submit)));
+    num_useful += static_cast<uint64_t>(num_prompt + num_output);
   }
   while (scheduler.has_work()) {
     const Plan plan = scheduler.schedule();
@@ -315,7 +407,14 @@ TEST(SchedulerSimulation, at_120_percent_demand_four_fifths_of_the_work_is_usefu
   }
   EXPECT_EQ(num_finished, 4 * kUsers);
   EXPECT_GT(scheduler.stats().num_preemptions, 0U);
-  EXPECT_GE(static_cast<double>(num_useful) / static_cast<double>(num_computed), 0.8);
+  return static_cast<double>(num_useful) / static_cast<double>(num_computed);
+}
+
+TEST(SchedulerSimulation, at_120_percent_demand_four_fifths_of_the_work_is_useful) {
+  double least = 1;
+  for (uint32_t seed = 1; seed <= 50; ++seed) least = std::min(least, useful_share_at_120_percent(seed));
+  std::printf("at least %.1f %% of the computed tokens are useful\n", 100 * least);
+  EXPECT_GE(least, 0.8);
 }
 
 }  // namespace
@@ -331,8 +430,11 @@ bool read_flag(std::string_view argument, std::string_view name, int& value) {
 int main(int argc, char** argv) {
   testing::InitGoogleTest(&argc, argv);
   for (int i = 1; i < argc; ++i) {
-    if (!gale::read_flag(argv[i], "--seeds=", gale::num_seeds) && !gale::read_flag(argv[i], "--seed=", gale::only_seed)) {
-      std::fprintf(stderr, "unknown flag %s; there are --seeds=N and --seed=S\n", argv[i]);
+    const bool is_known = gale::read_flag(argv[i], "--seeds=", gale::num_seeds) ||
+                          gale::read_flag(argv[i], "--seed=", gale::only_seed) ||
+                          gale::read_flag(argv[i], "--steps=", gale::num_steps_wanted);
+    if (!is_known) {
+      std::fprintf(stderr, "unknown flag %s; there are --seeds=N, --steps=N and --seed=S\n", argv[i]);
       return 2;
     }
   }

@@ -9,6 +9,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from stream_rules import check_answer
+
 ROOT = Path(__file__).resolve().parents[2]
 NANO_FLASH = ROOT / "models" / "nano-flash"
 START_TIMEOUT_S = 120    # sanitizer builds load slowly
@@ -65,13 +67,15 @@ class GaleServer:
         return f"http://127.0.0.1:{self.port}"
 
     def request(self, method, path, body=None, headers=None, timeout=120):
-        """One request on its own connection; the response has .status, .headers, .body (bytes) and .json()."""
+        """One request on its own connection; the response has .status, .headers, .body (bytes), .json_body();
+        a stream has been checked."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         data = body if isinstance(body, (bytes, type(None))) else json.dumps(body).encode()
         all_headers = {"Content-Type": "application/json"} if body is not None else {}
         connection.request(method, path, data, {**all_headers, **(headers or {})})
         response = connection.getresponse()
         response.body = response.read()
+        check_answer(path, body, headers, response.status, response.getheader("Content-Type"), response.body)
         response.json_body = lambda: json.loads(response.body)
         connection.close()
         return response
