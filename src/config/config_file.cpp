@@ -42,8 +42,8 @@ std::optional<std::vector<std::string>> as_texts(const toml::node& node) {
 }
 
 bool belongs_to_any_command(std::string_view flag) {
-  for (const Command command : {Command::kServe, Command::kEngine, Command::kChat, Command::kBenchServe, Command::kInspect,
-                                Command::kDoctor}) {
+  for (const Command command :
+       {Command::kServe, Command::kEngine, Command::kChat, Command::kBenchServe, Command::kInspect, Command::kDoctor}) {
     if (find_option(command, flag) != nullptr) return true;
   }
   return false;

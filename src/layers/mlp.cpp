@@ -28,7 +28,8 @@ Mlp::Mlp(const WeightScope& scope, const MlpSpec& spec)
 void Mlp::forward(ForwardContext& context, const Tensor& out, const BlockInput& in) const {
   const WorkspaceScope scope(context.workspace);
   const Scratch tmp = scratch(context.workspace, in.num_tokens());
-  linear_swiglu(context.ops, {.out = tmp.inner, .in = in.for_weight(*gate_up_), .weight = gate_up_, .scratch = tmp.gate_up});
+  linear_swiglu(context.ops,
+                {.out = tmp.inner, .in = in.for_weight(*gate_up_), .weight = gate_up_, .scratch = tmp.gate_up});
   linear(context.ops, {.out = out, .in = tmp.inner, .weight = down_});
 }
 

@@ -84,8 +84,13 @@ void MoeBlock::forward(ForwardContext& context, const Tensor& out, const BlockIn
                           .top_k_groups = spec_.top_k_groups, .renormalize = spec_.renormalize,
                           .scale = spec_.routed_scale, .has_shared = spec_.has_shared_expert,
                           .sorted_rows = tmp.sorted, .expert_offsets = tmp.offsets});
-  moe_up(context.ops, {.out = tmp.inner, .in = in.for_weight(*up_), .weight = up_, .expert_ids = tmp.ids, .scratch = tmp.up,
-                       .sorted_rows = tmp.sorted, .expert_offsets = tmp.offsets});
+  moe_up(context.ops, {.out = tmp.inner,
+                       .in = in.for_weight(*up_),
+                       .weight = up_,
+                       .expert_ids = tmp.ids,
+                       .scratch = tmp.up,
+                       .sorted_rows = tmp.sorted,
+                       .expert_offsets = tmp.offsets});
   moe_down_combine(context.ops, {.out = out, .in = tmp.inner, .weight = down_, .expert_ids = tmp.ids,
                                  .expert_weights = tmp.weights, .scratch = tmp.down, .sorted_rows = tmp.sorted,
                                  .expert_offsets = tmp.offsets});

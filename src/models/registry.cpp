@@ -42,7 +42,8 @@ Status refuse_quantisation(HfConfig& config, const std::string& folder) {
 }
 
 // Builds the model of a folder with every weight claimed; nothing is loaded.
-Result<std::unique_ptr<Decoder>> build_model(const std::string& folder, WeightSet& weights, DType activation_dtype, WeightFormat format) {
+Result<std::unique_ptr<Decoder>> build_model(const std::string& folder, WeightSet& weights, DType activation_dtype,
+                                             WeightFormat format) {
   GALE_ASSIGN(HfConfig config, HfConfig::read(folder));
   GALE_ASSIGN(const ModelRow* row, find_row(config, folder));
   GALE_TRY(refuse_quantisation(config, folder));

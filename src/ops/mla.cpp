@@ -54,7 +54,8 @@ void mla_attention(OpContext& context, const MlaAttentionArgs& args) {
   check.that(args.out.shape[2] <= args.q.shape[2], "out is the latent part of the key");
   check_cache(check, args.cache, args.metadata->block_size, args.q.shape[2]);
   if (args.q.shape[0] == 0 || args.metadata->num_seqs == 0) return;
-  dispatch(context, context.table.mla_attention, args, "mla_attention", {{"q", args.q}, {"out", args.out}, {"cache", args.cache}});
+  dispatch(context, context.table.mla_attention, args, "mla_attention",
+           {{"q", args.q}, {"out", args.out}, {"cache", args.cache}});
 }
 
 }  // namespace gale

@@ -11,10 +11,14 @@
 namespace gale {
 namespace {
 
-constexpr double kFirstToken[] = {.001, .005, .01, .02, .04, .06, .08, .1, .25, .5, .75, 1, 2.5, 5, 7.5, 10, 20, 40, 80, 160, 640, 2560};
-constexpr double kTokenGap[] = {.001, .002, .003, .005, .0075, .01, .025, .05, .075, .1, .15, .2, .3, .4, .5, .75, 1, 2.5, 5, 7.5, 10, 20, 40, 80};
-constexpr double kLatency[] = {.3, .5, .8, 1, 1.5, 2, 2.5, 5, 10, 15, 20, 30, 40, 50, 60, 120, 240, 480, 960, 1920, 7680};
-constexpr double kTokens[] = {1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50000, 100000, 200000};
+constexpr double kFirstToken[] = {.001, .005, .01, .02, .04, .06, .08, .1, .25, .5,  .75,
+                                  1,    2.5,  5,   7.5, 10,  20,  40,  80, 160, 640, 2560};
+constexpr double kTokenGap[] = {.001, .002, .003, .005, .0075, .01, .025, .05, .075, .1, .15, .2,
+                                .3,   .4,   .5,   .75,  1,     2.5, 5,    7.5, 10,   20, 40,  80};
+constexpr double kLatency[] = {.3, .5, .8, 1,  1.5, 2,   2.5, 5,   10,   15,  20,
+                               30, 40, 50, 60, 120, 240, 480, 960, 1920, 7680};
+constexpr double kTokens[] = {1,    2,    5,    10,    20,    50,    100,    200,   500,
+                              1000, 2000, 5000, 10000, 20000, 50000, 100000, 200000};
 constexpr double kChoices[] = {1, 2, 5, 10, 20};
 constexpr double kHttp[] = {.001, .005, .01, .05, .1, .5, 1, 5, 10, 60};
 
@@ -30,18 +34,28 @@ ServingMetrics::ServingMetrics(const std::string& model_name)
       prompt_tokens(registry_.counter("vllm:prompt_tokens", "Prompt tokens of admitted requests.")),
       prompt_tokens_cached(registry_.counter("vllm:prompt_tokens_cached", "Prompt tokens found in the prefix cache.")),
       generation_tokens(registry_.counter("vllm:generation_tokens", "Tokens given to clients.")),
-      first_token_s(registry_.histogram("vllm:time_to_first_token_seconds", "From a request's arrival to its first token.", kFirstToken)),
-      inter_token_s(registry_.histogram("vllm:inter_token_latency_seconds", "Between two tokens of a choice.", kTokenGap)),
-      time_per_token_s(registry_.histogram("vllm:request_time_per_output_token_seconds", "Mean time a token after the first, of a request.", kTokenGap)),
-      latency_s(registry_.histogram("vllm:e2e_request_latency_seconds", "From a request's arrival to its last token.", kLatency)),
-      request_prompt_tokens(registry_.histogram("vllm:request_prompt_tokens", "Prompt tokens of a finished request.", kTokens)),
-      request_generation_tokens(registry_.histogram("vllm:request_generation_tokens", "Tokens made for a finished request.", kTokens)),
+      first_token_s(registry_.histogram("vllm:time_to_first_token_seconds",
+                                        "From a request's arrival to its first token.", kFirstToken)),
+      inter_token_s(
+          registry_.histogram("vllm:inter_token_latency_seconds", "Between two tokens of a choice.", kTokenGap)),
+      time_per_token_s(registry_.histogram("vllm:request_time_per_output_token_seconds",
+                                           "Mean time a token after the first, of a request.", kTokenGap)),
+      latency_s(registry_.histogram("vllm:e2e_request_latency_seconds", "From a request's arrival to its last token.",
+                                    kLatency)),
+      request_prompt_tokens(
+          registry_.histogram("vllm:request_prompt_tokens", "Prompt tokens of a finished request.", kTokens)),
+      request_generation_tokens(
+          registry_.histogram("vllm:request_generation_tokens", "Tokens made for a finished request.", kTokens)),
       params_n(registry_.histogram("vllm:request_params_n", "Choices asked for.", kChoices)),
       params_max_tokens(registry_.histogram("vllm:request_params_max_tokens", "max_tokens asked for.", kTokens)),
-      decode_s(registry_.histogram("vllm:request_decode_time_seconds", "From a request's first token to its last.", kLatency)),
-      request_max_generation_tokens(registry_.histogram("vllm:request_max_num_generation_tokens", "The most tokens a choice of a request had.", kTokens)),
-      request_computed_tokens(registry_.histogram("vllm:request_prefill_kv_computed_tokens", "Prompt tokens of a request that no cache had.", kTokens)),
-      client_disconnects(registry_.counter("client_disconnects", "Clients that left before their answer was complete.")),
+      decode_s(registry_.histogram("vllm:request_decode_time_seconds", "From a request's first token to its last.",
+                                   kLatency)),
+      request_max_generation_tokens(registry_.histogram("vllm:request_max_num_generation_tokens",
+                                                        "The most tokens a choice of a request had.", kTokens)),
+      request_computed_tokens(registry_.histogram("vllm:request_prefill_kv_computed_tokens",
+                                                  "Prompt tokens of a request that no cache had.", kTokens)),
+      client_disconnects(
+          registry_.counter("client_disconnects", "Clients that left before their answer was complete.")),
       slow_readers(registry_.counter("stream_stalled", "Streams cut because the client did not read them.")),
       body_bytes(registry_.counter("http_body_bytes", "Bytes of request bodies.")),
       prefix_queries_{registry_.counter("vllm:prefix_cache_queries", "Tokens looked up in the prefix cache.")},
@@ -53,11 +67,14 @@ ServingMetrics::ServingMetrics(const std::string& model_name)
       beat_age_s_(registry_.gauge("engine_beat_age_seconds", "Since the engine's last sign of life.")),
       blocks_leaked_(registry_.gauge("blocks_leaked", "KV blocks that the audit found without an owner.")),
       engine_restarts_(registry_.gauge("engine_restarts", "Times the engine was started again.")),
-      waiting_for_room_(registry_.gauge("vllm:num_requests_waiting_by_reason", "Sequences that wait, by what they wait for.", {{"reason", "capacity"}})) {
+      waiting_for_room_(registry_.gauge("vllm:num_requests_waiting_by_reason",
+                                        "Sequences that wait, by what they wait for.", {{"reason", "capacity"}})) {
   // Dashboards ask for these; what the served model has not stays at nothing.
-  registry_.gauge("vllm:engine_sleep_state", "Whether the engine is awake; it never sleeps.", {{"sleep_state", "awake"}}).set(1);
-  for (const char* name : {"vllm:mm_cache_queries", "vllm:mm_cache_hits", "vllm:spec_decode_num_drafts", "vllm:spec_decode_num_draft_tokens",
-                           "vllm:spec_decode_num_accepted_tokens"})
+  registry_
+      .gauge("vllm:engine_sleep_state", "Whether the engine is awake; it never sleeps.", {{"sleep_state", "awake"}})
+      .set(1);
+  for (const char* name : {"vllm:mm_cache_queries", "vllm:mm_cache_hits", "vllm:spec_decode_num_drafts",
+                           "vllm:spec_decode_num_draft_tokens", "vllm:spec_decode_num_accepted_tokens"})
     registry_.counter(name, "Not of this model: always 0.");
 }
 
@@ -86,7 +103,9 @@ void ServingMetrics::refresh(const PipelineStatus& status) {
 void ServingMetrics::refresh_process() {
   rusage usage{};
   ::getrusage(RUSAGE_SELF, &usage);
-  const auto to_seconds = [](const timeval& time) { return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) * 1e-6; };
+  const auto to_seconds = [](const timeval& time) {
+    return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) * 1e-6;
+  };
   const double cpu_s = to_seconds(usage.ru_utime) + to_seconds(usage.ru_stime);
   registry_.counter("process_cpu_seconds", "CPU time of the front.").add(cpu_s - last_cpu_s_);
   last_cpu_s_ = cpu_s;
@@ -94,11 +113,14 @@ void ServingMetrics::refresh_process() {
   long resident_pages = 0;
   std::ifstream("/proc/self/statm") >> total_pages >> resident_pages;
   const auto page_bytes = static_cast<double>(::sysconf(_SC_PAGESIZE));
-  registry_.gauge("process_resident_memory_bytes", "Memory of the front.").set(static_cast<double>(resident_pages) * page_bytes);
-  registry_.gauge("process_virtual_memory_bytes", "Address space of the front.").set(static_cast<double>(total_pages) * page_bytes);
+  registry_.gauge("process_resident_memory_bytes", "Memory of the front.")
+      .set(static_cast<double>(resident_pages) * page_bytes);
+  registry_.gauge("process_virtual_memory_bytes", "Address space of the front.")
+      .set(static_cast<double>(total_pages) * page_bytes);
   std::error_code trouble;   // a system without /proc: the gauge stays at 0
   const std::filesystem::directory_iterator files("/proc/self/fd", trouble);
-  registry_.gauge("process_open_fds", "Open descriptors of the front.").set(static_cast<double>(std::distance(begin(files), end(files))));
+  registry_.gauge("process_open_fds", "Open descriptors of the front.")
+      .set(static_cast<double>(std::distance(begin(files), end(files))));
   rlimit limit{};
   ::getrlimit(RLIMIT_NOFILE, &limit);
   registry_.gauge("process_max_fds", "Descriptors it may open.").set(static_cast<double>(limit.rlim_cur));
@@ -106,12 +128,16 @@ void ServingMetrics::refresh_process() {
 }
 
 void ServingMetrics::count_shed(const std::string& reason) {
-  registry_.counter("requests_shed", "Requests refused by load or while loading or leaving.", {{"reason", reason}}).add();
+  registry_.counter("requests_shed", "Requests refused by load or while loading or leaving.", {{"reason", reason}})
+      .add();
 }
 
 void ServingMetrics::note_request(int prompt, int cached, int generated, double decode) {
   const auto count_source = [this](const char* source, int tokens) {
-    registry_.counter("vllm:prompt_tokens_by_source", "Prompt tokens by where their keys and values came from.", {{"source", source}}).add(tokens);
+    registry_
+        .counter("vllm:prompt_tokens_by_source", "Prompt tokens by where their keys and values came from.",
+                 {{"source", source}})
+        .add(tokens);
   };
   count_source("local_compute", prompt - cached);
   count_source("local_cache_hit", cached);
@@ -121,8 +147,14 @@ void ServingMetrics::note_request(int prompt, int cached, int generated, double 
 }
 
 void ServingMetrics::count_http(const std::string& method, const std::string& route, int status, double seconds) {
-  registry_.counter("http_requests", "Requests by method, route and status.", {{"method", method}, {"handler", route}, {"status", fmt::format("{}", status)}}).add();
-  registry_.histogram("http_request_duration_seconds", "From a request's head to the end of its answer.", kHttp, {{"handler", route}}).observe(seconds);
+  registry_
+      .counter("http_requests", "Requests by method, route and status.",
+               {{"method", method}, {"handler", route}, {"status", fmt::format("{}", status)}})
+      .add();
+  registry_
+      .histogram("http_request_duration_seconds", "From a request's head to the end of its answer.", kHttp,
+                 {{"handler", route}})
+      .observe(seconds);
 }
 
 void ServingMetrics::count_finish(ChoiceFinish reason) {

@@ -18,9 +18,11 @@ void for_each_run(const PagedKeys& keys, int64_t begin, int64_t end, Visit visit
   for (int64_t position = begin; position < end;) {
     const int64_t offset = position % keys.block_size;
     const int64_t size = std::min(keys.block_size - offset, end - position);
-    const int64_t at = (keys.block_table[position / keys.block_size] * keys.block_stride + offset * keys.token_stride) * element;
+    const int64_t at =
+        (keys.block_table[position / keys.block_size] * keys.block_stride + offset * keys.token_stride) * element;
     const auto run = [&](const std::byte* base) {
-      return KeyBlock{.dtype = keys.dtype, .keys = base + at, .stride = keys.token_stride, .num_keys = static_cast<int>(size)};
+      return KeyBlock{
+          .dtype = keys.dtype, .keys = base + at, .stride = keys.token_stride, .num_keys = static_cast<int>(size)};
     };
     visit(run(keys.keys), run(keys.values), position - begin);
     position += size;

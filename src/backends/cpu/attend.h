@@ -15,8 +15,8 @@ struct PagedKeys {
   const int32_t* block_table;
 };
 
-// out[0 … value_size) = softmax(scale * query . key_j) over keys 0 … num_keys - 1, weighting the values. Keys are taken in
-// stretches that start at fixed positions, so the result does not depend on who else is in the step.
+// out[0 … value_size) = softmax(scale * query . key_j) over keys 0 … num_keys - 1, weighting the values. Keys are taken
+// in stretches that start at fixed positions, so the result does not depend on who else is in the step.
 void attend(float* out, int64_t value_size, const float* query, int64_t key_size, float scale, int64_t num_keys,
             const PagedKeys& keys);
 

@@ -29,7 +29,8 @@ constexpr int64_t kMaxHeadDim = 1024;
 std::byte* cache_row(const Tensor& cache, int64_t slot, int64_t head) {
   const int64_t block_size = cache.shape[2];
   CHECK(slot / block_size < cache.shape[0], "slot {} of {} blocks", slot, cache.shape[0]);
-  const int64_t offset = slot / block_size * cache.strides[0] + head * cache.strides[1] + slot % block_size * cache.strides[2];
+  const int64_t offset =
+      slot / block_size * cache.strides[0] + head * cache.strides[1] + slot % block_size * cache.strides[2];
   return static_cast<std::byte*>(cache.data) + offset * static_cast<int64_t>(size_of(cache.dtype));
 }
 

@@ -6,8 +6,8 @@
 
 namespace gale {
 
-// The inner loops of the CPU ops, compiled once for each instruction set (simd_*.cpp) and chosen once a process. Each is
-// a plain function of one row or one small block of rows, in one fixed order of operations, whatever surrounds it.
+// The inner loops of the CPU ops, compiled once for each instruction set (simd_*.cpp) and chosen once a process. Each
+// is a plain function of one row or one small block of rows, in one fixed order of operations, whatever surrounds it.
 
 // Packed weights: panels of kPanelRows rows, [panel][k][row in panel], so that a product needs no sum across lanes.
 inline constexpr int64_t kPanelRows = 16;
@@ -39,7 +39,8 @@ struct CpuKernels {
   void (*panels_swiglu)(const PanelBlock&);   // panels alternate gate, up; out = silu(gate) * up
   float (*dot)(const float* a, const float* b, int64_t size);
   float (*sum_of_squares)(const float* x, int64_t size);
-  void (*scaled_product)(float* out, const float* x, float scale, const float* weight, int64_t size);   // x * scale * weight
+  void (*scaled_product)(float* out, const float* x, float scale, const float* weight,
+                         int64_t size);  // x * scale * weight
   void (*add)(float* accumulator, const float* x, int64_t size);
   void (*add_scaled)(float* accumulator, const float* x, float scale, int64_t size);
   void (*widen)(float* out, const void* in, DType dtype, int64_t size);      // f32, f16, bf16 → f32

@@ -23,7 +23,8 @@ void write_token(const MlaWriteArgs& args, const Rope& rope, int64_t t) {
   Rope::Angles angles;
   rope.angles_of(angles, args.metadata->positions, t);
   rope.rotate(row + kv_rank, in + q_rank + kv_rank, width - kv_rank, angles);
-  auto* cache = static_cast<std::byte*>(args.cache.data) + slot * width * static_cast<int64_t>(size_of(args.cache.dtype));
+  auto* cache =
+      static_cast<std::byte*>(args.cache.data) + slot * width * static_cast<int64_t>(size_of(args.cache.dtype));
   cpu_kernels().narrow(cache, args.cache.dtype, row, width);
 }
 
@@ -42,8 +43,8 @@ void cpu_mla_query_rope(Stream& stream, const MlaQueryRopeArgs& args) {
     Rope::Angles angles;
     rope.angles_of(angles, args.metadata->positions, t);
     for (int64_t head = 0; head < num_heads; ++head) {
-      rope.rotate(args.out.row<float>(t) + head * args.out.strides[1], args.in.row<float>(t) + head * args.in.strides[1],
-                  width, angles);
+      rope.rotate(args.out.row<float>(t) + head * args.out.strides[1],
+                  args.in.row<float>(t) + head * args.in.strides[1], width, angles);
     }
   });
 }
@@ -56,8 +57,12 @@ void cpu_mla_attention(Stream& stream, const MlaAttentionArgs& args) {
     const int64_t t = item / num_heads, head = item % num_heads;
     const TokenPlace place = place_of(metadata, t);
     const auto* cache = static_cast<const std::byte*>(args.cache.data);
-    const PagedKeys keys{.dtype = args.cache.dtype, .keys = cache, .values = cache, .block_stride = args.cache.strides[0],
-                         .token_stride = width, .block_size = metadata.block_size,
+    const PagedKeys keys{.dtype = args.cache.dtype,
+                         .keys = cache,
+                         .values = cache,
+                         .block_stride = args.cache.strides[0],
+                         .token_stride = width,
+                         .block_size = metadata.block_size,
                          .block_table = metadata.block_tables.row<int32_t>(place.sequence)};
     attend(args.out.row<float>(t) + head * args.out.strides[1], latent, args.q.row<float>(t) + head * args.q.strides[1],
            width, args.scale, place.num_keys, keys);

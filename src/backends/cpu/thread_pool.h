@@ -11,8 +11,9 @@
 namespace gale {
 
 // Runs loops of independent items on a few threads, the caller's among them. A step makes a hundred small loops, so
-// workers spin for a moment before they sleep, starting a loop allocates nothing, and the caller never waits for a worker
-// that has not begun. Which thread runs which item differs from run to run: items must not depend on one another.
+// workers spin for a moment before they sleep, starting a loop allocates nothing, and the caller never waits for a
+// worker that has not begun. Which thread runs which item differs from run to run: items must not depend on one
+// another.
 class ThreadPool {
  public:
   explicit ThreadPool(int num_threads);   // the caller counted in; at least 1
