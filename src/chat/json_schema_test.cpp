@@ -99,8 +99,10 @@ INSTANTIATE_TEST_SUITE_P(
 
 TEST(SchemaShape, leaves_out_what_cannot_be_enforced) {
   const char* given = R"({"type": "object", "properties": {
-      "a": {"type": "string", "format": "iban", "minLength": 1, "not": {"const": ""}}, "b": {"type": "array", "uniqueItems": true, "items": {"type": "number", "multipleOf": 0.5}},
-      "c": {"type": "string", "enum": []}, "d": {"allOf": [{}, {}]}, "e": {"anyOf": [{"type": "null"}], "minLength": 3}}})";
+      "a": {"type": "string", "format": "iban", "minLength": 1, "not": {"const": ""}}, "b": {"type": "array",
+      "uniqueItems": true, "items": {"type": "number", "multipleOf": 0.5}},
+      "c": {"type": "string", "enum": []}, "d": {"allOf": [{}, {}]}, "e": {"anyOf": [{"type": "null"}],
+      "minLength": 3}}})";
   const auto prepared = prepare_schema(Json::parse(given), "schema", SchemaDemand::kShape);
   ASSERT_TRUE(prepared) << prepared.error().message;
   EXPECT_EQ((*prepared)["properties"]["b"], Json::parse(R"({"type": "array", "items": {"type": "number"}})"));
