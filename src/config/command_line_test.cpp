@@ -12,7 +12,9 @@
 namespace gale {
 namespace {
 
+using testing::AllOf;
 using testing::HasSubstr;
+using testing::Not;
 
 Invocation read(const std::vector<std::string>& arguments, const Environment& environment = {}) {
   Result<Invocation> invocation = read_command_line(arguments, environment);
@@ -113,6 +115,16 @@ TEST(CommandLine, environment_knows_the_names_of_vllm_and_notes_others) {
   const Invocation invocation = read({"serve", "m"}, {"VLLM_API_KEY=secret", "VLLM_NEVER_HEARD=1", "PATH=/bin"});
   EXPECT_THAT(invocation.config.server.api_keys, testing::ElementsAre("secret"));
   EXPECT_THAT(invocation.notes, testing::ElementsAre(HasSubstr("VLLM_NEVER_HEARD")));
+}
+
+TEST(CommandLine, one_config_file_serves_all_commands) {
+  const std::string path = write_config("ui-port = 7000\npassword = \"p\"\nnum-iters = 3\nport = 9\n");
+  EXPECT_EQ(read({"serve", "m", "--config", path}).config.server.http.port, 9);
+}
+
+TEST(CommandLine, a_key_of_a_config_file_does_not_break_the_line_of_its_message) {
+  EXPECT_THAT(trouble({"serve", "m", "--config", write_config("\"a\\nb\" = 1\n")}),
+              AllOf(HasSubstr("'a?b'"), Not(HasSubstr("\n"))));
 }
 
 TEST(CommandLine, a_wrong_config_file_names_the_line) {
