@@ -16,6 +16,7 @@ build_packages="g++ cmake ninja-build python3 python3-pip ca-certificates libssl
 run_packages="poppler-utils poppler-data"   # pdftotext reads PDFs that people give to the page
 test_packages="libgtest-dev libgmock-dev python3-venv ccache git chromium fonts-noto-cjk
   supervisor nginx-light systemd openssl"
+fuzz_packages="clang-19 libclang-rt-19-dev"   # of ./check --full
 
 is_installed() { [ "$(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
 

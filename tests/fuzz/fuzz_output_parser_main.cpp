@@ -37,7 +37,8 @@ struct Seen {
 
 Json tools() {
   return Json::parse(R"([
-    {"type": "function", "function": {"name": "write", "parameters": {"type": "object", "properties": {"text": {"type": "string"}}}}},
+    {"type": "function", "function": {"name": "write", "parameters": {"type": "object",
+    "properties": {"text": {"type": "string"}}}}},
     {"type": "function", "function": {"name": "search", "parameters": {"type": "object", "properties": {
       "count": {"type": "integer"}, "any": {}, "maybe": {"type": ["string", "null"]}}}}}])");
 }
