@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <sstream>
 
+#include "base/log.h"
 #include "base/mapped_file.h"
 #include "base/utf8.h"
 #include "config/known_flags.h"
@@ -49,11 +50,7 @@ bool belongs_to_any_command(std::string_view flag) {
 }
 
 // A key as a message shows it: quoted keys may hold anything.
-std::string shown(std::string_view key) {
-  std::string out = replace_invalid_utf8(key);
-  std::replace_if(out.begin(), out.end(), [](unsigned char byte) { return byte < ' ' || byte == 0x7f; }, '?');
-  return out;
-}
+std::string shown(std::string_view key) { return escape_control(replace_invalid_utf8(key)); }
 
 // toml++ throws; its exceptions end here.
 Result<toml::table> parse_toml(const std::string& path, std::string_view text) {
