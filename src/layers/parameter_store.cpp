@@ -113,8 +113,7 @@ class ParameterStore::Staging {
   uint64_t num_filled_ = 0;
 };
 
-const PackedWeight* ParameterStore::add_matrices(std::vector<Tensor> sources, int64_t num_matrices, RowOrder order,
-                                                 WeightFormat format) {
+const PackedWeight* ParameterStore::add_matrices(std::vector<Tensor> sources, int64_t num_matrices, RowOrder order, WeightFormat format) {
   CHECK(num_matrices > 0 && !sources.empty() && static_cast<int64_t>(sources.size()) % num_matrices == 0,
         "{} sources for {} matrices", sources.size(), num_matrices);
   matrices_.push_back({{}, std::move(sources), num_matrices, order, format});
@@ -135,8 +134,7 @@ size_t ParameterStore::bytes_needed(OpContext& ops) const {
   size_t sum = 0;
   for (const Joined& item : joined_) sum += Arena::padded(item.tensor.num_bytes());
   for (const Matrices& item : matrices_) {
-    sum +=
-        Arena::padded(packed_linear_bytes(ops, pack_shape(item.sources, item.num_matrices, item.order, item.format)));
+    sum += Arena::padded(packed_linear_bytes(ops, pack_shape(item.sources, item.num_matrices, item.order, item.format)));
   }
   return sum;
 }
@@ -167,12 +165,10 @@ Status ParameterStore::load_joined(Device& device, OpContext& ops, Arena& arena,
   return {};
 }
 
-Status ParameterStore::load_all(Device& device, OpContext& ops, const std::function<void(double)>& on_progress,
-                                bool is_random) {
+Status ParameterStore::load_all(Device& device, OpContext& ops, const std::function<void(double)>& on_progress, bool is_random) {
   CHECK(!arena_, "weights are loaded once");
   if (!supports_weight_format(ops, format_)) {
-    return fail(ErrorCode::kUnimplemented,
-                "{} cannot compute with FP8 weights: leave --quantization away, or use a GPU", device.caps().name);
+    return fail(ErrorCode::kUnimplemented, "{} cannot compute with FP8 weights: leave --quantization away, or use a GPU", device.caps().name);
   }
   GALE_ASSIGN(Arena arena, Arena::create(device, MemoryKind::kDevice, bytes_needed(ops)));
   const auto report = [&] {
@@ -187,12 +183,8 @@ Status ParameterStore::load_all(Device& device, OpContext& ops, const std::funct
   GALE_ASSIGN(Staging staging, Staging::create(device, ops, matrices_, is_random));
   for (Matrices& item : matrices_) {
     const std::vector<Tensor> sources = staging.stage(item.sources);
-    pack_linear(ops, arena,
-                {.out = &item.packed,
-                 .sources = sources,
-                 .num_matrices = item.num_matrices,
-                 .order = item.order,
-                 .format = item.format});
+    pack_linear(ops, arena, {.out = &item.packed, .sources = sources, .num_matrices = item.num_matrices, .order = item.order,
+                             .format = item.format});
     std::exchange(item.sources, {});
     report();
   }

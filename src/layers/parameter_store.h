@@ -33,21 +33,14 @@ class ParameterStore {
 
   // Once. kOutOfMemory says how much was asked for.
   Status load(Device& device, OpContext& ops, const std::function<void(double)>& on_progress);
-  // The same without sources: seeded random numbers on the device. Matrices [N, K] get a spread of 0.5 / sqrt(K), so
-  // that what a layer adds is small beside the embedding (spread 1): hidden states then differ from token to token, and
-  // routers, whose scores are random directions of them, choose all experts about equally often. Vectors (norms,
-  // biases) are 1.
+  // The same without sources: seeded random numbers on the device. Matrices [N, K] get a spread of 0.5 / sqrt(K), so that what a
+  // layer adds is small beside the embedding (spread 1): hidden states then differ from token to token, and routers, whose scores
+  // are random directions of them, choose all experts about equally often. Vectors (norms, biases) are 1.
   Status load_random(Device& device, OpContext& ops, const std::function<void(double)>& on_progress);
   [[nodiscard]] size_t num_bytes() const { return arena_ ? arena_->capacity_bytes() : 0; }
 
  private:
-  struct Matrices {
-    PackedWeight packed;
-    std::vector<Tensor> sources;
-    int64_t num_matrices;
-    RowOrder order;
-    WeightFormat format;
-  };
+  struct Matrices { PackedWeight packed; std::vector<Tensor> sources; int64_t num_matrices; RowOrder order; WeightFormat format; };
   struct Joined { Tensor tensor; std::vector<Tensor> sources; };
   class Staging;
   [[nodiscard]] size_t bytes_needed(OpContext& ops) const;

@@ -42,14 +42,13 @@ struct LoadOptions {
   std::string model_dir;
   Device* device = nullptr;
   OpContext* ops = nullptr;                                     // for packing
-  WeightFormat weight_format = WeightFormat::kAsIs;  // of the matrices that may be quantised when they are loaded
+  WeightFormat weight_format = WeightFormat::kAsIs;             // of the matrices that may be quantised when they are loaded
   bool is_dummy = false;                                        // random weights: only config.json is read
   std::function<void(double fraction)> on_progress = {};        // 0 … 1
 };
 
-// Reads config.json, picks the architecture, claims every tensor of the checkpoint exactly once. Errors name file,
-// tensor and shape (kCorrupt), an architecture that is not known (kUnimplemented, listing those that are), a folder
-// that is not there.
+// Reads config.json, picks the architecture, claims every tensor of the checkpoint exactly once. Errors name file, tensor and
+// shape (kCorrupt), an architecture that is not known (kUnimplemented, listing those that are), a folder that is not there.
 [[nodiscard]] Result<std::unique_ptr<Model>> load_model(const LoadOptions& options);
 
 // What `gale inspect` prints and the memory plan starts from; reads headers only.

@@ -26,11 +26,7 @@ constexpr std::chrono::milliseconds kLastWords{1000};   // for error frames of a
 class BeastApiServer final : public ApiServer, private HttpHandler {
  public:
   BeastApiServer(const ServerConfig& config, Pipeline& pipeline)
-      : config_(config),
-        pipeline_(pipeline),
-        keys_(config.api_keys, config.has_key_file),
-        metrics_(pipeline.model().name),
-        endpoints_(config_, pipeline, metrics_),
+      : config_(config), pipeline_(pipeline), keys_(config.api_keys, config.has_key_file), metrics_(pipeline.model().name), endpoints_(config_, pipeline, metrics_),
         workers_(kNumWorkers, kMaxWaitingBodies) {}
   ~BeastApiServer() override { endpoints_.generations().abort_all(kLeaving); }
 
@@ -52,22 +48,17 @@ class BeastApiServer final : public ApiServer, private HttpHandler {
   int shut_down(const ShutdownPlan& plan, const std::function<bool()>& is_urged) override;
 
  private:
-  inline static const Error kLeaving{
-      ErrorCode::kUnavailable, "the server is shutting down: try again elsewhere or later", {}};
+  inline static const Error kLeaving{ErrorCode::kUnavailable, "the server is shutting down: try again elsewhere or later", {}};
 
   std::optional<HttpResponse> refuse(const RequestHead& head) override;
   void handle(HttpRequest request, std::shared_ptr<Exchange> exchange) override;
-  bool takes_web_socket(const RequestHead& head) override {
-    return head.method == "GET" && head.path == kChatSocketPath;
-  }
-  std::shared_ptr<WebSocketListener> open_web_socket(const RequestHead& head,
-                                                     std::shared_ptr<WebSocket> socket) override;
+  bool takes_web_socket(const RequestHead& head) override { return head.method == "GET" && head.path == kChatSocketPath; }
+  std::shared_ptr<WebSocketListener> open_web_socket(const RequestHead& head, std::shared_ptr<WebSocket> socket) override;
   HttpResponse protocol_error(const HttpError& error) override;
   [[nodiscard]] bool is_foreign(const RequestHead& head) const {
     return config_.is_protected && keys_.is_empty() && config_.http.host.empty() && !head.peer_is_loopback;
   }
-  HttpResponse refusal(const RequestHead& head, std::string_view route, int status, std::string body,
-                       HttpFields fields = {});
+  HttpResponse refusal(const RequestHead& head, std::string_view route, int status, std::string body, HttpFields fields = {});
 
   const ServerConfig config_;
   Pipeline& pipeline_;
@@ -79,8 +70,7 @@ class BeastApiServer final : public ApiServer, private HttpHandler {
   WorkerPool workers_;
 };
 
-HttpResponse BeastApiServer::refusal(const RequestHead& head, std::string_view route, int status, std::string body,
-                                     HttpFields fields) {
+HttpResponse BeastApiServer::refusal(const RequestHead& head, std::string_view route, int status, std::string body, HttpFields fields) {
   const Call::Setting setting{.route = std::string(route), .request_id = request_id_of(head), .fields = {}};
   note_request(metrics_, head, setting, status, 0);
   HttpFields all = cors_fields(head, config_.allowed_origins);
@@ -95,32 +85,26 @@ std::optional<HttpResponse> BeastApiServer::refuse(const RequestHead& head) {
   constexpr std::string_view kNone = "none";   // one label for all unknown paths: they are the client's to invent
   const RouteMatch match = find_route(head.method, head.path);
   const ErrorDialect dialect = error_dialect_of(head.path);
-  if (match.allow.empty())
-    return refusal(head, kNone, 404, protocol_error_body(404, "there is no such route here", dialect));
+  if (match.allow.empty()) return refusal(head, kNone, 404, protocol_error_body(404, "there is no such route here", dialect));
   if (head.method == "OPTIONS") return refusal(head, kNone, 204, "", {{"Allow", match.allow + ", OPTIONS"}});
   if (match.route == nullptr) {
-    return refusal(head, kNone, 405, protocol_error_body(405, "this route takes " + match.allow, dialect),
-                   {{"Allow", match.allow}});
+    return refusal(head, kNone, 405, protocol_error_body(405, "this route takes " + match.allow, dialect), {{"Allow", match.allow}});
   }
   const Route& route = *match.route;
   if (!route.is_public && !keys_.is_empty() && !keys_.opens(owner_of(head))) {
-    const Error error{
-        ErrorCode::kUnauthorized, "a valid API key is needed: `Authorization: Bearer KEY` or `X-Api-Key: KEY`", {}};
+    const Error error{ErrorCode::kUnauthorized, "a valid API key is needed: `Authorization: Bearer KEY` or `X-Api-Key: KEY`", {}};
     return refusal(head, route.path, 401, error_body(error, dialect), {{"WWW-Authenticate", "Bearer"}});
   }
   if (is_foreign(head)) {
-    const Error error{
-        ErrorCode::kForbidden,
-        "protected mode: started without --api-key and --host, this server answers its own machine only. Start it with "
-        "--api-key KEY, with --host ADDRESS, or with --no-protected-mode on a trusted network",
-        {}};
+    const Error error{ErrorCode::kForbidden,
+                      "protected mode: started without --api-key and --host, this server answers its own machine only. Start it with "
+                      "--api-key KEY, with --host ADDRESS, or with --no-protected-mode on a trusted network",
+                      {}};
     return refusal(head, route.path, 403, error_body(error, dialect));
   }
-  // Browsers open WebSockets to any origin without asking; whoever may not read our answers may not talk to us there,
-  // either.
+  // Browsers open WebSockets to any origin without asking; whoever may not read our answers may not talk to us there, either.
   if (head.field("upgrade") && head.field("origin") && cors_fields(head, config_.allowed_origins).empty()) {
-    return refusal(head, route.path, 403,
-                   error_body({ErrorCode::kForbidden, "pages of this origin may not open a WebSocket here", {}}));
+    return refusal(head, route.path, 403, error_body({ErrorCode::kForbidden, "pages of this origin may not open a WebSocket here", {}}));
   }
   if (head.method == "POST" && !is_json_content_type(head)) {
     const Error error{ErrorCode::kUnsupportedMedia, "Content-Type must be application/json", {}};
@@ -144,8 +128,7 @@ void BeastApiServer::handle(HttpRequest request, std::shared_ptr<Exchange> excha
   call->reply_error({ErrorCode::kOverloaded, "too many large requests at once", {}}, pipeline_.retry_after_s());
 }
 
-std::shared_ptr<WebSocketListener> BeastApiServer::open_web_socket(const RequestHead& head,
-                                                                   std::shared_ptr<WebSocket> socket) {
+std::shared_ptr<WebSocketListener> BeastApiServer::open_web_socket(const RequestHead& head, std::shared_ptr<WebSocket> socket) {
   constexpr int kSwitchingProtocols = 101;
   const Call::Setting setting{.route = std::string(kChatSocketPath), .request_id = request_id_of(head), .fields = {}};
   note_request(metrics_, head, setting, kSwitchingProtocols, 0);
@@ -159,20 +142,17 @@ HttpResponse BeastApiServer::protocol_error(const HttpError& error) {
 int BeastApiServer::shut_down(const ShutdownPlan& plan, const std::function<bool()>& is_urged) {
   const auto start = std::chrono::steady_clock::now();
   const auto wait_until = [&](std::chrono::milliseconds limit, const std::function<bool()>& is_done) {
-    while (std::chrono::steady_clock::now() - start < limit && !is_done() && !is_urged())
-      std::this_thread::sleep_for(kDrainPoll);
+    while (std::chrono::steady_clock::now() - start < limit && !is_done() && !is_urged()) std::this_thread::sleep_for(kDrainPoll);
   };
   endpoints_.leave();
   wait_until(plan.drain_delay, [] { return false; });
   endpoints_.generations().refuse_work();
   http_->close_after_answers();
-  wait_until(plan.drain_delay + plan.timeout,
-             [this] { return http_->num_exchanges() == 0 && endpoints_.generations().num_live() == 0; });
+  wait_until(plan.drain_delay + plan.timeout, [this] { return http_->num_exchanges() == 0 && endpoints_.generations().num_live() == 0; });
   const int num_cut = endpoints_.generations().abort_all(kLeaving);
   http_->stop_accepting();
   const auto last = std::chrono::steady_clock::now();
-  while (http_->num_exchanges() > 0 && std::chrono::steady_clock::now() - last < kLastWords)
-    std::this_thread::sleep_for(kDrainPoll);
+  while (http_->num_exchanges() > 0 && std::chrono::steady_clock::now() - last < kLastWords) std::this_thread::sleep_for(kDrainPoll);
   return num_cut;
 }
 

@@ -16,8 +16,7 @@ struct NormProblem {
   static constexpr float kEps = 1e-5f;
 
   NormProblem(Kind kind, int64_t num_tokens, int64_t width, DType dtype);
-  [[nodiscard]] Values run(Harness& harness, int64_t begin,
-                           int64_t end) const;  // out, then residual and quantised out if it has them
+  [[nodiscard]] Values run(Harness& harness, int64_t begin, int64_t end) const;   // out, then residual and quantised out if it has them
   [[nodiscard]] Values reference() const;
 };
 
@@ -113,8 +112,7 @@ struct RouteProblem {
   bool has_shared, renormalize;
   Values in, gate, bias;
 
-  [[nodiscard]] static RouteProblem make(int64_t num_tokens, int64_t num_experts, int num_groups, bool has_shared,
-                                         DType dtype);
+  [[nodiscard]] static RouteProblem make(int64_t num_tokens, int64_t num_experts, int num_groups, bool has_shared, DType dtype);
   [[nodiscard]] Values run(Harness& harness, int64_t begin, int64_t end) const;   // ids, then weights of each token
   [[nodiscard]] Values reference() const;
 };
