@@ -21,8 +21,7 @@ TEST(Json, keeps_key_order_and_exact_integers) {
 }
 
 TEST(Json, refuses_what_rfc_8259_refuses) {
-  for (const char* text :
-       {"", "{", "{\"a\":1,}", "[1,]", "{'a':1}", "NaN", "[1] x", "\"\xff\"", "{\"a\":1,\"a\":2}", "01", "\"\\ud800\""})
+  for (const char* text : {"", "{", "{\"a\":1,}", "[1,]", "{'a':1}", "NaN", "[1] x", "\"\xff\"", "{\"a\":1,\"a\":2}", "01", "\"\\ud800\""})
     EXPECT_FALSE(parse_json(text)) << text;
 }
 
@@ -98,9 +97,7 @@ TEST(BoundedQueue, says_no_when_full_and_drains_after_close) {
   EXPECT_EQ(queue.pop(), std::nullopt);
 }
 
-TEST(CheckDeathTest, prints_values_and_aborts) {
-  EXPECT_DEATH(CHECK(1 == 2, "one {}", 1), "CHECK failed: 1 == 2 one 1");
-}
+TEST(CheckDeathTest, prints_values_and_aborts) { EXPECT_DEATH(CHECK(1 == 2, "one {}", 1), "CHECK failed: 1 == 2 one 1"); }
 
 }  // namespace
 }  // namespace gale
