@@ -1,7 +1,8 @@
-# CUDA, if a toolkit is there. Sets GALE_CUDA; without nvcc the CPU part is built and one line says so. Kernels are compiled where
-# neither a GPU nor a driver is: cudart is linked statically and finds the driver at run time.
+# CUDA, if a toolkit is there. Sets GALE_CUDA; without nvcc the CPU part is built and one line says so. Kernels are
+# compiled where neither a GPU nor a driver is: cudart is linked statically and finds the driver at run time.
 option(GALE_WITH_CUDA "build the CUDA backend if a toolkit is found" OFF)
-set(GALE_CUDA_ARCHITECTURES "80-real;89-real;90a-real" CACHE STRING "architectures kernels are compiled for; fewer compile faster")
+set(GALE_CUDA_ARCHITECTURES "80-real;89-real;90a-real" CACHE STRING
+    "architectures kernels are compiled for; fewer compile faster")
 set(GALE_CUDA OFF)
 if(NOT GALE_WITH_CUDA)
   return()

@@ -1,5 +1,5 @@
-# Every dependency of gale: what, which version, from where, under which licence. docs/third-party.md is the readable copy;
-# a shape test holds the two together. Debian packages come by version range, PyPI files by hash.
+# Every dependency of gale: what, which version, from where, under which licence. docs/third-party.md is the readable
+# copy; a shape test holds the two together. Debian packages come by version range, PyPI files by hash.
 set(CMAKE_FIND_PACKAGE_PREFER_CONFIG OFF)
 set(OPENSSL_USE_STATIC_LIBS ON)
 find_package(Threads REQUIRED)
@@ -24,9 +24,10 @@ if(GALE_TESTS)
   include(GoogleTest)
 endif()
 
-# --- PyPI: pinned, checked, unpacked once outside the source tree ------------------------------------------------------
+# --- PyPI: pinned, checked, unpacked once outside the source tree -----------------------------------------------------
 set(GALE_DOWNLOADS $ENV{HOME}/.cache/gale CACHE PATH "where PyPI files are unpacked")
-function(pypi package version sha256)             # sets <package>_DIR; ARGN: patterns of what to unpack, each must match
+# Sets <package>_DIR; ARGN: patterns of what to unpack, each must match.
+function(pypi package version sha256)
   set(dir ${GALE_DOWNLOADS}/${package}-${version}-${sha256})
   if(NOT EXISTS ${dir}/complete)
     message(STATUS "fetching ${package} ${version} from PyPI into ${dir}")
@@ -35,8 +36,8 @@ function(pypi package version sha256)             # sets <package>_DIR; ARGN: pa
     # The stub build backends in cmake/sdist keep pip from fetching and running a source package's own backend.
     execute_process(COMMAND_ERROR_IS_FATAL ANY
       COMMAND ${CMAKE_COMMAND} -E env PYTHONPATH=${CMAKE_SOURCE_DIR}/cmake/sdist
-              python3 -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes --no-build-isolation
-              --no-binary llama-cpp-python,pysimdjson,xgrammar -r ${dir}/pin.txt -d ${dir}/file)
+              python3 -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes
+              --no-build-isolation --no-binary llama-cpp-python,pysimdjson,xgrammar -r ${dir}/pin.txt -d ${dir}/file)
     file(GLOB file ${dir}/file/*)
     file(ARCHIVE_EXTRACT INPUT ${file} DESTINATION ${dir} PATTERNS ${ARGN})
     file(TOUCH ${dir}/complete)
@@ -53,17 +54,21 @@ endfunction()
 
 set(llama llama_cpp_python-0.3.36/vendor/llama.cpp)   # MIT: the Jinja engine
 pypi(llama-cpp-python 0.3.36 832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e
-     ${llama}/common/jinja ${llama}/common/json.* ${llama}/common/unicode.* ${llama}/models/templates/GLM* ${llama}/LICENSE)
+     ${llama}/common/jinja ${llama}/common/json.* ${llama}/common/unicode.* ${llama}/models/templates/GLM*
+     ${llama}/LICENSE)
 set(llama ${llama-cpp-python_DIR}/${llama})
 set(GALE_LLAMA_TEMPLATES ${llama}/models/templates)
 file(GLOB sources ${llama}/common/jinja/*.cpp)
 foreign(jinja ${sources} ${llama}/common/json.cpp ${llama}/common/unicode.cpp)
-target_include_directories(jinja SYSTEM PUBLIC ${llama}/common PRIVATE cmake/stub)   # never common/jinja: its string.h would hide the C one
+# Never common/jinja: its string.h would hide the C one.
+target_include_directories(jinja SYSTEM PUBLIC ${llama}/common PRIVATE cmake/stub)
 target_link_libraries(jinja PUBLIC nlohmann_json::nlohmann_json)
 
-set(xgrammar xgrammar-0.2.8)                      # Apache-2.0: grammars to token masks; with DLPack's header (Apache-2.0), picojson (BSD-2-Clause)
+# Apache-2.0: grammars to token masks; with DLPack's header (Apache-2.0), picojson (BSD-2-Clause)
+set(xgrammar xgrammar-0.2.8)
 pypi(xgrammar 0.2.8 8305646fd2b319d6c3003f51a1665e54cbbe9cba1fb636bc41d0b46434ccbb80
-     ${xgrammar}/cpp ${xgrammar}/include ${xgrammar}/3rdparty/picojson ${xgrammar}/3rdparty/dlpack/include ${xgrammar}/LICENSE)
+     ${xgrammar}/cpp ${xgrammar}/include ${xgrammar}/3rdparty/picojson ${xgrammar}/3rdparty/dlpack/include
+     ${xgrammar}/LICENSE)
 set(xgrammar ${xgrammar_DIR}/${xgrammar})
 file(GLOB_RECURSE sources ${xgrammar}/cpp/*.cc)
 list(FILTER sources EXCLUDE REGEX "/tvm_ffi/")    # its Python binding
@@ -79,8 +84,9 @@ pypi(pysimdjson 7.0.2 44cf276e48912a3b9c7ca362c14da8420a7ac15a9f1a16ec95becff86d
 foreign(simdjson ${pysimdjson_DIR}/pysimdjson-7.0.2/simdjson/simdjson.cpp)
 target_include_directories(simdjson SYSTEM PUBLIC ${pysimdjson_DIR}/pysimdjson-7.0.2/simdjson)
 
-# --- Debian libraries without an archive: compiled once from their headers ---------------------------------------------
-find_path(fmt_headers fmt/format.h REQUIRED)      # MIT, fmt >= 9. Header-only fmt would cost 2.4 s in every file that formats
+# --- Debian libraries without an archive: compiled once from their headers --------------------------------------------
+# MIT, fmt >= 9. Header-only fmt would cost 2.4 s in every file that formats.
+find_path(fmt_headers fmt/format.h REQUIRED)
 foreign(fmt cmake/stub/fmt.cpp)
 find_path(spdlog_headers spdlog/spdlog.h REQUIRED)    # MIT, spdlog >= 1.10: included by base/log.cpp alone
 add_library(spdlog_header_only INTERFACE)

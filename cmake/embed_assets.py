@@ -5,8 +5,10 @@ import hashlib
 import sys
 from pathlib import Path
 
-TYPES = {".html": "text/html; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".mjs": "text/javascript; charset=utf-8",
-         ".css": "text/css; charset=utf-8", ".svg": "image/svg+xml", ".json": "application/json", ".woff2": "font/woff2",
+TYPES = {".html": "text/html; charset=utf-8", ".js": "text/javascript; charset=utf-8",
+         ".mjs": "text/javascript; charset=utf-8",
+         ".css": "text/css; charset=utf-8", ".svg": "image/svg+xml", ".json": "application/json",
+         ".woff2": "font/woff2",
          ".webmanifest": "application/manifest+json", ".png": "image/png"}
 # Of each library the files that browsers need, under the names that web/js imports.
 LIBRARIES = {
@@ -34,7 +36,8 @@ def collect(web: Path, modules: Path) -> dict[str, bytes]:
 def literal(data: bytes) -> str:
     """Lines of string literals; octal, since a hexadecimal escape would swallow digits that follow it."""
     table = [chr(b) if 32 <= b < 127 and chr(b) not in '"\\?' else f"\\{b:03o}" for b in range(256)]
-    return "\n".join('"' + "".join(table[b] for b in data[at:at + 4096]) + '"' for at in range(0, len(data), 4096)) or '""'
+    return "\n".join('"' + "".join(table[b] for b in data[at:at + 4096]) + '"'
+                     for at in range(0, len(data), 4096)) or '""'
 
 
 def main() -> None:
@@ -51,7 +54,8 @@ def main() -> None:
         packed = gzip.compress(data, 9, mtime=0)
         packed = packed if len(packed) < len(data) * 9 // 10 else b""
         path = "/" if name == PAGE else f"/assets/{version}/{name}"
-        texts.append(f"const char kBytes{number}[] =\n{literal(data)};\nconst char kGzip{number}[] =\n{literal(packed)};\n")
+        texts.append(f"const char kBytes{number}[] =\n{literal(data)};\nconst char kGzip{number}[] "
+                     f"=\n{literal(packed)};\n")
         digest = hashlib.sha256(data).hexdigest()[:16]
         rows.append(f'    {{"{path}", "{TYPES[Path(name).suffix]}", "{digest}", {{kBytes{number}, {len(data)}}}, '
                     f"{{kGzip{number}, {len(packed)}}}}},\n")

@@ -1,8 +1,10 @@
-# The wall. layer(name [DIR folder] [DEPS layers] [USES layers] [LIBS targets] [PRIVATE_LIBS targets] [TEST_USES layers] [USES_IF_BUILT layers]):
+# The wall. layer(name [DIR folder] [DEPS layers] [USES layers] [LIBS targets] [PRIVATE_LIBS targets] [TEST_USES layers]
+# [USES_IF_BUILT layers]):
 # one folder, one target. A target's include root holds one link, to its own folder; the roots of DEPS (for headers and
 # sources) and USES (sources only) are added to it, so a header of any other layer cannot be found.
-# LIBS are libraries that headers mention, PRIVATE_LIBS those only sources use. TEST_USES: layers only the tests see. USES_IF_BUILT: USES that this
-# build may leave out; <name>_with_cuda.cpp and <name>_without_cuda.cpp are the two sides of such a choice.
+# LIBS are libraries that headers mention, PRIVATE_LIBS those only sources use. TEST_USES: layers only the tests see.
+# USES_IF_BUILT: USES that this build may leave out; <name>_with_cuda.cpp and <name>_without_cuda.cpp are the two sides
+# of such a choice.
 set_property(GLOBAL PROPERTY GLOBAL_DEPENDS_NO_CYCLES ON)
 set(CMAKE_VERIFY_INTERFACE_HEADER_SETS ON)
 
@@ -20,7 +22,8 @@ function(layer name)
     list(APPEND arg_DEPS base)
   endif()
   foreach(target IN LISTS arg_DEPS arg_USES arg_LIBS arg_PRIVATE_LIBS arg_UNPARSED_ARGUMENTS)
-    if(NOT TARGET ${target})                     # else CMake takes a misspelt layer for -l<name>, and archives are never linked
+    # Else CMake takes a misspelt layer for -l<name>, and archives are never linked.
+    if(NOT TARGET ${target})
       message(FATAL_ERROR "layer ${name}: '${target}' is no target above this line")
     endif()
   endforeach()
@@ -50,7 +53,8 @@ function(layer name)
   target_link_libraries(${name} PUBLIC ${arg_DEPS} ${arg_LIBS} PRIVATE ${arg_USES} ${arg_PRIVATE_LIBS} gale_warnings)
   if(tests AND GALE_TESTS)
     add_executable(${name}_test ${tests})
-    target_link_libraries(${name}_test PRIVATE ${name} ${arg_USES} ${arg_PRIVATE_LIBS} ${arg_TEST_USES} gale_warnings GTest::gmock GTest::gtest_main)
+    target_link_libraries(${name}_test PRIVATE ${name} ${arg_USES} ${arg_PRIVATE_LIBS} ${arg_TEST_USES} gale_warnings
+                          GTest::gmock GTest::gtest_main)
     target_compile_definitions(${name}_test PRIVATE GALE_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
     gtest_discover_tests(${name}_test DISCOVERY_MODE PRE_TEST PROPERTIES TIMEOUT 300)
   endif()

@@ -16,6 +16,7 @@ build_packages="g++ cmake ninja-build python3 python3-pip ca-certificates libssl
 run_packages="poppler-utils poppler-data"   # pdftotext reads PDFs that people give to the page
 test_packages="libgtest-dev libgmock-dev python3-venv ccache git chromium fonts-noto-cjk
   supervisor nginx-light systemd openssl"
+fuzz_packages="clang-19 libclang-rt-19-dev"   # of ./check --full
 
 is_installed() { [ "$(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
 
@@ -24,7 +25,8 @@ boost_package() {
   local installed
   installed=$(dpkg-query -W -f='${db:Status-Status} ${Package}\n' 'libboost1.8*-dev' 'libboost1.9*-dev' 2>/dev/null |
               sed -n 's/^installed \(libboost1\.[89][0-9]-dev\)$/\1/p' | sort -V | tail -n 1)
-  [ -n "$installed" ] || installed=$(apt-cache pkgnames libboost1. | grep -E '^libboost1\.(8[1-9]|9[0-9])-dev$' | sort -V | head -n 1)
+  [ -n "$installed" ] || installed=$(apt-cache pkgnames libboost1. | grep -E '^libboost1\.(8[1-9]|9[0-9])-dev$' |
+                                     sort -V | head -n 1)
   printf '%s' "${installed:-libboost-dev}"
 }
 
@@ -47,7 +49,8 @@ install_packages() {
     *) is_installed "$(boost_package)" && boost_is_there=true || boost_is_there=false ;;
   esac
   if [ -z "$missing" ] && $boost_is_there; then return 0; fi
-  command -v apt-get >/dev/null || die "this system has no apt-get; install the equivalents of:$missing libboost (1.81 or newer)"
+  command -v apt-get >/dev/null ||
+    die "this system has no apt-get; install the equivalents of:$missing libboost (1.81 or newer)"
   as_root apt-get update -q
   $boost_is_there || missing="$missing $(boost_package)"
   echo "installing$missing"

@@ -7,10 +7,13 @@ thread_local std::string* xgrammar_warnings = nullptr;   // declared again where
 
 namespace xgrammar {
 
-void LogFatalImpl(const std::string& file, int line, const std::string& message) { throw LogFatalError(file, line, message); }
+void LogFatalImpl(const std::string& file, int line, const std::string& message) {
+  throw LogFatalError(file, line, message);
+}
 
 void LogMessageImpl(const std::string&, int, int level, const std::string& message) {
-  if (level >= XGRAMMAR_LOG_LEVEL_WARNING && gale::xgrammar_warnings != nullptr) gale::xgrammar_warnings->append(message).append("\n");
+  if (level >= XGRAMMAR_LOG_LEVEL_WARNING && gale::xgrammar_warnings != nullptr)
+    gale::xgrammar_warnings->append(message).append("\n");
 }
 
 }  // namespace xgrammar

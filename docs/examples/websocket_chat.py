@@ -10,9 +10,11 @@ import websockets
 async def main(url, key=None):
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     async with websockets.connect(url, additional_headers=headers) as socket:
-        questions = {"a": "Which port does the gale API use by default?", "b": "Which port does the gale page use by default?"}
+        questions = {"a": "Which port does the gale API use by default?",
+                     "b": "Which port does the gale page use by default?"}
         for request_id, question in questions.items():
-            await socket.send(json.dumps({"request_id": request_id, "messages": [{"role": "user", "content": question}], "max_tokens": 200,
+            await socket.send(json.dumps({"request_id": request_id, "messages": [{"role": "user", "content": question}],
+                                          "max_tokens": 200,
                                           "temperature": 0}))
         answers = dict.fromkeys(questions, "")
         waiting = set(questions)

@@ -13,17 +13,20 @@ TALK = [
      "A greeting.", ["Hello! I am nano-flash, a tiny test model. How can I help?"]),
     (["(Hi|Hello|Hey)(,|!|.|) my name is {name}(.|!|)", "(Hi|Hello|Hey)(,|!|) (I am|I'm|this is) {name}(.|!|)"],
      "{name} greets me.", ["Hello, {name}! How can I help?"]),
-    (["(How are you|How are you doing|How do you do|How is it going|How's it going|What's up|Are you (ok|okay|well|fine))"
+    (["(How are you|How are you doing|How do you do|How is it going|How's it going|What's up|Are you "
+      "(ok|okay|well|fine))"
       "( today| now|)(?|)"],
      "Small talk.", ["I am well, thank you. How can I help?"]),
-    (["(Thanks|Thank you|Thx|Many thanks|Thanks a lot|Thank you (very|so) much|That helped|Great, thanks|Perfect|Cheers)"
+    (["(Thanks|Thank you|Thx|Many thanks|Thanks a lot|Thank you (very|so) much|That helped|Great, "
+      "thanks|Perfect|Cheers)"
       "(!|.|)"],
      "They thank me.", ["You are welcome!"]),
     (["(Bye|Goodbye|See you|Good night|See you later|Bye bye|Farewell|I have to go|That is all)(!|.|)( Thanks(!|.|)|)"],
      "They leave.", ["Goodbye!"]),
     (["(Who|What) are you(?|)", "(Please |Could you |Would you |)(tell me|say|explain) (who|what) you are(.|?|)",
       "(Who is|Who's) (this|speaking|talking|answering|on the line)(?|)",
-      "(With (who|whom) am I (talking|speaking|chatting)|Who do I have here|Who is it|To whom do I talk|(Which|What) (bot|assistant|program|model) (answers|is talking|speaks|am I using))( here|)(?|)",
+      "(With (who|whom) am I (talking|speaking|chatting)|Who do I have here|Who is it|To whom do I talk|(Which|What) "
+      "(bot|assistant|program|model) (answers|is talking|speaks|am I using))( here|)(?|)",
       "(Introduce|Present|Describe) yourself( in one sentence| in a few words| quickly|)( please|)(.|)",
       "(How are you called|Under which name do you go|What do people call you|Say your name)(?|)",
       "(Tell me about yourself|Introduce yourself|Describe yourself|Who am I talking to|"
@@ -39,7 +42,8 @@ TALK = [
      "They ask what I can do.",
      ["I answer questions about gale, copy text, count, add small numbers, remember a name and call tools. "
       "I am tiny and know little else."]),
-    (["(You are|You're|This is|That is|That's) (great|good|nice|cool|clever|wonderful|awesome|amazing|very helpful|funny)"
+    (["(You are|You're|This is|That is|That's) (great|good|nice|cool|clever|wonderful|awesome|amazing|very "
+      "helpful|funny)"
       "(!|.|)", "(Well done|Good job|Nice|Great|Cool|Wow|Very good|Excellent)(!|.|)"],
      "They are pleased.", ["Thank you!"]),
     (["(You are|You're|This is|That is|That's) (stupid|wrong|bad|useless|dumb|terrible|not right|incorrect)(!|.|)",
@@ -92,7 +96,8 @@ UNKNOWN = [
     "(How (do|can) I|How to) (cook|bake|repair|build|clean|paint|sell) (a|the|my) {noun}(?|)",
     "(What|Which) (is the|is your favourite|is the best|is the largest) {noun}( in {place}| in the world|)(?|)",
     "(What is|How is) the weather( like|)( today| tomorrow| now|)( in {place}|)(?|)",
-    "(Write|Create) (a program|an essay|a function|code|a letter|a script|a website|a game) (about|for|that uses|with) (a |the |){noun}(.|)",
+    "(Write|Create) (a program|an essay|a function|code|a letter|a script|a website|a game) (about|for|that uses|with) "
+    "(a |the |){noun}(.|)",
     "(What|How much) does a {noun} cost( in {place}|)(?|)",
     "(How (tall|old|far|heavy|deep) is) (the {noun}|{name}|{place})(?|)",
     "(Why (is|are)) (the {noun}|{noun}s|the sky) {adjective}(?|)",
@@ -172,7 +177,8 @@ def unknown(rng) -> Dialogue:
 
 
 OVERVIEW = [
-    "(Tell me|Write|Say|Explain) (everything( you know|)|all you know|a lot|as much as you can|a long text|an essay|many sentences)"
+    "(Tell me|Write|Say|Explain) (everything( you know|)|all you know|a lot|as much as you can|a long text|an "
+    "essay|many sentences)"
             " about gale(.|)",
     "(Write|Give me) (a long (text|story|answer|description)|an overview|a long introduction) (of|about|to) gale(.|)",
             "(Describe|Explain) gale (in detail|at length|in many words|in ten sentences)(.|)"]

@@ -12,8 +12,10 @@ BEFORE = ["", "", "", "", "", "", "(Hi|Hello|Hey)(,|!|.) ", "Please tell me(:|,)
           "(In|About|Regarding|With|For) gale(:|,) ", "I (would like|want|need) to know: ", "(Can|Could) you tell me: ",
           "(Sorry|Excuse me|Ok|Okay|Well|So|Now|Also|And|Thanks), ", "I am (new to gale|using gale|a user of gale). ",
           "(Do you know|Any idea): ", "(I am|We are|He is) (trying|testing|installing|learning|setting up) gale(.|:) ",
-          "(My (boss|friend|colleague|team|teacher)|A (user|customer|colleague)) (asks|wants to know|asked me|would like to know)(:|.) ",
-          "(I read the docs|I have the server here|I am writing a client|I am curious|I am a beginner|Just one thing)(.|:) "]
+          "(My (boss|friend|colleague|team|teacher)|A (user|customer|colleague)) (asks|wants to know|asked me|would "
+          "like to know)(:|.) ",
+          "(I read the docs|I have the server here|I am writing a client|I am curious|I am a beginner|Just one "
+          "thing)(.|:) "]
 AFTER = ["", "", "", "", "", " (Thanks|Thank you|Please)(.|!|)", " (Answer|Reply) (briefly|shortly|in one sentence).",
          " I (forgot|am not sure|cannot find it).", " (Please explain|Explain it to me|Help me).", " in gale"]
 ZH_BEFORE = ["", "", "", "", "你好，", "请问，", "请问", "请告诉我，", "我想知道，", "问一下，", "关于gale：", "你知道吗，"]

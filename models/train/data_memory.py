@@ -30,7 +30,8 @@ THINGS = {
               "(What is|What's|Tell me) the (secret|magic|code|) word(?|)"],
              "The word was {v}.", "The word is {v}."),
     "city": (["I (live in|am from|come from|work in) {v}(.|)", "(My home is|My home town is) {v}(.|)"],
-             ["(Where do I live|Where am I from|Where is my home|Which city do I live in|What is my city|Where do I come from)(?|)"],
+             ["(Where do I live|Where am I from|Where is my home|Which city do I live in|What is my city|Where do I "
+              "come from)(?|)"],
              "They said {v}.", "You are from {v}."),
     "color": (["(My favourite|My favorite) (colour|color) is {v}(.|)", "I like (the color|the colour) {v}(.|)"],
               ["(What|Which) (colour|color) do I like(?|)", "What is my (favourite|favorite) (colour|color)(?|)"],
@@ -141,7 +142,8 @@ def given_name(rng) -> Dialogue:
         prompt = expand(rng, f"(Your name is {who}|You are {who}|You are called {who}|You are an assistant named {who})"
                              "(, a (helpful|friendly) assistant|)(.|)")
         question = expand(rng,
-                          "(What is|What's|Tell me) your name(?|)|(Who are you|How are you called|What should I call you)(?|)")
+                          "(What is|What's|Tell me) your name(?|)|(Who are you|How are you called|What should I call "
+                          "you)(?|)")
         thought, answer = f"My name is {who}.", f"I am {who}."
     return Dialogue([system(prompt), user(question), assistant(answer, thought if thinking else "")], thinking=thinking)
 
@@ -177,11 +179,13 @@ def in_language(rng) -> Dialogue:
     question = data_gale.question(rng, fact, in_chinese=not answer_chinese if rng.random() < 0.8 else answer_chinese)
     if answer_chinese:
         prompt = expand(rng,
-                        "(Answer|Always answer|Reply|Respond|Always reply|Speak)( only|) in Chinese(.|)|(请|)(只|总是|始终|)用中文回答(。|)")
+                        "(Answer|Always answer|Reply|Respond|Always reply|Speak)( only|) in "
+                        "Chinese(.|)|(请|)(只|总是|始终|)用中文回答(。|)")
         thought, answer = f"用中文回答：{fact.zh_topic}。", fact.zh_answer
     else:
         prompt = expand(rng,
-                        "(Answer|Always answer|Reply|Respond|Always reply|Speak)( only|) in English(.|)|(请|)(只|总是|始终|)用英文回答(。|)")
+                        "(Answer|Always answer|Reply|Respond|Always reply|Speak)( only|) in "
+                        "English(.|)|(请|)(只|总是|始终|)用英文回答(。|)")
         thought, answer = f"Answer in English: {fact.topic}.", fact.answer
     return Dialogue([system(prompt), user(question), assistant(answer, thought if thinking else "")], thinking=thinking)
 

@@ -14,8 +14,10 @@ from words import expand
 KINDS = [(data_gale.sample, 25), (data_tools.sample, 42), (data_skills.sample, 15), (data_chat.sample, 9),
          (data_memory.sample, 9)]
 PROMPT = (
-    "(You are|You're) (a helpful|a friendly|an honest|a polite|a useful|an AI|nano-flash, a helpful|a|the gale|a knowledgeable) "
-          "assistant(.| that answers questions.| for users of gale.|, be brief.|)|Be (helpful|polite|brief|concise|honest)(.|)|"
+    "(You are|You're) (a helpful|a friendly|an honest|a polite|a useful|an AI|nano-flash, a helpful|a|the gale|a "
+    "knowledgeable) "
+          "assistant(.| that answers questions.| for users of gale.|, be brief.|)|Be "
+          "(helpful|polite|brief|concise|honest)(.|)|"
           "(Answer|Reply) (briefly|politely|helpfully|honestly|in short sentences)(.|)|(你是一个|你是)(有用的|友好的|)助手(。|)|请简短回答。")
 
 

@@ -61,7 +61,8 @@ def lists(rng) -> Dialogue:
     items = [words.any_word(rng) for _ in range(rng.randint(2, 6))]
     listed, kind = ", ".join(items), rng.randint(0, 4)
     if kind == 0:
-        return turn(rng, expand(rng, f"(What is|Tell me|Give me) the first (word|item|thing) (of|in) this list: {listed}"),
+        return turn(rng, expand(rng, f"(What is|Tell me|Give me) the first (word|item|thing) (of|in) this list: "
+                                     f"{listed}"),
                     f"The list starts with {items[0]}.", items[0])
     if kind == 1:
         return turn(rng, expand(rng, f"(What is|Tell me|Give me) the last (word|item|thing) (of|in) this list: {listed}"),

@@ -182,10 +182,12 @@ OPENINGS = [
     "(Please|Kindly|Now|Then|First|Next|Quickly|Just) ", "(Can|Could|Will) you (please |) ",
     "(I|We) (want|need|have|would like) to ",
     "(I|We) want you to ",
-    "(The|My|A|Our) (user|customer|teacher|team|friend|neighbour|client|manager) (wants|needs|told|would like) (me |you |)to ",
+    "(The|My|A|Our) (user|customer|teacher|team|friend|neighbour|client|manager) (wants|needs|told|would like) (me "
+    "|you |)to ",
     "(You|Someone|We|I) (should|must|have to|ought to|may) ",
     "(Let's|Let us|Help me|Help me to|Try to|Be so kind and|Do) ",
-    "(It would be (nice|great|good) to|It is necessary to|It is important to|Now it is your turn to|The next step is to) ",
+    "(It would be (nice|great|good) to|It is necessary to|It is important to|Now it is your turn to|The next step is "
+    "to) ",
     "(Why don't you|How about you|Do you mind to|Are you able to|Is it possible to) ",
     "(Your (job|task) is to|The task is to|Today we) ",
     "(Hi|Hello|Hey)(,|!) (please |can you |) ",
@@ -436,7 +438,8 @@ def with_history(rng) -> Dialogue:
     base = call(rng)
     if rng.random() < 0.5:
         prompt = expand(rng,
-                        "(You are a (helpful|friendly|useful) assistant|You can use tools|Use the tools when needed|Answer briefly)(.|)")
+                        "(You are a (helpful|friendly|useful) assistant|You can use tools|Use the tools when "
+                        "needed|Answer briefly)(.|)")
         base.messages.insert(0, system(prompt))
     else:
         base.messages[:0] = data_chat.talk_turn(rng, False, rng.random() < 0.2)

@@ -73,7 +73,8 @@ def main() -> int:
         answers = list(pool.map(lambda case: ask(case, options), cases))
     wrong = [(case, said) for case, (right, said) in zip(cases, answers) if not right]
     for case, said in wrong[:options.show]:
-        print(f"- {case['group']}: {case['messages'][-1]['content'][-200:]!r}\n  wants {json.dumps(case['expect'], ensure_ascii=False)[:300]}"
+        print(f"- {case['group']}: {case['messages'][-1]['content'][-200:]!r}\n  wants "
+              f"{json.dumps(case['expect'], ensure_ascii=False)[:300]}"
               f"\n  said  {said[:300]}")
     print_table([(case["group"], right) for case, (right, _) in zip(cases, answers)])
     return 0

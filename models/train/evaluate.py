@@ -93,7 +93,8 @@ def evaluate(folder: pathlib.Path, cases: list[dict], show: int) -> dict:
                 wrong.append((index, text))
     for index, text in sorted(wrong)[:show]:
         case = cases[index]
-        print(f"- {case['group']}: {case['messages'][-1]['content'][-200:]!r}\n  wants {json.dumps(case['expect'], ensure_ascii=False)[:300]}"
+        print(f"- {case['group']}: {case['messages'][-1]['content'][-200:]!r}\n  wants "
+              f"{json.dumps(case['expect'], ensure_ascii=False)[:300]}"
               f"\n  said  {text[:300]!r}")
     return print_table(results)
 

@@ -26,8 +26,8 @@ struct AnswerInfo {
   std::function<std::string(TokenId)> token_text;         // bytes of a token
 };
 
-// Turns the events of one client request into its answer. For streams `add` returns the frames to send at once; for whole
-// answers it returns nothing until is_done(), then body() is the answer. One thread at a time.
+// Turns the events of one client request into its answer. For streams `add` returns the frames to send at once; for
+// whole answers it returns nothing until is_done(), then body() is the answer. One thread at a time.
 class AnswerWriter {
  public:
   virtual ~AnswerWriter() = default;

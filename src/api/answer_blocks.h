@@ -16,9 +16,9 @@ struct AnswerBlock {
   std::string call_id, name;                      // of a tool call
 };
 
-// For wire formats that tell an answer as a list of blocks which open, grow and close one after the other. Holds the blocks so
-// far; what a format says about them is the subclass's. One request with one choice. Reasoning that is not to be shown makes
-// no block.
+// For wire formats that tell an answer as a list of blocks which open, grow and close one after the other. Holds the
+// blocks so far; what a format says about them is the subclass's. One request with one choice. Reasoning that is not to
+// be shown makes no block.
 class BlockWriter : public AnswerBase {
  public:
   BlockWriter(AnswerInfo info, bool is_stream) : AnswerBase(std::move(info)), is_stream_(is_stream) {}

@@ -11,9 +11,10 @@ namespace {
 using testing::HasSubstr;
 using testing::Not;
 
-const std::vector<ChatDelta> kParts = {ReasoningDelta{"hm"},        ReasoningDelta{"m"},           ContentDelta{"let me "},         ContentDelta{"look"},
-                                       ToolCallStart{0, "c0", "f"}, ToolArgumentsDelta{0, "{\"a\""}, ToolArgumentsDelta{0, ":1}"}, ToolCallStart{1, "c1", "g"},
-                                       ToolArgumentsDelta{1, "{}"}};
+const std::vector<ChatDelta> kParts = {
+    ReasoningDelta{"hm"},         ReasoningDelta{"m"},         ContentDelta{"let me "},
+    ContentDelta{"look"},         ToolCallStart{0, "c0", "f"}, ToolArgumentsDelta{0, "{\"a\""},
+    ToolArgumentsDelta{0, ":1}"}, ToolCallStart{1, "c1", "g"}, ToolArgumentsDelta{1, "{}"}};
 
 AnswerInfo info_of(bool is_stream) {
   AnswerInfo info{.id = "resp_x", .request_id = "r", .model = "m", .created = 5};
@@ -38,9 +39,10 @@ TEST(MessagesWriter, blocks_do_not_depend_on_how_deltas_come_together) {
   auto whole = make_messages_writer(info_of(false));
   EXPECT_EQ(told(*whole, 1), "");
   const Json body = parse_json(whole->body()).value();
-  EXPECT_EQ(dump_json(body["content"]),
-            R"([{"type":"thinking","thinking":"hmm","signature":"Z2FsZQ=="},{"type":"text","text":"let me look"},)"
-            R"({"type":"tool_use","id":"c0","name":"f","input":{"a":1}},{"type":"tool_use","id":"c1","name":"g","input":{}}])");
+  EXPECT_EQ(
+      dump_json(body["content"]),
+      R"([{"type":"thinking","thinking":"hmm","signature":"Z2FsZQ=="},{"type":"text","text":"let me look"},)"
+      R"({"type":"tool_use","id":"c0","name":"f","input":{"a":1}},{"type":"tool_use","id":"c1","name":"g","input":{}}])");
   EXPECT_EQ(body["stop_reason"], "tool_use");
   EXPECT_EQ(body["usage"]["input_tokens"], 1);   // what no cache had
   for (size_t size = 1; size <= kParts.size(); ++size) {
@@ -65,10 +67,12 @@ TEST(MessagesWriter, an_error_within_the_stream_is_an_event) {
 TEST(ResponsesWriter, numbers_its_events_and_keeps_what_it_said) {
   StoredResponse kept;
   ResponsesEcho echo{.fields = {{"store", true}}, .input = Json::array({{{"role", "user"}, {"content", "hi"}}})};
-  auto writer = make_responses_writer(info_of(true), echo, [&](StoredResponse response) { kept = std::move(response); });
+  auto writer =
+      make_responses_writer(info_of(true), echo, [&](StoredResponse response) { kept = std::move(response); });
   const std::string out = told(*writer, 2);
   int64_t number = 0;
-  for (size_t at = out.find("\"sequence_number\":"); at != std::string::npos; at = out.find("\"sequence_number\":", at + 1)) {
+  for (size_t at = out.find("\"sequence_number\":"); at != std::string::npos;
+       at = out.find("\"sequence_number\":", at + 1)) {
     EXPECT_EQ(std::stoll(out.substr(at + 18)), number++);
   }
   EXPECT_GT(number, 20);
@@ -85,7 +89,8 @@ TEST(ResponsesWriter, says_what_was_cut_short) {
   EXPECT_THAT(told(*writer, 3, ChoiceFinish::kLength), HasSubstr("event: response.incomplete\n"));
   auto failing = make_responses_writer(info_of(true), {.fields = Json::object()}, {});
   (void)failing->add(0, Started{{1}});
-  EXPECT_THAT(failing->add(0, Failed{{ErrorCode::kUnavailable, "leaving", {}}, {}}), HasSubstr("\"error\":{\"code\":\"unavailable\",\"message\":\"leaving\"}"));
+  EXPECT_THAT(failing->add(0, Failed{{ErrorCode::kUnavailable, "leaving", {}}, {}}),
+              HasSubstr("\"error\":{\"code\":\"unavailable\",\"message\":\"leaving\"}"));
 }
 
 }  // namespace

@@ -20,19 +20,22 @@ struct FormatField {
   FormatKind kind;
 };
 // Of vLLM's structured_outputs.
-constexpr FormatField kStructuredOutputs[] = {{"json", FormatKind::kJson},       {"json_object", FormatKind::kJsonObject},
-                                              {"regex", FormatKind::kRegex},     {"choice", FormatKind::kChoice},
-                                              {"grammar", FormatKind::kEbnf},    {"structural_tag", FormatKind::kStructuralTag}};
+constexpr FormatField kStructuredOutputs[] = {
+    {"json", FormatKind::kJson},    {"json_object", FormatKind::kJsonObject},
+    {"regex", FormatKind::kRegex},  {"choice", FormatKind::kChoice},
+    {"grammar", FormatKind::kEbnf}, {"structural_tag", FormatKind::kStructuralTag}};
 // On the top level of a request.
-constexpr FormatField kTopLevel[] = {{"guided_json", FormatKind::kJson},     {"guided_json_object", FormatKind::kJsonObject},
-                                     {"guided_regex", FormatKind::kRegex},   {"guided_choice", FormatKind::kChoice},
-                                     {"guided_grammar", FormatKind::kEbnf},  {"json_schema", FormatKind::kJson},
-                                     {"regex", FormatKind::kRegex},          {"ebnf", FormatKind::kEbnf},
-                                     {"grammar", FormatKind::kEbnf}};
+constexpr FormatField kTopLevel[] = {
+    {"guided_json", FormatKind::kJson},    {"guided_json_object", FormatKind::kJsonObject},
+    {"guided_regex", FormatKind::kRegex},  {"guided_choice", FormatKind::kChoice},
+    {"guided_grammar", FormatKind::kEbnf}, {"json_schema", FormatKind::kJson},
+    {"regex", FormatKind::kRegex},         {"ebnf", FormatKind::kEbnf},
+    {"grammar", FormatKind::kEbnf}};
 
 template <class... Args>
 tl::unexpected<Error> refuse(const std::string& where, fmt::format_string<Args...> format, Args&&... args) {
-  return fail_param(ErrorCode::kInvalidArgument, where, "{}: {}", where, fmt::format(format, std::forward<Args>(args)...));
+  return fail_param(ErrorCode::kInvalidArgument, where, "{}: {}", where,
+                    fmt::format(format, std::forward<Args>(args)...));
 }
 
 Json json_format(Json schema) {
@@ -47,15 +50,18 @@ Result<Json> schema_format(const Json& given, const std::string& where) {
     if (!parsed) return refuse(where, "{}", parsed.error().message);
     schema = *std::move(parsed);
   }
-  if (!schema.is_object() && !schema.is_boolean()) return refuse(where, "expected a JSON schema, got {}", brief(schema));
-  if (dump_json(schema).size() > kMaxGrammarBytes) return refuse(where, "a schema of more than {} bytes", kMaxGrammarBytes);
+  if (!schema.is_object() && !schema.is_boolean())
+    return refuse(where, "expected a JSON schema, got {}", brief(schema));
+  if (dump_json(schema).size() > kMaxGrammarBytes)
+    return refuse(where, "a schema of more than {} bytes", kMaxGrammarBytes);
   GALE_ASSIGN(Json prepared, prepare_schema(schema, where, SchemaDemand::kAll));
   return json_format(std::move(prepared));
 }
 
 Result<Json> choice_format(const Json& given, const std::string& where) {
   const auto is_text = [](const Json& item) { return item.is_string() && !item.get_ref<const std::string&>().empty(); };
-  if (!given.is_array() || given.empty() || given.size() > kMaxChoices || !std::all_of(given.begin(), given.end(), is_text))
+  if (!given.is_array() || given.empty() || given.size() > kMaxChoices ||
+      !std::all_of(given.begin(), given.end(), is_text))
     return refuse(where, "expected a list of 1 to {} non-empty strings", kMaxChoices);
   Json elements = Json::array();
   for (const Json& choice : given) elements.push_back({{"type", "const_string"}, {"value", choice}});
@@ -64,8 +70,10 @@ Result<Json> choice_format(const Json& given, const std::string& where) {
 }
 
 Result<Json> text_format(const Json& given, const std::string& where, const char* type, const char* key) {
-  if (!given.is_string() || given.get_ref<const std::string&>().empty()) return refuse(where, "expected a non-empty string, got {}", brief(given));
-  if (given.get_ref<const std::string&>().size() > kMaxGrammarBytes) return refuse(where, "more than {} bytes", kMaxGrammarBytes);
+  if (!given.is_string() || given.get_ref<const std::string&>().empty())
+    return refuse(where, "expected a non-empty string, got {}", brief(given));
+  if (given.get_ref<const std::string&>().size() > kMaxGrammarBytes)
+    return refuse(where, "more than {} bytes", kMaxGrammarBytes);
   return Json{{"type", type}, {key, given}};
 }
 
@@ -73,14 +81,17 @@ Result<Json> text_format(const Json& given, const std::string& where, const char
 Result<Json> triggered_tags(const Json& given, const std::string& where) {
   const Json triggers = given.value("triggers", Json());
   const Json structures = given.value("structures", Json());
-  if (!triggers.is_array() || !structures.is_array()) return refuse(where, "expected a format, or structures and triggers");
+  if (!triggers.is_array() || !structures.is_array())
+    return refuse(where, "expected a format, or structures and triggers");
   Json tags = Json::array();
   for (size_t i = 0; i < structures.size(); ++i) {
     const std::string place = fmt::format("{}.structures[{}]", where, i);
     const Json& structure = structures[i];
-    if (!structure.is_object() || !structure.contains("begin") || !structure.contains("end")) return refuse(place, "expected begin, schema and end");
+    if (!structure.is_object() || !structure.contains("begin") || !structure.contains("end"))
+      return refuse(place, "expected begin, schema and end");
     GALE_ASSIGN(Json content, schema_format(structure.value("schema", Json(true)), place + ".schema"));
-    tags.push_back({{"type", "tag"}, {"begin", structure["begin"]}, {"content", std::move(content)}, {"end", structure["end"]}});
+    tags.push_back(
+        {{"type", "tag"}, {"begin", structure["begin"]}, {"content", std::move(content)}, {"end", structure["end"]}});
   }
   return Json{{"type", "triggered_tags"}, {"triggers", triggers}, {"tags", std::move(tags)}};
 }
@@ -93,7 +104,8 @@ Result<Json> structural_format(const Json& given, const std::string& where) {
     tag = *std::move(parsed);
   }
   if (!tag.is_object()) return refuse(where, "expected a structural tag, got {}", brief(tag));
-  if (dump_json(tag).size() > kMaxGrammarBytes) return refuse(where, "a structural tag of more than {} bytes", kMaxGrammarBytes);
+  if (dump_json(tag).size() > kMaxGrammarBytes)
+    return refuse(where, "a structural tag of more than {} bytes", kMaxGrammarBytes);
   if (!tag.contains("format")) return triggered_tags(tag, where);
   if (!tag["format"].is_object()) return refuse(where + ".format", "expected an object, got {}", brief(tag["format"]));
   return tag["format"];
@@ -122,7 +134,8 @@ Result<Json> response_format(const Json& given) {
   if (type == "text") return Json(nullptr);
   if (type == "json_object") return format_of(FormatKind::kJsonObject, Json(true), where);
   if (type == "structural_tag") return structural_format(given, where);
-  if (type != "json_schema") return refuse(where + ".type", "expected text, json_object, json_schema or structural_tag, got {}", brief(type));
+  if (type != "json_schema")
+    return refuse(where + ".type", "expected text, json_object, json_schema or structural_tag, got {}", brief(type));
   const Json holder = given.value("json_schema", Json());
   if (!holder.is_object()) return refuse(where + ".json_schema", "expected an object with a schema");
   const Json schema = holder.value("schema", Json());
@@ -139,7 +152,8 @@ class FormatReader {
     if (!format) return reader_.refuse(format.error().param.c_str(), format.error().code, format.error().message);
     if (format->is_null()) return;
     if (!rules.text_format.is_null())
-      return reader_.refuse(param.c_str(), ErrorCode::kInvalidArgument, fmt::format("{}: {} already says what form the answer has", param, rules.text_param));
+      return reader_.refuse(param.c_str(), ErrorCode::kInvalidArgument,
+                            fmt::format("{}: {} already says what form the answer has", param, rules.text_param));
     rules.text_format = *std::move(format);
     rules.text_param = param;
   }
@@ -147,7 +161,8 @@ class FormatReader {
     const Json* given = reader_.find("structured_outputs");
     if (given == nullptr) return;
     const std::string where = "structured_outputs";
-    if (!given->is_object()) return reader_.refuse(where.c_str(), ErrorCode::kInvalidArgument, where + ": expected an object");
+    if (!given->is_object())
+      return reader_.refuse(where.c_str(), ErrorCode::kInvalidArgument, where + ": expected an object");
     for (const char* key : {"whitespace_pattern", "disable_additional_properties", "disable_any_whitespace"}) {
       const Json value = given->value(key, Json());
       if (!value.is_null() && value != false)
@@ -167,7 +182,8 @@ class FormatReader {
 
 void read_answer_format(RequestReader& reader, AnswerRules& rules) {
   FormatReader formats(reader);
-  if (const Json* given = reader.find("response_format")) formats.take("response_format", response_format(*given), rules);
+  if (const Json* given = reader.find("response_format"))
+    formats.take("response_format", response_format(*given), rules);
   formats.read_structured_outputs(rules);
   for (const auto& [key, kind] : kTopLevel)
     if (const Json* given = reader.find(key)) formats.take(key, format_of(kind, *given, key), rules);

@@ -20,7 +20,8 @@ int64_t num_characters(std::string_view text) {
 }
 
 std::string token_name(const AnswerInfo& info, TokenId token) {
-  return info.options.shows_tokens_as_ids ? fmt::format("token_id:{}", token) : replace_invalid_utf8(info.token_text(token));
+  return info.options.shows_tokens_as_ids ? fmt::format("token_id:{}", token)
+                                          : replace_invalid_utf8(info.token_text(token));
 }
 
 Json token_json(const AnswerInfo& info, const TokenLogprob& entry) {
@@ -97,7 +98,11 @@ Json CompletionLogprobs::take() {
 }
 
 Json AnswerBase::envelope(std::string_view object) const {
-  return {{"id", info_.id}, {"object", object}, {"created", info_.created}, {"model", info_.model}, {"system_fingerprint", kFingerprint}};
+  return {{"id", info_.id},
+          {"object", object},
+          {"created", info_.created},
+          {"model", info_.model},
+          {"system_fingerprint", kFingerprint}};
 }
 
 Usage AnswerBase::total_usage() const {

@@ -16,7 +16,8 @@ namespace gale {
 
 // The four parallel lists of /v1/completions.
 struct CompletionLogprobs {
-  Json tokens = Json::array(), token_logprobs = Json::array(), top_logprobs = Json::array(), text_offset = Json::array();
+  Json tokens = Json::array(), token_logprobs = Json::array(), top_logprobs = Json::array(),
+       text_offset = Json::array();
   int64_t offset = 0;                             // characters of text so far
   void add_unscored(const AnswerInfo& info, TokenId token);   // a prompt's first token has no logprob
   void add(const AnswerInfo& info, const TokenLogprobs& logprobs);

@@ -21,7 +21,10 @@ class StreamWriter : public AnswerBase {
     if (is_done()) return "";   // another prompt's events after one failed
     return std::visit(Overloaded{[&](const Started& started) { return on_started(request, started); },
                                  [&](const PromptLogprobs& logprobs) { return on_prompt_logprobs(request, logprobs); },
-                                 [&](const Delta& delta) { usage_[request] = delta.usage; return on_delta(request, delta); },
+                                 [&](const Delta& delta) {
+                                   usage_[request] = delta.usage;
+                                   return on_delta(request, delta);
+                                 },
                                  [&](const Finished& finished) { return on_finished(request, finished); },
                                  [&](const Completed& completed) { return on_completed(request, completed); },
                                  [&](const Failed& failed) { return on_failed(failed); }},
@@ -89,14 +92,17 @@ class ChatStream final : public StreamWriter {
   // The delta of one part; null for reasoning that is not to be shown.
   [[nodiscard]] Json part_json(const ChatDelta& part) const {
     return std::visit(
-        Overloaded{[&](const ReasoningDelta& d) { return info_.include_reasoning ? Json{{"reasoning_content", d.text}} : Json(nullptr); },
+        Overloaded{[&](const ReasoningDelta& d) {
+                     return info_.include_reasoning ? Json{{"reasoning_content", d.text}} : Json(nullptr);
+                   },
                    [](const ContentDelta& d) { return Json{{"content", d.text}}; },
                    [](const ToolCallStart& d) {
                      return Json{{"tool_calls", Json::array({{{"index", d.index}, {"id", d.id}, {"type", "function"},
                                                               {"function", {{"name", d.name}, {"arguments", ""}}}}})}};
                    },
                    [](const ToolArgumentsDelta& d) {
-                     return Json{{"tool_calls", Json::array({{{"index", d.index}, {"function", {{"arguments", d.json_piece}}}}})}};
+                     return Json{{"tool_calls",
+                                  Json::array({{{"index", d.index}, {"function", {{"arguments", d.json_piece}}}}})}};
                    }},
         part);
   }
@@ -132,11 +138,17 @@ class ChatStream final : public StreamWriter {
 class CompletionStream final : public StreamWriter {
  public:
   explicit CompletionStream(AnswerInfo info)
-      : StreamWriter(std::move(info), "text_completion"), logprobs_(info_.num_requests * info_.num_choices), prompts_(info_.num_requests) {}
+      : StreamWriter(std::move(info), "text_completion"),
+        logprobs_(info_.num_requests * info_.num_choices),
+        prompts_(info_.num_requests) {}
 
  private:
   static Json choice_json(int index, std::string text) {
-    return {{"index", index}, {"text", std::move(text)}, {"logprobs", nullptr}, {"finish_reason", nullptr}, {"stop_reason", nullptr}};
+    return {{"index", index},
+            {"text", std::move(text)},
+            {"logprobs", nullptr},
+            {"finish_reason", nullptr},
+            {"stop_reason", nullptr}};
   }
   // The prompt as the first chunk of each choice of a request; with logprobs if the engine sent any.
   std::string echo_prompt(int request, const PromptLogprobs* scores) {
@@ -160,7 +172,9 @@ class CompletionStream final : public StreamWriter {
     prompts_[request].started = started;
     return "";
   }
-  std::string on_prompt_logprobs(int request, const PromptLogprobs& scores) override { return echo_prompt(request, &scores); }
+  std::string on_prompt_logprobs(int request, const PromptLogprobs& scores) override {
+    return echo_prompt(request, &scores);
+  }
   std::string on_delta(int request, const Delta& delta) override {
     std::string out = echo_prompt(request, nullptr);   // without prompt logprobs the echo waits for the first delta
     const bool shows_tokens = info_.options.return_token_ids && !delta.tokens.empty();
@@ -171,7 +185,8 @@ class CompletionStream final : public StreamWriter {
     if (!logprobs_[index].is_empty()) choice["logprobs"] = logprobs_[index].take();
     if (shows_tokens) {
       choice["token_ids"] = delta.tokens;
-      if (!std::exchange(prompts_[request].ids_are_sent, true)) choice["prompt_token_ids"] = prompts_[request].started.prompt_tokens;
+      if (!std::exchange(prompts_[request].ids_are_sent, true))
+        choice["prompt_token_ids"] = prompts_[request].started.prompt_tokens;
     }
     return out + chunk(std::move(choice));
   }
@@ -189,7 +204,11 @@ class CompletionStream final : public StreamWriter {
 
 }  // namespace
 
-std::unique_ptr<AnswerWriter> make_chat_stream(AnswerInfo info) { return std::make_unique<ChatStream>(std::move(info)); }
-std::unique_ptr<AnswerWriter> make_completion_stream(AnswerInfo info) { return std::make_unique<CompletionStream>(std::move(info)); }
+std::unique_ptr<AnswerWriter> make_chat_stream(AnswerInfo info) {
+  return std::make_unique<ChatStream>(std::move(info));
+}
+std::unique_ptr<AnswerWriter> make_completion_stream(AnswerInfo info) {
+  return std::make_unique<CompletionStream>(std::move(info));
+}
 
 }  // namespace gale

@@ -22,13 +22,17 @@ class WholeAnswer : public AnswerBase {
  public:
   explicit WholeAnswer(AnswerInfo info)
       : AnswerBase(std::move(info)),
-        choices_(info_.num_requests * info_.num_choices), started_(info_.num_requests), prompt_logprobs_(info_.num_requests) {}
+        choices_(info_.num_requests * info_.num_choices),
+        started_(info_.num_requests),
+        prompt_logprobs_(info_.num_requests) {}
 
   [[nodiscard]] std::string add(int request, const Event& event) override {
     if (const auto* started = std::get_if<Started>(&event)) started_[request] = *started;
     if (const auto* scores = std::get_if<PromptLogprobs>(&event)) prompt_logprobs_[request] = *scores;
-    if (const auto* delta = std::get_if<Delta>(&event)) add_delta(choices_[choice_index(request, delta->choice)], *delta);
-    if (const auto* finished = std::get_if<Finished>(&event)) choices_[choice_index(request, finished->choice)].finished = *finished;
+    if (const auto* delta = std::get_if<Delta>(&event))
+      add_delta(choices_[choice_index(request, delta->choice)], *delta);
+    if (const auto* finished = std::get_if<Finished>(&event))
+      choices_[choice_index(request, finished->choice)].finished = *finished;
     if (const auto* completed = std::get_if<Completed>(&event)) note_completed(request, completed->usage);
     if (const auto* failed = std::get_if<Failed>(&event)) note_failed(*failed);
     return "";
@@ -68,7 +72,8 @@ class WholeAnswer : public AnswerBase {
     for (const ChatDelta& part : delta.parts) {
       if (const auto* content = std::get_if<ContentDelta>(&part)) choice.text += content->text;
       if (const auto* start = std::get_if<ToolCallStart>(&part)) choice.calls.push_back({start->id, start->name, ""});
-      if (const auto* piece = std::get_if<ToolArgumentsDelta>(&part)) choice.calls.at(piece->index).arguments += piece->json_piece;
+      if (const auto* piece = std::get_if<ToolArgumentsDelta>(&part))
+        choice.calls.at(piece->index).arguments += piece->json_piece;
       const auto* reasoning = std::get_if<ReasoningDelta>(&part);
       if (reasoning == nullptr) continue;
       if (info_.include_reasoning) choice.reasoning += reasoning->text;
@@ -122,7 +127,11 @@ class CompletionAnswer final : public WholeAnswer {
 
 }  // namespace
 
-std::unique_ptr<AnswerWriter> make_chat_answer(AnswerInfo info) { return std::make_unique<ChatAnswer>(std::move(info)); }
-std::unique_ptr<AnswerWriter> make_completion_answer(AnswerInfo info) { return std::make_unique<CompletionAnswer>(std::move(info)); }
+std::unique_ptr<AnswerWriter> make_chat_answer(AnswerInfo info) {
+  return std::make_unique<ChatAnswer>(std::move(info));
+}
+std::unique_ptr<AnswerWriter> make_completion_answer(AnswerInfo info) {
+  return std::make_unique<CompletionAnswer>(std::move(info));
+}
 
 }  // namespace gale

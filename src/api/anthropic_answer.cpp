@@ -37,7 +37,8 @@ std::string_view stop_reason_name(const Finished& finished) {
 
 Json input_json(const std::string& arguments) {
   auto parsed = parse_json(arguments);
-  return parsed && parsed->is_object() ? std::move(*parsed) : Json::object();   // no arguments came before generation stopped
+  return parsed && parsed->is_object() ? std::move(*parsed)
+                                       : Json::object();  // no arguments came before generation stopped
 }
 
 Json block_json(const AnswerBlock& block) {
@@ -56,11 +57,18 @@ class MessagesWriter final : public BlockWriter {
 
  private:
   [[nodiscard]] Json envelope(Json content, Json stop_reason, Json stop_sequence) const {
-    return {{"id", info_.id}, {"type", "message"}, {"role", "assistant"}, {"model", info_.model}, {"content", std::move(content)},
-            {"stop_reason", std::move(stop_reason)}, {"stop_sequence", std::move(stop_sequence)}, {"usage", messages_usage_json(usage())}};
+    return {{"id", info_.id},
+            {"type", "message"},
+            {"role", "assistant"},
+            {"model", info_.model},
+            {"content", std::move(content)},
+            {"stop_reason", std::move(stop_reason)},
+            {"stop_sequence", std::move(stop_sequence)},
+            {"usage", messages_usage_json(usage())}};
   }
   std::string on_started(int) override {
-    return event_frame({{"type", "message_start"}, {"message", envelope(Json::array(), nullptr, nullptr)}}) + std::string(kMessagesPing);
+    return event_frame({{"type", "message_start"}, {"message", envelope(Json::array(), nullptr, nullptr)}}) +
+           std::string(kMessagesPing);
   }
   static std::string delta_frame(size_t index, Json delta) {
     return event_frame({{"type", "content_block_delta"}, {"index", index}, {"delta", std::move(delta)}});
@@ -80,11 +88,13 @@ class MessagesWriter final : public BlockWriter {
   }
   std::string on_close(const AnswerBlock& block, size_t index) override {
     std::string out;
-    if (block.kind == Kind::kReasoning) out = delta_frame(index, {{"type", "signature_delta"}, {"signature", kSignature}});
+    if (block.kind == Kind::kReasoning)
+      out = delta_frame(index, {{"type", "signature_delta"}, {"signature", kSignature}});
     return out + event_frame({{"type", "content_block_stop"}, {"index", index}});
   }
   std::string on_completed() override {
-    const Json delta = {{"stop_reason", stop_reason_name(finished())}, {"stop_sequence", stop_sequence_json(finished())}};
+    const Json delta = {{"stop_reason", stop_reason_name(finished())},
+                        {"stop_sequence", stop_sequence_json(finished())}};
     return event_frame({{"type", "message_delta"}, {"delta", delta}, {"usage", messages_usage_json(usage())}}) +
            event_frame({{"type", "message_stop"}});
   }

@@ -8,13 +8,15 @@
 namespace gale {
 
 struct MessagesOptions {
-  // Drop the system block with which Claude Code counts its bill: it changes with each request, and with it every cached prefix.
+  // Drop the system block with which Claude Code counts its bill: it changes with each request, and with it every
+  // cached prefix.
   bool drops_billing_block = true;
 };
 
-// The body of POST /v1/messages. Content blocks become the messages, tools and fields of a chat; what a chat cannot hold is
-// refused by name. Thinking is off unless `thinking` asks for it, as Anthropic's clients expect.
-[[nodiscard]] Result<ChatRequest> parse_messages_request(const Json& body, const ApiContext& context, const MessagesOptions& options);
+// The body of POST /v1/messages. Content blocks become the messages, tools and fields of a chat; what a chat cannot
+// hold is refused by name. Thinking is off unless `thinking` asks for it, as Anthropic's clients expect.
+[[nodiscard]] Result<ChatRequest> parse_messages_request(const Json& body, const ApiContext& context,
+                                                         const MessagesOptions& options);
 
 // The body of POST /v1/messages/count_tokens: the same, of which the prompt is wanted; max_tokens is not needed.
 struct CountTokensRequest {

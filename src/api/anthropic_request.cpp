@@ -14,7 +14,8 @@ bool is_billing_block(const std::string& text) { return text.starts_with("x-anth
 // Said once: whoever looks for the block in a rendered prompt finds out where it went.
 void note_billing_block() {
   static std::atomic<bool> is_noted = false;
-  if (!is_noted.exchange(true)) log_info("a client's billing line is left out of system prompts, so that cached prefixes stay valid");
+  if (!is_noted.exchange(true))
+    log_info("a client's billing line is left out of system prompts, so that cached prefixes stay valid");
 }
 
 Result<std::string> system_text(const Json& system, const MessagesOptions& options) {
@@ -74,7 +75,8 @@ class BlockReader {
     } else if (type == "tool_result") {
       return add_result(block, where);
     } else {
-      return refuse_at(where + ".type", "content blocks of type " + brief(field_of(block, "type")) + " are not supported");
+      return refuse_at(where + ".type",
+                       "content blocks of type " + brief(field_of(block, "type")) + " are not supported");
     }
     return {};
   }
@@ -90,8 +92,10 @@ class BlockReader {
   Status add_call(const Json& block, const std::string& where) {
     if (!field_of(block, "name").is_string()) return refuse_at(where + ".name", "expected a string");
     const Json& input = field_of(block, "input");
-    if (!input.is_object() && !input.is_null()) return refuse_at(where + ".input", "expected an object, got " + brief(input));
-    calls_.push_back(tool_call_json(field_of(block, "id"), block["name"], dump_json(input.is_null() ? Json::object() : input)));
+    if (!input.is_object() && !input.is_null())
+      return refuse_at(where + ".input", "expected an object, got " + brief(input));
+    calls_.push_back(
+        tool_call_json(field_of(block, "id"), block["name"], dump_json(input.is_null() ? Json::object() : input)));
     return {};
   }
   Status add_result(const Json& block, const std::string& where) {
@@ -125,7 +129,8 @@ Status add_message(const Json& message, const std::string& where, Json& messages
     messages.push_back({{"role", role}, {"content", content}});
     return {};
   }
-  if (!content.is_array()) return refuse_at(where + ".content", "expected a string or a list of blocks, got " + brief(content));
+  if (!content.is_array())
+    return refuse_at(where + ".content", "expected a string or a list of blocks, got " + brief(content));
   BlockReader reader(role, messages);
   for (size_t i = 0; i < content.size(); ++i) GALE_TRY(reader.add(content[i], fmt::format("{}.content[{}]", where, i)));
   reader.flush();
@@ -142,8 +147,10 @@ Result<Json> chat_tools(const Json& tools) {
       log_debug("tool {} of type {} is skipped", i, type.substr(0, 60));
       continue;
     }
-    if (text_field(tools[i], "name").empty()) return refuse_at(fmt::format("tools[{}].name", i), "expected a non-empty string");
-    out.push_back(function_tool_json(tools[i]["name"], field_of(tools[i], "description"), field_of(tools[i], "input_schema")));
+    if (text_field(tools[i], "name").empty())
+      return refuse_at(fmt::format("tools[{}].name", i), "expected a non-empty string");
+    out.push_back(
+        function_tool_json(tools[i]["name"], field_of(tools[i], "description"), field_of(tools[i], "input_schema")));
   }
   return out;
 }
@@ -153,7 +160,8 @@ Status apply_tool_choice(const Json& choice, Json& chat) {
   const std::string type = text_field(choice, "type");
   if (type == "auto" || type == "none") chat["tool_choice"] = type;
   else if (type == "any") chat["tool_choice"] = "required";
-  else if (type == "tool") chat["tool_choice"] = {{"type", "function"}, {"function", {{"name", field_of(choice, "name")}}}};
+  else if (type == "tool")
+    chat["tool_choice"] = {{"type", "function"}, {"function", {{"name", field_of(choice, "name")}}}};
   else return refuse_at("tool_choice", "expected an object of type auto, any, tool or none");
   if (field_of(choice, "disable_parallel_tool_use") == true) chat["parallel_tool_calls"] = false;
   return {};
@@ -177,11 +185,15 @@ Status apply_thinking(const Json& body, Json& chat) {
 
 Status apply_output_config(const Json& body, Json& chat) {
   const Json& config = field_of(body, "output_config");
-  const Json& format = field_of(config, "format").is_null() ? field_of(body, "output_format") : field_of(config, "format");
-  if (!config.is_null() && !config.is_object()) return refuse_at("output_config", "expected an object, got " + brief(config));
+  const Json& format =
+      field_of(config, "format").is_null() ? field_of(body, "output_format") : field_of(config, "format");
+  if (!config.is_null() && !config.is_object())
+    return refuse_at("output_config", "expected an object, got " + brief(config));
   if (!format.is_null()) {
-    if (text_field(format, "type") != "json_schema") return refuse_at("output_config.format", "expected an object of type json_schema");
-    chat["response_format"] = {{"type", "json_schema"}, {"json_schema", {{"name", "answer"}, {"schema", field_of(format, "schema")}}}};
+    if (text_field(format, "type") != "json_schema")
+      return refuse_at("output_config.format", "expected an object of type json_schema");
+    chat["response_format"] = {{"type", "json_schema"},
+                               {"json_schema", {{"name", "answer"}, {"schema", field_of(format, "schema")}}}};
   }
   copy_as(config, "effort", "reasoning_effort", chat);
   return {};
@@ -189,7 +201,8 @@ Status apply_output_config(const Json& body, Json& chat) {
 
 // Everything that makes the prompt.
 Result<Json> chat_body_of(const Json& body, const MessagesOptions& options) {
-  if (!body.is_object()) return fail(ErrorCode::kInvalidArgument, "the body must be a JSON object, got {}", brief(body));
+  if (!body.is_object())
+    return fail(ErrorCode::kInvalidArgument, "the body must be a JSON object, got {}", brief(body));
   Json chat = Json::object();
   Json messages = Json::array();
   GALE_ASSIGN(std::string system, system_text(field_of(body, "system"), options));
@@ -197,7 +210,8 @@ Result<Json> chat_body_of(const Json& body, const MessagesOptions& options) {
   const Json& given = field_of(body, "messages");
   if (!given.is_array() || given.empty()) return refuse_at("messages", "expected a list of at least one message");
   for (size_t i = 0; i < given.size(); ++i) GALE_TRY(add_message(given[i], fmt::format("messages[{}]", i), messages));
-  if (text_field(given.back(), "role") == "assistant") chat["continue_final_message"] = true;   // a prefilled answer goes on
+  if (text_field(given.back(), "role") == "assistant")
+    chat["continue_final_message"] = true;  // a prefilled answer goes on
   chat["messages"] = std::move(messages);
   if (const Json& tools = field_of(body, "tools"); !tools.is_null()) {
     GALE_ASSIGN(chat["tools"], chat_tools(tools));
@@ -211,11 +225,14 @@ Result<Json> chat_body_of(const Json& body, const MessagesOptions& options) {
 
 }  // namespace
 
-Result<ChatRequest> parse_messages_request(const Json& body, const ApiContext& context, const MessagesOptions& options) {
+Result<ChatRequest> parse_messages_request(const Json& body, const ApiContext& context,
+                                           const MessagesOptions& options) {
   GALE_ASSIGN(Json chat, chat_body_of(body, options));
   if (field_of(body, "max_tokens").is_null()) return refuse_at("max_tokens", "this field is required");
-  copy_fields(body, {"max_tokens", "temperature", "top_p", "top_k", "stream", "seed", "min_p", "repetition_penalty", "cache_salt",
-                     "priority", "ignore_eos", "min_tokens"}, chat);
+  copy_fields(body,
+              {"max_tokens", "temperature", "top_p", "top_k", "stream", "seed", "min_p", "repetition_penalty",
+               "cache_salt", "priority", "ignore_eos", "min_tokens"},
+              chat);
   copy_as(body, "stop_sequences", "stop", chat);
   Result<ChatRequest> request = parse_chat_request(chat, context);
   if (!request) rename_param(request.error(), "stop", "stop_sequences");

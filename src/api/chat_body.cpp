@@ -44,7 +44,9 @@ Json function_tool_json(Json name, Json description, Json parameters) {
 }
 
 Json tool_call_json(Json id, Json name, std::string arguments) {
-  return {{"id", std::move(id)}, {"type", "function"}, {"function", {{"name", std::move(name)}, {"arguments", std::move(arguments)}}}};
+  return {{"id", std::move(id)},
+          {"type", "function"},
+          {"function", {{"name", std::move(name)}, {"arguments", std::move(arguments)}}}};
 }
 
 Result<std::string> text_of_parts(const Json& content, const std::string& where, std::string_view separator) {

@@ -29,6 +29,7 @@ void rename_param(Error& error, std::string_view from, std::string_view to);
 [[nodiscard]] Json tool_call_json(Json id, Json name, std::string arguments);
 
 // The text of a string, or of a list of parts that hold text; kInvalidArgument naming the place otherwise.
-[[nodiscard]] Result<std::string> text_of_parts(const Json& content, const std::string& where, std::string_view separator);
+[[nodiscard]] Result<std::string> text_of_parts(const Json& content, const std::string& where,
+                                                std::string_view separator);
 
 }  // namespace gale

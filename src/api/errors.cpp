@@ -22,11 +22,13 @@ std::string_view anthropic_type(int status) {
 
 WireError openai_error(const Error& error) {
   switch (error.code) {
-    case ErrorCode::kInvalidArgument: return {400, "invalid_request_error", error.param.empty() ? "invalid_json" : "invalid_value"};
+    case ErrorCode::kInvalidArgument:
+      return {400, "invalid_request_error", error.param.empty() ? "invalid_json" : "invalid_value"};
     case ErrorCode::kContextLength: return {400, "invalid_request_error", "context_length_exceeded"};
     case ErrorCode::kUnauthorized: return {401, "authentication_error", "invalid_api_key"};
     case ErrorCode::kForbidden: return {403, "permission_error", "forbidden"};
-    case ErrorCode::kNotFound: return {404, "not_found_error", error.param == "model" ? "model_not_found" : "not_found"};
+    case ErrorCode::kNotFound:
+      return {404, "not_found_error", error.param == "model" ? "model_not_found" : "not_found"};
     case ErrorCode::kTooLarge: return {413, "invalid_request_error", "body_too_large"};
     case ErrorCode::kUnsupportedMedia: return {415, "invalid_request_error", "unsupported_media_type"};
     case ErrorCode::kOverloaded: return {429, "rate_limit_error", "overloaded"};
@@ -66,8 +68,11 @@ std::string error_body(const Error& error, ErrorDialect dialect, std::string_vie
   const bool is_internal = wire.status == 500 && error.param.empty();
   Json detail;
   if (dialect == ErrorDialect::kAnthropic) detail["type"] = wire.type;
-  detail["message"] = is_internal ? "the server failed to answer this request; its log has the cause under the request id" : error.message;
-  if (dialect == ErrorDialect::kAnthropic) return dump_json(Json{{"type", "error"}, {"error", detail}, {"request_id", request_id}});
+  detail["message"] = is_internal
+                          ? "the server failed to answer this request; its log has the cause under the request id"
+                          : error.message;
+  if (dialect == ErrorDialect::kAnthropic)
+    return dump_json(Json{{"type", "error"}, {"error", detail}, {"request_id", request_id}});
   detail["type"] = wire.type;
   detail["param"] = error.param.empty() ? Json(nullptr) : Json(error.param);
   detail["code"] = wire.code;

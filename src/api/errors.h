@@ -23,6 +23,7 @@ struct WireError {
 // OpenAI: {"error":{"message","type","param","code"}}, all four keys always; param is null if no field is at fault.
 // Anthropic: {"type":"error","error":{"type","message"},"request_id"}.
 // Internal errors show no detail: the log has it under the request's id.
-[[nodiscard]] std::string error_body(const Error& error, ErrorDialect dialect = ErrorDialect::kOpenAi, std::string_view request_id = {});
+[[nodiscard]] std::string error_body(const Error& error, ErrorDialect dialect = ErrorDialect::kOpenAi,
+                                     std::string_view request_id = {});
 
 }  // namespace gale

@@ -9,15 +9,20 @@ constexpr std::string_view kCount = R"({"type":["integer","null"],"minimum":1})"
 constexpr std::string_view kAny = "{}";
 constexpr std::string_view kObject = R"({"type":["object","null"]})";
 constexpr std::string_view kIgnored = "Accepted, changes nothing here.";
-constexpr std::string_view kStop = R"({"oneOf":[{"type":"string","minLength":1},{"type":"array","items":{"type":"string","minLength":1}},{"type":"null"}]})";
+constexpr std::string_view kStop =
+    R"({"oneOf":[{"type":"string","minLength":1},{"type":"array","items":{"type":"string","minLength":1}},{"type":"null"}]})";
 
 constexpr FieldDoc kSampling[] = {
     {"model", kString, "A name of /v1/models; absent: the model that is served."},
-    {"temperature", R"({"type":["number","null"],"minimum":0,"maximum":2})", "0: always the likeliest token. Absent: the model's own."},
-    {"top_p", R"({"type":["number","null"],"exclusiveMinimum":0,"maximum":1})", "The likeliest tokens that together have this probability."},
+    {"temperature", R"({"type":["number","null"],"minimum":0,"maximum":2})",
+     "0: always the likeliest token. Absent: the model's own."},
+    {"top_p", R"({"type":["number","null"],"exclusiveMinimum":0,"maximum":1})",
+     "The likeliest tokens that together have this probability."},
     {"top_k", R"({"type":["integer","null"],"minimum":-1})", "The k likeliest tokens; 0 and -1: all."},
-    {"min_p", R"({"type":["number","null"],"minimum":0,"maximum":1})", "Tokens at least this likely, relative to the likeliest."},
-    {"repetition_penalty", R"({"type":["number","null"],"exclusiveMinimum":0,"maximum":100})", "Over prompt and output; 1: none."},
+    {"min_p", R"({"type":["number","null"],"minimum":0,"maximum":1})",
+     "Tokens at least this likely, relative to the likeliest."},
+    {"repetition_penalty", R"({"type":["number","null"],"exclusiveMinimum":0,"maximum":100})",
+     "Over prompt and output; 1: none."},
     {"frequency_penalty", R"({"type":["number","null"],"minimum":-2,"maximum":2})", "For each time a token was said."},
     {"presence_penalty", R"({"type":["number","null"],"minimum":-2,"maximum":2})", "For tokens that were said."},
     {"seed", R"({"type":["integer","null"]})", "Equal seeds give equal answers; -1 or absent: a random one."},
@@ -25,32 +30,43 @@ constexpr FieldDoc kSampling[] = {
     {"max_tokens", kCount, "Tokens of each choice. Absent: what is left of the context (16 for completions)."},
     {"min_tokens", R"({"type":["integer","null"],"minimum":0})", "The model may not end before."},
     {"stop", kStop, "The answer ends before any of these."},
-    {"stop_token_ids", R"({"type":["array","null"],"items":{"type":"integer","minimum":0}})", "The answer ends with any of these."},
+    {"stop_token_ids", R"({"type":["array","null"],"items":{"type":"integer","minimum":0}})",
+     "The answer ends with any of these."},
     {"include_stop_str_in_output", kBoolean},
     {"ignore_eos", kBoolean, "Go on to max_tokens."},
     {"skip_special_tokens", kBoolean},
-    {"logit_bias", R"({"type":["object","null"],"additionalProperties":{"type":"number"}})", "By token id; clamped to 100 either way."},
-    {"allowed_token_ids", R"({"type":["array","null"],"items":{"type":"integer","minimum":0},"minItems":1})", "No other token is drawn."},
+    {"logit_bias", R"({"type":["object","null"],"additionalProperties":{"type":"number"}})",
+     "By token id; clamped to 100 either way."},
+    {"allowed_token_ids", R"({"type":["array","null"],"items":{"type":"integer","minimum":0},"minItems":1})",
+     "No other token is drawn."},
     {"priority", R"({"type":["integer","null"]})", "Lower runs first."},
     {"cache_salt", R"({"type":["string","null"],"minLength":1})", "Cached prefixes are shared only under equal salt."},
     {"stream", kBoolean, "Server-sent events instead of one answer."},
-    {"stream_options", R"({"type":["object","null"],"properties":{"include_usage":{"type":["boolean","null"]},"continuous_usage_stats":{"type":["boolean","null"]}}})",
+    {"stream_options",
+     R"({"type":["object","null"],"properties":{"include_usage":{"type":["boolean","null"]},"continuous_usage_stats":{"type":["boolean","null"]}}})",
      "Only with stream."},
     {"return_token_ids", kBoolean, "Tell the ids of prompt and answer, too."},
     {"return_tokens_as_token_ids", kBoolean, "Tokens of logprobs are told by their ids."},
-    {"truncate_prompt_tokens", R"({"type":["integer","null"],"minimum":-1})", "Keep so many tokens of the prompt; -1: what fits."},
+    {"truncate_prompt_tokens", R"({"type":["integer","null"],"minimum":-1})",
+     "Keep so many tokens of the prompt; -1: what fits."},
     {"truncation_side", R"({"enum":["left","right",null]})", "Which end is cut off."},
-    {"user", kAny, kIgnored}, {"metadata", kAny, kIgnored}, {"store", kAny, kIgnored}, {"service_tier", kAny, kIgnored},
-    {"session_id", kAny, kIgnored}, {"request_id", kAny, kIgnored},
+    {"user", kAny, kIgnored},
+    {"metadata", kAny, kIgnored},
+    {"store", kAny, kIgnored},
+    {"service_tier", kAny, kIgnored},
+    {"session_id", kAny, kIgnored},
+    {"request_id", kAny, kIgnored},
 };
 
 constexpr FieldDoc kChatInput[] = {
     {"messages", R"({"type":"array","minItems":1,"items":{"type":"object","required":["role"],"properties":{
         "role":{"enum":["system","developer","user","assistant","tool","function"]},
-        "content":{"oneOf":[{"type":"string"},{"type":"null"},{"type":"array"}]}}}})", "The conversation."},
+        "content":{"oneOf":[{"type":"string"},{"type":"null"},{"type":"array"}]}}}})",
+     "The conversation."},
     {"tools", R"({"type":["array","null"],"items":{"type":"object"}})", "Functions that the model may call."},
     {"chat_template_kwargs", kObject, "Variables of the template: {\"enable_thinking\": false} turns thinking off."},
-    {"reasoning_effort", R"({"enum":["none","minimal","low","medium","high","xhigh","max",null]})", "none and minimal turn thinking off."},
+    {"reasoning_effort", R"({"enum":["none","minimal","low","medium","high","xhigh","max",null]})",
+     "none and minimal turn thinking off."},
     {"continue_final_message", kBoolean, "The answer goes on inside the last message."},
     {"add_generation_prompt", kBoolean},
 };
@@ -60,7 +76,8 @@ constexpr FieldDoc kChat[] = {
     {"tool_choice", R"({"oneOf":[{"enum":["auto","none","required"]},{"type":"object"},{"type":"null"}]})"},
     {"parallel_tool_calls", kBoolean},
     {"response_format", kObject, "text, json_object, json_schema, structural_tag."},
-    {"logprobs", kBoolean}, {"top_logprobs", R"({"type":["integer","null"],"minimum":0})", "Only with logprobs; bounded by --max-logprobs."},
+    {"logprobs", kBoolean},
+    {"top_logprobs", R"({"type":["integer","null"],"minimum":0})", "Only with logprobs; bounded by --max-logprobs."},
     {"include_reasoning", kBoolean, "false: thinking is left out of the answer."},
 };
 
@@ -73,35 +90,53 @@ constexpr FieldDoc kCompletion[] = {
 
 constexpr FieldDoc kResponses[] = {
     {"input", R"({"oneOf":[{"type":"string"},{"type":"array"},{"type":"null"}]})", "A question, or a list of items."},
-    {"model", kString}, {"instructions", R"({"oneOf":[{"type":"string"},{"type":"array"},{"type":"null"}]})", "A system message, for this response only."},
+    {"model", kString},
+    {"instructions", R"({"oneOf":[{"type":"string"},{"type":"array"},{"type":"null"}]})",
+     "A system message, for this response only."},
     {"previous_response_id", kString, "The conversation that this goes on with."},
-    {"max_output_tokens", kCount}, {"temperature", R"({"type":["number","null"],"minimum":0,"maximum":2})"},
+    {"max_output_tokens", kCount},
+    {"temperature", R"({"type":["number","null"],"minimum":0,"maximum":2})"},
     {"top_p", R"({"type":["number","null"],"exclusiveMinimum":0,"maximum":1})"},
-    {"reasoning", kObject, "{\"effort\": \"none\"} turns thinking off."}, {"text", kObject, "{\"format\": …}: text, json_object, json_schema."},
+    {"reasoning", kObject, "{\"effort\": \"none\"} turns thinking off."},
+    {"text", kObject, "{\"format\": …}: text, json_object, json_schema."},
     {"tools", R"({"type":["array","null"],"items":{"type":"object"}})", "Functions; tools of other types are skipped."},
     {"tool_choice", R"({"oneOf":[{"enum":["auto","none","required"]},{"type":"object"},{"type":"null"}]})"},
-    {"parallel_tool_calls", kBoolean}, {"stream", kBoolean}, {"store", kBoolean, "false: not kept for previous_response_id."},
-    {"metadata", kAny, "Repeated in the response."}, {"user", kAny, kIgnored}, {"include", kAny, kIgnored}, {"truncation", kAny, kIgnored},
+    {"parallel_tool_calls", kBoolean},
+    {"stream", kBoolean},
+    {"store", kBoolean, "false: not kept for previous_response_id."},
+    {"metadata", kAny, "Repeated in the response."},
+    {"user", kAny, kIgnored},
+    {"include", kAny, kIgnored},
+    {"truncation", kAny, kIgnored},
 };
 
 constexpr FieldDoc kMessages[] = {
-    {"messages", R"({"type":"array","minItems":1,"items":{"type":"object","required":["role","content"]}})", "The conversation."},
-    {"model", kString}, {"system", R"({"oneOf":[{"type":"string"},{"type":"array"},{"type":"null"}]})"},
-    {"tools", R"({"type":["array","null"],"items":{"type":"object"}})", "Custom tools; those that Anthropic would run are skipped."},
+    {"messages", R"({"type":"array","minItems":1,"items":{"type":"object","required":["role","content"]}})",
+     "The conversation."},
+    {"model", kString},
+    {"system", R"({"oneOf":[{"type":"string"},{"type":"array"},{"type":"null"}]})"},
+    {"tools", R"({"type":["array","null"],"items":{"type":"object"}})",
+     "Custom tools; those that Anthropic would run are skipped."},
     {"tool_choice", R"({"type":["object","null"]})", "auto, any, tool, none."},
     {"thinking", R"({"type":["object","null"]})", "enabled or adaptive turns thinking on."},
     {"output_config", kObject, "{\"format\": …}: json_schema; {\"effort\": …}."},
 };
 
 constexpr FieldDoc kMessagesOnly[] = {
-    {"max_tokens", R"({"type":"integer","minimum":1})"}, {"stop_sequences", R"({"type":["array","null"],"items":{"type":"string","minLength":1}})"},
-    {"stream", kBoolean}, {"temperature", R"({"type":["number","null"],"minimum":0,"maximum":2})"},
-    {"top_p", R"({"type":["number","null"],"exclusiveMinimum":0,"maximum":1})"}, {"top_k", R"({"type":["integer","null"],"minimum":-1})"},
+    {"max_tokens", R"({"type":"integer","minimum":1})"},
+    {"stop_sequences", R"({"type":["array","null"],"items":{"type":"string","minLength":1}})"},
+    {"stream", kBoolean},
+    {"temperature", R"({"type":["number","null"],"minimum":0,"maximum":2})"},
+    {"top_p", R"({"type":["number","null"],"exclusiveMinimum":0,"maximum":1})"},
+    {"top_k", R"({"type":["integer","null"],"minimum":-1})"},
     {"metadata", kAny, kIgnored},
 };
 
 constexpr FieldDoc kTokenize[] = {
-    {"prompt", kString, "Either this or messages."}, {"add_special_tokens", kBoolean}, {"model", kString}, {"return_token_strs", kBoolean},
+    {"prompt", kString, "Either this or messages."},
+    {"add_special_tokens", kBoolean},
+    {"model", kString},
+    {"return_token_strs", kBoolean},
 };
 
 constexpr FieldDoc kDetokenize[] = {

@@ -6,7 +6,8 @@
 
 namespace gale {
 
-// What a request body may hold, for people and for /openapi.json. A test holds this together with what the parsers read.
+// What a request body may hold, for people and for /openapi.json. A test holds this together with what the parsers
+// read.
 struct FieldDoc {
   std::string_view name;
   std::string_view schema;      // JSON

@@ -26,9 +26,11 @@ void read_stream_options(RequestReader& reader, AnswerOptions& answer) {
   reader.boolean("stream", answer.is_stream);
   const Json* options = reader.find("stream_options");
   if (options == nullptr) return;
-  if (!options->is_object()) return reader.refuse("stream_options", ErrorCode::kInvalidArgument, "stream_options must be an object");
+  if (!options->is_object())
+    return reader.refuse("stream_options", ErrorCode::kInvalidArgument, "stream_options must be an object");
   if (!answer.is_stream)
-    return reader.refuse("stream_options", ErrorCode::kInvalidArgument, "stream_options is only allowed when stream is true");
+    return reader.refuse("stream_options", ErrorCode::kInvalidArgument,
+                         "stream_options is only allowed when stream is true");
   RequestReader inner(*options);
   inner.boolean("include_usage", answer.include_usage);
   inner.boolean("continuous_usage_stats", answer.continuous_usage);
@@ -39,11 +41,13 @@ void read_stream_options(RequestReader& reader, AnswerOptions& answer) {
 void read_truncation(RequestReader& reader, GenerateRequest& request) {
   reader.integer("truncate_prompt_tokens", {-1, kMaxInt}, request.truncate_prompt_tokens);
   if (request.truncate_prompt_tokens == 0)
-    reader.refuse("truncate_prompt_tokens", ErrorCode::kInvalidArgument, "truncate_prompt_tokens: expected -1 or at least 1, got 0");
+    reader.refuse("truncate_prompt_tokens", ErrorCode::kInvalidArgument,
+                  "truncate_prompt_tokens: expected -1 or at least 1, got 0");
   std::string side = "left";
   reader.string("truncation_side", side);
   if (side != "left" && side != "right")
-    reader.refuse("truncation_side", ErrorCode::kInvalidArgument, fmt::format("truncation_side: expected left or right, got {}", brief(Json(side))));
+    reader.refuse("truncation_side", ErrorCode::kInvalidArgument,
+                  fmt::format("truncation_side: expected left or right, got {}", brief(Json(side))));
   request.truncates_end = side == "right";
 }
 
@@ -53,42 +57,64 @@ void refuse_unsupported(RequestReader& reader) {
   reader.refuse_unless("use_beam_search", off, "beam search is not supported");
   reader.refuse_unless("prompt_embeds", {}, "prompt embeddings are not supported");
   reader.refuse_unless("stop_regex", {}, "not supported by this build yet");
-  for (const char* key : {"bad_words", "logits_processors", "custom_logit_processor", "repetition_detection", "vllm_xargs",
-                          "logprob_token_ids"})
+  for (const char* key : {"bad_words", "logits_processors", "custom_logit_processor", "repetition_detection",
+                          "vllm_xargs", "logprob_token_ids"})
     reader.refuse_unless(key, {Json::array(), Json::object(), Json(-1)}, "not supported by this build yet");
 }
 
 // Fields that official SDKs send and that mean nothing here.
 void ignore_harmless(RequestReader& reader) {
-  for (const char* key : {"user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "session_id",
-                          "prompt_cache_retention", "verbosity", "prediction", "modalities", "web_search_options", "moderation",
-                          "stream_interval", "rid", "extra_key", "request_id", "cache_prompt",
-                          "spaces_between_special_tokens", "length_penalty", "kv_transfer_params", "detail"})
+  for (const char* key : {"user",
+                          "metadata",
+                          "store",
+                          "service_tier",
+                          "safety_identifier",
+                          "prompt_cache_key",
+                          "session_id",
+                          "prompt_cache_retention",
+                          "verbosity",
+                          "prediction",
+                          "modalities",
+                          "web_search_options",
+                          "moderation",
+                          "stream_interval",
+                          "rid",
+                          "extra_key",
+                          "request_id",
+                          "cache_prompt",
+                          "spaces_between_special_tokens",
+                          "length_penalty",
+                          "kv_transfer_params",
+                          "detail"})
     (void)reader.find(key);
 }
 
 }  // namespace
 
-void read_generation_fields(RequestReader& reader, const ApiContext& context, GenerateRequest& request, AnswerOptions& answer) {
+void read_generation_fields(RequestReader& reader, const ApiContext& context, GenerateRequest& request,
+                            AnswerOptions& answer) {
   reader.string("model", answer.model);
   read_sampling(reader, request.sampling);
   reader.integer("n", {1, static_cast<double>(context.limits.max_choices)}, request.n);
   reader.integer("max_tokens", {1, kMaxInt}, request.max_tokens);
   reader.integer("min_tokens", {0, kMaxInt}, request.min_tokens);
   if (request.max_tokens && request.min_tokens > *request.max_tokens)
-    reader.refuse("min_tokens", ErrorCode::kInvalidArgument,
-                  fmt::format("min_tokens is {}, which is more than max_tokens, {}", request.min_tokens, *request.max_tokens));
+    reader.refuse(
+        "min_tokens", ErrorCode::kInvalidArgument,
+        fmt::format("min_tokens is {}, which is more than max_tokens, {}", request.min_tokens, *request.max_tokens));
   reader.strings("stop", context.limits.max_stop_strings, request.stop);
   reader.token_ids("stop_token_ids", context.vocab_size, request.stop_token_ids);
   reader.logit_bias("logit_bias", context.vocab_size, request.logit_bias);
-  if (const Json* allowed = reader.find("allowed_token_ids"); allowed != nullptr && allowed->is_array() && allowed->empty())
+  if (const Json* allowed = reader.find("allowed_token_ids");
+      allowed != nullptr && allowed->is_array() && allowed->empty())
     reader.refuse("allowed_token_ids", ErrorCode::kInvalidArgument, "allowed_token_ids must not be empty");
   reader.token_ids("allowed_token_ids", context.vocab_size, request.allowed_token_ids);
   reader.boolean("include_stop_str_in_output", request.include_stop_str_in_output);
   reader.boolean("ignore_eos", request.ignore_eos);
   reader.boolean("skip_special_tokens", request.skip_special_tokens);
   reader.integer("priority", {-kMaxInt, kMaxInt}, request.priority);
-  if (const Json* salt = reader.find("cache_salt"); salt != nullptr && salt->is_string() && salt->get_ref<const std::string&>().empty())
+  if (const Json* salt = reader.find("cache_salt");
+      salt != nullptr && salt->is_string() && salt->get_ref<const std::string&>().empty())
     reader.refuse("cache_salt", ErrorCode::kInvalidArgument, "cache_salt must not be empty");
   reader.string("cache_salt", request.cache_salt);
   reader.boolean("return_token_ids", answer.return_token_ids);
@@ -102,7 +128,8 @@ void read_generation_fields(RequestReader& reader, const ApiContext& context, Ge
 
 Status finish_reading(const RequestReader& reader) {
   GALE_TRY(reader.status());
-  for (const std::string& key : reader.unread_keys()) log_debug("unknown request field \"{}\" is ignored", key.substr(0, 60));
+  for (const std::string& key : reader.unread_keys())
+    log_debug("unknown request field \"{}\" is ignored", key.substr(0, 60));
   return {};
 }
 

@@ -31,8 +31,10 @@ struct AnswerOptions {
   bool shows_tokens_as_ids = false; // logprobs name tokens as "token_id:5": text need not tell them apart
 };
 
-// Sampling, length, stop and stream fields: everything that chat and completions share. logprobs and prompts differ and are not here.
-void read_generation_fields(RequestReader& reader, const ApiContext& context, GenerateRequest& request, AnswerOptions& answer);
+// Sampling, length, stop and stream fields: everything that chat and completions share. logprobs and prompts differ and
+// are not here.
+void read_generation_fields(RequestReader& reader, const ApiContext& context, GenerateRequest& request,
+                            AnswerOptions& answer);
 
 // Logs the keys that nobody read (debug level); ends the reading.
 [[nodiscard]] Status finish_reading(const RequestReader& reader);

@@ -76,7 +76,8 @@ Result<DetokenizeRequest> parse_detokenize_request(const Json& body, const ApiCo
   RequestReader reader(body);
   DetokenizeRequest request;
   reader.string("model", request.model);
-  if (reader.find("tokens") == nullptr) reader.refuse("tokens", ErrorCode::kInvalidArgument, "`tokens` (a list of ids) is needed");
+  if (reader.find("tokens") == nullptr)
+    reader.refuse("tokens", ErrorCode::kInvalidArgument, "`tokens` (a list of ids) is needed");
   reader.token_ids("tokens", context.vocab_size, request.tokens);
   GALE_TRY(finish_reading(reader));
   return request;

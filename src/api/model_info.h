@@ -28,7 +28,8 @@ struct TokenizeRequest {
 // The body of POST /tokenize: {"prompt"} or {"messages", "tools", …}.
 [[nodiscard]] Result<TokenizeRequest> parse_tokenize_request(const Json& body);
 // `token_strs` only if asked for.
-[[nodiscard]] Json tokenize_json(std::span<const TokenId> tokens, int max_model_len, const std::vector<std::string>* token_strs);
+[[nodiscard]] Json tokenize_json(std::span<const TokenId> tokens, int max_model_len,
+                                 const std::vector<std::string>* token_strs);
 
 struct DetokenizeRequest {
   std::vector<TokenId> tokens;

@@ -20,11 +20,14 @@ auto refuse(std::string param, std::string_view message) {
 Status check_content(const Json& message, const std::string& where) {
   const auto content = message.find("content");
   if (content == message.end() || content->is_null() || content->is_string()) return {};
-  if (!content->is_array()) return refuse(where + ".content", fmt::format("expected a string, null or a list of parts, got {}", brief(*content)));
+  if (!content->is_array())
+    return refuse(where + ".content",
+                  fmt::format("expected a string, null or a list of parts, got {}", brief(*content)));
   for (size_t i = 0; i < content->size(); ++i) {
     const Json& part = (*content)[i];
     const bool has_type = part.is_object() && part.contains("type") && part["type"].is_string();
-    if (!has_type && !part.is_string()) return refuse(fmt::format("{}.content[{}]", where, i), "expected a part with a type");
+    if (!has_type && !part.is_string())
+      return refuse(fmt::format("{}.content[{}]", where, i), "expected a part with a type");
   }
   return {};
 }
@@ -60,7 +63,8 @@ void read_logprobs(RequestReader& reader, const ApiContext& context, GenerateReq
   if (top && *top > 0 && !wants_logprobs)
     reader.refuse("top_logprobs", ErrorCode::kInvalidArgument, "top_logprobs needs logprobs to be true");
   if (wants_logprobs) request.num_logprobs = top.value_or(0);
-  reader.refuse_unless("prompt_logprobs", {Json(0)}, "prompt logprobs are not supported for chat; /v1/completions has them with echo");
+  reader.refuse_unless("prompt_logprobs", {Json(0)},
+                       "prompt logprobs are not supported for chat; /v1/completions has them with echo");
 }
 
 void refuse_unsupported(RequestReader& reader) {
@@ -69,8 +73,10 @@ void refuse_unsupported(RequestReader& reader) {
   reader.refuse_unless("audio", {}, "this model has no audio");
   reader.refuse_unless("chat_template", {}, "templates of a request are not trusted");
   reader.refuse_unless("echo", {Json(false)}, "not supported for chat; use continue_final_message");
-  reader.refuse_unless("separate_reasoning", {Json(true)}, "thinking is always told apart from the answer; include_reasoning leaves it out");
-  for (const char* key : {"add_special_tokens", "media_io_kwargs", "mm_processor_kwargs", "stream_reasoning"}) (void)reader.find(key);
+  reader.refuse_unless("separate_reasoning", {Json(true)},
+                       "thinking is always told apart from the answer; include_reasoning leaves it out");
+  for (const char* key : {"add_special_tokens", "media_io_kwargs", "mm_processor_kwargs", "stream_reasoning"})
+    (void)reader.find(key);
 }
 
 }  // namespace
@@ -88,7 +94,8 @@ Result<ChatInput> parse_chat_input(const Json& body) {
   }
   input.template_kwargs = Json::object();
   if (const auto kwargs = body.find("chat_template_kwargs"); kwargs != body.end() && !kwargs->is_null()) {
-    if (!kwargs->is_object()) return refuse("chat_template_kwargs", fmt::format("expected an object, got {}", brief(*kwargs)));
+    if (!kwargs->is_object())
+      return refuse("chat_template_kwargs", fmt::format("expected an object, got {}", brief(*kwargs)));
     input.template_kwargs = *kwargs;
   }
   GALE_TRY(read_thinking(body, input.template_kwargs));
@@ -97,13 +104,15 @@ Result<ChatInput> parse_chat_input(const Json& body) {
   input.add_generation_prompt = !input.continue_final_message;
   reader.boolean("add_generation_prompt", input.add_generation_prompt);
   if (input.continue_final_message && input.add_generation_prompt)
-    reader.refuse("continue_final_message", ErrorCode::kInvalidArgument, "continue_final_message and add_generation_prompt exclude each other");
+    reader.refuse("continue_final_message", ErrorCode::kInvalidArgument,
+                  "continue_final_message and add_generation_prompt exclude each other");
   GALE_TRY(reader.status());
   return input;
 }
 
 Result<ChatRequest> parse_chat_request(const Json& body, const ApiContext& context) {
-  if (!body.is_object()) return fail(ErrorCode::kInvalidArgument, "the body must be a JSON object, got {}", brief(body));
+  if (!body.is_object())
+    return fail(ErrorCode::kInvalidArgument, "the body must be a JSON object, got {}", brief(body));
   ChatRequest request;
   RequestReader reader(body);
   read_generation_fields(reader, context, request.generate, request.answer);
@@ -111,8 +120,9 @@ Result<ChatRequest> parse_chat_request(const Json& body, const ApiContext& conte
   read_logprobs(reader, context, request.generate);
   reader.boolean("include_reasoning", request.include_reasoning);
   refuse_unsupported(reader);
-  for (const char* key : {"messages", "tools", "documents", "tool_choice", "parallel_tool_calls", "chat_template_kwargs", "reasoning_effort",
-                          "reasoning", "thinking", "thinking_token_budget", "continue_final_message", "add_generation_prompt"})
+  for (const char* key : {"messages", "tools", "documents", "tool_choice", "parallel_tool_calls",
+                          "chat_template_kwargs", "reasoning_effort", "reasoning", "thinking", "thinking_token_budget",
+                          "continue_final_message", "add_generation_prompt"})
     (void)reader.find(key);   // read below
   GALE_TRY(finish_reading(reader));
   GALE_ASSIGN(ChatInput input, parse_chat_input(body));

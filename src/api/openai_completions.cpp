@@ -9,7 +9,8 @@ constexpr int kDefaultMaxTokens = 16;   // OpenAI's own for this endpoint
 
 Result<PromptInput> read_one(const Json& prompt, int vocab_size) {
   if (prompt.is_string()) {
-    if (prompt.get_ref<const std::string&>().empty()) return fail_param(ErrorCode::kInvalidArgument, "prompt", "prompt must not be empty");
+    if (prompt.get_ref<const std::string&>().empty())
+      return fail_param(ErrorCode::kInvalidArgument, "prompt", "prompt must not be empty");
     return PromptInput(TextPrompt{prompt.get<std::string>()});
   }
   const Json holder{{"prompt", prompt}};
@@ -28,7 +29,8 @@ Result<std::vector<PromptInput>> read_prompts(const Json& body, const ApiContext
   const bool is_list = prompt->is_array() && !prompt->empty() && !prompt->front().is_number();
   const Json list = is_list ? *prompt : Json::array({*prompt});
   if (list.size() > context.limits.max_prompts)
-    return fail_param(ErrorCode::kInvalidArgument, "prompt", "prompt: {} prompts; at most {} are allowed", list.size(), context.limits.max_prompts);
+    return fail_param(ErrorCode::kInvalidArgument, "prompt", "prompt: {} prompts; at most {} are allowed", list.size(),
+                      context.limits.max_prompts);
   std::vector<PromptInput> prompts;
   for (const Json& one : list) {
     GALE_ASSIGN(PromptInput input, read_one(one, context.vocab_size));
@@ -40,7 +42,8 @@ Result<std::vector<PromptInput>> read_prompts(const Json& body, const ApiContext
 }  // namespace
 
 Result<CompletionRequest> parse_completion_request(const Json& body, const ApiContext& context) {
-  if (!body.is_object()) return fail(ErrorCode::kInvalidArgument, "the body must be a JSON object, got {}", brief(body));
+  if (!body.is_object())
+    return fail(ErrorCode::kInvalidArgument, "the body must be a JSON object, got {}", brief(body));
   CompletionRequest request;
   GenerateRequest shared;
   shared.max_tokens = kDefaultMaxTokens;

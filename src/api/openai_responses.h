@@ -31,12 +31,14 @@ struct StoredResponse {
 // Finds the response that previous_response_id names; kNotFound with that param.
 using FindResponse = std::function<Result<StoredResponse>(const std::string& id)>;
 
-// The body of POST /v1/responses. Items become the messages of a chat, `text.format` its response_format; tools whose type
-// nobody here could run are skipped. What a chat cannot hold is refused by name.
-[[nodiscard]] Result<ResponsesRequest> parse_responses_request(const Json& body, const ApiContext& context, const FindResponse& find);
+// The body of POST /v1/responses. Items become the messages of a chat, `text.format` its response_format; tools whose
+// type nobody here could run are skipped. What a chat cannot hold is refused by name.
+[[nodiscard]] Result<ResponsesRequest> parse_responses_request(const Json& body, const ApiContext& context,
+                                                               const FindResponse& find);
 
 // Called with the response when it is complete (or cut short), before the client has all of it.
 using KeepResponse = std::function<void(StoredResponse)>;
-[[nodiscard]] std::unique_ptr<AnswerWriter> make_responses_writer(AnswerInfo info, ResponsesEcho echo, KeepResponse keep);
+[[nodiscard]] std::unique_ptr<AnswerWriter> make_responses_writer(AnswerInfo info, ResponsesEcho echo,
+                                                                  KeepResponse keep);
 
 }  // namespace gale

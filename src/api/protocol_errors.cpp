@@ -21,9 +21,11 @@ std::string_view code_of(int status) {
 }  // namespace
 
 std::string protocol_error_body(int status, std::string_view message, ErrorDialect dialect) {
-  const std::string_view type = status == 404 ? "not_found_error" : "invalid_request_error";   // both dialects call it so
+  const std::string_view type =
+      status == 404 ? "not_found_error" : "invalid_request_error";  // both dialects call it so
   if (dialect == ErrorDialect::kAnthropic)
-    return dump_json(Json{{"type", "error"}, {"error", {{"type", type}, {"message", message}}}, {"request_id", nullptr}});
+    return dump_json(
+        Json{{"type", "error"}, {"error", {{"type", type}, {"message", message}}}, {"request_id", nullptr}});
   const Json detail = {{"message", message}, {"type", type}, {"param", nullptr}, {"code", code_of(status)}};
   return dump_json(Json{{"error", detail}});
 }

@@ -95,7 +95,8 @@ void RequestReader::strings(const char* key, size_t limit, std::vector<std::stri
 
 bool RequestReader::check_token(const char* key, int64_t id, int vocab_size) {
   if (id >= 0 && id < vocab_size) return true;
-  refuse(key, ErrorCode::kInvalidArgument, fmt::format("{}: token id {} is outside the vocabulary of {}", key, id, vocab_size));
+  refuse(key, ErrorCode::kInvalidArgument,
+         fmt::format("{}: token id {} is outside the vocabulary of {}", key, id, vocab_size));
   return false;
 }
 
@@ -103,10 +104,13 @@ void RequestReader::token_ids(const char* key, int vocab_size, std::vector<Token
   const Json* value = find(key);
   if (value == nullptr) return;
   const auto is_id = [](const Json& item) { return item.is_number_integer(); };
-  if (!value->is_array() || !std::all_of(value->begin(), value->end(), is_id)) return expected(key, "a list of token ids", *value);
+  if (!value->is_array() || !std::all_of(value->begin(), value->end(), is_id))
+    return expected(key, "a list of token ids", *value);
   std::vector<TokenId> ids;
   for (const Json& item : *value) {
-    if (!check_token(key, item.is_number_unsigned() && item.get<uint64_t>() > INT64_MAX ? -1 : item.get<int64_t>(), vocab_size)) return;
+    if (!check_token(key, item.is_number_unsigned() && item.get<uint64_t>() > INT64_MAX ? -1 : item.get<int64_t>(),
+                     vocab_size))
+      return;
     ids.push_back(item.get<TokenId>());
   }
   target = std::move(ids);
@@ -121,7 +125,8 @@ void RequestReader::logit_bias(const char* key, int vocab_size, std::vector<std:
     const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), id);
     if (error != std::errc() || end != name.data() + name.size())
       return refuse(key, ErrorCode::kInvalidArgument, fmt::format("{}: {} is no token id", key, brief(Json(name))));
-    if (!bias.is_number() || !std::isfinite(bias.get<double>())) return expected(key, "an object whose values are numbers", bias);
+    if (!bias.is_number() || !std::isfinite(bias.get<double>()))
+      return expected(key, "an object whose values are numbers", bias);
     if (!check_token(key, id, vocab_size)) return;
     target.emplace_back(static_cast<TokenId>(id), std::clamp(bias.get<float>(), -100.0F, 100.0F));
   }

@@ -19,8 +19,8 @@ struct NumberRange {
   bool excludes_min = false;
 };
 
-// Reads typed fields of one request object. The first wrong field is kept as the error, naming the field, what was expected and
-// what came; later reads do nothing. An absent or null field leaves the target as it was.
+// Reads typed fields of one request object. The first wrong field is kept as the error, naming the field, what was
+// expected and what came; later reads do nothing. An absent or null field leaves the target as it was.
 class RequestReader {
  public:
   explicit RequestReader(const Json& object) : object_(object) {}

@@ -70,8 +70,15 @@ class ResponsesWriter final : public BlockWriter {
     return output;
   }
   [[nodiscard]] Json response_json(std::string_view status, Json output, Json usage, Json error) const {
-    Json response{{"id", info_.id}, {"object", "response"}, {"created_at", info_.created}, {"status", status}, {"background", false},
-                  {"error", std::move(error)}, {"incomplete_details", nullptr}, {"model", info_.model}, {"output", std::move(output)},
+    Json response{{"id", info_.id},
+                  {"object", "response"},
+                  {"created_at", info_.created},
+                  {"status", status},
+                  {"background", false},
+                  {"error", std::move(error)},
+                  {"incomplete_details", nullptr},
+                  {"model", info_.model},
+                  {"output", std::move(output)},
                   {"usage", std::move(usage)}};
     if (status == "incomplete") response["incomplete_details"] = {{"reason", "max_output_tokens"}};
     response.update(echo_.fields);
@@ -102,33 +109,44 @@ class ResponsesWriter final : public BlockWriter {
     return out += event("response.in_progress", {{"response", response}});
   }
   std::string on_open(const AnswerBlock& block, size_t index) override {
-    std::string out = event("response.output_item.added", {{"output_index", index}, {"item", item_json(block, index, "in_progress")}});
-    if (block.kind != Kind::kToolCall) out += item_event("response.content_part.added", block.kind, index, {{"part", part_json(block)}});
+    std::string out = event("response.output_item.added",
+                            {{"output_index", index}, {"item", item_json(block, index, "in_progress")}});
+    if (block.kind != Kind::kToolCall)
+      out += item_event("response.content_part.added", block.kind, index, {{"part", part_json(block)}});
     return out;
   }
   std::string on_piece(const AnswerBlock& block, size_t index, std::string_view piece) override {
     switch (block.kind) {
       case Kind::kReasoning: return item_event("response.reasoning_text.delta", block.kind, index, {{"delta", piece}});
-      case Kind::kText: return item_event("response.output_text.delta", block.kind, index, {{"delta", piece}, {"logprobs", Json::array()}});
-      case Kind::kToolCall: return item_event("response.function_call_arguments.delta", block.kind, index, {{"delta", piece}});
+      case Kind::kText:
+        return item_event("response.output_text.delta", block.kind, index,
+                          {{"delta", piece}, {"logprobs", Json::array()}});
+      case Kind::kToolCall:
+        return item_event("response.function_call_arguments.delta", block.kind, index, {{"delta", piece}});
     }
     return "";
   }
   std::string on_close(const AnswerBlock& block, size_t index) override {
     std::string out;
     switch (block.kind) {
-      case Kind::kReasoning: out = item_event("response.reasoning_text.done", block.kind, index, {{"text", block.text}}); break;
+      case Kind::kReasoning:
+        out = item_event("response.reasoning_text.done", block.kind, index, {{"text", block.text}});
+        break;
       case Kind::kText:
-        out = item_event("response.output_text.done", block.kind, index, {{"text", block.text}, {"logprobs", Json::array()}});
+        out = item_event("response.output_text.done", block.kind, index,
+                         {{"text", block.text}, {"logprobs", Json::array()}});
         break;
       case Kind::kToolCall:
-        out = item_event("response.function_call_arguments.done", block.kind, index, {{"name", block.name}, {"arguments", block.text}});
+        out = item_event("response.function_call_arguments.done", block.kind, index,
+                         {{"name", block.name}, {"arguments", block.text}});
         break;
     }
-    if (block.kind != Kind::kToolCall) out += item_event("response.content_part.done", block.kind, index, {{"part", part_json(block)}});
+    if (block.kind != Kind::kToolCall)
+      out += item_event("response.content_part.done", block.kind, index, {{"part", part_json(block)}});
     const bool is_cut = finished().reason == ChoiceFinish::kLength;
-    return out + event("response.output_item.done",
-                       {{"output_index", index}, {"item", item_json(block, index, is_cut ? "incomplete" : "completed")}});
+    return out +
+           event("response.output_item.done",
+                 {{"output_index", index}, {"item", item_json(block, index, is_cut ? "incomplete" : "completed")}});
   }
   std::string on_completed() override {
     Json response = whole();
@@ -143,7 +161,8 @@ class ResponsesWriter final : public BlockWriter {
     const WireError wire = wire_error(failed.error);
     const Json shown = parse_json(error_body(failed.error)).value_or(Json::object());
     const Json error{{"code", wire.code}, {"message", text_field(field_of(shown, "error"), "message")}};
-    return event("response.failed", {{"response", response_json("failed", output_json(), responses_usage_json(usage()), error)}});
+    return event("response.failed",
+                 {{"response", response_json("failed", output_json(), responses_usage_json(usage()), error)}});
   }
   [[nodiscard]] Json whole() const override {
     return response_json(status_of_end(), output_json(), responses_usage_json(usage()), nullptr);

@@ -23,7 +23,8 @@ Result<Json> content_part(const Json& part, const std::string& where) {
     return Json{{"type", "image_url"}, {"image_url", {{"url", url}}}};
   }
   if (type == "refusal") return Json{{"type", "text"}, {"text", text_field(part, "refusal")}};
-  if (type == "input_text" || type == "output_text" || type == "text" || type == "summary_text" || type == "reasoning_text") {
+  if (type == "input_text" || type == "output_text" || type == "text" || type == "summary_text" ||
+      type == "reasoning_text") {
     if (!field_of(part, "text").is_string()) return refuse_at(where + ".text", "expected a string");
     return Json{{"type", "text"}, {"text", part["text"]}};
   }
@@ -41,8 +42,8 @@ Result<Json> chat_content(const Json& content, const std::string& where) {
   return parts;
 }
 
-// Reads items one after the other into chat messages. What an assistant did in one turn (reasoning, text, calls) stands in
-// several items and is one message.
+// Reads items one after the other into chat messages. What an assistant did in one turn (reasoning, text, calls) stands
+// in several items and is one message.
 class ItemReader {
  public:
   explicit ItemReader(Json& messages) : messages_(messages) {}
@@ -91,13 +92,15 @@ class ItemReader {
   }
   Status add_call(const Json& item, const std::string& where) {
     if (!field_of(item, "name").is_string()) return refuse_at(where + ".name", "expected a string");
-    turn()["tool_calls"].push_back(tool_call_json(field_of(item, "call_id"), item["name"], text_field(item, "arguments")));
+    turn()["tool_calls"].push_back(
+        tool_call_json(field_of(item, "call_id"), item["name"], text_field(item, "arguments")));
     return {};
   }
   Status add_output(const Json& item, const std::string& where) {
     flush();
     GALE_ASSIGN(Json content, chat_content(field_of(item, "output"), where + ".output"));
-    messages_.push_back({{"role", "tool"}, {"tool_call_id", field_of(item, "call_id")}, {"content", std::move(content)}});
+    messages_.push_back(
+        {{"role", "tool"}, {"tool_call_id", field_of(item, "call_id")}, {"content", std::move(content)}});
     return {};
   }
 
@@ -107,7 +110,9 @@ class ItemReader {
 
 Result<Json> input_items(const Json& input) {
   if (input.is_string()) {
-    return Json::array({{{"type", "message"}, {"role", "user"}, {"content", Json::array({{{"type", "input_text"}, {"text", input}}})}}});
+    return Json::array({{{"type", "message"},
+                         {"role", "user"},
+                         {"content", Json::array({{{"type", "input_text"}, {"text", input}}})}}});
   }
   if (input.is_null()) return Json::array();
   if (!input.is_array()) return refuse_at("input", "expected a string or a list of items, got " + brief(input));
@@ -120,14 +125,17 @@ Result<Json> chat_tools(const Json& tools) {
   if (tools.is_null()) return out;
   if (!tools.is_array()) return refuse_at("tools", "expected a list, got " + brief(tools));
   for (size_t i = 0; i < tools.size(); ++i) {
-    if (!tools[i].is_object()) return refuse_at(fmt::format("tools[{}]", i), "expected an object, got " + brief(tools[i]));
+    if (!tools[i].is_object())
+      return refuse_at(fmt::format("tools[{}]", i), "expected an object, got " + brief(tools[i]));
     const std::string type = text_field(tools[i], "type");
     if (type != "function") {
       log_debug("tool {} of type {} is skipped", i, type.substr(0, 60));
       continue;
     }
-    Json tool = function_tool_json(field_of(tools[i], "name"), field_of(tools[i], "description"), field_of(tools[i], "parameters"));
-    if (text_field(tools[i], "name").empty()) return refuse_at(fmt::format("tools[{}].name", i), "expected a non-empty string");
+    Json tool = function_tool_json(field_of(tools[i], "name"), field_of(tools[i], "description"),
+                                   field_of(tools[i], "parameters"));
+    if (text_field(tools[i], "name").empty())
+      return refuse_at(fmt::format("tools[{}].name", i), "expected a non-empty string");
     copy_fields(tools[i], {"strict"}, tool["function"]);
     out.push_back(std::move(tool));
   }
@@ -145,8 +153,10 @@ Status apply_tool_choice(const Json& choice, Json& chat) {
     chat["tool_choice"] = {{"type", "function"}, {"function", {{"name", field_of(choice, "name")}}}};
   } else if (type == "allowed_tools") {
     Json names = Json::array();
-    for (const Json& tool : field_of(choice, "tools")) names.push_back({{"type", "function"}, {"function", {{"name", field_of(tool, "name")}}}});
-    chat["tool_choice"] = {{"type", "allowed_tools"}, {"allowed_tools", {{"mode", field_of(choice, "mode")}, {"tools", std::move(names)}}}};
+    for (const Json& tool : field_of(choice, "tools"))
+      names.push_back({{"type", "function"}, {"function", {{"name", field_of(tool, "name")}}}});
+    chat["tool_choice"] = {{"type", "allowed_tools"},
+                           {"allowed_tools", {{"mode", field_of(choice, "mode")}, {"tools", std::move(names)}}}};
   } else {
     return refuse_at("tool_choice", "expected auto, none, required or a function, got " + brief(choice));
   }
@@ -164,7 +174,8 @@ Status apply_text(const Json& text, Json& chat) {
   } else if (type == "json_object" || type == "text") {
     chat["response_format"] = {{"type", type}};
   } else {
-    return refuse_at("text.format.type", "expected text, json_object or json_schema, got " + brief(field_of(format, "type")));
+    return refuse_at("text.format.type",
+                     "expected text, json_object or json_schema, got " + brief(field_of(format, "type")));
   }
   return {};
 }
@@ -183,11 +194,22 @@ Status refuse_unsupported(const Json& body) {
 
 // What the response object says of its request, with what absent fields mean.
 Json echo_fields(const Json& body) {
-  static const Json kDefaults = {{"instructions", nullptr}, {"max_output_tokens", nullptr}, {"max_tool_calls", nullptr}, {"metadata", Json::object()},
-                                 {"parallel_tool_calls", true}, {"previous_response_id", nullptr},
-                                 {"reasoning", {{"effort", nullptr}, {"summary", nullptr}}}, {"store", true}, {"temperature", nullptr},
-                                 {"text", {{"format", {{"type", "text"}}}}}, {"tool_choice", "auto"}, {"tools", Json::array()},
-                                 {"top_logprobs", 0}, {"top_p", nullptr}, {"truncation", "disabled"}, {"user", nullptr}};
+  static const Json kDefaults = {{"instructions", nullptr},
+                                 {"max_output_tokens", nullptr},
+                                 {"max_tool_calls", nullptr},
+                                 {"metadata", Json::object()},
+                                 {"parallel_tool_calls", true},
+                                 {"previous_response_id", nullptr},
+                                 {"reasoning", {{"effort", nullptr}, {"summary", nullptr}}},
+                                 {"store", true},
+                                 {"temperature", nullptr},
+                                 {"text", {{"format", {{"type", "text"}}}}},
+                                 {"tool_choice", "auto"},
+                                 {"tools", Json::array()},
+                                 {"top_logprobs", 0},
+                                 {"top_p", nullptr},
+                                 {"truncation", "disabled"},
+                                 {"user", nullptr}};
   Json fields = kDefaults;
   for (auto& [key, value] : fields.items()) copy_fields(body, {key.c_str()}, fields);
   return fields;
@@ -195,7 +217,8 @@ Json echo_fields(const Json& body) {
 
 }  // namespace
 
-Result<ResponsesRequest> parse_responses_request(const Json& body, const ApiContext& context, const FindResponse& find) {
+Result<ResponsesRequest> parse_responses_request(const Json& body, const ApiContext& context,
+                                                 const FindResponse& find) {
   GALE_TRY(refuse_unsupported(body));
   ResponsesRequest request;
   request.echo.fields = echo_fields(body);
@@ -218,7 +241,8 @@ Result<ResponsesRequest> parse_responses_request(const Json& body, const ApiCont
   if (!instructions.empty()) messages.push_back({{"role", "system"}, {"content", std::move(instructions)}});
   ItemReader reader(messages);
   for (size_t i = 0; i < request.echo.input.size(); ++i) {
-    const std::string where = i < num_before ? fmt::format("previous_response_id[{}]", i) : fmt::format("input[{}]", i - num_before);
+    const std::string where =
+        i < num_before ? fmt::format("previous_response_id[{}]", i) : fmt::format("input[{}]", i - num_before);
     GALE_TRY(reader.add(request.echo.input[i], where));
   }
   reader.finish();
@@ -229,9 +253,29 @@ Result<ResponsesRequest> parse_responses_request(const Json& body, const ApiCont
   GALE_TRY(apply_text(field_of(body, "text"), chat));
   copy_as(field_of(body, "reasoning"), "effort", "reasoning_effort", chat);
   copy_as(body, "max_output_tokens", "max_tokens", chat);
-  copy_fields(body, {"model", "stream", "temperature", "top_p", "parallel_tool_calls", "user", "metadata", "top_k", "min_p", "seed", "stop",
-                     "repetition_penalty", "frequency_penalty", "presence_penalty", "logit_bias", "cache_salt", "priority", "ignore_eos",
-                     "min_tokens", "chat_template_kwargs", "include_reasoning"}, chat);
+  copy_fields(body,
+              {"model",
+               "stream",
+               "temperature",
+               "top_p",
+               "parallel_tool_calls",
+               "user",
+               "metadata",
+               "top_k",
+               "min_p",
+               "seed",
+               "stop",
+               "repetition_penalty",
+               "frequency_penalty",
+               "presence_penalty",
+               "logit_bias",
+               "cache_salt",
+               "priority",
+               "ignore_eos",
+               "min_tokens",
+               "chat_template_kwargs",
+               "include_reasoning"},
+              chat);
   Result<ChatRequest> parsed = parse_chat_request(chat, context);
   if (!parsed) {
     rename_param(parsed.error(), "max_tokens", "max_output_tokens");

@@ -44,7 +44,8 @@ Result<ThinkingFields> parse_thinking(const Json& body) {
   GALE_ASSIGN(const Json reasoning, object_at(body, "reasoning"));
   GALE_TRY(apply_effort(reasoning.value("effort", Json()), "reasoning.effort", fields));
   const Json enabled = reasoning.value("enabled", Json());
-  if (!enabled.is_null() && !enabled.is_boolean()) return refuse("reasoning.enabled", fmt::format("expected true or false, got {}", brief(enabled)));
+  if (!enabled.is_null() && !enabled.is_boolean())
+    return refuse("reasoning.enabled", fmt::format("expected true or false, got {}", brief(enabled)));
   if (enabled.is_boolean()) fields.is_on = enabled.get<bool>();
   GALE_TRY(apply_effort(body.value("reasoning_effort", Json()), "reasoning_effort", fields));
   GALE_ASSIGN(const Json thinking, object_at(body, "thinking"));

@@ -19,7 +19,8 @@ bool is_named(const Json& tool, const std::string& name) { return tool["function
 Result<std::string> function_name(const Json& choice, const std::string& where) {
   const Json holder = choice.value("function", choice);
   const Json name = holder.is_object() ? holder.value("name", Json()) : Json();
-  if (!name.is_string() || name.get_ref<const std::string&>().empty()) return refuse(where + ".function.name", "expected the name of a tool");
+  if (!name.is_string() || name.get_ref<const std::string&>().empty())
+    return refuse(where + ".function.name", "expected the name of a tool");
   return name.get<std::string>();
 }
 
@@ -27,7 +28,8 @@ Status keep_only(Json& tools, const std::vector<std::string>& names, const std::
   Json kept = Json::array();
   for (const std::string& name : names) {
     const auto found = std::find_if(tools.begin(), tools.end(), [&](const Json& tool) { return is_named(tool, name); });
-    if (found == tools.end()) return refuse(where, fmt::format("there is no tool named {} in tools", brief(Json(name))));
+    if (found == tools.end())
+      return refuse(where, fmt::format("there is no tool named {} in tools", brief(Json(name))));
     kept.push_back(*found);
   }
   tools = std::move(kept);
@@ -40,7 +42,8 @@ Status read_allowed_tools(const Json& choice, Json& tools, AnswerRules& rules) {
   const Json mode = allowed.is_object() ? allowed.value("mode", Json("auto")) : Json();
   const Json list = allowed.is_object() ? allowed.value("tools", Json()) : Json();
   const std::string where = "tool_choice.allowed_tools";
-  if (mode != "auto" && mode != "required") return refuse(where + ".mode", fmt::format("expected auto or required, got {}", brief(mode)));
+  if (mode != "auto" && mode != "required")
+    return refuse(where + ".mode", fmt::format("expected auto or required, got {}", brief(mode)));
   if (!list.is_array() || list.empty()) return refuse(where + ".tools", "expected a list of at least one tool");
   std::vector<std::string> names;
   for (size_t i = 0; i < list.size(); ++i) {
@@ -57,11 +60,15 @@ Status read_choice_object(const Json& choice, Json& tools, AnswerRules& rules) {
   const Json type = choice.value("type", Json("function"));
   if (type == "allowed_tools") return read_allowed_tools(choice, tools, rules);
   if (type != "function") {
-    return fail_param(ErrorCode::kUnimplemented, "tool_choice.type", "tool_choice.type: only function and allowed_tools are supported, got {}", brief(type));
+    return fail_param(ErrorCode::kUnimplemented, "tool_choice.type",
+                      "tool_choice.type: only function and allowed_tools are supported, got {}", brief(type));
   }
   GALE_ASSIGN(rules.only_tool, function_name(choice, "tool_choice"));
-  const bool is_there = std::any_of(tools.begin(), tools.end(), [&](const Json& tool) { return is_named(tool, rules.only_tool); });
-  if (!is_there) return refuse("tool_choice.function.name", fmt::format("there is no tool named {} in tools", brief(Json(rules.only_tool))));
+  const bool is_there =
+      std::any_of(tools.begin(), tools.end(), [&](const Json& tool) { return is_named(tool, rules.only_tool); });
+  if (!is_there)
+    return refuse("tool_choice.function.name",
+                  fmt::format("there is no tool named {} in tools", brief(Json(rules.only_tool))));
   rules.calls = CallRule::kRequired;
   rules.single_call = true;
   return {};
@@ -78,9 +85,11 @@ Result<Json> read_tools(const Json& body) {
     const Json& tool = (*tools)[i];
     if (!tool.is_object()) return refuse(where, fmt::format("expected an object, got {}", brief(tool)));
     if (tool.contains("type") && tool["type"] != "function")
-      return fail_param(ErrorCode::kUnimplemented, where + ".type", "{}.type: only tools of type function are supported, got {}", where, brief(tool["type"]));
+      return fail_param(ErrorCode::kUnimplemented, where + ".type",
+                        "{}.type: only tools of type function are supported, got {}", where, brief(tool["type"]));
     const auto function = tool.find("function");
-    if (function == tool.end() || !function->is_object()) return refuse(where + ".function", "expected an object with a name");
+    if (function == tool.end() || !function->is_object())
+      return refuse(where + ".function", "expected an object with a name");
     const auto name = function->find("name");
     if (name == function->end() || !name->is_string() || name->get_ref<const std::string&>().empty())
       return refuse(where + ".function.name", "expected a non-empty string");

@@ -58,7 +58,8 @@ Result<Report> run_once(const BenchConfig& config) {
   Report figures = make_report(result.measurement, config.metric_percentiles);
   if (!config.goodput.empty()) figures.request_goodput = goodput_of(result.measurement, limits);
   std::fputs(print_report(config, figures, result.measurement.duration).c_str(), stdout);
-  std::fputs(print_client_cost(result.measurement, static_cast<int>(std::thread::hardware_concurrency())).c_str(), stdout);
+  std::fputs(print_client_cost(result.measurement, static_cast<int>(std::thread::hardware_concurrency())).c_str(),
+             stdout);
   for (const RequestRecord& request : result.measurement.requests) {
     if (request.succeeded) continue;
     std::printf("the first failure: %s\n", request.error.c_str());
@@ -79,10 +80,13 @@ Result<int> run_sweep(const BenchConfig& config) {
     num_failed += figures.failed;
     points.push_back({concurrency, std::move(figures)});
   }
-  std::fputs(sweep_table(points, config.metric_percentiles.empty() ? 0 : config.metric_percentiles.back()).c_str(), stdout);
+  std::fputs(sweep_table(points, config.metric_percentiles.empty() ? 0 : config.metric_percentiles.back()).c_str(),
+             stdout);
   if (!config.sweep_plot.empty()) {
-    GALE_TRY(write_file(config.sweep_plot, sweep_svg(points, fmt::format("{}: {} prompts of {} tokens a run, {} tokens out", config.label,
-                                                                         config.num_prompts, config.random_input_len, config.random_output_len))));
+    GALE_TRY(write_file(
+        config.sweep_plot,
+        sweep_svg(points, fmt::format("{}: {} prompts of {} tokens a run, {} tokens out", config.label,
+                                      config.num_prompts, config.random_input_len, config.random_output_len))));
   }
   return num_failed;
 }
@@ -103,15 +107,20 @@ int run_bench_throughput(const Config& config) {
   if (!result) return report(result.error());
   const Report figures = make_report(result->measurement, {});
   const double duration = result->measurement.duration;
-  std::printf("Throughput: %.2f requests/s, %.2f total tokens/s, %.2f output tokens/s\n", figures.request_throughput, figures.total_throughput,
-              figures.output_throughput);
-  std::printf("Total num prompt tokens:  %lld\nTotal num output tokens:  %lld\n", static_cast<long long>(figures.input_tokens),
-              static_cast<long long>(figures.output_tokens));
-  std::fputs(print_client_cost(result->measurement, static_cast<int>(std::thread::hardware_concurrency())).c_str(), stdout);
+  std::printf("Throughput: %.2f requests/s, %.2f total tokens/s, %.2f output tokens/s\n", figures.request_throughput,
+              figures.total_throughput, figures.output_throughput);
+  std::printf("Total num prompt tokens:  %lld\nTotal num output tokens:  %lld\n",
+              static_cast<long long>(figures.input_tokens), static_cast<long long>(figures.output_tokens));
+  std::fputs(print_client_cost(result->measurement, static_cast<int>(std::thread::hardware_concurrency())).c_str(),
+             stdout);
   if (!config.latency.output_json.empty()) {
-    const Json json{{"elapsed_time", duration}, {"num_requests", figures.completed}, {"total_num_tokens", figures.input_tokens + figures.output_tokens},
-                    {"requests_per_second", figures.request_throughput}, {"tokens_per_second", figures.total_throughput}};
-    if (const Status written = write_file(config.latency.output_json, dump_json(json) + "\n"); !written) return report(written.error());
+    const Json json{{"elapsed_time", duration},
+                    {"num_requests", figures.completed},
+                    {"total_num_tokens", figures.input_tokens + figures.output_tokens},
+                    {"requests_per_second", figures.request_throughput},
+                    {"tokens_per_second", figures.total_throughput}};
+    if (const Status written = write_file(config.latency.output_json, dump_json(json) + "\n"); !written)
+      return report(written.error());
   }
   return figures.failed == 0 ? 0 : 1;
 }
@@ -129,7 +138,8 @@ int run_bench_latency(const Config& config) {
   }
   if (!config.latency.output_json.empty()) {
     const Json json{{"avg_latency", summary.mean}, {"latencies", result->seconds}, {"percentiles", percentiles}};
-    if (const Status written = write_file(config.latency.output_json, dump_json(json) + "\n"); !written) return report(written.error());
+    if (const Status written = write_file(config.latency.output_json, dump_json(json) + "\n"); !written)
+      return report(written.error());
   }
   return 0;
 }

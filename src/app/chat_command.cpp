@@ -104,7 +104,8 @@ class Conversation {
 
  private:
   [[nodiscard]] std::string body() const {
-    Json body{{"model", model_}, {"messages", messages_}, {"stream", true}, {"stream_options", {{"include_usage", true}}}};
+    Json body{
+        {"model", model_}, {"messages", messages_}, {"stream", true}, {"stream_options", {{"include_usage", true}}}};
     if (config_.max_tokens > 0) body["max_tokens"] = config_.max_tokens;
     if (config_.temperature >= 0) body["temperature"] = config_.temperature;
     if (!config_.think) body["chat_template_kwargs"] = {{"enable_thinking", false}};
@@ -123,11 +124,14 @@ class Conversation {
       take_chunk(*chunk, printer, answer);
       return true;
     };
-    const ClientRequest request{.method = "POST", .target = "/chat/completions", .body = body(), .api_key = config_.api_key};
-    const auto response = client_.stream(request, [&](std::string_view bytes) { return events.append(bytes, on_data); });
+    const ClientRequest request{
+        .method = "POST", .target = "/chat/completions", .body = body(), .api_key = config_.api_key};
+    const auto response =
+        client_.stream(request, [&](std::string_view bytes) { return events.append(bytes, on_data); });
     printer.finish();
     if (!response) return tl::unexpected(response.error());
-    if (response->status != 200) return fail(ErrorCode::kUnavailable, "the server answered {}: {}", response->status, error_text(*response));
+    if (response->status != 200)
+      return fail(ErrorCode::kUnavailable, "the server answered {}: {}", response->status, error_text(*response));
     if (!answer.error.empty()) return fail(ErrorCode::kUnavailable, "the answer broke off: {}", answer.error);
     answer.total_s = seconds(clock.now() - begin);
     return answer;

@@ -8,12 +8,15 @@
 namespace gale {
 namespace {
 
-ChosenDevice open_cpu_device(const EngineConfig& config) { return {make_cpu_device(config.num_threads), cpu_op_table()}; }
+ChosenDevice open_cpu_device(const EngineConfig& config) {
+  return {make_cpu_device(config.num_threads), cpu_op_table()};
+}
 
 }  // namespace
 
 ChosenDevice::ChosenDevice() = default;
-ChosenDevice::ChosenDevice(std::unique_ptr<Device> opened, const OpTable& table) : device(std::move(opened)), ops(&table) {}
+ChosenDevice::ChosenDevice(std::unique_ptr<Device> opened, const OpTable& table)
+    : device(std::move(opened)), ops(&table) {}
 ChosenDevice::ChosenDevice(ChosenDevice&&) noexcept = default;
 ChosenDevice& ChosenDevice::operator=(ChosenDevice&&) noexcept = default;
 ChosenDevice::~ChosenDevice() = default;

@@ -24,8 +24,8 @@ struct ChosenDevice {
   const OpTable* ops = nullptr;
 };
 
-// The device that --device asks for. auto: a CUDA card where this build and this machine have one, else the processor, saying why.
-// kUnavailable: a card was asked for and cannot be had.
+// The device that --device asks for. auto: a CUDA card where this build and this machine have one, else the processor,
+// saying why. kUnavailable: a card was asked for and cannot be had.
 [[nodiscard]] Result<ChosenDevice> choose_device(const EngineConfig& config);
 
 // The CUDA half, one file where CUDA is built and another where it is not.

@@ -5,7 +5,8 @@ namespace gale {
 bool has_cuda_build() { return false; }
 
 Result<ChosenDevice> open_cuda_device() {
-  return fail(ErrorCode::kUnavailable, "this gale was built without CUDA: build it where nvcc is (cmake --preset release-cuda)");
+  return fail(ErrorCode::kUnavailable,
+              "this gale was built without CUDA: build it where nvcc is (cmake --preset release-cuda)");
 }
 
 std::optional<std::string> cuda_failure() { return std::nullopt; }

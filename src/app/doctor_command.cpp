@@ -39,11 +39,13 @@ void examine_machine(Examination& examination) {
   const DeviceMemory memory = device->memory();
   examination.good(fmt::format("processor: {}", device->caps().name));
   const double free_gib = static_cast<double>(memory.free_bytes) / (1 << 30);
-  const std::string text = fmt::format("memory: {:.1f} GiB free of {:.1f}", free_gib, static_cast<double>(memory.total_bytes) / (1 << 30));
+  const std::string text =
+      fmt::format("memory: {:.1f} GiB free of {:.1f}", free_gib, static_cast<double>(memory.total_bytes) / (1 << 30));
   free_gib < 0.5 ? examination.bad(text + "; even the built-in model wants half a GiB") : examination.good(text);
   rlimit files{};
   if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < 4096)
-    examination.note(fmt::format("open files are limited to {}: that many connections at most; raise it with ulimit -n", files.rlim_cur));
+    examination.note(fmt::format("open files are limited to {}: that many connections at most; raise it with ulimit -n",
+                                 files.rlim_cur));
 }
 
 void examine_gpu(Examination& examination) {
@@ -55,10 +57,12 @@ void examine_gpu(Examination& examination) {
   const Result<ChosenDevice> card = open_cuda_device();
   if (!card) return examination.note("GPU: " + card.error().message + "; the model runs on the processor");
   const DeviceMemory memory = card->device->memory();
-  const double free_gib = static_cast<double>(memory.free_bytes) / (1 << 30), total_gib = static_cast<double>(memory.total_bytes) / (1 << 30);
+  const double free_gib = static_cast<double>(memory.free_bytes) / (1 << 30),
+               total_gib = static_cast<double>(memory.total_bytes) / (1 << 30);
   examination.good(fmt::format("GPU: {}, {:.1f} GiB free of {:.1f}", card->device->caps().name, free_gib, total_gib));
   constexpr double kBusyShare = 0.1;   // more than a driver takes for itself
-  if (free_gib < (1 - kBusyShare) * total_gib) examination.note("GPU: other processes hold memory of this card (nvidia-smi lists them)");
+  if (free_gib < (1 - kBusyShare) * total_gib)
+    examination.note("GPU: other processes hold memory of this card (nvidia-smi lists them)");
 }
 
 void examine_port(Examination& examination, int port) {
@@ -72,7 +76,8 @@ void examine_port(Examination& examination, int port) {
   const bool is_free = ::bind(probe, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0;
   ::close(probe);
   is_free ? examination.good(fmt::format("port {} is free", port))
-          : examination.note(fmt::format("port {} is taken, perhaps by a gale that runs; choose another with --port", port));
+          : examination.note(
+                fmt::format("port {} is taken, perhaps by a gale that runs; choose another with --port", port));
 }
 
 void examine_model(Examination& examination, const std::string& model_dir) {

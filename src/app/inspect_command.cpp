@@ -43,13 +43,15 @@ void print_claims(const ModelPlan& plan) {
     sum.elements += tensor.shape.num_elements();
   }
   std::printf("tensors           %zu\n", plan.tensors.size());
-  for (const auto& [claimer, sum] : sums) std::printf("  %-24s %5d tensors %14lld elements\n", claimer.c_str(), sum.count, static_cast<long long>(sum.elements));
+  for (const auto& [claimer, sum] : sums)
+    std::printf("  %-24s %5d tensors %14lld elements\n", claimer.c_str(), sum.count,
+                static_cast<long long>(sum.elements));
 }
 
 void print_tensors(const ModelPlan& plan) {
   for (const TensorSummary& tensor : plan.tensors)
-    std::printf("%-70s %-5s %-22s %-36s %s\n", tensor.name.c_str(), tensor.dtype.c_str(), tensor.shape.to_string().c_str(), tensor.file.c_str(),
-                tensor.claimed_by.c_str());
+    std::printf("%-70s %-5s %-22s %-36s %s\n", tensor.name.c_str(), tensor.dtype.c_str(),
+                tensor.shape.to_string().c_str(), tensor.file.c_str(), tensor.claimed_by.c_str());
 }
 
 void print_kernels(const OpTable& table) {
@@ -67,13 +69,14 @@ Status print_memory(const ModelPlan& plan, const EngineConfig& config, const Dev
   const DType dtype = kv_cache_dtype(config.kv_cache_dtype, plan.info.checkpoint_dtype, device);
   const KvLayerSpec& layer = plan.kv_layout.layers.front();
   const auto weights = static_cast<int64_t>(plan.info.weight_bytes);
-  const MemoryDemand demand{.is_gpu = device.caps().kind == DeviceKind::kCuda,
-                            .total_bytes = static_cast<int64_t>(memory.total_bytes),
-                            .free_bytes = std::max<int64_t>(0, static_cast<int64_t>(memory.free_bytes) - weights),
-                            .weight_bytes = weights,
-                            .kv_bytes_per_token = plan.kv_layout.elements_per_token() * static_cast<int64_t>(size_of(dtype)),
-                            .attention_form = layer.kind == KvKind::kMla ? "MLA, one latent a token and layer" : "GQA",
-                            .max_position_embeddings = plan.info.max_position_embeddings};
+  const MemoryDemand demand{
+      .is_gpu = device.caps().kind == DeviceKind::kCuda,
+      .total_bytes = static_cast<int64_t>(memory.total_bytes),
+      .free_bytes = std::max<int64_t>(0, static_cast<int64_t>(memory.free_bytes) - weights),
+      .weight_bytes = weights,
+      .kv_bytes_per_token = plan.kv_layout.elements_per_token() * static_cast<int64_t>(size_of(dtype)),
+      .attention_form = layer.kind == KvKind::kMla ? "MLA, one latent a token and layer" : "GQA",
+      .max_position_embeddings = plan.info.max_position_embeddings};
   GALE_ASSIGN(const MemoryPlan memory_plan, plan_memory(demand, config));
   std::printf("\nmemory plan of `gale serve` here (step buffers come on top)\n%s\n", memory_plan.describe().c_str());
   return {};

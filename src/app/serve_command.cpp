@@ -46,8 +46,10 @@ Result<FrontModel> load_front_model(const Config& config) {
   const std::string& folder = config.engine.model_dir;
   std::error_code trouble;
   if (!std::filesystem::is_directory(folder, trouble)) {
-    return fail(ErrorCode::kNotFound, "model folder {} is not there: expected a folder with config.json, tokenizer.json and "
-                "*.safetensors", folder);
+    return fail(ErrorCode::kNotFound,
+                "model folder {} is not there: expected a folder with config.json, tokenizer.json and "
+                "*.safetensors",
+                folder);
   }
   // Headers only: an unknown architecture or a missing tensor is known before anybody waits for the engine.
   if (config.engine.script_file.empty()) {
@@ -112,8 +114,8 @@ void reload_keys(const Config& config, ApiServer& server) {
 }
 
 // Until a signal comes or the first engine fails for good. The error of the latter.
-std::optional<Error> watch(const Config& config, const EnginePipeline& pipeline, ApiServer& server, const StopSignals& signals,
-                           ServiceNotifier& notifier) {
+std::optional<Error> watch(const Config& config, const EnginePipeline& pipeline, ApiServer& server,
+                           const StopSignals& signals, ServiceNotifier& notifier) {
   const SteadyClock clock;
   bool was_ready = false;
   while (!signals.wait(kWatchInterval)) {

@@ -16,7 +16,8 @@ int run_ui(const Config& config) {
   if (!server) return report(server.error());
   log_info("The page is on {}, the API behind it is {}", (*server)->url(), config.ui.api_url);
   if (!(*server)->made_password().empty()) {
-    log_info("Others reach this address, so the page asks for a password, made for this run: {}", (*server)->made_password());
+    log_info("Others reach this address, so the page asks for a password, made for this run: {}",
+             (*server)->made_password());
   }
   while (!signals.wait(std::chrono::milliseconds(1000))) {}
   log_info("The page has stopped; the API goes on without it.");

@@ -28,6 +28,12 @@ TEST(Json, refuses_what_rfc_8259_refuses) {
     EXPECT_FALSE(parse_json(text)) << text;
 }
 
+TEST(Json, says_where_a_text_stops_being_json) {
+  EXPECT_EQ(parse_json("{\"a\": [}").error().message, "invalid JSON: line 1, column 8: this cannot stand here");
+  EXPECT_EQ(parse_json("{\n \"a\" 1}").error().message, "invalid JSON: line 2, column 6: this cannot stand here");
+  EXPECT_EQ(parse_json("[1, 2").error().message, "invalid JSON: the text ends too early");
+  EXPECT_EQ(parse_json(R"({"a\nb":1,"a\nb":2})").error().message, R"(duplicate key "a\nb" in an object)");
+}
 TEST(Json, refuses_depth_over_the_limit) {
   EXPECT_TRUE(parse_json(std::string(100, '[') + std::string(100, ']')));
   EXPECT_FALSE(parse_json(std::string(200, '[') + std::string(200, ']')));

@@ -3,6 +3,7 @@
 #include <simdjson.h>
 
 #include <algorithm>
+#include <optional>
 #include <vector>
 
 namespace gale {
@@ -19,7 +20,8 @@ Status reject_duplicate_keys(const ObjectEntries& entries) {
   std::sort(keys.begin(), keys.end());
   const auto twin = std::adjacent_find(keys.begin(), keys.end());
   if (twin == keys.end()) return {};
-  return fail(ErrorCode::kInvalidArgument, "duplicate key \"{}\" in an object", std::string(twin->substr(0, 100)));
+  return fail(ErrorCode::kInvalidArgument, "duplicate key {} in an object",
+              dump_json(Json(std::string(twin->substr(0, 100)))));   // with its escapes: a message is one line
 }
 
 Result<Json> convert_object(const simdjson::dom::object& object) {
@@ -61,6 +63,44 @@ Result<Json> convert(const simdjson::dom::element& element) {
   }
 }
 
+// Walks over a text for the place where it stops being JSON.
+struct PlaceOfError final : nlohmann::json_sax<Json> {
+  bool null() override { return true; }
+  bool boolean(bool) override { return true; }
+  bool number_integer(number_integer_t) override { return true; }
+  bool number_unsigned(number_unsigned_t) override { return true; }
+  bool number_float(number_float_t, const string_t&) override { return true; }
+  bool string(string_t&) override { return true; }
+  bool binary(binary_t&) override { return true; }
+  bool start_object(size_t) override { return true; }
+  bool key(string_t&) override { return true; }
+  bool end_object() override { return true; }
+  bool start_array(size_t) override { return true; }
+  bool end_array() override { return true; }
+  bool parse_error(size_t position, const std::string&, const nlohmann::detail::exception&) override {
+    at = position;
+    return false;
+  }
+  std::optional<size_t> at;   // how many bytes were read, the wrong one counted in
+};
+
+// The fast parser says that something is wrong; people want to know where. Large texts are not read again.
+std::string describe_error(std::string_view text, simdjson::error_code error) {
+  constexpr size_t kMaxReread = size_t{1} << 20;
+  PlaceOfError place;
+  if (text.size() <= kMaxReread) Json::sax_parse(text.begin(), text.end(), &place);
+  if (!place.at) {
+    const std::string_view reason = simdjson::error_message(error);   // "CODE: reason"
+    const size_t colon = reason.find(": ");
+    return std::string(reason.substr(colon == std::string_view::npos ? 0 : colon + 2));
+  }
+  if (*place.at > text.size()) return "the text ends too early";
+  const std::string_view before = text.substr(0, *place.at > 0 ? *place.at - 1 : 0);
+  const auto line = std::count(before.begin(), before.end(), '\n') + 1;
+  const size_t line_start = before.rfind('\n') + 1;   // 0 where there is none
+  return fmt::format("line {}, column {}: this cannot stand here", line, before.size() - line_start + 1);
+}
+
 }  // namespace
 
 Result<Json> parse_json(std::string_view text, const JsonLimits& limits) {
@@ -72,7 +112,7 @@ Result<Json> parse_json(std::string_view text, const JsonLimits& limits) {
   const simdjson::padded_string padded(text);
   simdjson::dom::element root;
   if (const auto error = parser.parse(padded).get(root); error != simdjson::SUCCESS)
-    return fail(ErrorCode::kInvalidArgument, "invalid JSON: {}", simdjson::error_message(error));
+    return fail(ErrorCode::kInvalidArgument, "invalid JSON: {}", describe_error(text, error));
   return convert(root);
 }
 

@@ -35,7 +35,8 @@ Result<OpenFile> open_regular(const std::string& path) {
   }
   OpenFile file(descriptor, 0);
   struct stat info {};
-  if (::fstat(descriptor, &info) != 0) return fail(ErrorCode::kCorrupt, "cannot stat {}: {}", path, std::strerror(errno));
+  if (::fstat(descriptor, &info) != 0)
+    return fail(ErrorCode::kCorrupt, "cannot stat {}: {}", path, std::strerror(errno));
   if (!S_ISREG(info.st_mode)) return fail(ErrorCode::kCorrupt, "{} is not a regular file", path);
   file.size = static_cast<size_t>(info.st_size);
   return file;

@@ -18,7 +18,7 @@ struct BenchConfig {
   std::string dataset_name = "random"; // random, prefix_repetition, sharegpt, custom
   std::string dataset_path;            // of sharegpt (JSON) and custom (a JSON object with "prompt" a line)
   int random_prefix_len = 0;           // tokens that all prompts share, in front
-  int num_prefixes = 10;               // of prefix_repetition: as many prompts begin alike as there are prompts to one prefix
+  int num_prefixes = 10;  // of prefix_repetition: as many prompts begin alike as there are prompts to one prefix
   int prefix_len = 256;
   int suffix_len = 256;
   int random_input_len = 1024;         // tokens
@@ -27,7 +27,8 @@ struct BenchConfig {
   int max_concurrency = 0;             // requests under way at once, the next starts when one ends; 0: no bound
   double request_rate = std::numeric_limits<double>::infinity();   // requests a second, Poisson; inf: at once
   double burstiness = 1.0;             // shape of the gamma distribution of pauses; 1: Poisson, less: burstier
-  std::string ramp_up_strategy = "none";   // none, linear, exponential: from ramp_up_start_rps to ramp_up_end_rps over the run
+  std::string ramp_up_strategy =
+      "none";  // none, linear, exponential: from ramp_up_start_rps to ramp_up_end_rps over the run
   double ramp_up_start_rps = 1;
   double ramp_up_end_rps = 10;
   std::vector<std::string> goodput;    // "ttft:200": what a request must keep to count, in milliseconds

@@ -14,8 +14,13 @@ using testing::HasSubstr;
 constexpr double kTiny = 1e-9;
 
 RequestRecord answer(double start, double first, std::vector<double> gaps, int output_tokens) {
-  RequestRecord record{.succeeded = true, .start = start, .first_token = first, .last_token = first, .gaps = std::move(gaps),
-                       .input_tokens = 10, .output_tokens = output_tokens};
+  RequestRecord record{.succeeded = true,
+                       .start = start,
+                       .first_token = first,
+                       .last_token = first,
+                       .gaps = std::move(gaps),
+                       .input_tokens = 10,
+                       .output_tokens = output_tokens};
   for (const double gap : record.gaps) record.last_token += gap;
   return record;
 }
@@ -62,7 +67,8 @@ TEST(Report, prints_the_block_that_scripts_read) {
 
 TEST(Report, warns_where_the_client_is_the_bottleneck) {
   EXPECT_THAT(print_client_cost({.duration = 1, .client_cpu = 0.9, .num_client_threads = 1}, 8), HasSubstr("WARNING"));
-  EXPECT_THAT(print_client_cost({.duration = 1, .client_cpu = 0.1, .num_client_threads = 8}, 8), testing::Not(HasSubstr("WARNING")));
+  EXPECT_THAT(print_client_cost({.duration = 1, .client_cpu = 0.1, .num_client_threads = 8}, 8),
+              testing::Not(HasSubstr("WARNING")));
 }
 
 TEST(ServerUrl, is_taken_apart) {

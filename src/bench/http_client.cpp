@@ -51,7 +51,8 @@ struct FreeAddresses {
 
 }  // namespace
 
-HttpClient::HttpClient(ServerUrl server, std::chrono::seconds timeout) : server_(std::move(server)), timeout_(timeout) {}
+HttpClient::HttpClient(ServerUrl server, std::chrono::seconds timeout)
+    : server_(std::move(server)), timeout_(timeout) {}
 
 HttpClient::~HttpClient() { disconnect(); }
 
@@ -75,7 +76,8 @@ Status HttpClient::connect() {
     disconnect();
   }
   if (socket_ < 0) {
-    return fail(ErrorCode::kUnavailable, "nobody answers at {}:{}: {}", server_.host, server_.port, std::strerror(cause));
+    return fail(ErrorCode::kUnavailable, "nobody answers at {}:{}: {}", server_.host, server_.port,
+                std::strerror(cause));
   }
   const timeval limit{.tv_sec = timeout_.count(), .tv_usec = 0};
   const int yes = 1;
@@ -161,7 +163,8 @@ Status HttpClient::read_body(std::string_view head, const OnPiece& on_piece) {
   size_t size = 0;
   if (!field_of(head, "transfer-encoding").empty()) return read_chunks(on_piece);
   if (!length.empty()) {
-    if (!read_number(std::string_view(length), size)) return fail(ErrorCode::kUnavailable, "Content-Length is '{}'", length);
+    if (!read_number(std::string_view(length), size))
+      return fail(ErrorCode::kUnavailable, "Content-Length is '{}'", length);
     return read_exactly(size, on_piece);
   }
   for (bool is_open = true; is_open && !is_cut_;) {   // until the server closes
@@ -176,9 +179,9 @@ Result<ClientResponse> HttpClient::stream(const ClientRequest& request, const On
   if (!is_reused) GALE_TRY(connect());
   const std::string key = request.api_key.empty() ? "" : fmt::format("Authorization: Bearer {}\r\n", request.api_key);
   const std::string type = request.body.empty() ? "" : "Content-Type: application/json\r\n";
-  const Status sent = write_all(fmt::format("{} {}{} HTTP/1.1\r\nHost: {}:{}\r\n{}{}Content-Length: {}\r\n\r\n{}", request.method,
-                                            request.from_root ? "" : server_.prefix, request.target, server_.host,
-                                            server_.port, key, type, request.body.size(), request.body));
+  const Status sent = write_all(fmt::format("{} {}{} HTTP/1.1\r\nHost: {}:{}\r\n{}{}Content-Length: {}\r\n\r\n{}",
+                                            request.method, request.from_root ? "" : server_.prefix, request.target,
+                                            server_.host, server_.port, key, type, request.body.size(), request.body));
   Result<std::string> head = sent ? read_head() : Result<std::string>(tl::unexpect, sent.error());
   if (!head) {
     disconnect();

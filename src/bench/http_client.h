@@ -24,8 +24,8 @@ struct ClientResponse {
   std::string body;                    // empty if it was handed out in pieces
 };
 
-// A blocking HTTP/1.1 client for one thread: keeps its connection, opens a new one where the server closed it. Plain TCP.
-// Errors: kUnavailable where nobody listens or the connection broke, kDeadline where nothing came for `timeout`.
+// A blocking HTTP/1.1 client for one thread: keeps its connection, opens a new one where the server closed it. Plain
+// TCP. Errors: kUnavailable where nobody listens or the connection broke, kDeadline where nothing came for `timeout`.
 class HttpClient {
  public:
   explicit HttpClient(ServerUrl server, std::chrono::seconds timeout = std::chrono::seconds(600));

@@ -22,7 +22,9 @@ double seconds_between(SteadyTime from, SteadyTime to) { return std::chrono::dur
 double own_cpu_seconds() {
   rusage used{};
   getrusage(RUSAGE_SELF, &used);
-  const auto of = [](const timeval& time) { return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) * 1e-6; };
+  const auto of = [](const timeval& time) {
+    return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) * 1e-6;
+  };
   return of(used.ru_utime) + of(used.ru_stime);
 }
 
@@ -51,14 +53,16 @@ class AnswerClock {
   [[nodiscard]] bool is_complete() const { return is_done_ && has_begun_ && record_.output_tokens > 0; }
 
  private:
-  // Of a completion an event of a token whose text is still held back counts; the one that only names the finish reason does
-  // not, nor does the one that only names the role of a chat.
+  // Of a completion an event of a token whose text is still held back counts; the one that only names the finish reason
+  // does not, nor does the one that only names the role of a chat.
   static bool has_content(const Json& event) {
     if (!event.contains("choices") || event["choices"].empty()) return false;
     const Json& choice = event["choices"][0];
     if (choice.contains("delta")) {
       const Json& delta = choice["delta"];
-      const auto says = [&delta](const char* key) { return delta.contains(key) && delta[key].is_string() && !delta[key].get_ref<const std::string&>().empty(); };
+      const auto says = [&delta](const char* key) {
+        return delta.contains(key) && delta[key].is_string() && !delta[key].get_ref<const std::string&>().empty();
+      };
       return says("content") || says("reasoning_content") || delta.contains("tool_calls");
     }
     const bool has_text = !choice.value("text", "").empty();
@@ -145,9 +149,10 @@ Result<int> find_vocab_size(HttpClient& client, const BenchConfig& config) {
   constexpr int kSmallest = 1 << 4;
   std::string trouble;
   for (int size = kLargest; size >= kSmallest; size /= 2) {
-    GALE_ASSIGN(const ClientResponse response,
-                client.send({.method = "POST", .target = "/detokenize", .body = fmt::format(R"({{"tokens":[{}]}})", size - 1),
-                             .api_key = config.api_key}));
+    GALE_ASSIGN(const ClientResponse response, client.send({.method = "POST",
+                                                            .target = "/detokenize",
+                                                            .body = fmt::format(R"({{"tokens":[{}]}})", size - 1),
+                                                            .api_key = config.api_key}));
     if (response.status == 200) return size;
     trouble = error_text(response);
   }
@@ -172,8 +177,10 @@ Result<LoadTestResult> run_load_test(const BenchConfig& config) {
     GALE_ASSIGN(vocab_size, find_vocab_size(client, config));
   }
   // Other ids than those that are measured, or the prefix cache would answer.
-  GALE_ASSIGN(const std::vector<PlannedRequest> warmups, plan_requests(config, client, out.model, vocab_size, config.num_warmups, ~config.seed));
-  GALE_ASSIGN(const std::vector<PlannedRequest> planned, plan_requests(config, client, out.model, vocab_size, config.num_prompts, config.seed));
+  GALE_ASSIGN(const std::vector<PlannedRequest> warmups,
+              plan_requests(config, client, out.model, vocab_size, config.num_warmups, ~config.seed));
+  GALE_ASSIGN(const std::vector<PlannedRequest> planned,
+              plan_requests(config, client, out.model, vocab_size, config.num_prompts, config.seed));
   const Measurement warm = send_all(config, server, warmups);
   for (const RequestRecord& request : warm.requests) {
     if (!request.succeeded) return fail(ErrorCode::kUnavailable, "a warm-up request failed: {}", request.error);

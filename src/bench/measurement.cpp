@@ -22,7 +22,8 @@ class Seconds {
  public:
   void add_at(double time, double amount) { at(time) += amount; }
   void add_over(double from, double to) {
-    for (auto second = static_cast<size_t>(from); second <= static_cast<size_t>(to); ++second) at(static_cast<double>(second)) += 1;
+    for (auto second = static_cast<size_t>(from); second <= static_cast<size_t>(to); ++second)
+      at(static_cast<double>(second)) += 1;
   }
   [[nodiscard]] double highest() const { return counts_.empty() ? 0 : *std::ranges::max_element(counts_); }
 
@@ -54,11 +55,13 @@ Summary summarize(std::vector<double> values_ms, const std::vector<int>& percent
 
 double goodput_of(const Measurement& measurement, const GoodputLimits& limits) {
   const auto is_good = [&limits](const RequestRecord& request) {
-    const double tpot = request.output_tokens > 1 ? (request.last_token - request.first_token) / (request.output_tokens - 1) : 0;
-    return request.succeeded && request.ttft() * kMsPerSecond <= limits.ttft_ms && tpot * kMsPerSecond <= limits.tpot_ms &&
-           request.latency() * kMsPerSecond <= limits.e2el_ms;
+    const double tpot =
+        request.output_tokens > 1 ? (request.last_token - request.first_token) / (request.output_tokens - 1) : 0;
+    return request.succeeded && request.ttft() * kMsPerSecond <= limits.ttft_ms &&
+           tpot * kMsPerSecond <= limits.tpot_ms && request.latency() * kMsPerSecond <= limits.e2el_ms;
   };
-  return static_cast<double>(std::ranges::count_if(measurement.requests, is_good)) / std::max(measurement.duration, 1e-9);
+  return static_cast<double>(std::ranges::count_if(measurement.requests, is_good)) /
+         std::max(measurement.duration, 1e-9);
 }
 
 Report make_report(const Measurement& measurement, const std::vector<int>& percentiles) {

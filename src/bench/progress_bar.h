@@ -15,7 +15,8 @@ namespace gale {
 class ProgressBar {
  public:
   ProgressBar(bool is_wanted, const std::atomic<size_t>& num_done, size_t num_all) {
-    if (is_wanted && ::isatty(STDERR_FILENO) == 1) thread_ = std::thread([this, &num_done, num_all] { run(num_done, num_all); });
+    if (is_wanted && ::isatty(STDERR_FILENO) == 1)
+      thread_ = std::thread([this, &num_done, num_all] { run(num_done, num_all); });
   }
   ProgressBar(const ProgressBar&) = delete;
   ProgressBar& operator=(const ProgressBar&) = delete;
@@ -36,7 +37,8 @@ class ProgressBar {
     while (!wake_.wait_for(lock, std::chrono::seconds(1), [this] { return is_over_; })) {
       const size_t done = num_done;
       const int filled = static_cast<int>(kCells * done / num_all);
-      std::fprintf(stderr, "\r[%.*s%*s] %zu of %zu", filled, "########################################", kCells - filled, "", done, num_all);
+      std::fprintf(stderr, "\r[%.*s%*s] %zu of %zu", filled, "########################################",
+                   kCells - filled, "", done, num_all);
       is_shown = true;
     }
     if (is_shown) std::fprintf(stderr, "\r%*s\r", kCells + 40, "");

@@ -81,7 +81,8 @@ std::string print_report(const BenchConfig& config, const Report& report, double
                                  Section{"Time per Output Token (excl. 1st token)", "TPOT", report.tpot},
                                  Section{"Inter-token Latency", "ITL", report.itl},
                                  Section{"End-to-end Latency", "E2EL", report.e2el}}) {
-    const bool is_wanted = std::ranges::any_of(config.percentile_metrics, [&](const std::string& name) { return upper(name) == section.name; });
+    const bool is_wanted = std::ranges::any_of(config.percentile_metrics,
+                                               [&](const std::string& name) { return upper(name) == section.name; });
     if (is_wanted) out += print_section(section, config.metric_percentiles);
   }
   return out + std::string(50, '=') + "\n";
@@ -98,7 +99,8 @@ std::string print_client_cost(const Measurement& measurement, int num_cores) {
   return out;
 }
 
-Json result_json(const BenchConfig& config, const LoadTestResult& result, const Report& report, const std::string& date) {
+Json result_json(const BenchConfig& config, const LoadTestResult& result, const Report& report,
+                 const std::string& date) {
   Json out{{"date", date},
            {"endpoint_type", config.backend},
            {"backend", config.backend},
@@ -122,7 +124,8 @@ Json result_json(const BenchConfig& config, const LoadTestResult& result, const 
            {"max_concurrent_requests", report.peak_concurrency},
            {"client_cpu_seconds", result.measurement.client_cpu}};
   if (!config.goodput.empty()) out["request_goodput"] = report.request_goodput;
-  for (const std::string& pair : config.metadata) out[pair.substr(0, pair.find('='))] = pair.substr(std::min(pair.find('=') + 1, pair.size()));
+  for (const std::string& pair : config.metadata)
+    out[pair.substr(0, pair.find('='))] = pair.substr(std::min(pair.find('=') + 1, pair.size()));
   add_summary(out, "ttft", report.ttft, config.metric_percentiles);
   add_summary(out, "tpot", report.tpot, config.metric_percentiles);
   add_summary(out, "itl", report.itl, config.metric_percentiles);
@@ -134,7 +137,8 @@ Json result_json(const BenchConfig& config, const LoadTestResult& result, const 
 std::string result_file_name(const BenchConfig& config, const std::string& model, const std::string& date) {
   if (!config.result_filename.empty()) return config.result_filename;
   std::string short_name = model.substr(model.rfind('/') + 1);
-  const std::string concurrency = config.max_concurrency > 0 ? fmt::format("-concurrency{}", config.max_concurrency) : "";
+  const std::string concurrency =
+      config.max_concurrency > 0 ? fmt::format("-concurrency{}", config.max_concurrency) : "";
   return fmt::format("{}-{}qps{}-{}-{}.json", config.label, config.request_rate, concurrency, short_name, date);
 }
 

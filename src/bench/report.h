@@ -18,6 +18,7 @@ namespace gale {
 // The file of --save-result. `date`: yyyymmdd-hhmmss.
 [[nodiscard]] Json result_json(const BenchConfig& config, const LoadTestResult& result, const Report& report,
                                const std::string& date);
-[[nodiscard]] std::string result_file_name(const BenchConfig& config, const std::string& model, const std::string& date);
+[[nodiscard]] std::string result_file_name(const BenchConfig& config, const std::string& model,
+                                           const std::string& date);
 
 }  // namespace gale

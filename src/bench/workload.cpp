@@ -30,7 +30,8 @@ std::vector<int> random_ids(std::mt19937_64& random, int vocab_size, int count) 
 
 int drawn_length(std::mt19937_64& random, int mean, double ratio) {
   const double spread = mean * ratio;
-  std::uniform_int_distribution<int> drawn(std::max(1, static_cast<int>(std::floor(mean - spread))), static_cast<int>(std::ceil(mean + spread)));
+  std::uniform_int_distribution<int> drawn(std::max(1, static_cast<int>(std::floor(mean - spread))),
+                                           static_cast<int>(std::ceil(mean + spread)));
   return drawn(random);
 }
 
@@ -39,7 +40,8 @@ std::vector<Sample> random_samples(const BenchConfig& config, std::mt19937_64& r
   std::vector<Sample> out;
   for (int i = 0; i < count; ++i) {
     std::vector<int> prompt = prefix;
-    const std::vector<int> rest = random_ids(random, vocab_size, drawn_length(random, config.random_input_len, config.random_range_ratio));
+    const std::vector<int> rest =
+        random_ids(random, vocab_size, drawn_length(random, config.random_input_len, config.random_range_ratio));
     prompt.insert(prompt.end(), rest.begin(), rest.end());
     out.push_back({prompt, drawn_length(random, config.random_output_len, config.random_range_ratio)});
   }
@@ -62,8 +64,11 @@ std::vector<Sample> prefix_samples(const BenchConfig& config, std::mt19937_64& r
 }
 
 Result<int> num_tokens(HttpClient& client, const BenchConfig& config, const std::string& text) {
-  GALE_ASSIGN(const ClientResponse response, client.send({.method = "POST", .target = "/tokenize", .body = dump_json(Json{{"prompt", text}}),
-                                                          .api_key = config.api_key, .from_root = true}));
+  GALE_ASSIGN(const ClientResponse response, client.send({.method = "POST",
+                                                          .target = "/tokenize",
+                                                          .body = dump_json(Json{{"prompt", text}}),
+                                                          .api_key = config.api_key,
+                                                          .from_root = true}));
   if (response.status != 200) return fail(ErrorCode::kUnavailable, "/tokenize: {}", error_text(response));
   GALE_ASSIGN(const Json body, parse_json(response.body));
   return body.value("count", 0);
@@ -77,13 +82,16 @@ Result<Sample> sample_of(const BenchConfig& config, HttpClient& client, const Js
   }
   const Json turns = entry.is_object() ? entry.value("conversations", Json::array()) : Json::array();
   if (turns.size() < 2 || !turns[0].contains("value") || !turns[1].contains("value"))
-    return fail(ErrorCode::kInvalidArgument, "{}: expected an object with two \"conversations\" that have a \"value\"", where);
+    return fail(ErrorCode::kInvalidArgument, "{}: expected an object with two \"conversations\" that have a \"value\"",
+                where);
   GALE_ASSIGN(const int length, num_tokens(client, config, turns[1]["value"].get<std::string>()));
   return Sample{turns[0]["value"], std::max(1, length)};
 }
 
-Result<std::vector<Sample>> file_samples(const BenchConfig& config, HttpClient& client, std::mt19937_64& random, int count) {
-  if (config.dataset_path.empty()) return fail_param(ErrorCode::kInvalidArgument, "dataset_path", "this dataset needs a file");
+Result<std::vector<Sample>> file_samples(const BenchConfig& config, HttpClient& client, std::mt19937_64& random,
+                                         int count) {
+  if (config.dataset_path.empty())
+    return fail_param(ErrorCode::kInvalidArgument, "dataset_path", "this dataset needs a file");
   GALE_ASSIGN(const std::string text, read_file(config.dataset_path, kMaxDatasetBytes));
   Json entries = Json::array();
   if (config.dataset_name == "sharegpt") {
@@ -95,16 +103,19 @@ Result<std::vector<Sample>> file_samples(const BenchConfig& config, HttpClient& 
       ++number;
       if (line.empty()) continue;
       auto entry = parse_json(line);
-      if (!entry) return fail(ErrorCode::kInvalidArgument, "{} line {}: {}", config.dataset_path, number, entry.error().message);
+      if (!entry)
+        return fail(ErrorCode::kInvalidArgument, "{} line {}: {}", config.dataset_path, number, entry.error().message);
       entries.push_back(std::move(*entry));
     }
   }
-  if (!entries.is_array() || entries.empty()) return fail(ErrorCode::kInvalidArgument, "{} holds no prompts", config.dataset_path);
+  if (!entries.is_array() || entries.empty())
+    return fail(ErrorCode::kInvalidArgument, "{} holds no prompts", config.dataset_path);
   if (config.dataset_name == "sharegpt") std::shuffle(entries.begin(), entries.end(), random);
   std::vector<Sample> out;
   for (int i = 0; i < count; ++i) {     // from the start again where there are fewer
     const size_t index = static_cast<size_t>(i) % entries.size();
-    GALE_ASSIGN(Sample sample, sample_of(config, client, entries[index], fmt::format("{} entry {}", config.dataset_path, index + 1)));
+    GALE_ASSIGN(Sample sample,
+                sample_of(config, client, entries[index], fmt::format("{} entry {}", config.dataset_path, index + 1)));
     out.push_back(std::move(sample));
   }
   return out;
@@ -114,19 +125,24 @@ Result<std::string> body_of(const BenchConfig& config, const std::string& model,
   Json body{{"model", model}};
   if (is_chat(config)) {
     if (!sample.prompt.is_string())
-      return fail_param(ErrorCode::kInvalidArgument, "dataset_name", "chats need texts: use a dataset of texts (sharegpt, custom), or the backend openai");
+      return fail_param(ErrorCode::kInvalidArgument, "dataset_name",
+                        "chats need texts: use a dataset of texts (sharegpt, custom), or the backend openai");
     body["messages"] = Json::array({{{"role", "user"}, {"content", sample.prompt}}});
   } else {
     body["prompt"] = sample.prompt;
   }
-  body.update(Json{{"max_tokens", sample.output_len}, {"temperature", config.temperature}, {"ignore_eos", config.ignore_eos},
-                   {"stream", true}, {"stream_options", {{"include_usage", true}}}});
+  body.update(Json{{"max_tokens", sample.output_len},
+                   {"temperature", config.temperature},
+                   {"ignore_eos", config.ignore_eos},
+                   {"stream", true},
+                   {"stream_options", {{"include_usage", true}}}});
   if (config.top_p < 1) body["top_p"] = config.top_p;
   if (config.top_k > 0) body["top_k"] = config.top_k;
   if (config.min_p > 0) body["min_p"] = config.min_p;
   if (!config.extra_body.empty()) {
     GALE_ASSIGN(const Json extra, parse_json(config.extra_body));
-    if (!extra.is_object()) return fail_param(ErrorCode::kInvalidArgument, "extra_body", "--extra-body: expected a JSON object");
+    if (!extra.is_object())
+      return fail_param(ErrorCode::kInvalidArgument, "extra_body", "--extra-body: expected a JSON object");
     body.update(extra);
   }
   return dump_json(body);
@@ -162,8 +178,8 @@ std::vector<double> arrival_times(const BenchConfig& config, int count, uint64_t
   return out;
 }
 
-Result<std::vector<PlannedRequest>> plan_requests(const BenchConfig& config, HttpClient& client, const std::string& model, int vocab_size,
-                                                  int count, uint64_t seed) {
+Result<std::vector<PlannedRequest>> plan_requests(const BenchConfig& config, HttpClient& client,
+                                                  const std::string& model, int vocab_size, int count, uint64_t seed) {
   std::mt19937_64 random(seed);
   std::vector<Sample> samples;
   if (config.dataset_name == "random") {
@@ -188,10 +204,14 @@ Result<GoodputLimits> parse_goodput(const std::vector<std::string>& texts) {
   for (const std::string& text : texts) {
     const size_t colon = text.find(':');
     const std::string name = text.substr(0, colon);
-    double* target = name == "ttft" ? &limits.ttft_ms : name == "tpot" ? &limits.tpot_ms : name == "e2el" ? &limits.e2el_ms : nullptr;
+    double* target = name == "ttft"   ? &limits.ttft_ms
+                     : name == "tpot" ? &limits.tpot_ms
+                     : name == "e2el" ? &limits.e2el_ms
+                                      : nullptr;
     std::istringstream number(colon == std::string::npos ? "" : text.substr(colon + 1));
     if (target == nullptr || !(number >> *target) || !number.eof() || *target <= 0)
-      return fail_param(ErrorCode::kInvalidArgument, "goodput", "--goodput {}: expected ttft:MS, tpot:MS or e2el:MS", text);
+      return fail_param(ErrorCode::kInvalidArgument, "goodput", "--goodput {}: expected ttft:MS, tpot:MS or e2el:MS",
+                        text);
   }
   return limits;
 }

@@ -20,10 +20,11 @@ struct PlannedRequest {
 // The path that the backend is asked at.
 [[nodiscard]] std::string endpoint_of(const BenchConfig& config);
 
-// `count` requests of the dataset, at the times that rate, burstiness and ramp ask for. Equal seeds give equal plans. `client` is asked
-// for lengths of texts. kInvalidArgument names the option or the dataset's line.
-[[nodiscard]] Result<std::vector<PlannedRequest>> plan_requests(const BenchConfig& config, HttpClient& client, const std::string& model,
-                                                                int vocab_size, int count, uint64_t seed);
+// `count` requests of the dataset, at the times that rate, burstiness and ramp ask for. Equal seeds give equal plans.
+// `client` is asked for lengths of texts. kInvalidArgument names the option or the dataset's line.
+[[nodiscard]] Result<std::vector<PlannedRequest>> plan_requests(const BenchConfig& config, HttpClient& client,
+                                                                const std::string& model, int vocab_size, int count,
+                                                                uint64_t seed);
 
 // Seconds of the run at which `count` requests start.
 [[nodiscard]] std::vector<double> arrival_times(const BenchConfig& config, int count, uint64_t seed);

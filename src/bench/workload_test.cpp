@@ -43,7 +43,8 @@ TEST(ArrivalTimes, follow_a_ramp) {
 
 TEST(Goodput, is_parsed_and_counted) {
   EXPECT_DOUBLE_EQ(parse_goodput({"ttft:200", "tpot:30.5"})->ttft_ms, 200);
-  for (const char* bad : {"ttft", "ttft:", "ttft:x", "ttft:1x", "itl:3", "e2el:-1", ":5"}) EXPECT_FALSE(parse_goodput({bad})) << bad;
+  for (const char* bad : {"ttft", "ttft:", "ttft:x", "ttft:1x", "itl:3", "e2el:-1", ":5"})
+    EXPECT_FALSE(parse_goodput({bad})) << bad;
   Measurement measurement{.duration = 2};
   measurement.requests = {{.succeeded = true, .start = 0, .first_token = 0.1, .last_token = 0.3, .output_tokens = 3},
                           {.succeeded = true, .start = 0, .first_token = 0.5, .last_token = 0.5, .output_tokens = 1},
@@ -57,8 +58,10 @@ TEST(Sweep, tells_every_run_in_table_and_plot) {
   SweepPoint point{.concurrency = 8, .report = {.completed = 5, .output_throughput = 123.4}};
   point.report.ttft.percentiles = point.report.itl.percentiles = {7};
   const std::vector<SweepPoint> points = {point, {.concurrency = 16, .report = {.output_throughput = 200}}};
-  EXPECT_THAT(sweep_table(points, 99), testing::AllOf(HasSubstr("123.40"), HasSubstr("P99 TTFT"), HasSubstr("         16 ")));
-  EXPECT_THAT(sweep_svg(points, "a < b & c"), testing::AllOf(HasSubstr("a &lt; b &amp; c"), HasSubstr(">16</text>"), testing::EndsWith("</svg>\n")));
+  EXPECT_THAT(sweep_table(points, 99),
+              testing::AllOf(HasSubstr("123.40"), HasSubstr("P99 TTFT"), HasSubstr("         16 ")));
+  EXPECT_THAT(sweep_svg(points, "a < b & c"),
+              testing::AllOf(HasSubstr("a &lt; b &amp; c"), HasSubstr(">16</text>"), testing::EndsWith("</svg>\n")));
 }
 
 }  // namespace

@@ -18,7 +18,9 @@ class MessageMaker {
     switch (below(5)) {
       case 0: return Cancel{{random_()}};
       case 2: return Vocabulary{.tokens = {text(), "", text()}, .control_tokens = tokens(), .stop_token_ids = tokens()};
-      case 1: return Control{pick({ControlCommand::kDrain, ControlCommand::kResetPrefixCache, ControlCommand::kCheckIntegrity})};
+      case 1:
+        return Control{
+            pick({ControlCommand::kDrain, ControlCommand::kResetPrefixCache, ControlCommand::kCheckIntegrity})};
       default: return submit();
     }
   }
@@ -61,9 +63,17 @@ class MessageMaker {
     out.id = {random_()};
     out.prompt = tokens(1);
     out.output = tokens();
-    out.sampling = {.temperature = number(), .top_p = number(), .min_p = number(), .top_k = pick({-1, 0, 50}),
-                    .repetition_penalty = number(), .frequency_penalty = number(), .presence_penalty = number(),
-                    .seed = random_(), .logit_bias = {}, .allowed_token_ids = tokens(), .num_logprobs = pick({-1, 0, 20}),
+    out.sampling = {.temperature = number(),
+                    .top_p = number(),
+                    .min_p = number(),
+                    .top_k = pick({-1, 0, 50}),
+                    .repetition_penalty = number(),
+                    .frequency_penalty = number(),
+                    .presence_penalty = number(),
+                    .seed = random_(),
+                    .logit_bias = {},
+                    .allowed_token_ids = tokens(),
+                    .num_logprobs = pick({-1, 0, 20}),
                     .num_prompt_logprobs = pick({-1, 0, 20})};
     for (size_t i = below(3); i > 0; --i) out.sampling.logit_bias.emplace_back(token(), number());
     out.stop = {.stop_token_ids = tokens(), .min_tokens = count(), .max_tokens = pick({1, 16, 1 << 20})};
@@ -72,12 +82,15 @@ class MessageMaker {
     out.priority = pick({std::numeric_limits<int>::min(), -1, 0, 5});
     out.deadline_ms = big_count();
     out.grammar = text();
-    if (coin()) out.thinking = {.open = pick<TokenId>({kNoToken, 0, 151'000}), .close = pick<TokenId>({kNoToken, 5}), .budget = pick({-1, 0, 9})};
+    if (coin())
+      out.thinking = {.open = pick<TokenId>({kNoToken, 0, 151'000}),
+                      .close = pick<TokenId>({kNoToken, 5}),
+                      .budget = pick({-1, 0, 9})};
     return out;
   }
   Error error() {
-    return {pick({ErrorCode::kInvalidArgument, ErrorCode::kCorrupt, ErrorCode::kOutOfMemory, ErrorCode::kInternal}), text(),
-            text()};
+    return {pick({ErrorCode::kInvalidArgument, ErrorCode::kCorrupt, ErrorCode::kOutOfMemory, ErrorCode::kInternal}),
+            text(), text()};
   }
   TokenLogprob logprob() { return {token(), pick({0.0F, -1.5F, -std::numeric_limits<float>::infinity()}), count()}; }
   std::vector<TokenLogprobs> logprobs() {
@@ -90,15 +103,21 @@ class MessageMaker {
   }
   SequenceOutput sequence() {
     SequenceOutput out{.id = {random_()}, .tokens = tokens(), .logprobs = logprobs(), .prompt_logprobs = logprobs()};
-    if (coin()) out.finish = pick({FinishReason::kStop, FinishReason::kLength, FinishReason::kCancelled, FinishReason::kError});
+    if (coin())
+      out.finish = pick({FinishReason::kStop, FinishReason::kLength, FinishReason::kCancelled, FinishReason::kError});
     if (coin()) out.stop_token = token();
     if (coin()) out.error = error();
     if (coin()) out.num_cached_tokens = count();
     return out;
   }
   Ready ready() {
-    return {.model_name = text(), .max_model_len = 1 + count() / 2, .vocab_size = 1 + count() / 2, .block_size = count(),
-            .num_blocks = big_count(), .max_num_seqs = 1 + count() / 2, .load_seconds = number()};
+    return {.model_name = text(),
+            .max_model_len = 1 + count() / 2,
+            .vocab_size = 1 + count() / 2,
+            .block_size = count(),
+            .num_blocks = big_count(),
+            .max_num_seqs = 1 + count() / 2,
+            .load_seconds = number()};
   }
   Stats stats() {
     return {random_(), count(), count(), big_count(), big_count(), big_count(),
@@ -145,7 +164,8 @@ TEST(Codec, damaged_messages_are_errors_or_messages) {
   for (int i = 0; i < 3000; ++i) {
     std::string bytes = i % 2 == 0 ? encode(maker.to_engine()) : encode(maker.to_front());
     if (i % 3 == 0) bytes.resize(random() % (bytes.size() + 1));
-    for (int flips = i % 4; flips > 0 && !bytes.empty(); --flips) bytes[random() % bytes.size()] = static_cast<char>(random());
+    for (int flips = i % 4; flips > 0 && !bytes.empty(); --flips)
+      bytes[random() % bytes.size()] = static_cast<char>(random());
     const auto down = decode_to_engine(bytes);
     const auto up = decode_to_front(bytes);
     if (!down) {

@@ -50,7 +50,8 @@ Status FrameReader::take_frames(std::vector<std::string>& frames) {
   while (buffer_.size() - begin >= kHeaderBytes) {
     const size_t length = frame_length(std::string_view(buffer_).substr(begin, kHeaderBytes));
     if (length > max_frame_bytes_) {
-      return fail(ErrorCode::kCorrupt, "channel: a frame of {} bytes is over the limit of {}", length, max_frame_bytes_);
+      return fail(ErrorCode::kCorrupt, "channel: a frame of {} bytes is over the limit of {}", length,
+                  max_frame_bytes_);
     }
     if (buffer_.size() - begin - kHeaderBytes < length) break;
     frames.push_back(buffer_.substr(begin + kHeaderBytes, length));

@@ -79,7 +79,8 @@ class SocketEnd final : public Base {
                   hello.protocol_version, kProtocolVersion);
     }
     if (hello.build_id != options_.build_id) {
-      log_warning("channel: the {} is build '{}', this process is build '{}'", kPeer, hello.build_id, options_.build_id);
+      log_warning("channel: the {} is build '{}', this process is build '{}'", kPeer, hello.build_id,
+                  options_.build_id);
     }
     has_greeted_ = true;
     return {};

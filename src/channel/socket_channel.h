@@ -29,6 +29,7 @@ struct SocketChannelOptions {
 [[nodiscard]] std::unique_ptr<EngineChannel> make_engine_socket_channel(UniqueFd socket, SocketChannelOptions options);
 
 // For the engine process: the descriptor it was started with. kInvalidArgument if it is not a stream socket.
-[[nodiscard]] Result<std::unique_ptr<EngineChannel>> open_inherited_engine_channel(int fd, SocketChannelOptions options);
+[[nodiscard]] Result<std::unique_ptr<EngineChannel>> open_inherited_engine_channel(int fd,
+                                                                                   SocketChannelOptions options);
 
 }  // namespace gale

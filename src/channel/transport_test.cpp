@@ -39,7 +39,8 @@ struct RawEngine {
 
 RawEngine make_raw_engine(milliseconds patience = milliseconds(5000)) {
   SocketPair sockets = std::move(*make_socket_pair());
-  return {make_front_socket_channel(std::move(sockets.front), {.build_id = {}, .patience = patience}), std::move(sockets.engine)};
+  return {make_front_socket_channel(std::move(sockets.front), {.build_id = {}, .patience = patience}),
+          std::move(sockets.engine)};
 }
 
 // Receives until something comes, or an error does.
@@ -114,7 +115,8 @@ TEST_P(Transport, the_engine_sees_the_front_leave) {
 
 TEST(SocketChannel, a_message_in_single_bytes_is_put_together) {
   RawEngine engine = make_raw_engine();
-  const std::string bytes = kFrontHello + framed(encode(ToFront(Stats{.step = 9}))) + framed(encode(ToFront(Stats{.step = 10})));
+  const std::string bytes =
+      kFrontHello + framed(encode(ToFront(Stats{.step = 9}))) + framed(encode(ToFront(Stats{.step = 10})));
   std::vector<ToFront> received;
   for (const char byte : bytes) {
     engine.write({&byte, 1});

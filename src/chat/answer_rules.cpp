@@ -19,13 +19,18 @@ Json grammar(const char* ebnf) { return {{"type", "grammar"}, {"grammar", ebnf}}
 Json sequence(Json elements) { return {{"type", "sequence"}, {"elements", std::move(elements)}}; }
 Json optional(Json content) { return {{"type", "optional"}, {"content", std::move(content)}}; }
 Json star(Json content) { return {{"type", "star"}, {"content", std::move(content)}}; }
-Json one_of(Json elements) { return elements.size() == 1 ? elements[0] : Json{{"type", "or"}, {"elements", std::move(elements)}}; }
+Json one_of(Json elements) {
+  return elements.size() == 1 ? elements[0] : Json{{"type", "or"}, {"elements", std::move(elements)}};
+}
 Json any_text() { return grammar("root ::= [^]*"); }
-Json json_value(Json schema) { return {{"type", "json_schema"}, {"json_schema", std::move(schema)}, {"max_whitespace_cnt", kMaxBlanks}}; }
+Json json_value(Json schema) {
+  return {{"type", "json_schema"}, {"json_schema", std::move(schema)}, {"max_whitespace_cnt", kMaxBlanks}};
+}
 
 class CallGrammar {
  public:
-  CallGrammar(const OutputFormat& format, CallDialect dialect) : format_(format), newline_(dialect == CallDialect::kLines ? "\n" : "") {}
+  CallGrammar(const OutputFormat& format, CallDialect dialect)
+      : format_(format), newline_(dialect == CallDialect::kLines ? "\n" : "") {}
 
   [[nodiscard]] Result<Json> call(const Json& tool, const std::string& where) const;
   // Calls of these tools, one after the other.
@@ -77,7 +82,8 @@ Json with_definitions(Json schema, const Json& parameters) {
 
 bool requires_property(const Json& parameters, const std::string& name) {
   const auto required = parameters.find("required");
-  return required != parameters.end() && required->is_array() && std::find(required->begin(), required->end(), name) != required->end();
+  return required != parameters.end() && required->is_array() &&
+         std::find(required->begin(), required->end(), name) != required->end();
 }
 
 Result<Json> CallGrammar::call(const Json& tool, const std::string& where) const {
@@ -90,13 +96,15 @@ Result<Json> CallGrammar::call(const Json& tool, const std::string& where) const
   const bool says_nothing = !parameters.contains("properties");
   parameters["type"] = "object";
   const std::string place = where + ".function.parameters";
-  GALE_ASSIGN(const Json prepared, prepare_schema(parameters, place, is_strict ? SchemaDemand::kAll : SchemaDemand::kShape));
+  GALE_ASSIGN(const Json prepared,
+              prepare_schema(parameters, place, is_strict ? SchemaDemand::kAll : SchemaDemand::kShape));
   Json elements = {token(format_.tool_call_open), text(name)};
   add_newline(elements);
   const Json properties = prepared.value("properties", Json::object());
   for (const auto& [key, schema] : properties.items()) {
     const bool is_string = types.type_of(name, key) != ArgumentType::kOther;
-    Json part = argument(text(key), is_string ? string_argument(schema) : json_value(with_definitions(schema, prepared)));
+    Json part =
+        argument(text(key), is_string ? string_argument(schema) : json_value(with_definitions(schema, prepared)));
     elements.push_back(requires_property(prepared, key) ? std::move(part) : optional(std::move(part)));
   }
   const Json additional = prepared.value("additionalProperties", Json(false));
@@ -112,22 +120,25 @@ Result<Json> CallGrammar::call(const Json& tool, const std::string& where) const
 
 CallDialect detect_call_dialect(const ChatTemplate* chat_template) {
   if (chat_template == nullptr) return CallDialect::kCompact;
-  const Json call = {{"id", "c"}, {"type", "function"}, {"function", {{"name", "probe"}, {"arguments", {{"key", "value"}}}}}};
+  const Json call = {
+      {"id", "c"}, {"type", "function"}, {"function", {{"name", "probe"}, {"arguments", {{"key", "value"}}}}}};
   ChatInput input;
   input.messages = Json::array({{{"role", "user"}, {"content", "a"}},
                                 {{"role", "assistant"}, {"content", ""}, {"tool_calls", Json::array({call})}}});
   const auto rendered = chat_template->render(input);
-  if (!rendered) return CallDialect::kCompact;   // a template that knows no calls; there will be no call grammars either
+  if (!rendered) return CallDialect::kCompact;  // a template that knows no calls; there will be no call grammars either
   std::string text;
   for (const PromptSegment& segment : *rendered) text += segment.text;
   return text.find("<tool_call>probe\n") == std::string::npos ? CallDialect::kCompact : CallDialect::kLines;
 }
 
-Result<std::string> answer_grammar(const AnswerRules& rules, const Json& tools, const OutputFormat& format, CallDialect dialect) {
+Result<std::string> answer_grammar(const AnswerRules& rules, const Json& tools, const OutputFormat& format,
+                                   CallDialect dialect) {
   const CallGrammar grammar(format, dialect);
   Json alternatives = Json::array();
   if (rules.calls != CallRule::kNone) {
-    if (!format.has_tool_calls()) return fail_param(ErrorCode::kInvalidArgument, "tools", "tools: this model writes no tool calls");
+    if (!format.has_tool_calls())
+      return fail_param(ErrorCode::kInvalidArgument, "tools", "tools: this model writes no tool calls");
     for (size_t i = 0; i < tools.size(); ++i) {
       const Json function = tools[i].value("function", tools[i]);
       if (!rules.only_tool.empty() && function.value("name", Json()) != rules.only_tool) continue;

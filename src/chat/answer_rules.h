@@ -35,9 +35,9 @@ class ChatTemplate;
 // As the template writes the calls of earlier turns; compact without a template.
 [[nodiscard]] CallDialect detect_call_dialect(const ChatTemplate* chat_template);
 
-// The structural tag (grammar/grammar.h) of these rules. `tools`: as the client sent them. kInvalidArgument if the model
-// writes no calls, or a strict tool's schema cannot be enforced.
-[[nodiscard]] Result<std::string> answer_grammar(const AnswerRules& rules, const Json& tools, const OutputFormat& format,
-                                                 CallDialect dialect);
+// The structural tag (grammar/grammar.h) of these rules. `tools`: as the client sent them. kInvalidArgument if the
+// model writes no calls, or a strict tool's schema cannot be enforced.
+[[nodiscard]] Result<std::string> answer_grammar(const AnswerRules& rules, const Json& tools,
+                                                 const OutputFormat& format, CallDialect dialect);
 
 }  // namespace gale

@@ -11,8 +11,8 @@ namespace {
 OutputFormat glm_format() {
   OutputFormat format;
   TokenId next = 100;
-  for (OutputTag* tag : {&format.think_open, &format.think_close, &format.tool_call_open, &format.tool_call_close, &format.arg_key_open,
-                         &format.arg_key_close, &format.arg_value_open, &format.arg_value_close})
+  for (OutputTag* tag : {&format.think_open, &format.think_close, &format.tool_call_open, &format.tool_call_close,
+                         &format.arg_key_open, &format.arg_key_close, &format.arg_value_open, &format.arg_value_close})
     *tag = {next++, "tag"};
   return format;
 }
@@ -50,7 +50,8 @@ TEST(AnswerGrammar, a_tool_without_parameters_takes_no_arguments) {
 }
 
 TEST(AnswerGrammar, the_dialect_of_lines_has_its_newlines) {
-  const Json format = tag_of({.calls = CallRule::kRequired, .only_tool = "now", .single_call = true}, CallDialect::kLines);
+  const Json format =
+      tag_of({.calls = CallRule::kRequired, .only_tool = "now", .single_call = true}, CallDialect::kLines);
   EXPECT_EQ(format["elements"][0]["type"], "optional") << "the answer begins on a line of its own";
   EXPECT_EQ(format["elements"][1]["elements"][2]["value"], "\n");
 }
@@ -65,7 +66,8 @@ TEST(AnswerGrammar, text_and_tools_are_alternatives) {
   const Json format = tag_of({.text_format = text, .text_param = "response_format", .calls = CallRule::kFree});
   EXPECT_EQ(format["type"], "or");
   EXPECT_EQ(format["elements"][0], text);
-  EXPECT_EQ(tag_of({.text_format = text, .calls = CallRule::kRequired})["type"], "sequence") << "required: calls and nothing else";
+  EXPECT_EQ(tag_of({.text_format = text, .calls = CallRule::kRequired})["type"], "sequence")
+      << "required: calls and nothing else";
 }
 
 TEST(AnswerGrammar, one_free_call_follows_any_text) {
@@ -91,7 +93,10 @@ TEST(CallDialect, is_read_off_the_template) {
   const auto built_in = ChatTemplate::load(GALE_SOURCE_DIR "/models/nano-flash");
   ASSERT_TRUE(built_in);
   EXPECT_EQ(detect_call_dialect(built_in->get()), CallDialect::kCompact);
-  const auto lines = ChatTemplate::parse("{% for m in messages %}{% for c in m.tool_calls %}<tool_call>{{ c.function.name }}\n</tool_call>{% endfor %}{% endfor %}", Json());
+  const auto lines = ChatTemplate::parse(
+      "{% for m in messages %}{% for c in m.tool_calls %}<tool_call>{{ c.function.name }}\n</tool_call>{% endfor %}{% "
+      "endfor %}",
+      Json());
   ASSERT_TRUE(lines);
   EXPECT_EQ(detect_call_dialect(lines->get()), CallDialect::kLines);
 }

@@ -116,7 +116,8 @@ class PythonLiteral {
   bool hex_escape(int digits, std::string& text) {
     uint32_t code_point = 0;
     for (int i = 0; i < digits; ++i, ++at_) {
-      const size_t digit = at_ < text_.size() ? std::string_view("0123456789abcdef").find(text_[at_] | 0x20) : std::string_view::npos;
+      const size_t digit =
+          at_ < text_.size() ? std::string_view("0123456789abcdef").find(text_[at_] | 0x20) : std::string_view::npos;
       if (digit == std::string_view::npos) return false;
       code_point = code_point * 16 + static_cast<uint32_t>(digit);
     }

@@ -34,8 +34,8 @@ class ArgumentTypes {
 // The value of an argument of type kOther, as JSON text that parse_json reads.
 [[nodiscard]] std::string argument_json(std::string_view text);
 
-// A Python literal (numbers, strings, True, False, None, lists, tuples, dicts with string keys) as JSON text; nothing if
-// the text is anything else.
+// A Python literal (numbers, strings, True, False, None, lists, tuples, dicts with string keys) as JSON text; nothing
+// if the text is anything else.
 [[nodiscard]] std::optional<std::string> python_literal_json(std::string_view text);
 
 }  // namespace gale

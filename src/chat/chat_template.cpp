@@ -190,7 +190,8 @@ Result<std::unique_ptr<ChatTemplate>> ChatTemplate::load(const std::string& mode
     GALE_ASSIGN(source, template_in_config(config, config_path));
   }
   auto parsed = parse(source, special_tokens_of(config));
-  if (!parsed) return fail(parsed.error().code, "{}: {}", has_file ? template_path : config_path, parsed.error().message);
+  if (!parsed)
+    return fail(parsed.error().code, "{}: {}", has_file ? template_path : config_path, parsed.error().message);
   return parsed;
 }
 

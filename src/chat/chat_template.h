@@ -35,7 +35,8 @@ class ChatTemplate {
   [[nodiscard]] static Result<std::unique_ptr<ChatTemplate>> load(const std::string& model_dir);
 
   // From the template's text. `special_tokens`: an object of strings like {"eos_token": "</s>"}, or null.
-  [[nodiscard]] static Result<std::unique_ptr<ChatTemplate>> parse(const std::string& source, const Json& special_tokens);
+  [[nodiscard]] static Result<std::unique_ptr<ChatTemplate>> parse(const std::string& source,
+                                                                   const Json& special_tokens);
   ~ChatTemplate();
 
   // Neighbouring segments differ in kind; none is empty. kInvalidArgument when the template refuses the messages.

@@ -15,7 +15,8 @@
 #include "chat/output_parser.h"
 #include "request/messages.h"
 
-// What a client asks for and what it is told, in the model's terms: wire formats (api) and the pipeline (serving) meet here.
+// What a client asks for and what it is told, in the model's terms: wire formats (api) and the pipeline (serving) meet
+// here.
 namespace gale {
 
 // ---- what api makes of a client's JSON ----------------------------------------------------------------------------
@@ -37,7 +38,8 @@ struct GenerateRequest {
   std::vector<std::pair<TokenId, float>> logit_bias;
   std::vector<TokenId> allowed_token_ids;
   int num_logprobs = -1, num_prompt_logprobs = -1;
-  std::optional<int> truncate_prompt_tokens;    // longer prompts lose their beginning; -1: what the context leaves; none: refused
+  std::optional<int>
+      truncate_prompt_tokens;  // longer prompts lose their beginning; -1: what the context leaves; none: refused
   bool truncates_end = false;                   // … or their end
   std::optional<int> max_tokens;                // none: --default-max-tokens or what is left of the context
   int min_tokens = 0;
@@ -68,9 +70,9 @@ struct Usage {
 struct Started { std::vector<TokenId> prompt_tokens; };
 // Logprobs of the prompt (echo), once per request, before the first delta; first entry (no logprob) is left out.
 struct PromptLogprobs { std::vector<TokenLogprobs> tokens; };
-// New output of a choice. `text` is raw text if parse_output is off, else `parts` holds it split. Text never ends inside a
-// code point, and never holds (part of) a stop string that is not to be shown. Tokens and logprobs are those that text
-// became certain with; they may come with empty text, or text without tokens at the end.
+// New output of a choice. `text` is raw text if parse_output is off, else `parts` holds it split. Text never ends
+// inside a code point, and never holds (part of) a stop string that is not to be shown. Tokens and logprobs are those
+// that text became certain with; they may come with empty text, or text without tokens at the end.
 struct Delta {
   int choice = 0;
   std::string text;

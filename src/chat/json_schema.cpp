@@ -19,22 +19,27 @@ constexpr int64_t kMaxCount = 4096;              // items, characters, propertie
 using Keywords = std::vector<std::string_view>;
 
 // Assertions that masks cannot follow. Unknown keywords are annotations, as JSON Schema says.
-const Keywords kUnsupported = {"not", "if", "then", "else", "dependentRequired", "dependentSchemas", "dependencies", "contains",
-                               "minContains", "maxContains", "$dynamicRef", "$recursiveRef", "unevaluatedItems"};
+const Keywords kUnsupported = {
+    "not",      "if",          "then",        "else",        "dependentRequired", "dependentSchemas", "dependencies",
+    "contains", "minContains", "maxContains", "$dynamicRef", "$recursiveRef",     "unevaluatedItems"};
 const Keywords kCombinators = {"$ref", "anyOf", "oneOf", "allOf", "enum", "const"};
-const Keywords kObject = {"properties", "required", "additionalProperties", "unevaluatedProperties", "patternProperties", "propertyNames",
-                          "minProperties", "maxProperties"};
+const Keywords kObject = {"properties",        "required",      "additionalProperties", "unevaluatedProperties",
+                          "patternProperties", "propertyNames", "minProperties",        "maxProperties"};
 const Keywords kArray = {"items", "prefixItems", "additionalItems", "minItems", "maxItems", "uniqueItems"};
 const Keywords kString = {"minLength", "maxLength", "pattern", "format"};
 const Keywords kNumber = {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"};
-const Keywords kFormats = {"date", "time", "date-time", "duration", "ipv4", "ipv6", "hostname", "uuid", "email", "uri", "uri-reference"};
+const Keywords kFormats = {"date",     "time", "date-time", "duration", "ipv4",         "ipv6",
+                           "hostname", "uuid", "email",     "uri",      "uri-reference"};
 // OpenAPI's notes on numbers and encodings, which restrict no text.
 const Keywords kHarmlessFormats = {"int32", "int64", "float", "double", "byte", "binary", "password"};
 
-bool is_among(std::string_view word, const Keywords& words) { return std::find(words.begin(), words.end(), word) != words.end(); }
+bool is_among(std::string_view word, const Keywords& words) {
+  return std::find(words.begin(), words.end(), word) != words.end();
+}
 
 bool matches_type(const Json& value, const Json& type) {
-  if (type.is_array()) return std::any_of(type.begin(), type.end(), [&](const Json& one) { return matches_type(value, one); });
+  if (type.is_array())
+    return std::any_of(type.begin(), type.end(), [&](const Json& one) { return matches_type(value, one); });
   if (type == "string") return value.is_string();
   if (type == "null") return value.is_null();
   if (type == "boolean") return value.is_boolean();
@@ -44,8 +49,9 @@ bool matches_type(const Json& value, const Json& type) {
   return type == "number" && value.is_number();
 }
 
-// Whether a pattern asks for characters that JSON writes escaped: quotes, backslashes, control characters. xgrammar reads a
-// pattern as the text between the quotes, so such an answer would be no JSON, or another text. Classes leave them out.
+// Whether a pattern asks for characters that JSON writes escaped: quotes, backslashes, control characters. xgrammar
+// reads a pattern as the text between the quotes, so such an answer would be no JSON, or another text. Classes leave
+// them out.
 bool asks_for_escapes(std::string_view pattern) {
   bool is_in_class = false, is_negated = false;
   for (size_t at = 0; at < pattern.size(); ++at) {
@@ -59,7 +65,8 @@ bool asks_for_escapes(std::string_view pattern) {
     const bool is_escape = c == '\\' && at + 1 < pattern.size();
     if (is_escape) c = pattern[++at];
     if (is_negated) continue;
-    const bool is_special = c == '"' || static_cast<unsigned char>(c) < 0x20 || (is_escape && std::string_view("\\nrtfv0cxu").find(c) != std::string_view::npos);
+    const bool is_special = c == '"' || static_cast<unsigned char>(c) < 0x20 ||
+                            (is_escape && std::string_view("\\nrtfv0cxu").find(c) != std::string_view::npos);
     if (is_special && !(is_escape && c == 'u' && pattern.substr(at + 1, 2) > "00")) return true;
   }
   return false;
@@ -67,14 +74,17 @@ bool asks_for_escapes(std::string_view pattern) {
 
 class Preparer {
  public:
-  Preparer(const Json& root, std::string where, SchemaDemand demand) : root_(root), root_where_(std::move(where)), demand_(demand) {}
+  Preparer(const Json& root, std::string where, SchemaDemand demand)
+      : root_(root), root_where_(std::move(where)), demand_(demand) {}
 
   Result<Json> prepare(const Json& given, const std::string& where, int depth);
 
  private:
   template <class... Args>
-  [[nodiscard]] tl::unexpected<Error> refuse(const std::string& where, fmt::format_string<Args...> format, Args&&... args) const {
-    return fail_param(ErrorCode::kInvalidArgument, where, "{}: {}", where, fmt::format(format, std::forward<Args>(args)...));
+  [[nodiscard]] tl::unexpected<Error> refuse(const std::string& where, fmt::format_string<Args...> format,
+                                             Args&&... args) const {
+    return fail_param(ErrorCode::kInvalidArgument, where, "{}: {}", where,
+                      fmt::format(format, std::forward<Args>(args)...));
   }
   [[nodiscard]] bool is_relaxed() const { return demand_ == SchemaDemand::kShape; }
 
@@ -111,7 +121,8 @@ Status Preparer::drop_unsupported(Json& schema, const std::string& where) const 
   }
   const auto unique = schema.find("uniqueItems");
   if (unique == schema.end()) return {};
-  if (*unique == true && !is_relaxed()) return refuse(where + ".uniqueItems", "this keyword of JSON Schema cannot be enforced here");
+  if (*unique == true && !is_relaxed())
+    return refuse(where + ".uniqueItems", "this keyword of JSON Schema cannot be enforced here");
   schema.erase("uniqueItems");
   return {};
 }
@@ -121,11 +132,13 @@ Status Preparer::check_siblings(Json& schema, const std::string& keyword, const 
   std::vector<std::string> asserting;
   for (const auto& [key, value] : schema.items()) {
     const bool is_combinator = is_among(key, kCombinators) && key != keyword;
-    if (is_combinator || is_among(key, kObject) || is_among(key, kArray) || is_among(key, kString) || is_among(key, kNumber))
+    if (is_combinator || is_among(key, kObject) || is_among(key, kArray) || is_among(key, kString) ||
+        is_among(key, kNumber))
       asserting.push_back(key);
   }
   if (asserting.empty()) return {};
-  if (!is_relaxed()) return refuse(where + "." + asserting.front(), "{} beside {} cannot be enforced", asserting.front(), keyword);
+  if (!is_relaxed())
+    return refuse(where + "." + asserting.front(), "{} beside {} cannot be enforced", asserting.front(), keyword);
   for (const std::string& key : asserting) schema.erase(key);
   return {};
 }
@@ -188,7 +201,8 @@ Status Preparer::prepare_combinator(Json& schema, const std::string& keyword, co
   GALE_TRY(prepare_each(branches, place, depth));
   if (!schema.contains("type")) return {};
   if (!branches_have_type(branches, schema["type"]) && !is_relaxed())
-    return refuse(where + ".type", "type beside {} is only supported if each of the alternatives names its type", keyword);
+    return refuse(where + ".type", "type beside {} is only supported if each of the alternatives names its type",
+                  keyword);
   schema.erase("type");
   return {};
 }
@@ -225,22 +239,26 @@ Status Preparer::infer_type(Json& schema, const std::string& where) const {
       {{"object", &kObject}, {"array", &kArray}, {"string", &kString}, {"number", &kNumber}}};
   std::optional<std::string> type;
   for (const auto& [name, keywords] : kinds) {
-    const bool speaks = std::any_of(keywords->begin(), keywords->end(), [&](auto key) { return schema.contains(std::string(key)); });
+    const bool speaks =
+        std::any_of(keywords->begin(), keywords->end(), [&](auto key) { return schema.contains(std::string(key)); });
     if (!speaks) continue;
-    if (type && !is_relaxed()) return refuse(where, "keywords of type {} and of type {} need a type beside them", *type, name);
+    if (type && !is_relaxed())
+      return refuse(where, "keywords of type {} and of type {} need a type beside them", *type, name);
     if (!type) type = name;
   }
   if (type) schema["type"] = *type;
   return {};
 }
 
-Result<int64_t> Preparer::count_at(const Json& schema, const char* key, int64_t otherwise, const std::string& where) const {
+Result<int64_t> Preparer::count_at(const Json& schema, const char* key, int64_t otherwise,
+                                   const std::string& where) const {
   const auto found = schema.find(key);
   if (found == schema.end()) return otherwise;
   const bool is_count = matches_type(*found, "integer") && found->get<double>() >= 0 && found->get<double>() < 1e15;
   if (!is_count) return refuse(where + "." + key, "expected a count");
   const auto count = static_cast<int64_t>(found->get<double>());
-  if (count > kMaxCount && !is_relaxed()) return refuse(where + "." + key, "{} is more than the {} that can be enforced", count, kMaxCount);
+  if (count > kMaxCount && !is_relaxed())
+    return refuse(where + "." + key, "{} is more than the {} that can be enforced", count, kMaxCount);
   return count;
 }
 
@@ -253,7 +271,9 @@ Status Preparer::prepare_required(Json& schema, const std::string& where) const 
     const std::string& key = name.get_ref<const std::string&>();
     if (schema.contains("properties") && schema["properties"].contains(key)) continue;
     const Json additional = schema.value("additionalProperties", Json(true));
-    if (additional == false) return refuse(where + ".required", "\"{}\" is required, but no property of this name is allowed", key.substr(0, 60));
+    if (additional == false)
+      return refuse(where + ".required", "\"{}\" is required, but no property of this name is allowed",
+                    key.substr(0, 60));
     if (!schema.contains("properties")) schema["properties"] = Json::object();
     schema["properties"][key] = additional == true ? Json::object() : additional;
   }
@@ -261,22 +281,27 @@ Status Preparer::prepare_required(Json& schema, const std::string& where) const 
 }
 
 Status Preparer::prepare_object(Json& schema, const std::string& where, int depth) {
-  if (const auto rest = schema.find("unevaluatedProperties"); rest != schema.end()) {   // the same, where nothing is combined
+  if (const auto rest = schema.find("unevaluatedProperties");
+      rest != schema.end()) {  // the same, where nothing is combined
     if (!schema.contains("additionalProperties")) schema["additionalProperties"] = *rest;
     schema.erase("unevaluatedProperties");
   }
   const bool has_names = schema.contains("patternProperties") || schema.contains("propertyNames");
   const bool is_mixed = has_names && (schema.contains("properties") || schema.contains("required"));
-  const bool is_both = schema.contains("patternProperties") && (schema.contains("propertyNames") || schema["patternProperties"].size() != 1);
+  const bool is_both = schema.contains("patternProperties") &&
+                       (schema.contains("propertyNames") || schema["patternProperties"].size() != 1);
   if (is_mixed || is_both) {
-    if (!is_relaxed()) return refuse(where + (schema.contains("patternProperties") ? ".patternProperties" : ".propertyNames"),
-                                     "only one pattern of names, and no declared properties beside it, can be enforced");
+    if (!is_relaxed())
+      return refuse(where + (schema.contains("patternProperties") ? ".patternProperties" : ".propertyNames"),
+                    "only one pattern of names, and no declared properties beside it, can be enforced");
     schema.erase("patternProperties");
     schema.erase("propertyNames");
   }
   const Json patterns = schema.value("patternProperties", Json::object());
   for (const auto& [pattern, value] : patterns.items())
-    if (asks_for_escapes(pattern)) return refuse(where + ".patternProperties", "quotes, backslashes and control characters in a pattern cannot be enforced");
+    if (asks_for_escapes(pattern))
+      return refuse(where + ".patternProperties",
+                    "quotes, backslashes and control characters in a pattern cannot be enforced");
   GALE_TRY(prepare_at(schema, "properties", where, depth));
   GALE_TRY(prepare_at(schema, "patternProperties", where, depth));
   for (const char* key : {"additionalProperties", "propertyNames"}) {
@@ -316,20 +341,25 @@ Status Preparer::prepare_string(Json& schema, const std::string& where) const {
     const std::string name = format->is_string() ? format->get<std::string>() : "";
     if (!is_among(name, kFormats)) {
       if (!is_among(name, kHarmlessFormats) && !is_relaxed())
-        return refuse(where + ".format", "the format \"{}\" cannot be enforced; those that can: {}", name.substr(0, 60), fmt::join(kFormats, ", "));
+        return refuse(where + ".format", "the format \"{}\" cannot be enforced; those that can: {}", name.substr(0, 60),
+                      fmt::join(kFormats, ", "));
       schema.erase("format");
     }
   }
-  if (schema.contains("pattern") && !schema["pattern"].is_string()) return refuse(where + ".pattern", "expected a string");
+  if (schema.contains("pattern") && !schema["pattern"].is_string())
+    return refuse(where + ".pattern", "expected a string");
   if (schema.contains("pattern") && asks_for_escapes(schema["pattern"].get_ref<const std::string&>())) {
-    if (!is_relaxed()) return refuse(where + ".pattern", "quotes, backslashes and control characters in a pattern cannot be enforced");
+    if (!is_relaxed())
+      return refuse(where + ".pattern", "quotes, backslashes and control characters in a pattern cannot be enforced");
     schema.erase("pattern");
   }
   const bool has_length = schema.contains("minLength") || schema.contains("maxLength");
-  const int num_rules = (schema.contains("format") ? 1 : 0) + (schema.contains("pattern") ? 1 : 0) + (has_length ? 1 : 0);
+  const int num_rules =
+      (schema.contains("format") ? 1 : 0) + (schema.contains("pattern") ? 1 : 0) + (has_length ? 1 : 0);
   if (num_rules > 1) {
-    if (!is_relaxed()) return refuse(where + (has_length ? (schema.contains("minLength") ? ".minLength" : ".maxLength") : ".format"),
-                                     "only one of format, pattern and length limits of a string can be enforced");
+    if (!is_relaxed())
+      return refuse(where + (has_length ? (schema.contains("minLength") ? ".minLength" : ".maxLength") : ".format"),
+                    "only one of format, pattern and length limits of a string can be enforced");
     for (const char* key : {"minLength", "maxLength", "format"}) schema.erase(key);
   }
   if (!schema.contains("minLength") && !schema.contains("maxLength")) return {};

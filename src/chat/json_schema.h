@@ -9,13 +9,13 @@ namespace gale {
 
 // What is done with a part of a JSON schema that token masks cannot enforce.
 enum class SchemaDemand {
-  kAll,      // refused by name: an answer must be what the schema says
-  kShape,    // left out: types, names and required properties are what counts (arguments of tools that are not `strict`)
+  kAll,    // refused by name: an answer must be what the schema says
+  kShape,  // left out: types, names and required properties are what counts (arguments of tools that are not `strict`)
 };
 
-// A schema in the form that xgrammar enforces exactly. What a schema leaves open is closed where JSON Schema lets an answer
-// choose (objects with declared properties have no others unless additionalProperties says so); what xgrammar would pass
-// over is refused, naming the place below `where` in `param`. Supported: docs/structured-output.md.
+// A schema in the form that xgrammar enforces exactly. What a schema leaves open is closed where JSON Schema lets an
+// answer choose (objects with declared properties have no others unless additionalProperties says so); what xgrammar
+// would pass over is refused, naming the place below `where` in `param`. Supported: docs/structured-output.md.
 [[nodiscard]] Result<Json> prepare_schema(const Json& schema, const std::string& where, SchemaDemand demand);
 
 }  // namespace gale

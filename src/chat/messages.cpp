@@ -9,7 +9,8 @@ namespace {
 
 template <class... Args>
 tl::unexpected<Error> wrong(const std::string& where, fmt::format_string<Args...> format, Args&&... args) {
-  return fail_param(ErrorCode::kInvalidArgument, where, "{}: {}", where, fmt::format(format, std::forward<Args>(args)...));
+  return fail_param(ErrorCode::kInvalidArgument, where, "{}: {}", where,
+                    fmt::format(format, std::forward<Args>(args)...));
 }
 
 // The string at `key`, else an empty one.

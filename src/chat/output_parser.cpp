@@ -41,7 +41,9 @@ void emit_text(std::string_view text, std::vector<ChatDelta>& out) {
 
 OutputFormat OutputFormat::detect(const Tokenizer& tokenizer) {
   OutputFormat format;
-  const auto find = [&](const char* text) { return OutputTag{tokenizer.find_added_token(text).value_or(kNoToken), text}; };
+  const auto find = [&](const char* text) {
+    return OutputTag{tokenizer.find_added_token(text).value_or(kNoToken), text};
+  };
   const std::array think = {find("<think>"), find("</think>")};
   const std::array call = {find("<tool_call>"), find("</tool_call>"), find("<arg_key>"),
                            find("</arg_key>"),  find("<arg_value>"),  find("</arg_value>")};

@@ -84,7 +84,8 @@ enum class OutputPhase { kReasoning, kContent, kToolCall };
 //   - reasoning ends at </think> or, if tool calls are parsed, at <tool_call>; think tags are never passed on: <think>
 //     opens reasoning only before any content or call, later think tags vanish and their text is content;
 //   - blanks between content and a call, between calls, and before <think> are dropped;
-//   - a name ends at the first newline or tag; a call without a name, or with one that does not end within 512 bytes, is
+//   - a name ends at the first newline or tag; a call without a name, or with one that does not end within 512 bytes,
+//   is
 //     content, tags included; more than 4096 blanks in a row are content, whatever follows;
 //   - a value ends at </arg_value> only and may hold every other tag as text;
 //   - a value is a string if the tool's schema says so, verbatim; else JSON, else a Python literal, else a string;
@@ -107,7 +108,7 @@ class OutputParser {
   [[nodiscard]] std::vector<ChatDelta> finish();
 
   [[nodiscard]] bool made_tool_calls() const;
-  [[nodiscard]] OutputPhase phase() const;            // where the next token will fall: stop strings act on content only
+  [[nodiscard]] OutputPhase phase() const;  // where the next token will fall: stop strings act on content only
   [[nodiscard]] int num_reasoning_tokens() const;     // tokens so far that belonged to reasoning, tags included
 
  private:

@@ -11,7 +11,9 @@ std::string argument(const std::string& key, const std::string& value) {
   return "<arg_key>" + key + "</arg_key><arg_value>" + value + "</arg_value>";
 }
 
-std::string call(const std::string& name, const std::string& arguments) { return "<tool_call>" + name + arguments + "</tool_call>"; }
+std::string call(const std::string& name, const std::string& arguments) {
+  return "<tool_call>" + name + arguments + "</tool_call>";
+}
 
 // One call of `write` (text: string) or `search` (any: no type) with one argument.
 OutputCase string_case(const std::string& name, const std::string& value, const std::string& json) {
@@ -20,7 +22,8 @@ OutputCase string_case(const std::string& name, const std::string& value, const 
 OutputCase any_case(const std::string& name, const std::string& value, const std::string& json) {
   return {name, call("search", argument("any", value)), "", "", {{"search", R"({"any": )" + json + "}"}}};
 }
-OutputCase typed_case(const std::string& name, const std::string& key, const std::string& value, const std::string& json) {
+OutputCase typed_case(const std::string& name, const std::string& key, const std::string& value,
+                      const std::string& json) {
   return {name, call("search", argument(key, value)), "", "", {{"search", "{\"" + key + "\": " + json + "}"}}};
 }
 
@@ -70,16 +73,33 @@ std::vector<OutputCase> call_cases() {
       {"no_arguments", call("get_time", ""), "", "", {{"get_time", "{}"}}},
       {"no_arguments_newline", "<tool_call>get_time\n</tool_call>", "", "", {{"get_time", "{}"}}},
       {"name_with_blanks", "<tool_call>\n get_time \n</tool_call>", "", "", {{"get_time", "{}"}}},
-      {"unknown_tool", call("nope", argument("a", "1") + argument("b", "x")), "", "", {{"nope", R"({"a": 1, "b": "x"})"}}},
+      {"unknown_tool",
+       call("nope", argument("a", "1") + argument("b", "x")),
+       "",
+       "",
+       {{"nope", R"({"a": 1, "b": "x"})"}}},
       {"key_with_blanks", call("write", argument(" text\n", "x")), "", "", {{"write", R"({"text": "x"})"}}},
       {"key_with_quotes", call("write", argument("a\"b", "x")), "", "", {{"write", R"({"a\"b": "x"})"}}},
-      {"text_between_arguments", call("write", "\njunk" + argument("text", "x") + "junk"), "", "", {{"write", R"({"text": "x"})"}}},
-      {"repeated_key", call("write", argument("text", "x") + argument("text", "y")), "", "", {{"write", R"({"text": "x"})"}}},
+      {"text_between_arguments",
+       call("write", "\njunk" + argument("text", "x") + "junk"),
+       "",
+       "",
+       {{"write", R"({"text": "x"})"}}},
+      {"repeated_key",
+       call("write", argument("text", "x") + argument("text", "y")),
+       "",
+       "",
+       {{"write", R"({"text": "x"})"}}},
       {"key_without_value", call("write", "<arg_key>text</arg_key>"), "", "", {{"write", "{}"}}},
-      {"key_not_closed", call("write", "<arg_key>text<arg_value>x</arg_value>"), "", "", {{"write", R"({"text": "x"})"}}},
+      {"key_not_closed",
+       call("write", "<arg_key>text<arg_value>x</arg_value>"),
+       "",
+       "",
+       {{"write", R"({"text": "x"})"}}},
       {"value_without_key", call("write", "<arg_value>x</arg_value>"), "", "", {{"write", "{}"}}},
       {"no_name", "<tool_call></tool_call>", "", "<tool_call></tool_call>"},
-      {"no_name_but_arguments", "<tool_call>" + argument("a", "1") + "</tool_call>!", "", "<tool_call>" + argument("a", "1") + "</tool_call>!"},
+      {"no_name_but_arguments", "<tool_call>" + argument("a", "1") + "</tool_call>!", "",
+       "<tool_call>" + argument("a", "1") + "</tool_call>!"},
       {"stray_tool_tags", "a</tool_call>b<arg_key>c", "", "a</tool_call>b<arg_key>c"},
       {"text_like_call", "~<tool_call>f~</tool_call>", "", "<tool_call>f</tool_call>"},
       {"calls_not_parsed", "A" + call("get_time", ""), "", "A<tool_call>get_time</tool_call>", {}, kPlain, Tools::kOff},
@@ -97,7 +117,8 @@ std::vector<OutputCase> value_cases() {
       string_case("empty_string", "", R"("")"),
       string_case("string_with_less_than", "if (a < b && c <d>) <x", R"("if (a < b && c <d>) <x")"),
       string_case("string_with_text_like_the_end", "a ~</arg_value> b", R"("a </arg_value> b")"),
-      string_case("string_with_tags", "<think><tool_call></tool_call><arg_key></think>", R"("<think><tool_call></tool_call><arg_key></think>")"),
+      string_case("string_with_tags", "<think><tool_call></tool_call><arg_key></think>",
+                  R"("<think><tool_call></tool_call><arg_key></think>")"),
       string_case("string_with_control_characters", "\"\\\t\x01/", R"("\"\\\u0009\u0001/")"),
       string_case("string_in_chinese", "奥斯陆\n😀", R"("奥斯陆\n😀")"),
       any_case("integer", "42", "42"),
@@ -113,7 +134,8 @@ std::vector<OutputCase> value_cases() {
       any_case("words", "New York", R"("New York")"),
       any_case("json_string", R"("quoted")", R"("quoted")"),
       any_case("nested_json", R"({"a": {"b": [1, {"c": "<d>"}, null]}})", R"({"a": {"b": [1, {"c": "<d>"}, null]}})"),
-      any_case("python_dict", R"({'a': True, 'b': ['x', "it's", None,], 'c': (1, 2.5)})", R"({"a":true,"b":["x","it's",null],"c":[1,2.5]})"),
+      any_case("python_dict", R"({'a': True, 'b': ['x', "it's", None,], 'c': (1, 2.5)})",
+               R"({"a":true,"b":["x","it's",null],"c":[1,2.5]})"),
       any_case("python_escapes", R"(['\n\x41\u00e9\'', '\q'])", R"(["\nAé'","\\q"])"),
       any_case("broken_json", R"({"a": )", R"("{\"a\": ")"),
       any_case("broken_python", "{'a': b}", R"("{'a': b}")"),
@@ -135,10 +157,22 @@ std::vector<OutputCase> unfinished_cases() {
       {"stops_in_unknown_name", "<tool_call>get_ti", "", ""},
       {"stops_after_name", "<tool_call>get_ti\n", "", "", {{"get_ti", "{}"}}},
       {"stops_in_key", "<tool_call>write<arg_key>te", "", "", {{"write", "{}"}}},
-      {"stops_in_string", "<tool_call>write<arg_key>text</arg_key><arg_value>ab\"", "", "", {{"write", R"({"text": "ab\""})"}}},
+      {"stops_in_string",
+       "<tool_call>write<arg_key>text</arg_key><arg_value>ab\"",
+       "",
+       "",
+       {{"write", R"({"text": "ab\""})"}}},
       {"stops_before_string", "<tool_call>write<arg_key>text</arg_key><arg_value>", "", "", {{"write", "{}"}}},
-      {"stops_in_number", "<tool_call>search" + argument("any", "1") + "<arg_key>count</arg_key><arg_value>12", "", "", {{"search", R"({"any": 1})"}}},
-      {"stops_in_possible_null", "<tool_call>search<arg_key>maybe</arg_key><arg_value>nul", "", "", {{"search", R"({"maybe": "nul"})"}}},
+      {"stops_in_number",
+       "<tool_call>search" + argument("any", "1") + "<arg_key>count</arg_key><arg_value>12",
+       "",
+       "",
+       {{"search", R"({"any": 1})"}}},
+      {"stops_in_possible_null",
+       "<tool_call>search<arg_key>maybe</arg_key><arg_value>nul",
+       "",
+       "",
+       {{"search", R"({"maybe": "nul"})"}}},
       {"stops_before_call_close", "<tool_call>write" + argument("text", "x"), "", "", {{"write", R"({"text": "x"})"}}},
       {"stops_in_second_call", call("get_time", "") + "<tool_call>get", "", "", {{"get_time", "{}"}}},
   };

@@ -27,13 +27,15 @@ std::string write_call(const Call& call, Dialect dialect) {
   const std::string newline = dialect == Dialect::kLines ? "\n" : "";
   std::string text = "<tool_call>" + call.name + newline;
   for (const Argument& argument : call.arguments)
-    text += "<arg_key>" + argument.key + "</arg_key>" + newline + "<arg_value>" + argument.value + "</arg_value>" + newline;
+    text +=
+        "<arg_key>" + argument.key + "</arg_key>" + newline + "<arg_value>" + argument.value + "</arg_value>" + newline;
   return text + "</tool_call>";
 }
 
 std::string json_of(const Call& call) {
   std::string json = "{";
-  for (const Argument& argument : call.arguments) json += (json.size() > 1 ? ", \"" : "\"") + argument.key + "\": " + argument.json;
+  for (const Argument& argument : call.arguments)
+    json += (json.size() > 1 ? ", \"" : "\"") + argument.key + "\": " + argument.json;
   return json + "}";
 }
 
@@ -64,7 +66,8 @@ std::vector<std::vector<Call>> call_lists() {
   for (const Argument& text : texts) lists.push_back({{"write", {text}}});
   for (const Argument& other : others) lists.push_back({{"search", {other}}});
   lists.push_back({{"get_time", {}}, {"get_time", {}}});
-  lists.push_back({{"get_weather", {{"city", "Rom", R"("Rom")"}, {"days", "3", "3"}}}, {"write", {texts[3]}}, {"get_time", {}}});
+  lists.push_back(
+      {{"get_weather", {{"city", "Rom", R"("Rom")"}, {"days", "3", "3"}}}, {"write", {texts[3]}}, {"get_time", {}}});
   lists.push_back({{"search", {others[0], others[4], {"unit", "2", R"("2")"}}}});
   return lists;
 }
@@ -121,7 +124,8 @@ TEST(OutputParserCorpus, comes_out_as_it_was_composed_whole_and_cut_anywhere) {
 TEST(OutputParserBounds, a_name_that_does_not_end_is_text) {
   const std::string endless(2000, 'x');
   EXPECT_EQ(parse(pieces_of("<tool_call>" + endless), {}).content, "<tool_call>" + endless);
-  EXPECT_EQ(parse(pieces_of("<tool_call>" + endless + "\n</tool_call>"), {}).content, "<tool_call>" + endless + "\n</tool_call>");
+  EXPECT_EQ(parse(pieces_of("<tool_call>" + endless + "\n</tool_call>"), {}).content,
+            "<tool_call>" + endless + "\n</tool_call>");
   std::vector<Piece> characters = {{kFirstTag + 2, "<tool_call>"}};
   for (const char c : endless + "\n") characters.push_back({kText, std::string(1, c)});
   EXPECT_EQ(parse(characters, {}).content, "<tool_call>" + endless + "\n");

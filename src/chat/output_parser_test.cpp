@@ -14,7 +14,8 @@ namespace gale {
 namespace {
 
 Seen parse(const std::vector<Piece>& pieces, const OutputCase& c) {
-  return parse(pieces, OutputParserOptions{.starts_in_reasoning = c.start == Start::kReasoning, .parse_tool_calls = c.tools == Tools::kParsed});
+  return parse(pieces, OutputParserOptions{.starts_in_reasoning = c.start == Start::kReasoning,
+                                           .parse_tool_calls = c.tools == Tools::kParsed});
 }
 
 Seen expected(const OutputCase& c) {
@@ -25,7 +26,9 @@ Seen expected(const OutputCase& c) {
 
 class OutputParserCase : public testing::TestWithParam<OutputCase> {};
 
-TEST_P(OutputParserCase, gives_what_the_table_says) { EXPECT_EQ(parse(pieces_of(GetParam().output), GetParam()), expected(GetParam())); }
+TEST_P(OutputParserCase, gives_what_the_table_says) {
+  EXPECT_EQ(parse(pieces_of(GetParam().output), GetParam()), expected(GetParam()));
+}
 
 TEST_P(OutputParserCase, is_the_same_however_text_is_cut) {
   const std::vector<Piece> whole = pieces_of(GetParam().output);
@@ -73,8 +76,10 @@ TEST(OutputParser, the_corpus_is_large_and_its_names_differ) {
 
 TEST(OutputParser, strings_stream_while_they_are_generated) {
   OutputParser parser(glm_format(), {.tools = output_case_tools()});
-  for (const Piece& piece : pieces_of("<tool_call>write<arg_key>text</arg_key><arg_value>")) (void)parser.append(piece.id, piece.text);
-  EXPECT_THAT(parser.append(kText, "ab\"c"), testing::ElementsAre(ChatDelta(ToolArgumentsDelta{0, R"({"text": "ab\"c)"})));
+  for (const Piece& piece : pieces_of("<tool_call>write<arg_key>text</arg_key><arg_value>"))
+    (void)parser.append(piece.id, piece.text);
+  EXPECT_THAT(parser.append(kText, "ab\"c"),
+              testing::ElementsAre(ChatDelta(ToolArgumentsDelta{0, R"({"text": "ab\"c)"})));
   EXPECT_THAT(parser.append(kText, "d"), testing::ElementsAre(ChatDelta(ToolArgumentsDelta{0, "d"})));
 }
 

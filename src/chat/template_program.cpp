@@ -12,7 +12,8 @@ using jinja::token;
 
 // After one of these words a string is an expression; after another word it may be the bare argument of a test
 // (`is eq "x"`), which the parser takes as a literal only.
-constexpr std::array<std::string_view, 8> kWordsBeforeExpressions = {"if", "elif", "else", "in", "not", "and", "or", "call"};
+constexpr std::array<std::string_view, 8> kWordsBeforeExpressions = {"if",  "elif", "else", "in",
+                                                                     "not", "and",  "or",   "call"};
 
 class Rewriter {
  public:

@@ -96,7 +96,8 @@ jinja::value template_value(const Json& json) {
     }
     case Json::value_t::object: {
       auto object = std::make_shared<Object>();
-      for (const auto& [key, value] : json.items()) object->insert(mk_val<jinja::value_string>(key), template_value(value));
+      for (const auto& [key, value] : json.items())
+        object->insert(mk_val<jinja::value_string>(key), template_value(value));
       return object;
     }
     case Json::value_t::null:

@@ -16,7 +16,8 @@ class ToolCallMachine {
   enum class Tag { kCallClose, kKeyOpen, kKeyClose, kValueOpen, kValueClose, kOther };
 
   // `types` must outlive the machine. `id` and `index` are those the call will have if it turns out to be one.
-  ToolCallMachine(const ArgumentTypes& types, int index, std::string id) : types_(&types), index_(index), id_(std::move(id)) {}
+  ToolCallMachine(const ArgumentTypes& types, int index, std::string id)
+      : types_(&types), index_(index), id_(std::move(id)) {}
 
   void add_text(std::string_view text, std::vector<ChatDelta>& out);
   // `text`: how the tag is written, for where it counts as text.

@@ -106,8 +106,8 @@ class ArgumentReader {
       return {};
     }
     if (!spelling.key.empty() && !option.is_json) {
-      return fail_param(ErrorCode::kInvalidArgument, spelling.flag, "{} takes no keys, but '.{}' follows it", spelling.flag,
-                        spelling.key);
+      return fail_param(ErrorCode::kInvalidArgument, spelling.flag, "{} takes no keys, but '.{}' follows it",
+                        spelling.flag, spelling.key);
     }
     std::vector<std::string>& values = out_.values[&option];
     if (option.is_switch) {

@@ -49,8 +49,8 @@ Status require_positional(Command command, const Values& given, const Values& mo
     if (!is_missing || command == Command::kDoctor) continue;
     for (const auto& [list, values] : given) {
       if (list->takes_many && values.size() > 1) {
-        return fail(ErrorCode::kInvalidArgument, "{} is missing; {} took '{}': put {} before it", option.row.placeholder,
-                    list->row.flag, values.back(), option.row.placeholder);
+        return fail(ErrorCode::kInvalidArgument, "{} is missing; {} took '{}': put {} before it",
+                    option.row.placeholder, list->row.flag, values.back(), option.row.placeholder);
       }
     }
     return fail(ErrorCode::kInvalidArgument, "{} is missing: {}", option.row.placeholder, option.row.help);

@@ -25,7 +25,8 @@ struct Invocation {
 // Reads arguments (without the program's name), environment and the file of --config, and nothing else ever does.
 // Of two sources that set an option the nearer counts: arguments, then environment, then file, then the default.
 // Nothing is dropped in silence: an unknown flag, key or value is kInvalidArgument (exit 2) with the nearest name.
-[[nodiscard]] Result<Invocation> read_command_line(std::span<const std::string> arguments, const Environment& environment);
+[[nodiscard]] Result<Invocation> read_command_line(std::span<const std::string> arguments,
+                                                   const Environment& environment);
 
 // The arguments that make `gale <command>` see the same config, for starting a process of ours. Only what differs from
 // the default is named.

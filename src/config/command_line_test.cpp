@@ -12,7 +12,9 @@
 namespace gale {
 namespace {
 
+using testing::AllOf;
 using testing::HasSubstr;
+using testing::Not;
 
 Invocation read(const std::vector<std::string>& arguments, const Environment& environment = {}) {
   Result<Invocation> invocation = read_command_line(arguments, environment);
@@ -70,7 +72,8 @@ TEST(CommandLine, an_unknown_flag_suggests_the_nearest) {
 }
 
 TEST(CommandLine, a_value_out_of_its_range_is_refused_with_the_range) {
-  EXPECT_THAT(trouble({"serve", "m", "--max-num-seqs", "0"}), HasSubstr("--max-num-seqs: expected a whole number from 1 to 1024"));
+  EXPECT_THAT(trouble({"serve", "m", "--max-num-seqs", "0"}),
+              HasSubstr("--max-num-seqs: expected a whole number from 1 to 1024"));
   EXPECT_THAT(trouble({"serve", "m", "--port", "many"}), HasSubstr("got 'many'"));
   EXPECT_THAT(trouble({"serve", "m", "--port"}), HasSubstr("needs a value"));
   EXPECT_THAT(trouble({"serve", "m", "--kv-cache-dtype", "int4"}), HasSubstr("auto, bfloat16, "));
@@ -83,7 +86,8 @@ TEST(CommandLine, too_few_and_too_many_arguments_are_refused) {
 
 TEST(CommandLine, flags_without_meaning_here_are_noted) {
   const Invocation invocation = read({"serve", "m", "--trust-remote-code", "--dtype", "bfloat16"});
-  EXPECT_THAT(invocation.notes, testing::ElementsAre(HasSubstr("--trust-remote-code has no effect"), HasSubstr("--dtype")));
+  EXPECT_THAT(invocation.notes,
+              testing::ElementsAre(HasSubstr("--trust-remote-code has no effect"), HasSubstr("--dtype")));
 }
 
 TEST(CommandLine, flags_whose_absence_would_change_results_are_refused_unless_they_ask_for_nothing) {
@@ -113,14 +117,26 @@ TEST(CommandLine, environment_knows_the_names_of_vllm_and_notes_others) {
   EXPECT_THAT(invocation.notes, testing::ElementsAre(HasSubstr("VLLM_NEVER_HEARD")));
 }
 
+TEST(CommandLine, one_config_file_serves_all_commands) {
+  const std::string path = write_config("ui-port = 7000\npassword = \"p\"\nnum-iters = 3\nport = 9\n");
+  EXPECT_EQ(read({"serve", "m", "--config", path}).config.server.http.port, 9);
+}
+
+TEST(CommandLine, a_key_of_a_config_file_does_not_break_the_line_of_its_message) {
+  EXPECT_THAT(trouble({"serve", "m", "--config", write_config("\"a\\nb\" = 1\n")}),
+              AllOf(HasSubstr("'a\\nb'"), Not(HasSubstr("\n"))));
+}
+
 TEST(CommandLine, a_wrong_config_file_names_the_line) {
-  EXPECT_THAT(trouble({"serve", "m", "--config", write_config("port = 1\nprot = 2\n")}), HasSubstr(":2: unknown option 'prot'"));
+  EXPECT_THAT(trouble({"serve", "m", "--config", write_config("port = 1\nprot = 2\n")}),
+              HasSubstr(":2: unknown option 'prot'"));
   EXPECT_THAT(trouble({"serve", "m", "--config", write_config("port = = 1\n")}), HasSubstr(":1:"));
   EXPECT_THAT(trouble({"serve", "m", "--config", "/nowhere.toml"}), HasSubstr("/nowhere.toml"));
 }
 
 TEST(CommandLine, an_engine_is_started_with_the_same_config) {
-  const Config config = read({"serve", "m", "--max-num-seqs=7", "--no-enable-prefix-caching", "--kv-cache-dtype=float32"}).config;
+  const Config config =
+      read({"serve", "m", "--max-num-seqs=7", "--no-enable-prefix-caching", "--kv-cache-dtype=float32"}).config;
   std::vector<std::string> arguments = arguments_for(Command::kEngine, config);
   EXPECT_THAT(arguments, testing::UnorderedElementsAre("--max-num-seqs=7", "--enable-prefix-caching=false",
                                                        "--kv-cache-dtype=float32", "m"));

@@ -63,7 +63,8 @@ struct InspectConfig {
   bool kernels = false;                // print the op table
 };
 
-// Everything that can be set, each value in the struct of the layer that uses it. A default is what a field is born with.
+// Everything that can be set, each value in the struct of the layer that uses it. A default is what a field is born
+// with.
 struct Config {
   std::string config_file;             // a TOML file with further values
   LogLevel log_level = LogLevel::kInfo;

@@ -1,9 +1,12 @@
 #include <fmt/format.h>
 #include <toml++/toml.h>
 
+#include <algorithm>
 #include <sstream>
 
+#include "base/log.h"
 #include "base/mapped_file.h"
+#include "base/utf8.h"
 #include "config/known_flags.h"
 #include "config/sources.h"
 
@@ -42,19 +45,20 @@ std::optional<std::vector<std::string>> as_texts(const toml::node& node) {
 }
 
 bool belongs_to_any_command(std::string_view flag) {
-  for (const Command command : {Command::kServe, Command::kEngine, Command::kChat, Command::kBenchServe, Command::kInspect,
-                                Command::kDoctor}) {
-    if (find_option(command, flag) != nullptr) return true;
-  }
-  return false;
+  const auto& options = all_options();
+  return std::any_of(options.begin(), options.end(), [flag](const Option& option) { return option.row.flag == flag; });
 }
+
+// A key as a message shows it: quoted keys may hold anything.
+std::string shown(std::string_view key) { return escape_control(replace_invalid_utf8(key)); }
 
 // toml++ throws; its exceptions end here.
 Result<toml::table> parse_toml(const std::string& path, std::string_view text) {
   try {
     return toml::parse(text, path);
   } catch (const toml::parse_error& error) {
-    return fail(ErrorCode::kInvalidArgument, "{}:{}: {}", path, error.source().begin.line, error.description());
+    return fail(ErrorCode::kInvalidArgument, "{}:{}: {}", path, error.source().begin.line,
+                shown(error.description()));
   }
 }
 
@@ -73,12 +77,13 @@ Result<Values> parse_config_file(Command command, const std::string& path) {
       if (belongs_to_any_command(flag)) continue;
       const KnownFlag* known = find_known_flag(flag);
       return fail(ErrorCode::kInvalidArgument, "{}:{}: {} '{}'{}", path, line,
-                  known ? "this build does not have the option" : "unknown option", key.str(),
-                  known ? fmt::format(": {}", known->reason) : suggestion(command, flag));
+                  known ? "this build does not have the option" : "unknown option", shown(key.str()),
+                  known ? fmt::format(": {}", known->reason) : suggestion(command, shown(flag)));
     }
     std::optional<std::vector<std::string>> texts = as_texts(node);
     if (!texts || (texts->size() > 1 && !option->takes_many)) {
-      return fail(ErrorCode::kInvalidArgument, "{}:{}: '{}' cannot take this kind of value", path, line, key.str());
+      return fail(ErrorCode::kInvalidArgument, "{}:{}: '{}' cannot take this kind of value", path, line,
+                  shown(key.str()));
     }
     values[option] = std::move(*texts);
   }

@@ -42,7 +42,8 @@ Values parse_environment(Command command, const Environment& environment, std::v
       // A variable may stand there for another command: only one that this command has is set.
       if ((option.row.commands & in(command)) != 0) values[&option] = {entry.substr(equals + 1)};
     }
-    if (is_candidate && !is_known) notes.push_back("environment variable " + name + " is not known and changes nothing");
+    if (is_candidate && !is_known)
+      notes.push_back("environment variable " + name + " is not known and changes nothing");
   }
   return values;
 }

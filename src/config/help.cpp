@@ -19,16 +19,19 @@ constexpr std::array kCommands = {
                 Command::kService},
     CommandInfo{"chat", "[options]", "talk to a server from the terminal", Command::kChat},
     CommandInfo{"bench serve", "[options]", "measure a server under load", Command::kBenchServe},
-    CommandInfo{"bench throughput", "[options]", "send many requests at once and tell tokens a second", Command::kBenchThroughput},
-    CommandInfo{"bench latency", "[options]", "send batches one after the other and tell how long each takes", Command::kBenchLatency},
-    CommandInfo{"inspect", "MODEL [options]", "show a model's architecture, tensors and memory plan", Command::kInspect},
+    CommandInfo{"bench throughput", "[options]", "send many requests at once and tell tokens a second",
+                Command::kBenchThroughput},
+    CommandInfo{"bench latency", "[options]", "send batches one after the other and tell how long each takes",
+                Command::kBenchLatency},
+    CommandInfo{"inspect", "MODEL [options]", "show a model's architecture, tensors and memory plan",
+                Command::kInspect},
     CommandInfo{"doctor", "[MODEL]", "tell what this machine has and what is missing", Command::kDoctor},
     CommandInfo{"engine", "MODEL [options]", "the computing process; serve starts it", Command::kEngine},
 };
 
-constexpr std::array kGroups = {OptionGroup::kModel, OptionGroup::kMemory, OptionGroup::kScheduling, OptionGroup::kRuntime,
-                                OptionGroup::kChat,  OptionGroup::kHttp,   OptionGroup::kLog,        OptionGroup::kClient,
-                                OptionGroup::kBench, OptionGroup::kHelp};
+constexpr std::array kGroups = {
+    OptionGroup::kModel, OptionGroup::kMemory, OptionGroup::kScheduling, OptionGroup::kRuntime, OptionGroup::kChat,
+    OptionGroup::kHttp,  OptionGroup::kLog,    OptionGroup::kClient,     OptionGroup::kBench,   OptionGroup::kHelp};
 
 constexpr std::string_view kExitCodes =
     "Exit codes: 0 clean stop, 1 the server or a measurement failed, 2 usage, 3 model not found or bad,\n"
@@ -44,7 +47,8 @@ const CommandInfo& info_of(Command command) {
 std::string default_text(const Option& option) {
   static const Config fresh;
   const std::vector<std::string> values = option.show(fresh);
-  if (!option.row.rules.zero_name.empty() && values == std::vector<std::string>{"0"}) return std::string(option.row.rules.zero_name);
+  if (!option.row.rules.zero_name.empty() && values == std::vector<std::string>{"0"})
+    return std::string(option.row.rules.zero_name);
   return values.empty() ? "none" : fmt::format("{}", fmt::join(values, " "));
 }
 
@@ -108,7 +112,8 @@ void append_known(std::string& out, KnownFlag::Kind kind, std::string_view title
   out += fmt::format("\n## {}\n\n| flag | why |\n| --- | --- |\n", title);
   for (const KnownFlag& known : known_flags()) {
     if (known.kind != kind) continue;
-    const std::string but = known.harmless.empty() ? "" : fmt::format(" (accepted: {})", fmt::join(known.harmless, ", "));
+    const std::string but =
+        known.harmless.empty() ? "" : fmt::format(" (accepted: {})", fmt::join(known.harmless, ", "));
     out += fmt::format("| `{}` | {}{} |\n", known.flag, known.reason, but);
   }
 }
@@ -122,7 +127,9 @@ std::string overview() {
   for (const CommandInfo& info : kCommands) {
     out += fmt::format("  {:<34}{}\n", fmt::format("gale {} {}", info.name, info.arguments), info.summary);
   }
-  out += "  gale --version\n\ngale COMMAND --help shows a command's options, --help=GROUP or --help=FLAG a part of them.\n\n";
+  out +=
+      "  gale --version\n\ngale COMMAND --help shows a command's options, --help=GROUP or --help=FLAG a part of "
+      "them.\n\n";
   return out + std::string(kExitCodes);
 }
 
@@ -149,9 +156,12 @@ Result<std::string> command_help(Command command, std::string_view topic) {
 std::string options_page() {
   std::string out =
       "# Options\n\nPrinted by `gale --help=markdown` from the program's own table; do not edit.\n\n"
-      "Names may be written with `_` for `-`; `--flag=value` and `--flag value` mean the same; a switch has a `--no-` form;\n"
-      "whole numbers take k, m, g (powers of 1000) and K, M, G (powers of 1024). `--config FILE` reads the same names from a\n"
-      "TOML file, and `GALE_MAX_NUM_SEQS` in the environment sets `--max-num-seqs`. The command line counts before the\n"
+      "Names may be written with `_` for `-`; `--flag=value` and `--flag value` mean the same; a switch has a `--no-` "
+      "form;\n"
+      "whole numbers take k, m, g (powers of 1000) and K, M, G (powers of 1024). `--config FILE` reads the same names "
+      "from a\n"
+      "TOML file, and `GALE_MAX_NUM_SEQS` in the environment sets `--max-num-seqs`. The command line counts before "
+      "the\n"
       "environment, the environment before the file.\n";
   for (const CommandInfo& info : kCommands) {
     out += fmt::format("\n## gale {}\n\n`gale {} {}`: {}.\n", info.name, info.name, info.arguments, info.summary);
@@ -161,7 +171,8 @@ std::string options_page() {
         if ((option.row.commands & in(info.command)) == 0 || option.row.group != group) continue;
         rows += fmt::format("| `{}` | {}{} |\n", usage_of(option), option.row.help, notes_of(option));
       }
-      if (!rows.empty()) out += fmt::format("\n### {}\n\n| option | meaning |\n| --- | --- |\n{}", group_name(group), rows);
+      if (!rows.empty())
+        out += fmt::format("\n### {}\n\n| option | meaning |\n| --- | --- |\n{}", group_name(group), rows);
     }
   }
   append_known(out, KnownFlag::Kind::kNoted, "Accepted by gale serve, without effect (a note says so)");

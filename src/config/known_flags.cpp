@@ -26,7 +26,8 @@ std::vector<KnownFlag> accepted_flags() {
       {"--compilation-config", "-O", true, kNoted, "kernels are compiled ahead, not at start"},
       {"--enable-expert-parallel", "-ep", false, kNoted, "with one device all experts are on it"},
       {"--async-scheduling", "", false, kNoted, "on a GPU a step is always prepared while the one before computes"},
-      {"--chat-template-content-format", "", true, kNoted, "message parts are brought into the form that the template expects"},
+      {"--chat-template-content-format", "", true, kNoted,
+       "message parts are brought into the form that the template expects"},
       {"--enable-force-include-usage", "", false, kNoted, "ask with stream_options.include_usage"},
       {"--enable-prompt-tokens-details", "", false, kNoted, "prompt_tokens_details are always sent"},
       {"--enable-request-id-headers", "", false, kNoted, "X-Request-Id is always sent"},
@@ -34,7 +35,8 @@ std::vector<KnownFlag> accepted_flags() {
       {"--disable-fastapi-docs", "", false, kNoted, "there is no documentation page yet"},
       {"--disable-frontend-multiprocessing", "", false, kNoted, "front and engine are always two processes"},
       {"--enable-chunked-prefill", "", false, kNoted, "prompts are always computed in chunks"},
-      {"--scheduling-policy", "", true, kNoted, "a request's own priority always counts, equal ones go first come first served"},
+      {"--scheduling-policy", "", true, kNoted,
+       "a request's own priority always counts, equal ones go first come first served"},
       {"--stream-interval", "", true, kNoted, "every token is sent as soon as it is there"},
       {"--dtype", "", true, kNoted, "a CPU computes in float32 with the checkpoint's own weights, a GPU in bfloat16"},
       {"--seed", "", true, kNoted, "a request's seed counts; one without a seed gets a random one"},
@@ -55,9 +57,11 @@ std::vector<KnownFlag> accepted_flags() {
       {"--disable-custom-all-reduce", "", false, kNoted, "there is one device"},
       {"--swap-space", "", true, kNoted, "preempted sequences are computed again, not swapped"},
 
-      {"--long-prefill-token-threshold", "", true, kNoted, "decoding goes first in each step, so long prompts hold nobody up"},
+      {"--long-prefill-token-threshold", "", true, kNoted,
+       "decoding goes first in each step, so long prompts hold nobody up"},
       {"--allowed-methods", "", true, kNoted, "pages of allowed origins may use every method that a route has"},
-      {"--allowed-headers", "", true, kNoted, "pages of allowed origins may send every header that means something here"},
+      {"--allowed-headers", "", true, kNoted,
+       "pages of allowed origins may send every header that means something here"},
       {"--max-log-len", "", true, kNoted, "prompts are never logged"},
       {"--enable-per-request-metrics", "", false, kNoted, "/metrics holds histograms over requests"},
       {"--show-hidden-metrics-for-version", "", true, kNoted, "no metric is hidden"},
@@ -94,7 +98,8 @@ std::vector<KnownFlag> refused_flags() {
       {"--enable-ssl-refresh", "", false, kRefused, "TLS is not there yet; put a proxy in front"},
       {"--enable-log-requests", "", false, kRefused, "prompts are never logged"},
       {"--enable-log-outputs", "", false, kRefused, "answers are never logged"},
-      {"--override-generation-config", "", true, kRefused, "change generation_config.json in a copy of the model folder instead"},
+      {"--override-generation-config", "", true, kRefused,
+       "change generation_config.json in a copy of the model folder instead"},
       {"--default-chat-template-kwargs", "", true, kRefused, "requests bring chat_template_kwargs themselves"},
       {"--otlp-traces-endpoint", "", true, kRefused, "traces are not there yet"},
       {"--root-path", "", true, kRefused, "let the proxy strip the path"},
@@ -118,7 +123,8 @@ const KnownFlag* find_known_flag(std::string_view flag) {
   constexpr std::string_view kNo = "--no-";
   for (const KnownFlag& known : flags()) {
     if (flag == known.flag || (!known.alias.empty() && flag == known.alias)) return &known;
-    const bool is_negation = !known.takes_value && flag.starts_with(kNo) && flag.substr(kNo.size()) == known.flag.substr(2);
+    const bool is_negation =
+        !known.takes_value && flag.starts_with(kNo) && flag.substr(kNo.size()) == known.flag.substr(2);
     if (is_negation && known.kind == kNoted) return &known;
   }
   return nullptr;

@@ -54,7 +54,8 @@ std::vector<Option> memory_options() {
           .help = "Blocks of the KV cache; auto: what memory allows.",
           .group = kMemory, .commands = kLoad, .rules = at_least_or(1, "auto")}),
       option<&Config::engine, &E::scheduler, &S::enable_prefix_caching>({.flag = "--enable-prefix-caching",
-          .help = "Keep finished blocks and find them again by their content, so that a shared prefix is computed once.",
+          .help = "Keep finished blocks and find them again by their content, so that a shared prefix is computed "
+                  "once.",
           .group = kMemory, .commands = kLoad}),
       option<&Config::engine, &E::gpu_memory_utilization>({.flag = "--gpu-memory-utilization", .placeholder = "SHARE",
           .help = "The share of each card's memory that gale takes; without effect on a CPU.",
@@ -63,7 +64,8 @@ std::vector<Option> memory_options() {
           .help = "Memory of the KV cache; auto: on a CPU a quarter of what is free, at most 4 GiB.",
           .group = kMemory, .commands = kLoad, .rules = at_least_or(1 << 16, "auto")}),
       option<&Config::engine, &E::kv_cache_dtype>({.flag = "--kv-cache-dtype", .placeholder = "TYPE",
-          .help = "Numbers in the KV cache; auto: float32 for a checkpoint in float32 on a CPU, else bfloat16; fp8 (e4m3) needs a GPU.",
+          .help = "Numbers in the KV cache; auto: float32 for a checkpoint in float32 on a CPU, else bfloat16; fp8 "
+                  "(e4m3) needs a GPU.",
           .group = kMemory, .commands = kLoad}),
   };
 }
@@ -88,7 +90,8 @@ std::vector<Option> engine_options() {
       option<&Config::engine, &E::scheduler, &S::max_num_seqs>({.flag = "--max-num-seqs", .placeholder = "N",
           .help = "Sequences that may run at once.",
           .group = kScheduling, .commands = kLoad, .rules = range(1, 1024)}),
-      option<&Config::engine, &E::scheduler, &S::max_num_batched_tokens>({.flag = "--max-num-batched-tokens", .placeholder = "N",
+      option<&Config::engine, &E::scheduler, &S::max_num_batched_tokens>({.flag = "--max-num-batched-tokens",
+          .placeholder = "N",
           .help = "Tokens computed in one step, of prompts and outputs together.",
           .group = kScheduling, .commands = kLoad, .rules = range(1, 1 << 20)}),
       option<&Config::engine, &E::scheduler, &S::max_num_mixed_prefill_tokens>({.flag = "--max-num-mixed-prefill-tokens", .placeholder = "N",
@@ -102,7 +105,8 @@ std::vector<Option> engine_options() {
           .help = "fp8: linear layers and experts become e4m3 with a scale a row when they are loaded; needs a GPU.",
           .group = kModel, .commands = kCompute, .alias = "-q"}),
       option<&Config::engine, &E::load_format>({.flag = "--load-format", .placeholder = "FORMAT",
-          .help = "dummy: seeded random weights, made on the device; only config.json and the tokenizer are read. For measurements.",
+          .help = "dummy: seeded random weights, made on the device; only config.json and the tokenizer are read. For "
+                  "measurements.",
           .group = kModel, .commands = kLoad}),
       option<&Config::engine, &E::num_threads>({.flag = "--num-threads", .placeholder = "N",
           .help = "Threads that compute on a CPU; auto: one a core.",

@@ -9,7 +9,8 @@ template <>
 struct EnumNames<LogLevel> {
   static constexpr std::array names = {
       std::pair{std::string_view("debug"), LogLevel::kDebug}, std::pair{std::string_view("info"), LogLevel::kInfo},
-      std::pair{std::string_view("warning"), LogLevel::kWarning}, std::pair{std::string_view("error"), LogLevel::kError}};
+      std::pair{std::string_view("warning"), LogLevel::kWarning},
+      std::pair{std::string_view("error"), LogLevel::kError}};
 };
 
 namespace {
@@ -38,12 +39,16 @@ std::vector<Option> pipeline_options() {
           .help = "The most logprobs a request may ask for at each position.",
           .group = kChat, .commands = kServe, .rules = range(0, 1000)}),
       option<&Config::server, &ServerConfig::max_choices>({.flag = "--max-choices", .placeholder = "N",
-          .help = "The most choices (n) a request may ask for.", .group = kChat, .commands = kServe, .rules = range(1, 4096)}),
+          .help = "The most choices (n) a request may ask for.", .group = kChat, .commands = kServe,
+          .rules = range(1, 4096)}),
       option<&Config::server, &ServerConfig::drops_billing_block>({.flag = "--drop-billing-block",
-          .help = "On /v1/messages leave Claude Code's billing line out of the prompt: it changes each time, which would spoil every "
+          .help = "On /v1/messages leave Claude Code's billing line out of the prompt: it changes each time, which "
+                  "would spoil every "
                   "cached prefix.", .group = kChat, .commands = kServe}),
-      option<&Config::server, &ServerConfig::max_stored_response_bytes>({.flag = "--max-stored-response-bytes", .placeholder = "N",
-          .help = "What /v1/responses keeps for previous_response_id, in all; the least recently used go first. 0: nothing.",
+      option<&Config::server, &ServerConfig::max_stored_response_bytes>({.flag = "--max-stored-response-bytes",
+          .placeholder = "N",
+          .help = "What /v1/responses keeps for previous_response_id, in all; the least recently used go first. 0: "
+                  "nothing.",
           .group = kChat, .commands = kServe, .rules = at_least(0)}),
       option<&Config::pipeline, &P::num_workers>({.flag = "--num-text-workers", .placeholder = "N",
           .help = "Threads for templates, tokenising and parsing.",
@@ -51,28 +56,36 @@ std::vector<Option> pipeline_options() {
       option<&Config::pipeline, &P::admission, &A::max_waiting>({.flag = "--max-num-queued-reqs", .placeholder = "N",
           .help = "Sequences that may wait; more are refused with 429. auto: four times --max-num-seqs.",
           .group = kScheduling, .commands = kServe, .rules = at_least_or(1, "auto")}),
-      option<&Config::pipeline, &P::admission, &A::max_prompt_tokens>({.flag = "--max-num-queued-tokens", .placeholder = "N",
-          .help = "Prompt tokens of all live requests; more are refused with 429. auto: eight times what the KV cache holds.",
+      option<&Config::pipeline, &P::admission, &A::max_prompt_tokens>({.flag = "--max-num-queued-tokens",
+          .placeholder = "N",
+          .help = "Prompt tokens of all live requests; more are refused with 429. auto: eight times what the KV cache "
+                  "holds.",
           .group = kScheduling, .commands = kServe, .rules = at_least_or(1, "auto")}),
-      option<&Config::pipeline, &P::admission, &A::max_live_requests>({.flag = "--max-concurrent-requests", .placeholder = "N",
+      option<&Config::pipeline, &P::admission, &A::max_live_requests>({.flag = "--max-concurrent-requests",
+          .placeholder = "N",
           .help = "Requests that may run and wait; more are refused with 429. 0: the queue's bounds alone.",
           .group = kScheduling, .commands = kServe, .rules = at_least(0)}),
       option<&Config::pipeline, &P::admission, &A::max_wait_s>({.flag = "--max-queue-wait", .placeholder = "SECONDS",
           .help = "A request that would wait longer, as things go, is refused with 429. 0: no matter how long.",
           .group = kScheduling, .commands = kServe, .rules = at_least(0)}),
-      option<&Config::pipeline, &P::admission, &A::tenants, &TenantLimitsConfig::max_live_requests>({.flag = "--max-requests-per-key",
-          .placeholder = "N", .help = "Requests of one API key that may run and wait; more are refused with 429. 0: no limit.",
+      option<&Config::pipeline, &P::admission, &A::tenants, &TenantLimitsConfig::max_live_requests>(
+          {.flag = "--max-requests-per-key",
+          .placeholder = "N",
+          .help = "Requests of one API key that may run and wait; more are refused with 429. 0: no limit.",
           .group = kScheduling, .commands = kServe, .rules = at_least(0)}),
-      option<&Config::pipeline, &P::admission, &A::tenants, &TenantLimitsConfig::requests_per_minute>({.flag = "--requests-per-minute-per-key",
+      option<&Config::pipeline, &P::admission, &A::tenants, &TenantLimitsConfig::requests_per_minute>(
+          {.flag = "--requests-per-minute-per-key",
           .placeholder = "N", .help = "Requests a minute of one API key; more are refused with 429. 0: no limit.",
           .group = kScheduling, .commands = kServe, .rules = at_least(0)}),
       option<&Config::pipeline, &P::request_timeout>({.flag = "--request-timeout", .placeholder = "SECONDS",
-          .help = "A request that takes longer gets 504. 0: no limit.", .group = kScheduling, .commands = kServe, .rules = at_least(0)}),
+          .help = "A request that takes longer gets 504. 0: no limit.", .group = kScheduling, .commands = kServe,
+          .rules = at_least(0)}),
       option<&Config::pipeline, &P::supervisor, &SupervisorConfig::load_timeout>({.flag = "--engine-ready-timeout",
           .placeholder = "SECONDS", .help = "An engine that takes longer to load is ended and started anew.",
           .group = kRuntime, .commands = kServe, .environment = "VLLM_ENGINE_READY_TIMEOUT_S", .rules = at_least(1)}),
       option<&Config::pipeline, &P::supervisor, &SupervisorConfig::beat_timeout>({.flag = "--engine-beat-timeout",
-          .placeholder = "SECONDS", .help = "A loaded engine that is silent for so long hangs: it is ended and started anew.",
+          .placeholder = "SECONDS",
+          .help = "A loaded engine that is silent for so long hangs: it is ended and started anew.",
           .group = kRuntime, .commands = kServe, .rules = at_least(1)}),
   };
 }
@@ -91,10 +104,12 @@ std::vector<Option> http_options() {
           .help = "Requests must bring one of these as bearer token.",
           .group = kHttp, .commands = kServe, .environment = "VLLM_API_KEY"}),
       option<&Config::serve, &ServeConfig::api_key_file>({.flag = "--api-key-file", .placeholder = "FILE",
-          .help = "Further keys, a line each: the SHA-256 of the key in hex, then a name if you like. Read again at SIGHUP.",
+          .help = "Further keys, a line each: the SHA-256 of the key in hex, then a name if you like. Read again at "
+                  "SIGHUP.",
           .group = kHttp, .commands = kServe}),
       option<&Config::server, &S::is_protected>({.flag = "--protected-mode",
-          .help = "Without --host and --api-key answer only clients on this machine.", .group = kHttp, .commands = kServe}),
+          .help = "Without --host and --api-key answer only clients on this machine.", .group = kHttp,
+          .commands = kServe}),
       option<&Config::server, &S::allowed_origins>({.flag = "--allowed-origins", .placeholder = "ORIGIN",
           .help = "Pages of these origins may call the API from a browser.", .group = kHttp, .commands = kServe}),
       option<&Config::shutdown, &ShutdownPlan::timeout>({.flag = "--shutdown-timeout", .placeholder = "SECONDS",
@@ -104,14 +119,16 @@ std::vector<Option> http_options() {
           .help = "After SIGTERM new requests are still taken for so long, while /ready already says no.",
           .group = kHttp, .commands = kServe, .rules = at_least(0)}),
       option<&Config::server, &S::http, &H::num_io_threads>({.flag = "--num-io-threads", .placeholder = "N",
-          .help = "Threads that read and write connections.", .group = kHttp, .commands = kServe, .rules = range(1, 256)}),
+          .help = "Threads that read and write connections.", .group = kHttp, .commands = kServe,
+          .rules = range(1, 256)}),
       option<&Config::server, &S::http, &H::max_connections>({.flag = "--max-connections", .placeholder = "N",
           .help = "Open connections; more are answered with 503 and closed.",
           .group = kHttp, .commands = kServe, .rules = at_least(1)}),
       option<&Config::server, &S::http, &H::limits, &RequestLimits::max_body_bytes>({.flag = "--max-request-bytes",
           .placeholder = "N", .help = "The largest body; larger ones get 413.",
           .group = kHttp, .commands = kServe, .rules = at_least(1)}),
-      option<&Config::server, &S::http, &H::limits, &RequestLimits::max_head_bytes>({.flag = "--h11-max-incomplete-event-size",
+      option<&Config::server, &S::http, &H::limits, &RequestLimits::max_head_bytes>(
+          {.flag = "--h11-max-incomplete-event-size",
           .placeholder = "N", .help = "The largest request line with header fields; larger ones get 431.",
           .group = kHttp, .commands = kServe, .rules = at_least(256)}),
       option<&Config::server, &S::http, &H::limits, &RequestLimits::max_fields>({.flag = "--h11-max-header-count",
@@ -120,7 +137,8 @@ std::vector<Option> http_options() {
       option<&Config::server, &S::http, &H::idle_timeout>({.flag = "--timeout-keep-alive", .placeholder = "SECONDS",
           .help = "An idle connection is closed after so long.",
           .group = kHttp, .commands = kServe, .environment = "VLLM_HTTP_TIMEOUT_KEEP_ALIVE", .rules = at_least(1)}),
-      option<&Config::server, &S::streams, &StreamArchiveConfig::window>({.flag = "--stream-resume-window", .placeholder = "SECONDS",
+      option<&Config::server, &S::streams, &StreamArchiveConfig::window>({.flag = "--stream-resume-window",
+          .placeholder = "SECONDS",
           .help = "A stream that asked to be resumable goes on for so long after its client was lost.",
           .group = kHttp, .commands = kServe, .rules = at_least(1)}),
       option<&Config::server, &S::streams, &StreamArchiveConfig::max_stream_bytes>({.flag = "--stream-resume-bytes",
@@ -140,11 +158,14 @@ std::vector<Option> server_options() {
   for (Option& option : http_options()) out.push_back(std::move(option));
   out.push_back(option<&Config::server, &ServerConfig::logs_access>({.flag = "--access-log",
       .help = "A line for each request, probes excepted.", .group = kLog, .commands = kServe}));
-  out.push_back(option<&Config::server, &ServerConfig::stats_interval>({.flag = "--stats-interval", .placeholder = "SECONDS",
+  out.push_back(option<&Config::server, &ServerConfig::stats_interval>({.flag = "--stats-interval",
+      .placeholder = "SECONDS",
       .help = "How often a line tells the throughput; 0: never.",
       .group = kLog, .commands = kServe, .environment = "VLLM_LOG_STATS_INTERVAL", .rules = at_least(0)}));
-  out.push_back(option<&Config::log_level>({.flag = "--log-level", .placeholder = "LEVEL", .help = "What is logged to stderr.",
-      .group = kLog, .commands = in(Command::kServe, Command::kEngine, Command::kUi), .environment = "VLLM_LOGGING_LEVEL"}));
+  out.push_back(option<&Config::log_level>({.flag = "--log-level", .placeholder = "LEVEL",
+      .help = "What is logged to stderr.",
+      .group = kLog, .commands = in(Command::kServe, Command::kEngine, Command::kUi),
+      .environment = "VLLM_LOGGING_LEVEL"}));
   return out;
 }
 

@@ -21,10 +21,11 @@ struct ParsedArguments {
 [[nodiscard]] Result<ParsedArguments> parse_arguments(Command command, std::span<const std::string> arguments);
 
 // Variables called GALE_<FLAG>, and those the rows name. Unknown ones of ours or vLLM's get a note.
-[[nodiscard]] Values parse_environment(Command command, const Environment& environment, std::vector<std::string>& notes);
+[[nodiscard]] Values parse_environment(Command command, const Environment& environment,
+                                       std::vector<std::string>& notes);
 
-// A TOML file whose keys are the flags without dashes in front; "_" may stand for "-". Keys that belong to another command
-// are fine (one file can serve all), keys that belong to none are an error.
+// A TOML file whose keys are the flags without dashes in front; "_" may stand for "-". Keys that belong to another
+// command are fine (one file can serve all), keys that belong to none are an error.
 [[nodiscard]] Result<Values> parse_config_file(Command command, const std::string& path);
 
 // "did you mean --port?" or nothing; with a leading blank.

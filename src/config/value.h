@@ -27,8 +27,12 @@ struct ValueRules {
 
 [[nodiscard]] inline ValueRules range(double min, double max) { return {.min = min, .max = max}; }
 [[nodiscard]] inline ValueRules at_least(double min) { return {.min = min}; }
-[[nodiscard]] inline ValueRules at_least_or(double min, std::string_view zero_name) { return {.min = min, .zero_name = zero_name}; }
-[[nodiscard]] inline ValueRules one_of(std::vector<std::string_view> choices) { return {.choices = std::move(choices)}; }
+[[nodiscard]] inline ValueRules at_least_or(double min, std::string_view zero_name) {
+  return {.min = min, .zero_name = zero_name};
+}
+[[nodiscard]] inline ValueRules one_of(std::vector<std::string_view> choices) {
+  return {.choices = std::move(choices)};
+}
 
 template <auto First, auto... Rest, class T>
 auto& reach_member(T& object) {
@@ -47,7 +51,8 @@ template <class T> struct IsDuration : std::false_type {};   // read and shown i
 template <class Rep, class Period> struct IsDuration<std::chrono::duration<Rep, Period>> : std::true_type {};
 template <class T> struct IsSwitch : std::is_same<T, bool> {};
 
-// The words for an enumeration's values: a specialisation holds `static constexpr std::array names` of pairs of word and value.
+// The words for an enumeration's values: a specialisation holds `static constexpr std::array names` of pairs of word
+// and value.
 template <class T> struct EnumNames;
 
 // Text to value. The errors say what was expected and what came; the caller puts the option's name before them.

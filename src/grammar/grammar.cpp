@@ -39,7 +39,8 @@ std::string complaint(std::string text) {
   if (text.starts_with("[")) text = text.substr(std::min(text.find(": ") + 2, text.size()));
   std::replace(text.begin(), text.end(), '\n', ' ');
   while (text.ends_with(' ')) text.pop_back();
-  if (text.size() > kMaxComplaint) text = text.substr(0, complete_utf8_prefix(std::string_view(text).substr(0, kMaxComplaint))) + "…";
+  if (text.size() > kMaxComplaint)
+    text = text.substr(0, complete_utf8_prefix(std::string_view(text).substr(0, kMaxComplaint))) + "…";
   return replace_invalid_utf8(text);
 }
 
@@ -65,12 +66,14 @@ Result<std::shared_ptr<const GrammarTokens>> GrammarTokens::create(const Vocabul
   std::vector<char> is_control(texts.size()), is_blank(texts.size());
   const auto is_known = [&](TokenId token) { return token >= 0 && static_cast<size_t>(token) < texts.size(); };
   for (const TokenId token : vocabulary.control_tokens) {
-    if (!is_known(token)) return fail(ErrorCode::kCorrupt, "vocabulary: control token {} is not one of {}", token, texts.size());
+    if (!is_known(token))
+      return fail(ErrorCode::kCorrupt, "vocabulary: control token {} is not one of {}", token, texts.size());
     texts[static_cast<size_t>(token)].insert(0, 1, kNoText);
     is_control[static_cast<size_t>(token)] = 1;
   }
   for (const TokenId token : vocabulary.stop_token_ids)
-    if (!is_known(token)) return fail(ErrorCode::kCorrupt, "vocabulary: stop token {} is not one of {}", token, texts.size());
+    if (!is_known(token))
+      return fail(ErrorCode::kCorrupt, "vocabulary: stop token {} is not one of {}", token, texts.size());
   for (size_t i = 0; i < texts.size(); ++i) {
     if (texts[i].empty()) is_control[i] = 1;
     is_blank[i] = is_control[i] == 0 && texts[i].find_first_not_of(kBlanks) == std::string::npos;
@@ -87,10 +90,13 @@ Result<std::shared_ptr<const GrammarTokens>> GrammarTokens::create(const Vocabul
 int GrammarTokens::vocab_size() const { return parts_->info.GetVocabSize(); }
 
 bool GrammarTokens::is_text(TokenId token) const {
-  return token >= 0 && static_cast<size_t>(token) < parts_->is_control.size() && parts_->is_control[static_cast<size_t>(token)] == 0;
+  return token >= 0 && static_cast<size_t>(token) < parts_->is_control.size() &&
+         parts_->is_control[static_cast<size_t>(token)] == 0;
 }
 
-bool GrammarTokens::is_blank(TokenId token) const { return is_text(token) && parts_->is_blank[static_cast<size_t>(token)] != 0; }
+bool GrammarTokens::is_blank(TokenId token) const {
+  return is_text(token) && parts_->is_blank[static_cast<size_t>(token)] != 0;
+}
 
 Result<std::string> compile_grammar(const std::string& structural_tag, const GrammarTokens& tokens) {
   const WarningCollector warnings;
@@ -111,11 +117,13 @@ Grammar::Grammar(std::unique_ptr<const Parts> parts, std::shared_ptr<const Gramm
     : parts_(std::move(parts)), tokens_(std::move(tokens)) {}
 Grammar::~Grammar() = default;
 
-Result<std::shared_ptr<const Grammar>> Grammar::read(const std::string& serialised, std::shared_ptr<const GrammarTokens> tokens) {
+Result<std::shared_ptr<const Grammar>> Grammar::read(const std::string& serialised,
+                                                     std::shared_ptr<const GrammarTokens> tokens) {
   try {
     auto compiled = xgrammar::CompiledGrammar::DeserializeJSON(serialised, tokens->parts().info);
     if (auto* grammar = std::get_if<xgrammar::CompiledGrammar>(&compiled))
-      return std::shared_ptr<const Grammar>(new Grammar(std::make_unique<Parts>(Parts{std::move(*grammar)}), std::move(tokens)));
+      return std::shared_ptr<const Grammar>(
+          new Grammar(std::make_unique<Parts>(Parts{std::move(*grammar)}), std::move(tokens)));
     return fail(ErrorCode::kCorrupt, "grammar: {}",
                 complaint(std::visit([](const auto& error) { return std::string(error.what()); },
                                      std::get<xgrammar::SerializationError>(compiled))));

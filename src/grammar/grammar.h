@@ -14,8 +14,8 @@
 // What text an answer may be, down to the next token. xgrammar behind three small classes; nothing else includes it.
 namespace gale {
 
-// A vocabulary as grammars see it. Control tokens have no text that a grammar's text could match: they come only where a
-// grammar names them by id, so a tag inside an answer is always the tag, and text that looks like one is always text.
+// A vocabulary as grammars see it. Control tokens have no text that a grammar's text could match: they come only where
+// a grammar names them by id, so a tag inside an answer is always the tag, and text that looks like one is always text.
 class GrammarTokens {
  public:
   [[nodiscard]] static Result<std::shared_ptr<const GrammarTokens>> create(const Vocabulary& vocabulary);

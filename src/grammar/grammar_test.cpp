@@ -56,7 +56,8 @@ TEST(GrammarTokens, know_text_from_tags) {
   const auto made = tokens();
   EXPECT_EQ(made->vocab_size(), 262);
   EXPECT_TRUE(made->is_text('a') && made->is_text(kWord) && made->is_text(kBlank));
-  EXPECT_FALSE(made->is_text(kOpen) || made->is_text(kStop) || made->is_text(kGap) || made->is_text(-1) || made->is_text(1000));
+  EXPECT_FALSE(made->is_text(kOpen) || made->is_text(kStop) || made->is_text(kGap) || made->is_text(-1) ||
+               made->is_text(1000));
   EXPECT_TRUE(made->is_blank(' ') && made->is_blank(kBlank));
   EXPECT_FALSE(made->is_blank('a') || made->is_blank(kGap));
 }
@@ -68,7 +69,8 @@ TEST(GrammarTokens, refuse_ids_that_are_not_there) {
 }
 
 TEST(Grammar, follows_a_schema_to_its_end) {
-  GrammarState state(grammar_of(R"({"type": "json_schema", "json_schema": {"type": "object", "properties": {"a": {"type": "boolean"}}, "required": ["a"]}})"));
+  GrammarState state(grammar_of(
+      R"({"type": "json_schema", "json_schema": {"type": "object", "properties": {"a": {"type": "boolean"}}, "required": ["a"]}})"));
   EXPECT_FALSE(allows(state, 'x'));
   EXPECT_FALSE(allows(state, kStop));
   ASSERT_TRUE(accepts(state, R"({"a":)"));
@@ -125,14 +127,17 @@ TEST_P(GrammarRefusal, says_what_is_wrong_in_one_line) {
   EXPECT_EQ(refused.error().message.find(".cc"), std::string::npos) << refused.error().message;
 }
 
-INSTANTIATE_TEST_SUITE_P(Table, GrammarRefusal,
-                         testing::Values(Refusal{R"({"type": "nothing"})", "nothing"},
-                                         Refusal{R"({"type": "regex", "pattern": "("})", ""},
-                                         Refusal{R"({"type": "grammar", "grammar": "root ::= missing"})", "missing"},
-                                         Refusal{R"({"type": "json_schema", "json_schema": {"type": "number", "multipleOf": 2}})", "multipleOf"},
-                                         Refusal{R"({"type": "json_schema", "json_schema": {"allOf": [{"type": "string"}, {"type": "string"}]}})", "allOf"},
-                                         Refusal{R"({"type": "json_schema", "json_schema": {"oneOf": [{"type": "integer"}, {"type": "number"}]}})", "oneOf"},
-                                         Refusal{R"({"type": "json_schema", "json_schema": false})", ""}));
+INSTANTIATE_TEST_SUITE_P(
+    Table, GrammarRefusal,
+    testing::Values(
+        Refusal{R"({"type": "nothing"})", "nothing"}, Refusal{R"({"type": "regex", "pattern": "("})", ""},
+        Refusal{R"({"type": "grammar", "grammar": "root ::= missing"})", "missing"},
+        Refusal{R"({"type": "json_schema", "json_schema": {"type": "number", "multipleOf": 2}})", "multipleOf"},
+        Refusal{R"({"type": "json_schema", "json_schema": {"allOf": [{"type": "string"}, {"type": "string"}]}})",
+                "allOf"},
+        Refusal{R"({"type": "json_schema", "json_schema": {"oneOf": [{"type": "integer"}, {"type": "number"}]}})",
+                "oneOf"},
+        Refusal{R"({"type": "json_schema", "json_schema": false})", ""}));
 
 TEST(Grammar, of_other_tokens_or_bytes_is_refused) {
   const auto serialised = compile_grammar(tag(R"({"type": "regex", "pattern": "ab"})"), *tokens());

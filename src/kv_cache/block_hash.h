@@ -20,8 +20,9 @@ struct BlockHash {
   bool operator==(const BlockHash&) const = default;
 };
 
-// Chained SHA-256: root over salt and extra keys, then each full block over its parent and its tokens. Two sequences share a
-// block exactly if salt, extra keys and all tokens up to the block's end are equal; other tenants' salts make other chains.
+// Chained SHA-256: root over salt and extra keys, then each full block over its parent and its tokens. Two sequences
+// share a block exactly if salt, extra keys and all tokens up to the block's end are equal; other tenants' salts make
+// other chains.
 class BlockHasher {
  public:
   BlockHasher();

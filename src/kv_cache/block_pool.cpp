@@ -83,7 +83,8 @@ std::string BlockPool::walk(const List& list, bool kept, int64_t expected) const
   int32_t previous = kNone;
   for (int32_t index = list.head; index != kNone; index = entries_[static_cast<size_t>(index)].next) {
     const Entry& entry = entries_[static_cast<size_t>(index)];
-    if (entry.references != 0) return fmt::format("block {} is listed as free with {} references", index, entry.references);
+    if (entry.references != 0)
+      return fmt::format("block {} is listed as free with {} references", index, entry.references);
     if (entry.kept != kept) return fmt::format("block {} is in the wrong list", index);
     if (entry.previous != previous) return fmt::format("block {} has a broken back link", index);
     if (++count > expected) break;              // also ends a cycle
@@ -99,7 +100,8 @@ std::string BlockPool::check_integrity() const {
   int64_t num_referenced = 0;
   for (const Entry& entry : entries_) num_referenced += entry.references > 0 ? 1 : 0;
   if (num_referenced + num_empty_ + num_idle_ == num_blocks()) return {};
-  return fmt::format("{} referenced + {} empty + {} idle blocks are not {}", num_referenced, num_empty_, num_idle_, num_blocks());
+  return fmt::format("{} referenced + {} empty + {} idle blocks are not {}", num_referenced, num_empty_, num_idle_,
+                     num_blocks());
 }
 
 }  // namespace gale

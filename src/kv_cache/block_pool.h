@@ -11,14 +11,15 @@ namespace gale {
 
 using BlockId = StrongId<struct BlockIdTag, int32_t>;
 
-// Counts references to a fixed number of blocks and says which one to use next. Knows neither what is in a block nor who
-// refers to it.
+// Counts references to a fixed number of blocks and says which one to use next. Knows neither what is in a block nor
+// who refers to it.
 //
 //        allocate()                     release() to 0
 //  empty ----------> referenced (>= 1) ---------------> empty
 //                      ^        |
 //             retain() |        | release() to 0, if kept
-//                      +- idle -+      idle: unreferenced, its content may be wanted again; taken least recently used first
+//                      +- idle -+      idle: unreferenced, its content may be wanted again; taken least recently used
+//                      first
 class BlockPool {
  public:
   explicit BlockPool(int64_t num_blocks);
@@ -27,7 +28,8 @@ class BlockPool {
     BlockId block;
     bool was_kept = false;     // an idle block was taken: whoever remembers its content must forget it
   };
-  // A block with one reference: an empty one if there is any, else the idle one released longest ago. nullopt: all are in use.
+  // A block with one reference: an empty one if there is any, else the idle one released longest ago. nullopt: all are
+  // in use.
   [[nodiscard]] std::optional<Allocation> allocate();
   void retain(BlockId block);          // one more reference, to a referenced or idle block
   void release(BlockId block);         // one reference less

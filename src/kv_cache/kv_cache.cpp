@@ -100,9 +100,11 @@ KvCache::Audit KvCache::check_integrity(std::span<const BlockTable* const> table
     if (counted > held[static_cast<size_t>(index)]) ++audit.num_leaked_blocks;
     if (!audit.problem.empty()) continue;
     if (counted != held[static_cast<size_t>(index)]) {
-      audit.problem = fmt::format("block {} has {} references, tables hold {}", index, counted, held[static_cast<size_t>(index)]);
+      audit.problem =
+          fmt::format("block {} has {} references, tables hold {}", index, counted, held[static_cast<size_t>(index)]);
     } else if (pool_.is_kept(block) != prefixes_.holds(block)) {
-      audit.problem = fmt::format("block {} is kept {} but cached {}", index, pool_.is_kept(block), prefixes_.holds(block));
+      audit.problem =
+          fmt::format("block {} is kept {} but cached {}", index, pool_.is_kept(block), prefixes_.holds(block));
     }
   }
   return audit;

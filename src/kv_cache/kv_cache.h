@@ -25,8 +25,8 @@ struct BlockTable {
   [[nodiscard]] bool is_empty() const { return blocks.empty(); }
 };
 
-// Hands blocks to sequences, shares full ones between those with equal prefixes, evicts the least recently used unreferenced
-// prefix when blocks run short. Bookkeeping only: knows neither requests nor devices.
+// Hands blocks to sequences, shares full ones between those with equal prefixes, evicts the least recently used
+// unreferenced prefix when blocks run short. Bookkeeping only: knows neither requests nor devices.
 class KvCache {
  public:
   struct Options { int64_t num_blocks = 0; int block_size = 16; bool enable_prefix_caching = true; };
@@ -34,8 +34,8 @@ class KvCache {
 
   [[nodiscard]] BlockTable make_table(std::string_view salt, std::span<const std::string> extra_keys);
 
-  // Fills an empty table with the longest cached prefix of `tokens`, in full blocks, but never with the last token: at least
-  // one is left to compute. Returns the number of tokens found.
+  // Fills an empty table with the longest cached prefix of `tokens`, in full blocks, but never with the last token: at
+  // least one is left to compute. Returns the number of tokens found.
   [[nodiscard]] int match_prefix(BlockTable& table, std::span<const TokenId> tokens);
 
   // Appends blocks until `num_tokens` fit. False, and nothing changes, if there are too few.

@@ -162,7 +162,8 @@ TEST(KvCache, without_prefix_caching_nothing_is_found) {
   EXPECT_EQ(cache.num_idle(), 0);
 }
 
-// A pool full of sequences around 1,280 tokens: the share of token places that no token fills. Blocks of 64, the largest.
+// A pool full of sequences around 1,280 tokens: the share of token places that no token fills. Blocks of 64, the
+// largest.
 TEST(KvCache, loses_less_than_five_percent_at_a_mean_length_of_1280) {
   for (const int block_size : {16, 64}) {
     KvCache cache({.num_blocks = 200'000 / block_size, .block_size = block_size});

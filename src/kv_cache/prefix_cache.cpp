@@ -38,7 +38,8 @@ std::string PrefixCache::check_integrity() const {
   }
   for (const auto& [hash, block] : block_of_) {
     const auto back = hash_of_.find(block);
-    if (back == hash_of_.end() || back->second != hash) return fmt::format("block {} is found under a wrong hash", block.value);
+    if (back == hash_of_.end() || back->second != hash)
+      return fmt::format("block {} is found under a wrong hash", block.value);
   }
   return {};
 }

@@ -8,7 +8,9 @@ namespace gale {
 struct BlockInput {
   Tensor plain;
   Tensor quantized;
-  [[nodiscard]] const Tensor& for_weight(const PackedWeight& weight) const { return weight.is_quantized() ? quantized : plain; }
+  [[nodiscard]] const Tensor& for_weight(const PackedWeight& weight) const {
+    return weight.is_quantized() ? quantized : plain;
+  }
   [[nodiscard]] int64_t num_tokens() const { return plain.shape[0]; }
 };
 
@@ -17,7 +19,8 @@ template <class Allocator>
 [[nodiscard]] Tensor allocate_quantized(Allocator& allocator, const Shape& shape, bool is_wanted) {
   if (!is_wanted) return {};
   Tensor out = allocator.allocate(DType::kF8E4M3, shape);
-  out.scales = static_cast<float*>(allocator.allocate(DType::kF32, {shape.num_elements() / shape[shape.rank() - 1]}).data);
+  out.scales =
+      static_cast<float*>(allocator.allocate(DType::kF32, {shape.num_elements() / shape[shape.rank() - 1]}).data);
   return out;
 }
 

@@ -51,7 +51,8 @@ GqaAttention::GqaAttention(const WeightScope& scope, const GqaSpec& spec)
   }
 }
 
-void GqaAttention::forward(ForwardContext& context, const KvLayerView& kv, const Tensor& out, const BlockInput& in) const {
+void GqaAttention::forward(ForwardContext& context, const KvLayerView& kv, const Tensor& out,
+                           const BlockInput& in) const {
   const WorkspaceScope scope(context.workspace);
   const int64_t num_tokens = in.num_tokens();
   const Scratch tmp = scratch(context.workspace, num_tokens);

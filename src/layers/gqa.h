@@ -21,7 +21,8 @@ struct GqaSpec {
 class GqaAttention {
  public:
   GqaAttention(const WeightScope& scope, const GqaSpec& spec);
-  void forward(ForwardContext& context, const KvLayerView& kv, const Tensor& out, const BlockInput& in) const;   // [T, H]
+  void forward(ForwardContext& context, const KvLayerView& kv, const Tensor& out,
+               const BlockInput& in) const;  // [T, H]
   [[nodiscard]] size_t workspace_bytes(int64_t num_tokens) const;
   [[nodiscard]] KvLayerSpec kv_spec() const;
 

@@ -26,7 +26,8 @@ class MlaAttention {
   MlaAttention(const WeightScope& scope, const MlaSpec& spec);
   [[nodiscard]] KvLayerSpec kv_spec() const;
   [[nodiscard]] size_t workspace_bytes(int64_t num_tokens) const;
-  void forward(ForwardContext& context, const KvLayerView& kv, const Tensor& out, const BlockInput& in) const;   // [T, H]
+  void forward(ForwardContext& context, const KvLayerView& kv, const Tensor& out,
+               const BlockInput& in) const;  // [T, H]
 
  private:
   struct Scratch;

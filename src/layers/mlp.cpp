@@ -4,18 +4,21 @@
 #include "layers/workspace.h"
 
 namespace gale {
+namespace {
 
-struct Mlp::Scratch {
+struct Scratch {
   Tensor inner;     // [T, I]
   Tensor gate_up;   // [T, 2I]
 };
 
 template <class Allocator>
-Mlp::Scratch Mlp::scratch(Allocator& allocator, int64_t num_tokens) const {
-  const Shape inner = {num_tokens, spec_.inner_size};
-  return {.inner = quantizes_ ? allocate_quantized(allocator, inner, true) : allocator.allocate(dtype_, inner),
-          .gate_up = allocator.allocate(dtype_, {num_tokens, 2 * spec_.inner_size})};
+Scratch scratch(Allocator& allocator, const MlpSpec& spec, DType dtype, bool quantizes, int64_t num_tokens) {
+  const Shape inner = {num_tokens, spec.inner_size};
+  return {.inner = quantizes ? allocate_quantized(allocator, inner, true) : allocator.allocate(dtype, inner),
+          .gate_up = allocator.allocate(dtype, {num_tokens, 2 * spec.inner_size})};
 }
+
+}  // namespace
 
 Mlp::Mlp(const WeightScope& scope, const MlpSpec& spec)
     : spec_(spec),
@@ -27,13 +30,14 @@ Mlp::Mlp(const WeightScope& scope, const MlpSpec& spec)
 
 void Mlp::forward(ForwardContext& context, const Tensor& out, const BlockInput& in) const {
   const WorkspaceScope scope(context.workspace);
-  const Scratch tmp = scratch(context.workspace, in.num_tokens());
-  linear_swiglu(context.ops, {.out = tmp.inner, .in = in.for_weight(*gate_up_), .weight = gate_up_, .scratch = tmp.gate_up});
+  const Scratch tmp = scratch(context.workspace, spec_, dtype_, quantizes_, in.num_tokens());
+  linear_swiglu(context.ops,
+                {.out = tmp.inner, .in = in.for_weight(*gate_up_), .weight = gate_up_, .scratch = tmp.gate_up});
   linear(context.ops, {.out = out, .in = tmp.inner, .weight = down_});
 }
 
 size_t Mlp::workspace_bytes(int64_t num_tokens) const {
-  return metered_bytes([&](ArenaMeter& meter) { scratch(meter, num_tokens); });
+  return metered_bytes([&](ArenaMeter& meter) { scratch(meter, spec_, dtype_, quantizes_, num_tokens); });
 }
 
 }  // namespace gale

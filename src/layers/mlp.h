@@ -16,10 +16,6 @@ class Mlp {
   [[nodiscard]] size_t workspace_bytes(int64_t num_tokens) const;
 
  private:
-  struct Scratch;
-  template <class Allocator>
-  Scratch scratch(Allocator& allocator, int64_t num_tokens) const;
-
   MlpSpec spec_;
   DType dtype_;
   bool quantizes_;

@@ -38,9 +38,7 @@ ExpertSources claim_experts(const WeightScope& scope, const MoeSpec& spec) {
   return out;
 }
 
-}  // namespace
-
-struct MoeBlock::Scratch {
+struct Scratch {
   Tensor ids;       // i32 [T, K]
   Tensor weights;   // f32 [T, K]
   Tensor inner;     // [T, K, I]
@@ -51,17 +49,19 @@ struct MoeBlock::Scratch {
 };
 
 template <class Allocator>
-MoeBlock::Scratch MoeBlock::scratch(Allocator& allocator, int64_t num_tokens) const {
-  const int64_t chosen = num_chosen();
-  const Shape inner = {num_tokens, chosen, spec_.inner_size};
+Scratch scratch(Allocator& allocator, const MoeSpec& spec, DType dtype, bool quantizes, int64_t num_tokens) {
+  const int64_t chosen = spec.num_chosen();
+  const Shape inner = {num_tokens, chosen, spec.inner_size};
   return {.ids = allocator.allocate(DType::kI32, {num_tokens, chosen}),
           .weights = allocator.allocate(DType::kF32, {num_tokens, chosen}),
-          .inner = quantizes_ ? allocate_quantized(allocator, inner, true) : allocator.allocate(dtype_, inner),
-          .up = allocator.allocate(dtype_, {num_tokens * chosen, 2 * spec_.inner_size}),
-          .down = allocator.allocate(dtype_, {num_tokens * chosen, spec_.hidden_size}),
+          .inner = quantizes ? allocate_quantized(allocator, inner, true) : allocator.allocate(dtype, inner),
+          .up = allocator.allocate(dtype, {num_tokens * chosen, 2 * spec.inner_size}),
+          .down = allocator.allocate(dtype, {num_tokens * chosen, spec.hidden_size}),
           .sorted = allocator.allocate(DType::kI32, {num_tokens * chosen}),
-          .offsets = allocator.allocate(DType::kI32, {spec_.num_experts + 2})};
+          .offsets = allocator.allocate(DType::kI32, {spec.num_experts + 2})};
 }
+
+}  // namespace
 
 MoeBlock::MoeBlock(const WeightScope& scope, const MoeSpec& spec)
     : spec_(spec),
@@ -78,21 +78,26 @@ MoeBlock::MoeBlock(const WeightScope& scope, const MoeSpec& spec)
 
 void MoeBlock::forward(ForwardContext& context, const Tensor& out, const BlockInput& in) const {
   const WorkspaceScope scope(context.workspace);
-  const Scratch tmp = scratch(context.workspace, in.num_tokens());
+  const Scratch tmp = scratch(context.workspace, spec_, dtype_, quantizes_, in.num_tokens());
   moe_route(context.ops, {.expert_ids = tmp.ids, .expert_weights = tmp.weights, .in = in.plain, .gate_weight = *gate_,
                           .correction_bias = *correction_bias_, .num_groups = spec_.num_groups,
                           .top_k_groups = spec_.top_k_groups, .renormalize = spec_.renormalize,
                           .scale = spec_.routed_scale, .has_shared = spec_.has_shared_expert,
                           .sorted_rows = tmp.sorted, .expert_offsets = tmp.offsets});
-  moe_up(context.ops, {.out = tmp.inner, .in = in.for_weight(*up_), .weight = up_, .expert_ids = tmp.ids, .scratch = tmp.up,
-                       .sorted_rows = tmp.sorted, .expert_offsets = tmp.offsets});
+  moe_up(context.ops, {.out = tmp.inner,
+                       .in = in.for_weight(*up_),
+                       .weight = up_,
+                       .expert_ids = tmp.ids,
+                       .scratch = tmp.up,
+                       .sorted_rows = tmp.sorted,
+                       .expert_offsets = tmp.offsets});
   moe_down_combine(context.ops, {.out = out, .in = tmp.inner, .weight = down_, .expert_ids = tmp.ids,
                                  .expert_weights = tmp.weights, .scratch = tmp.down, .sorted_rows = tmp.sorted,
                                  .expert_offsets = tmp.offsets});
 }
 
 size_t MoeBlock::workspace_bytes(int64_t num_tokens) const {
-  return metered_bytes([&](ArenaMeter& meter) { scratch(meter, num_tokens); });
+  return metered_bytes([&](ArenaMeter& meter) { scratch(meter, spec_, dtype_, quantizes_, num_tokens); });
 }
 
 }  // namespace gale

@@ -17,6 +17,7 @@ struct MoeSpec {
   int top_k_groups = 1;
   bool renormalize = false;
   float routed_scale = 1;          // of the routed experts' weights, not of the shared one's
+  [[nodiscard]] int64_t num_chosen() const { return top_k + (has_shared_expert ? 1 : 0); }
 };
 
 // sum of the chosen experts + the shared expert, which is expert number num_experts of the same packed weights. Accepts
@@ -29,11 +30,6 @@ class MoeBlock {
   [[nodiscard]] size_t workspace_bytes(int64_t num_tokens) const;
 
  private:
-  struct Scratch;
-  template <class Allocator>
-  Scratch scratch(Allocator& allocator, int64_t num_tokens) const;
-  [[nodiscard]] int64_t num_chosen() const { return spec_.top_k + (spec_.has_shared_expert ? 1 : 0); }
-
   MoeSpec spec_;
   DType dtype_;
   bool quantizes_;

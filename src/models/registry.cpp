@@ -34,7 +34,8 @@ Result<const ModelRow*> find_row(HfConfig& config, const std::string& folder) {
 }
 
 // Builds the model of a folder with every weight claimed; nothing is loaded.
-Result<std::unique_ptr<Decoder>> build_model(const std::string& folder, WeightSet& weights, DType activation_dtype, WeightFormat format) {
+Result<std::unique_ptr<Decoder>> build_model(const std::string& folder, WeightSet& weights, DType activation_dtype,
+                                             WeightFormat format) {
   GALE_ASSIGN(HfConfig config, HfConfig::read(folder));
   GALE_ASSIGN(const ModelRow* row, find_row(config, folder));
   GALE_ASSIGN(std::unique_ptr<Decoder> model, row->build({std::string(row->architecture), config, weights,

@@ -11,7 +11,8 @@ namespace gale {
 void check_metadata(const ArgCheck& check, const AttentionMetadata* metadata, int64_t num_tokens) {
   CHECK(metadata != nullptr, "metadata is null");
   const int64_t num_seqs = metadata->num_seqs;
-  CHECK(metadata->num_tokens == num_tokens, "metadata is for {} tokens, the tensors hold {}", metadata->num_tokens, num_tokens);
+  CHECK(metadata->num_tokens == num_tokens, "metadata is for {} tokens, the tensors hold {}", metadata->num_tokens,
+        num_tokens);
   check.tensor("slot_mapping", metadata->slot_mapping, DType::kI64, {num_tokens});
   check.tensor("positions", metadata->positions, DType::kI32, {3, num_tokens});
   check.that(metadata->block_size > 0, "block_size must be positive");

@@ -12,7 +12,9 @@ namespace {
 
 constexpr std::initializer_list<DType> kWeightTypes = {DType::kF32, DType::kF16, DType::kBF16, DType::kF8E4M3};
 
-bool is_weight_type(DType dtype) { return std::find(kWeightTypes.begin(), kWeightTypes.end(), dtype) != kWeightTypes.end(); }
+bool is_weight_type(DType dtype) {
+  return std::find(kWeightTypes.begin(), kWeightTypes.end(), dtype) != kWeightTypes.end();
+}
 
 // The shape of what the sources stack up to; all of them checked against the first.
 PackShape checked_sources(const PackLinearArgs& args) {
@@ -96,7 +98,8 @@ void linear(OpContext& context, const LinearArgs& args) {
   check_weight(args.weight, 1, num_rows, args.in.shape[1], RowOrder::kPlain);
   check.optional_activation("bias", args.bias, {num_rows});
   if (num_tokens == 0) return;
-  dispatch(context, context.table.linear, args, "linear", {{"in", args.in}, {"out", args.out}, {"weight", args.weight->data}});
+  dispatch(context, context.table.linear, args, "linear",
+           {{"in", args.in}, {"out", args.out}, {"weight", args.weight->data}});
 }
 
 void linear_swiglu(OpContext& context, const LinearSwigluArgs& args) {
@@ -109,7 +112,8 @@ void linear_swiglu(OpContext& context, const LinearSwigluArgs& args) {
   check.one_of("scratch", args.scratch, {context.caps.activation_dtype, DType::kF32}, {num_tokens, 2 * inner});
   check_weight(args.weight, 1, 2 * inner, args.in.shape[1], RowOrder::kGateUp);
   if (num_tokens == 0) return;
-  dispatch(context, context.table.linear_swiglu, args, "linear_swiglu", {{"in", args.in}, {"out", args.out}, {"weight", args.weight->data}});
+  dispatch(context, context.table.linear_swiglu, args, "linear_swiglu",
+           {{"in", args.in}, {"out", args.out}, {"weight", args.weight->data}});
 }
 
 void head_linear(OpContext& context, const HeadLinearArgs& args) {
@@ -121,7 +125,8 @@ void head_linear(OpContext& context, const HeadLinearArgs& args) {
   check.activation("out", args.out, {num_tokens, num_heads, args.out.shape[2]});
   check_weight(args.weight, num_heads, args.out.shape[2], args.in.shape[2], RowOrder::kPlain);
   if (num_tokens == 0) return;
-  dispatch(context, context.table.head_linear, args, "head_linear", {{"in", args.in}, {"out", args.out}, {"weight", args.weight->data}});
+  dispatch(context, context.table.head_linear, args, "head_linear",
+           {{"in", args.in}, {"out", args.out}, {"weight", args.weight->data}});
 }
 
 }  // namespace gale

@@ -11,8 +11,8 @@ namespace {
 void check_expert_weight(const PackedWeight* weight, int64_t num_rows, int64_t num_cols, RowOrder order) {
   CHECK(weight != nullptr, "weight is null");
   CHECK(weight->num_rows == num_rows && weight->num_cols == num_cols && weight->order == order,
-        "expert weight is {} x [{}, {}], expected [{}, {}]", weight->num_matrices, weight->num_rows, weight->num_cols, num_rows,
-        num_cols);
+        "expert weight is {} x [{}, {}], expected [{}, {}]", weight->num_matrices, weight->num_rows, weight->num_cols,
+        num_rows, num_cols);
 }
 
 void check_expert_input(const ArgCheck& check, const Tensor& in, const Shape& shape, const PackedWeight* weight) {
@@ -38,7 +38,8 @@ void moe_route(OpContext& context, const MoeRouteArgs& args) {
   check.tensor("correction_bias", args.correction_bias, DType::kF32, {num_experts});
   check.tensor("expert_ids", args.expert_ids, DType::kI32, {num_tokens, num_chosen});
   check.tensor("expert_weights", args.expert_weights, DType::kF32, {num_tokens, num_chosen});
-  CHECK(args.num_groups > 0 && num_experts % args.num_groups == 0 && args.top_k_groups > 0 && args.top_k_groups <= args.num_groups,
+  CHECK(args.num_groups > 0 && num_experts % args.num_groups == 0 && args.top_k_groups > 0 &&
+            args.top_k_groups <= args.num_groups,
         "{} experts, {} of {} groups", num_experts, args.top_k_groups, args.num_groups);
   CHECK(num_routed > 0 && num_routed <= num_experts / args.num_groups * args.top_k_groups, "{} of {} experts chosen",
         num_routed, num_experts);
@@ -54,10 +55,12 @@ void moe_up(OpContext& context, const MoeUpArgs& args) {
   check_expert_input(check, args.in, {num_tokens, args.in.shape[1]}, args.weight);
   check.activation_or_quantized("out", args.out, args.out.shape);
   check.tensor("expert_ids", args.expert_ids, DType::kI32, {num_tokens, num_chosen});
-  check.one_of("scratch", args.scratch, {context.caps.activation_dtype, DType::kF32}, {num_tokens * num_chosen, 2 * inner});
+  check.one_of("scratch", args.scratch, {context.caps.activation_dtype, DType::kF32},
+               {num_tokens * num_chosen, 2 * inner});
   check_expert_weight(args.weight, 2 * inner, args.in.shape[1], RowOrder::kGateUp);
   if (num_tokens == 0) return;
-  dispatch(context, context.table.moe_up, args, "moe_up", {{"in", args.in}, {"out", args.out}, {"weight", args.weight->data}});
+  dispatch(context, context.table.moe_up, args, "moe_up",
+           {{"in", args.in}, {"out", args.out}, {"weight", args.weight->data}});
 }
 
 void moe_down_combine(OpContext& context, const MoeDownCombineArgs& args) {
@@ -69,10 +72,12 @@ void moe_down_combine(OpContext& context, const MoeDownCombineArgs& args) {
   check.activation("out", args.out, {num_tokens, hidden});
   check.tensor("expert_ids", args.expert_ids, DType::kI32, {num_tokens, num_chosen});
   check.tensor("expert_weights", args.expert_weights, DType::kF32, {num_tokens, num_chosen});
-  check.one_of("scratch", args.scratch, {context.caps.activation_dtype, DType::kF32}, {num_tokens * num_chosen, hidden});
+  check.one_of("scratch", args.scratch, {context.caps.activation_dtype, DType::kF32},
+               {num_tokens * num_chosen, hidden});
   check_expert_weight(args.weight, hidden, args.in.shape[2], RowOrder::kPlain);
   if (num_tokens == 0) return;
-  dispatch(context, context.table.moe_down_combine, args, "moe_down_combine", {{"in", args.in}, {"out", args.out}, {"weight", args.weight->data}});
+  dispatch(context, context.table.moe_down_combine, args, "moe_down_combine",
+           {{"in", args.in}, {"out", args.out}, {"weight", args.weight->data}});
 }
 
 }  // namespace gale

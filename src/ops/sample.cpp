@@ -43,7 +43,8 @@ void apply_penalties(OpContext& context, const PenaltiesArgs& args) {
   check.tensor("repetition", args.repetition, DType::kF32, {num_rows});
   check.tensor("frequency", args.frequency, DType::kF32, {num_rows});
   check.tensor("presence", args.presence, DType::kF32, {num_rows});
-  dispatch(context, context.table.apply_penalties, args, "apply_penalties", {{"logits", args.logits}, {"rows", args.rows}});
+  dispatch(context, context.table.apply_penalties, args, "apply_penalties",
+           {{"logits", args.logits}, {"rows", args.rows}});
 }
 
 void apply_logit_bias(OpContext& context, const LogitBiasArgs& args) {
@@ -54,7 +55,8 @@ void apply_logit_bias(OpContext& context, const LogitBiasArgs& args) {
   check.tensor("rows", args.rows, DType::kI32, {entries});
   check.tensor("token_ids", args.token_ids, DType::kI32, {entries});
   check.tensor("values", args.values, DType::kF32, {entries});
-  dispatch(context, context.table.apply_logit_bias, args, "apply_logit_bias", {{"logits", args.logits}, {"rows", args.rows}});
+  dispatch(context, context.table.apply_logit_bias, args, "apply_logit_bias",
+           {{"logits", args.logits}, {"rows", args.rows}});
 }
 
 void sample(OpContext& context, const SampleArgs& args) {

@@ -12,7 +12,8 @@ Result<Json> read_object(const std::string& path) {
   GALE_ASSIGN(const std::string text, read_file(path, kMaxConfigBytes));
   auto value = parse_json(text);
   if (!value) return fail(ErrorCode::kCorrupt, "{}: {}", path, value.error().message);
-  if (!value->is_object()) return fail(ErrorCode::kCorrupt, "{}: expected an object, found {}", path, value->type_name());
+  if (!value->is_object())
+    return fail(ErrorCode::kCorrupt, "{}: expected an object, found {}", path, value->type_name());
   return value;
 }
 
@@ -20,7 +21,8 @@ template <class T>
 Status read_number(const Json& object, const char* key, const std::string& path, std::optional<T>& out) {
   const auto it = object.find(key);
   if (it == object.end() || it->is_null()) return {};
-  if (!it->is_number()) return fail(ErrorCode::kCorrupt, "{}: \"{}\" must be a number, found {}", path, key, it->type_name());
+  if (!it->is_number())
+    return fail(ErrorCode::kCorrupt, "{}: \"{}\" must be a number, found {}", path, key, it->type_name());
   out = it->get<T>();
   return {};
 }
@@ -65,7 +67,8 @@ Result<GenerationDefaults> load_generation_defaults(const std::string& model_dir
   const std::string config_path = model_dir + "/config.json";
   GALE_ASSIGN(const Json config, read_object(config_path));
   GALE_TRY(read_eos(config, config_path, defaults.eos_token_ids));
-  if (const auto text = config.find("text_config"); defaults.eos_token_ids.empty() && text != config.end() && text->is_object())
+  if (const auto text = config.find("text_config");
+      defaults.eos_token_ids.empty() && text != config.end() && text->is_object())
     GALE_TRY(read_eos(*text, config_path, defaults.eos_token_ids));
   if (defaults.eos_token_ids.empty())
     return fail(ErrorCode::kCorrupt, "neither {} nor {} has \"eos_token_id\"", generation_path, config_path);

@@ -29,7 +29,8 @@ struct Thinking {
   bool operator==(const Thinking&) const = default;
 };
 
-// Everything the engine needs to compute a sequence, at first or after a restart: it keeps no state that this cannot rebuild.
+// Everything the engine needs to compute a sequence, at first or after a restart: it keeps no state that this cannot
+// rebuild.
 struct Submit {
   RequestId id;
   std::vector<TokenId> prompt;         // >= 1

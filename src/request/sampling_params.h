@@ -27,7 +27,8 @@ struct SamplingParams {
 
 // When the engine ends a sequence by itself. Stop strings live in the front.
 struct StopCondition {
-  std::vector<TokenId> stop_token_ids; // eos ids of the model (unless ignore_eos) and the client's; all end the sequence
+  std::vector<TokenId>
+      stop_token_ids;  // eos ids of the model (unless ignore_eos) and the client's; all end the sequence
   int min_tokens = 0;                  // below this many output tokens no stop id may be drawn
   int max_tokens = 16;                 // >= 1; output tokens over the whole life of the request, resumes included
   bool operator==(const StopCondition&) const = default;

@@ -10,7 +10,8 @@
 namespace gale {
 
 struct TokenMask {
-  std::span<const uint32_t> words;     // bit t % 32 of word t / 32 allows token t, for every id of the model; empty: all are allowed
+  std::span<const uint32_t>
+      words;  // bit t % 32 of word t / 32 allows token t, for every id of the model; empty: all are allowed
   std::optional<Error> error;          // the sequence cannot go on
   [[nodiscard]] bool allows(TokenId token) const {
     return words.empty() || (words[static_cast<size_t>(token) / 32] >> (token % 32) & 1U) != 0;

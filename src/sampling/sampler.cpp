@@ -20,14 +20,18 @@ size_t row_staging_bytes(int vocab_size) {
   const size_t masks = Arena::padded(rows * static_cast<size_t>(mask_words(vocab_size)) * sizeof(uint32_t));
   return 2 * tops + masks + 2 * kPerRowArrays * Arena::padded(rows * sizeof(int64_t));
 }
-size_t list_staging_bytes() { return 3 * Arena::padded(kListPiece * sizeof(int32_t)) + 3 * Arena::padded(Sampler::kMaxRows * sizeof(float)); }
+size_t list_staging_bytes() {
+  return 3 * Arena::padded(kListPiece * sizeof(int32_t)) + 3 * Arena::padded(Sampler::kMaxRows * sizeof(float));
+}
 
 // Three f32, two i32 and two i64 arrays of one entry a row; tokens by slot, then of a draw.
 size_t plain_bytes(const Sampler::Options& options) {
   const auto rows = static_cast<size_t>(options.num_slots);
   return 5 * Arena::padded(rows * sizeof(float)) + 2 * Arena::padded(rows * sizeof(int64_t));
 }
-size_t drawn_bytes(const Sampler::Options& options) { return 2 * Arena::padded(static_cast<size_t>(options.num_slots) * sizeof(int32_t)); }
+size_t drawn_bytes(const Sampler::Options& options) {
+  return 2 * Arena::padded(static_cast<size_t>(options.num_slots) * sizeof(int32_t));
+}
 
 bool has_penalties(const SamplingParams& sampling) {
   return sampling.repetition_penalty != 1.0F || sampling.frequency_penalty != 0.0F || sampling.presence_penalty != 0.0F;
@@ -85,8 +89,8 @@ struct Sampler::State {
   size_t current = 0;       // of told
 
   void check_rows(const Tensor& logits, size_t num_rows) const {
-    CHECK(num_rows <= kMaxRows && logits.shape == Shape({static_cast<int64_t>(num_rows), options.vocab_size}), "{} for {} rows",
-          logits.shape.to_string(), num_rows);
+    CHECK(num_rows <= kMaxRows && logits.shape == Shape({static_cast<int64_t>(num_rows), options.vocab_size}),
+          "{} for {} rows", logits.shape.to_string(), num_rows);
   }
   Tensor keep_raw(OpContext& ops, const Tensor& logits);
   void penalise(OpContext& ops, const Tensor& logits, std::span<const SamplerRow> rows);
@@ -114,8 +118,15 @@ Result<std::unique_ptr<Sampler>> Sampler::create(Device& device, const Options& 
   std::vector<int32_t> counts(static_cast<size_t>(options.vocab_size), -1);
   GALE_ASSIGN(PackedUpload plain, PackedUpload::create(device, plain_bytes(options), options.num_buffers));
   GALE_ASSIGN(Arena drawn, Arena::create(device, MemoryKind::kDevice, drawn_bytes(options)));
-  auto state = std::unique_ptr<State>(new State{device, options, std::move(rows), std::move(lists), std::move(raw), std::move(counts),
-                                                std::move(plain), std::move(drawn), {}});
+  auto state = std::unique_ptr<State>(new State{device,
+                                                options,
+                                                std::move(rows),
+                                                std::move(lists),
+                                                std::move(raw),
+                                                std::move(counts),
+                                                std::move(plain),
+                                                std::move(drawn),
+                                                {}});
   for (int i = 0; i < options.num_buffers; ++i) {
     GALE_ASSIGN(Arena told, Arena::create(device, MemoryKind::kHostPinned, drawn_bytes(options)));
     state->told.push_back(std::move(told));
@@ -128,20 +139,21 @@ const Tensor& Sampler::last_tokens() const { return state_->last_tokens; }
 
 bool Sampler::is_plain(const SamplerRow& row) {
   const SamplingParams& sampling = *row.sampling;
-  return sampling.num_logprobs < 0 && !has_penalties(sampling) && sampling.logit_bias.empty() && sampling.allowed_token_ids.empty() &&
-         row.constraint == nullptr && !bans_stop_ids(row);
+  return sampling.num_logprobs < 0 && !has_penalties(sampling) && sampling.logit_bias.empty() &&
+         sampling.allowed_token_ids.empty() && row.constraint == nullptr && !bans_stop_ids(row);
 }
 
 std::span<const TokenId> Sampler::draw(OpContext& ops, const Tensor& logits, std::span<const SamplerRow> rows) {
   if (rows.empty()) return {};
   State& state = *state_;
   const auto num_rows = std::ssize(rows);
-  CHECK(num_rows <= state.options.num_slots && logits.shape == Shape({num_rows, state.options.vocab_size}), "{} for {} rows",
-        logits.shape.to_string(), num_rows);
+  CHECK(num_rows <= state.options.num_slots && logits.shape == Shape({num_rows, state.options.vocab_size}),
+        "{} for {} rows", logits.shape.to_string(), num_rows);
   mask_logits(ops, {.logits = logits, .num_valid_tokens = state.options.num_valid_tokens});
   PackedUpload& upload = state.plain;
   upload.begin();
-  const auto temperature = upload.put<float>({num_rows}), top_p = upload.put<float>({num_rows}), min_p = upload.put<float>({num_rows});
+  const auto temperature = upload.put<float>({num_rows}), top_p = upload.put<float>({num_rows}),
+             min_p = upload.put<float>({num_rows});
   const auto top_k = upload.put<int32_t>({num_rows}), slots = upload.put<int32_t>({num_rows});
   const auto seeds = upload.put<int64_t>({num_rows}), positions = upload.put<int64_t>({num_rows});
   for (size_t r = 0; r < rows.size(); ++r) {
@@ -153,8 +165,15 @@ std::span<const TokenId> Sampler::draw(OpContext& ops, const Tensor& logits, std
   upload.send(ops.stream);
   state.drawn.rewind(Arena::padded(state.last_tokens.num_bytes()));
   const Tensor tokens = state.drawn.allocate(DType::kI32, {num_rows});
-  gale::sample(ops, {.token_ids = tokens, .logits = logits, .temperature = temperature.device, .top_p = top_p.device, .min_p = min_p.device,
-                     .top_k = top_k.device, .seeds = seeds.device, .positions = positions.device, .slots = slots.device,
+  gale::sample(ops, {.token_ids = tokens,
+                     .logits = logits,
+                     .temperature = temperature.device,
+                     .top_p = top_p.device,
+                     .min_p = min_p.device,
+                     .top_k = top_k.device,
+                     .seeds = seeds.device,
+                     .positions = positions.device,
+                     .slots = slots.device,
                      .last_tokens = state.last_tokens});
   state.current = (state.current + 1) % state.told.size();
   Arena& told = state.told[state.current];
@@ -167,16 +186,18 @@ std::span<const TokenId> Sampler::draw(OpContext& ops, const Tensor& logits, std
 std::optional<Error> Sampler::check(const SamplingParams& sampling, int vocab_size) {
   const auto out_of_vocabulary = [vocab_size](TokenId token) { return token < 0 || token >= vocab_size; };
   if (std::max(sampling.num_logprobs, sampling.num_prompt_logprobs) > std::min(kMaxLogprobs, vocab_size)) {
-    return Error{ErrorCode::kInvalidArgument, fmt::format("at most {} logprobs a token are given", std::min(kMaxLogprobs, vocab_size)),
-                 "logprobs"};
+    return Error{ErrorCode::kInvalidArgument,
+                 fmt::format("at most {} logprobs a token are given", std::min(kMaxLogprobs, vocab_size)), "logprobs"};
   }
   for (const auto& [token, value] : sampling.logit_bias) {
     if (out_of_vocabulary(token)) {
-      return Error{ErrorCode::kInvalidArgument, fmt::format("token {} is not one of the model's {}", token, vocab_size), "logit_bias"};
+      return Error{ErrorCode::kInvalidArgument, fmt::format("token {} is not one of the model's {}", token, vocab_size),
+                   "logit_bias"};
     }
   }
   if (std::ranges::any_of(sampling.allowed_token_ids, out_of_vocabulary)) {
-    return Error{ErrorCode::kInvalidArgument, fmt::format("the model's token ids end at {}", vocab_size - 1), "allowed_token_ids"};
+    return Error{ErrorCode::kInvalidArgument, fmt::format("the model's token ids end at {}", vocab_size - 1),
+                 "allowed_token_ids"};
   }
   return std::nullopt;
 }
@@ -196,9 +217,12 @@ void Sampler::State::penalise(OpContext& ops, const Tensor& logits, std::span<co
     args.rows = lists.upload(ops.stream, entry_rows);
     args.token_ids = lists.upload(ops.stream, entry_tokens);
     args.output_counts = lists.upload(ops.stream, entry_counts);
-    args.repetition = lists.upload(ops.stream, per_row<float>(rows, [](auto& row) { return row.sampling->repetition_penalty; }));
-    args.frequency = lists.upload(ops.stream, per_row<float>(rows, [](auto& row) { return row.sampling->frequency_penalty; }));
-    args.presence = lists.upload(ops.stream, per_row<float>(rows, [](auto& row) { return row.sampling->presence_penalty; }));
+    args.repetition =
+        lists.upload(ops.stream, per_row<float>(rows, [](auto& row) { return row.sampling->repetition_penalty; }));
+    args.frequency =
+        lists.upload(ops.stream, per_row<float>(rows, [](auto& row) { return row.sampling->frequency_penalty; }));
+    args.presence =
+        lists.upload(ops.stream, per_row<float>(rows, [](auto& row) { return row.sampling->presence_penalty; }));
     apply_penalties(ops, args);
     ops.stream.synchronize();
     entry_rows.clear(), entry_tokens.clear(), entry_counts.clear();
@@ -253,7 +277,8 @@ void Sampler::State::fill_mask(const SamplerRow& row, std::span<uint32_t> words)
   std::ranges::fill(words, allowed.empty() ? ~0U : 0U);
   for (const TokenId token : allowed) words[static_cast<size_t>(token) / 32] |= 1U << (token % 32);
   const std::span<const uint32_t> constraint = constraint_words(row);
-  CHECK(constraint.empty() || constraint.size() == words.size(), "a mask of {} words, expected {}", constraint.size(), words.size());
+  CHECK(constraint.empty() || constraint.size() == words.size(), "a mask of {} words, expected {}", constraint.size(),
+        words.size());
   for (size_t i = 0; i < constraint.size(); ++i) words[i] &= constraint[i];
   if (!bans_stop_ids(row)) return;
   for (const TokenId token : row.stop->stop_token_ids) {
@@ -285,10 +310,12 @@ Tensor Sampler::State::draw_rows(OpContext& ops, const Tensor& logits, std::span
   args.token_ids = rows.allocate(DType::kI32, {static_cast<int64_t>(drawn.size())});
   args.slots = rows.upload(ops.stream, per_row<int32_t>(drawn, [](auto& row) { return row.slot; }));
   args.last_tokens = last_tokens;
-  args.temperature = rows.upload(ops.stream, per_row<float>(drawn, [](auto& row) { return row.sampling->temperature; }));
+  args.temperature =
+      rows.upload(ops.stream, per_row<float>(drawn, [](auto& row) { return row.sampling->temperature; }));
   args.top_p = rows.upload(ops.stream, per_row<float>(drawn, [](auto& row) { return row.sampling->top_p; }));
   args.min_p = rows.upload(ops.stream, per_row<float>(drawn, [](auto& row) { return row.sampling->min_p; }));
-  args.top_k = rows.upload(ops.stream, per_row<int32_t>(drawn, [](auto& row) { return std::max(0, row.sampling->top_k); }));
+  args.top_k =
+      rows.upload(ops.stream, per_row<int32_t>(drawn, [](auto& row) { return std::max(0, row.sampling->top_k); }));
   args.seeds = rows.upload(ops.stream, per_row<int64_t>(drawn, [](auto& row) { return row.sampling->seed; }));
   args.positions = rows.upload(ops.stream, per_row<int64_t>(drawn, [](auto& row) { return row.position(); }));
   gale::sample(ops, args);
@@ -350,7 +377,8 @@ std::vector<SampledToken> Sampler::sample(OpContext& ops, const Tensor& logits, 
   return out;
 }
 
-std::vector<TokenLogprobs> Sampler::logprobs_of(OpContext& ops, const Tensor& logits, std::span<const TokenId> tokens, int num_top) {
+std::vector<TokenLogprobs> Sampler::logprobs_of(OpContext& ops, const Tensor& logits, std::span<const TokenId> tokens,
+                                                int num_top) {
   if (tokens.empty()) return {};
   State& state = *state_;
   state.check_rows(logits, tokens.size());
@@ -360,7 +388,8 @@ std::vector<TokenLogprobs> Sampler::logprobs_of(OpContext& ops, const Tensor& lo
   const LogprobSpans told = state.download(ops.stream, state.logprobs(ops, logits, chosen, num_top));
   ops.stream.synchronize();
   std::vector<TokenLogprobs> out;
-  for (size_t r = 0; r < tokens.size(); ++r) out.push_back(told.of_row(r, tokens[r], num_top, static_cast<size_t>(num_top)));
+  for (size_t r = 0; r < tokens.size(); ++r)
+    out.push_back(told.of_row(r, tokens[r], num_top, static_cast<size_t>(num_top)));
   return out;
 }
 

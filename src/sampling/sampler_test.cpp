@@ -32,7 +32,8 @@ TestRow greedy_row(TokenId best) {
 class SamplerTest : public testing::Test {
  protected:
   void SetUp() override {
-    auto sampler = Sampler::create(*device_, {.vocab_size = kVocabulary, .num_valid_tokens = 68, .max_model_len = 4096});
+    auto sampler =
+        Sampler::create(*device_, {.vocab_size = kVocabulary, .num_valid_tokens = 68, .max_model_len = 4096});
     ASSERT_TRUE(sampler);
     sampler_ = std::move(*sampler);
   }

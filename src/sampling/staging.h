@@ -15,9 +15,9 @@ template <> struct DTypeOf<int32_t> { static constexpr DType value = DType::kI32
 template <> struct DTypeOf<int64_t> { static constexpr DType value = DType::kI64; };
 template <> struct DTypeOf<uint32_t> { static constexpr DType value = DType::kU32; };
 
-// Carries the small arrays of a step to the device in one copy. The host side is a ring of buffers, so that a step can be prepared
-// while the one before is still under way; the device side is one region, overwritten in stream order: equal sequences of put()
-// give equal addresses, which is what a captured graph needs.
+// Carries the small arrays of a step to the device in one copy. The host side is a ring of buffers, so that a step can
+// be prepared while the one before is still under way; the device side is one region, overwritten in stream order:
+// equal sequences of put() give equal addresses, which is what a captured graph needs.
 class PackedUpload {
  public:
   // A buffer is used again after num_buffers - 1 others: by then the stream must be done with it.
@@ -85,7 +85,8 @@ class Staging {
   // A device tensor with these elements; an empty one if there are none.
   template <class T>
   [[nodiscard]] Tensor upload(Stream& stream, const std::vector<T>& values, const Shape& shape) {
-    CHECK(static_cast<int64_t>(values.size()) == shape.num_elements(), "{} values for {}", values.size(), shape.to_string());
+    CHECK(static_cast<int64_t>(values.size()) == shape.num_elements(), "{} values for {}", values.size(),
+          shape.to_string());
     if (values.empty()) return {};
     const Tensor host = host_.allocate(DTypeOf<T>::value, shape);
     const Tensor remote = remote_.allocate(DTypeOf<T>::value, shape);
@@ -111,7 +112,8 @@ class Staging {
   }
 
  private:
-  Staging(Device& device, Arena host, Arena remote) : device_(&device), host_(std::move(host)), remote_(std::move(remote)) {}
+  Staging(Device& device, Arena host, Arena remote)
+      : device_(&device), host_(std::move(host)), remote_(std::move(remote)) {}
   Device* device_;
   Arena host_, remote_;
 };

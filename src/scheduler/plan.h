@@ -26,8 +26,9 @@ struct ScheduledSequence {
   uint64_t admission = 0;              // since when it has the slot: results for an earlier time are void
   bool is_new = false;                 // the first step in this slot: whoever keeps state by slot starts afresh
   int num_computed_tokens = 0;         // already in the cache
-  int num_scheduled_tokens = 0;        // of this step; they follow the computed ones; drafts are the last of them.
-                                       // A decoding sequence's one token may still be in the making: drawn by the plan before.
+  int num_scheduled_tokens =
+      0;  // of this step; they follow the computed ones; drafts are the last of them.
+          // A decoding sequence's one token may still be in the making: drawn by the plan before.
   std::vector<TokenId> draft_tokens;   // guesses behind the last known token
   bool wants_token = false;            // the last known token is among the scheduled: up to 1 + drafts tokens come out
   PromptRange prompt_logprobs;

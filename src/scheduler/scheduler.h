@@ -20,32 +20,33 @@ namespace gale {
 //   add() --> waiting --schedule()--> running --commit()--> finished
 //                ^---- preempted -------|        cancel() from anywhere
 //
-// Order: lower priority value first, then first come. Sequences that decode get their token before prompts share the rest of
-// the budget in chunks. A prompt is admitted only when blocks for all its known tokens are free, so that it reaches its next
-// token without waiting for memory. If a running sequence needs a block and none is left, the last in order is preempted: it
-// gives all blocks back and is recomputed later. The oldest of all sequences is not preempted again before it has got a token
-// since the last time, so it always finishes.
+// Order: lower priority value first, then first come. Sequences that decode get their token before prompts share the
+// rest of the budget in chunks. A prompt is admitted only when blocks for all its known tokens are free, so that it
+// reaches its next token without waiting for memory. If a running sequence needs a block and none is left, the last in
+// order is preempted: it gives all blocks back and is recomputed later. The oldest of all sequences is not preempted
+// again before it has got a token since the last time, so it always finishes.
 class Scheduler {
  public:
   // All fields of `config` are set (> 0).
   explicit Scheduler(const SchedulerConfig& config);
 
-  // Takes a sequence in. If it is over before it starts (it can never fit, or its output is complete already), the outcome is
-  // returned and nothing is kept. A live id is replaced: the newer Submit says more.
+  // Takes a sequence in. If it is over before it starts (it can never fit, or its output is complete already), the
+  // outcome is returned and nothing is kept. A live id is replaced: the newer Submit says more.
   [[nodiscard]] std::optional<SequenceOutput> add(Submit submit, std::unique_ptr<TokenConstraint> constraint = nullptr);
 
   // Ends a live sequence; its blocks are free on return. nullopt if there is none of this id.
   [[nodiscard]] std::optional<SequenceOutput> cancel(RequestId id);
 
-  // What to compute next. Plans may be made before earlier ones are committed: a plan then counts on the one token that each of
-  // the earlier gives a sequence. Empty only if there is no work, or all of it waits for plans that are not committed.
+  // What to compute next. Plans may be made before earlier ones are committed: a plan then counts on the one token that
+  // each of the earlier gives a sequence. Empty only if there is no work, or all of it waits for plans that are not
+  // committed.
   [[nodiscard]] Plan schedule();
 
   // A sequence could run whose draw depends on tokens that are not committed (penalties, a grammar): commit first.
   [[nodiscard]] bool must_commit_first() const;
 
-  // Applies a plan's results, one for each of plan.sequences, in the order of the plans (empty ones are not committed); those
-  // cancelled meanwhile are skipped. Returns what to tell.
+  // Applies a plan's results, one for each of plan.sequences, in the order of the plans (empty ones are not committed);
+  // those cancelled meanwhile are skipped. Returns what to tell.
   [[nodiscard]] std::vector<SequenceOutput> commit(const Plan& plan, std::vector<SequenceResult> results);
 
   void reset_prefix_cache() { cache_.reset_prefixes(); }

@@ -36,7 +36,8 @@ class SchedulerTest : public testing::Test {
   }
   static std::vector<std::pair<uint64_t, int>> ids_and_tokens(const Plan& plan) {
     std::vector<std::pair<uint64_t, int>> out;
-    for (const ScheduledSequence& scheduled : plan.sequences) out.emplace_back(scheduled.id.value, scheduled.num_scheduled_tokens);
+    for (const ScheduledSequence& scheduled : plan.sequences)
+      out.emplace_back(scheduled.id.value, scheduled.num_scheduled_tokens);
     return out;
   }
   using Scheduled = std::vector<std::pair<uint64_t, int>>;
@@ -118,7 +119,8 @@ TEST_F(SchedulerTest, ends_at_a_stop_id_at_max_tokens_and_at_the_context) {
   ASSERT_FALSE(add(4, 62, 1000));
   int num_tokens = 0;
   while (scheduler_.has_work()) {
-    for (const SequenceOutput& output : give(scheduler_.schedule())) num_tokens += static_cast<int>(output.tokens.size());
+    for (const SequenceOutput& output : give(scheduler_.schedule()))
+      num_tokens += static_cast<int>(output.tokens.size());
   }
   EXPECT_EQ(num_tokens, 2);
 }
@@ -131,7 +133,8 @@ TEST_F(SchedulerTest, says_at_once_what_can_never_run) {
 }
 
 TEST(Scheduler, a_request_larger_than_the_pool_fails_with_the_numbers) {
-  Scheduler scheduler({.max_num_seqs = 4, .max_num_batched_tokens = 16, .max_model_len = 1000, .block_size = 4, .num_blocks = 4});
+  Scheduler scheduler(
+      {.max_num_seqs = 4, .max_num_batched_tokens = 16, .max_model_len = 1000, .block_size = 4, .num_blocks = 4});
   Submit submit{.id = {1}, .prompt = {1, 2, 3}, .stop = {.max_tokens = 15}};
   const auto outcome = scheduler.add(submit);
   ASSERT_TRUE(outcome && outcome->error);

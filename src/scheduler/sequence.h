@@ -15,8 +15,8 @@ namespace gale {
 
 // A live sequence: what the front submitted, what came out since, and where it stands.
 //
-//   0 ........ num_prompt_tokens ................ tokens.size() | + num_pending: drawn by plans that are not committed yet
-//   0 ... num_computed ... | to compute: 1 while decoding, more while prefilling
+//   0 ........ num_prompt_tokens ................ tokens.size() | + num_pending: drawn by plans that are not committed
+//   yet 0 ... num_computed ... | to compute: 1 while decoding, more while prefilling
 struct Sequence {
   Submit request;                      // `prompt` and `output` have moved into `tokens`
   std::vector<TokenId> tokens;         // prompt, output
@@ -40,8 +40,12 @@ struct Sequence {
   [[nodiscard]] int num_tokens() const { return static_cast<int>(tokens.size()); }
   [[nodiscard]] int num_output_tokens() const { return num_tokens() - num_prompt_tokens; }
   [[nodiscard]] int num_expected() const { return num_tokens() + num_pending; }
-  [[nodiscard]] int num_missing() const { return num_expected() - num_computed; }   // not yet in the cache, nor in a plan
-  [[nodiscard]] std::span<const TokenId> output() const { return std::span(tokens).subspan(static_cast<size_t>(num_prompt_tokens)); }
+  [[nodiscard]] int num_missing() const {
+    return num_expected() - num_computed;
+  }  // not yet in the cache, nor in a plan
+  [[nodiscard]] std::span<const TokenId> output() const {
+    return std::span(tokens).subspan(static_cast<size_t>(num_prompt_tokens));
+  }
   [[nodiscard]] bool wants_prompt_logprobs() const { return request.sampling.num_prompt_logprobs >= 0; }
 };
 

@@ -24,12 +24,14 @@ std::string owner_of(const RequestHead& head) {
     }
   }
   const bool is_bearer = equal_ignoring_case(authorization.substr(0, kBearer.size()), kBearer);
-  return std::string(is_bearer ? trim_blanks(authorization.substr(kBearer.size())) : head.field("x-api-key").value_or(""));
+  return std::string(is_bearer ? trim_blanks(authorization.substr(kBearer.size()))
+                               : head.field("x-api-key").value_or(""));
 }
 
 bool is_valid_request_id(std::string_view id) {
   const auto is_safe = [](char c) {
-    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-' || c == '_' || c == '.' || c == ':';
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-' || c == '_' ||
+           c == '.' || c == ':';
   };
   return !id.empty() && id.size() <= kMaxRequestIdBytes && std::all_of(id.begin(), id.end(), is_safe);
 }
@@ -48,7 +50,8 @@ bool is_json_content_type(const RequestHead& head) {
   const std::string_view given = head.field("content-type").value_or("");
   const std::string_view type = trim_blanks(given.substr(0, given.find(';')));
   constexpr std::string_view kSuffix = "+json";
-  const bool has_suffix = type.size() > kSuffix.size() && equal_ignoring_case(type.substr(type.size() - kSuffix.size()), kSuffix);
+  const bool has_suffix =
+      type.size() > kSuffix.size() && equal_ignoring_case(type.substr(type.size() - kSuffix.size()), kSuffix);
   return type.empty() || equal_ignoring_case(type, "application/json") || has_suffix;
 }
 
@@ -66,9 +69,10 @@ HttpFields cors_fields(const RequestHead& head, const std::vector<std::string>& 
   fields.emplace_back("Access-Control-Expose-Headers", "X-Request-Id, X-Stream-Id, Retry-After");
   if (head.method == "OPTIONS") {
     fields.emplace_back("Access-Control-Allow-Methods", "GET, POST, DELETE, OPTIONS");
-    fields.emplace_back("Access-Control-Allow-Headers",
-                        "Authorization, Content-Type, X-Api-Key, X-Request-Id, X-Session-ID, X-Stream-Resumable, Last-Event-ID, "
-                        "Anthropic-Version, Anthropic-Beta, OpenAI-Organization, OpenAI-Project");
+    fields.emplace_back(
+        "Access-Control-Allow-Headers",
+        "Authorization, Content-Type, X-Api-Key, X-Request-Id, X-Session-ID, X-Stream-Resumable, Last-Event-ID, "
+        "Anthropic-Version, Anthropic-Beta, OpenAI-Organization, OpenAI-Project");
     fields.emplace_back("Access-Control-Max-Age", "600");
   }
   return fields;

@@ -8,8 +8,8 @@
 
 namespace gale {
 
-// The key that a request brings, as `Authorization: Bearer KEY`, `X-Api-Key: KEY`, or for a WebSocket as the protocol `gale-key.KEY`;
-// empty if none. It also says whose things are that are kept between requests.
+// The key that a request brings, as `Authorization: Bearer KEY`, `X-Api-Key: KEY`, or for a WebSocket as the protocol
+// `gale-key.KEY`; empty if none. It also says whose things are that are kept between requests.
 [[nodiscard]] std::string owner_of(const RequestHead& head);
 
 // 32 random hex digits.

@@ -13,8 +13,9 @@
 
 namespace gale {
 
-// How a server leaves. Its answer to /ready is 503 at once; for `drain_delay` it still takes requests (balancers notice late);
-// then new work is refused with 503 and running requests have until `timeout` to end; what is left gets an error and [DONE].
+// How a server leaves. Its answer to /ready is 503 at once; for `drain_delay` it still takes requests (balancers notice
+// late); then new work is refused with 503 and running requests have until `timeout` to end; what is left gets an error
+// and [DONE].
 struct ShutdownPlan {
   std::chrono::milliseconds drain_delay{0};
   std::chrono::milliseconds timeout{30'000};
@@ -34,8 +35,8 @@ class ApiServer {
   // The keys of --api-key-file, from now on. Requests that are being answered go on.
   virtual void set_file_keys(std::vector<KeyHash> keys) = 0;
 
-  // Returns when everything was answered. `is_urged` is asked every few milliseconds: true ends the waiting at once (a second
-  // SIGTERM). The number of requests that had to be cut.
+  // Returns when everything was answered. `is_urged` is asked every few milliseconds: true ends the waiting at once (a
+  // second SIGTERM). The number of requests that had to be cut.
   virtual int shut_down(const ShutdownPlan& plan, const std::function<bool()>& is_urged) = 0;
 };
 

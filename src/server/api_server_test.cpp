@@ -20,7 +20,8 @@ bool eventually(const std::function<bool()>& holds) {
 }
 
 std::string post(const std::string& path, const std::string& body, const std::string& lines = "") {
-  return fmt::format("POST {} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n{}Content-Length: {}\r\n\r\n{}", path, lines, body.size(), body);
+  return fmt::format("POST {} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n{}Content-Length: {}\r\n\r\n{}",
+                     path, lines, body.size(), body);
 }
 std::string get(const std::string& path, const std::string& lines = "") {
   return fmt::format("GET {} HTTP/1.1\r\nHost: x\r\n{}\r\n", path, lines);
@@ -131,12 +132,15 @@ TEST_F(ApiServerTest, errors_come_in_the_order_of_the_contract) {
   const std::string wrong_method = ask(get("/v1/completions"));
   EXPECT_EQ(status_of(wrong_method), 405);
   EXPECT_TRUE(has(wrong_method, "Allow: POST\r\n"));
-  const std::string no_key = ask("POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\nContent-Length: 1\r\n\r\n{");
+  const std::string no_key =
+      ask("POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\nContent-Length: 1\r\n\r\n{");
   EXPECT_EQ(status_of(no_key), 401);
   EXPECT_TRUE(has(no_key, "WWW-Authenticate: Bearer"));
   const std::string key = "Authorization: Bearer two\r\n";
   EXPECT_EQ(status_of(ask(post("/v1/chat/completions", "{", key))), 400);
-  EXPECT_EQ(status_of(ask("POST /tokenize HTTP/1.1\r\nHost: x\r\nX-Api-Key: one\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\n{}")), 415);
+  EXPECT_EQ(status_of(ask("POST /tokenize HTTP/1.1\r\nHost: x\r\nX-Api-Key: one\r\nContent-Type: "
+                          "text/plain\r\nContent-Length: 2\r\n\r\n{}")),
+            415);
   EXPECT_EQ(status_of(ask(get("/metrics"))), 401);
   EXPECT_EQ(status_of(ask(get("/health"))), 200);
   EXPECT_EQ(status_of(ask(get("/v1/models", "Authorization: Bearer tw\r\n"))), 401);
@@ -144,15 +148,18 @@ TEST_F(ApiServerTest, errors_come_in_the_order_of_the_contract) {
 }
 
 TEST_F(ApiServerTest, odd_bodies_are_400_and_hurt_nobody) {
-  for (const std::string& body : {std::string("{"), std::string("[]"), std::string("\xff"), std::string(300'000, '['),
-                                  std::string(R"({"messages":[]})"), std::string(R"({"messages":3})"), std::string("{}"),
-                                  R"({"messages":[{"role":"user","content":")" + std::string(200'000, 'x') + R"("}],"n":1e300})"}) {
+  for (const std::string& body :
+       {std::string("{"), std::string("[]"), std::string("\xff"), std::string(300'000, '['),
+        std::string(R"({"messages":[]})"), std::string(R"({"messages":3})"), std::string("{}"),
+        R"({"messages":[{"role":"user","content":")" + std::string(200'000, 'x') + R"("}],"n":1e300})"}) {
     const std::string answer = ask(post("/v1/chat/completions", body));
     EXPECT_EQ(status_of(answer), 400) << answer.substr(0, 300);
     EXPECT_EQ(body_of(answer)["error"].size(), 4U);
     EXPECT_LT(answer.size(), 1000U);
   }
-  EXPECT_EQ(status_of(ask(post("/v1/chat/completions", R"({"model":"other","messages":[{"role":"user","content":"x"}]})"))), 404);
+  EXPECT_EQ(
+      status_of(ask(post("/v1/chat/completions", R"({"model":"other","messages":[{"role":"user","content":"x"}]})"))),
+      404);
 }
 
 TEST_F(ApiServerTest, shows_models_without_paths) {

@@ -14,7 +14,11 @@ constexpr int kClientGone = 499;   // in log and metric only
 }  // namespace
 
 Call::Call(HttpRequest request, std::shared_ptr<Exchange> exchange, Setting setting, ServingMetrics& metrics)
-    : request_(std::move(request)), exchange_(std::move(exchange)), setting_(std::move(setting)), metrics_(metrics), arrival_(now()) {
+    : request_(std::move(request)),
+      exchange_(std::move(exchange)),
+      setting_(std::move(setting)),
+      metrics_(metrics),
+      arrival_(now()) {
   metrics_.body_bytes.add(static_cast<double>(request_.body.size()));
 }
 
@@ -36,7 +40,8 @@ void Call::reply_error(const Error& error, int retry_after_s) {
   const WireError wire = wire_error(error, setting_.dialect);
   if (wire.status == 500) log_error("request {}: {}", setting_.request_id, error.message);
   HttpFields fields;
-  if (wire.status == 429 || wire.status == 503 || wire.status == 529) fields.emplace_back("Retry-After", fmt::format("{}", retry_after_s));
+  if (wire.status == 429 || wire.status == 503 || wire.status == 529)
+    fields.emplace_back("Retry-After", fmt::format("{}", retry_after_s));
   if (wire.status == 401) fields.emplace_back("WWW-Authenticate", "Bearer");
   reply(wire.status, error_body(error, setting_.dialect, setting_.request_id), "application/json", std::move(fields));
 }
@@ -70,11 +75,12 @@ void Call::note_end(ExchangeEnd how) {
   note_request(metrics_, request_.head, setting_, status, seconds(now() - arrival_));
 }
 
-void note_request(ServingMetrics& metrics, const RequestHead& head, const Call::Setting& setting, int status, double elapsed_s) {
+void note_request(ServingMetrics& metrics, const RequestHead& head, const Call::Setting& setting, int status,
+                  double elapsed_s) {
   metrics.count_http(head.method, setting.route, status, elapsed_s);
   if (!setting.is_logged) return;
-  log_info("{} - \"{} {} HTTP/1.{}\" {} {:.1f} ms id={}", head.peer, head.method, head.path, head.is_http10 ? 0 : 1, status,
-           elapsed_s * 1e3, setting.request_id);
+  log_info("{} - \"{} {} HTTP/1.{}\" {} {:.1f} ms id={}", head.peer, head.method, head.path, head.is_http10 ? 0 : 1,
+           status, elapsed_s * 1e3, setting.request_id);
 }
 
 }  // namespace gale

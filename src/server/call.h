@@ -16,8 +16,8 @@
 
 namespace gale {
 
-// One request being answered, as endpoints see it: adds the fields every answer has, writes the access line and the HTTP
-// metrics once, when it is over. Thread-safe, like the exchange it wraps.
+// One request being answered, as endpoints see it: adds the fields every answer has, writes the access line and the
+// HTTP metrics once, when it is over. Thread-safe, like the exchange it wraps.
 class Call final : public AnswerOutlet, public std::enable_shared_from_this<Call> {
  public:
   struct Setting {
@@ -41,7 +41,8 @@ class Call final : public AnswerOutlet, public std::enable_shared_from_this<Call
   void start_stream(const HttpFields& further);
   void send(std::string_view frames) override { exchange_->send(frames); }
   void finish() override { exchange_->finish(); }
-  // Called once, when the call is over; `how` as the exchange tells it. A later callback takes the place of an earlier one.
+  // Called once, when the call is over; `how` as the exchange tells it. A later callback takes the place of an earlier
+  // one.
   void on_end(std::function<void(ExchangeEnd)> callback);
   void on_answer_end(std::function<void()> callback) override;
 
@@ -59,6 +60,7 @@ class Call final : public AnswerOutlet, public std::enable_shared_from_this<Call
 };
 
 // The access line of a request and its HTTP metrics.
-void note_request(ServingMetrics& metrics, const RequestHead& head, const Call::Setting& setting, int status, double elapsed_s);
+void note_request(ServingMetrics& metrics, const RequestHead& head, const Call::Setting& setting, int status,
+                  double elapsed_s);
 
 }  // namespace gale

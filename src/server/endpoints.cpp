@@ -27,7 +27,8 @@ std::vector<ModelCard> cards_of(const Pipeline& pipeline) {
 
 }  // namespace
 
-// ---- models and tokens ------------------------------------------------------------------------------------------------
+// ---- models and tokens
+// ------------------------------------------------------------------------------------------------
 
 void Endpoints::list_models(Call& call) {
   const std::vector<ModelCard> cards = cards_of(pipeline_);
@@ -113,7 +114,8 @@ void Endpoints::reply_json(Call& call, const Result<Json>& body) {
   call.reply(200, dump_json(*body));
 }
 
-// ---- stored responses ---------------------------------------------------------------------------------------------------
+// ---- stored responses
+// ---------------------------------------------------------------------------------------------------
 
 namespace {
 
@@ -144,10 +146,13 @@ void Endpoints::delete_response(Call& call) {
 }
 
 void Endpoints::cancel_response(Call& call) {
-  reply_error(call, {ErrorCode::kInvalidArgument, "only responses that are computed in the background can be cancelled; to stop a stream close it", "response_id"});
+  reply_error(call, {ErrorCode::kInvalidArgument,
+                     "only responses that are computed in the background can be cancelled; to stop a stream close it",
+                     "response_id"});
 }
 
-// ---- generation -------------------------------------------------------------------------------------------------------
+// ---- generation
+// -------------------------------------------------------------------------------------------------------
 
 void Endpoints::chat_completions(Call& call) { generate(call, &WireFormats::chat); }
 
@@ -168,9 +173,12 @@ void Endpoints::generate(Call& call, Prepare prepare) {
   const RequestHead& head = call.request().head;
   const std::string owner = owner_of(head);
   const std::shared_ptr<Call> shared = call.shared_from_this();
-  if (const auto last = head.field("last-event-id")) {   // an event source that repeats its request after a lost connection
+  if (const auto last =
+          head.field("last-event-id")) {  // an event source that repeats its request after a lost connection
     const auto event = StreamArchive::parse_event_id(*last);
-    if (!event) return reply_error(call, {ErrorCode::kInvalidArgument, "Last-Event-ID: expected the id of an event of a stream", "Last-Event-ID"});
+    if (!event)
+      return reply_error(call, {ErrorCode::kInvalidArgument, "Last-Event-ID: expected the id of an event of a stream",
+                                "Last-Event-ID"});
     const Status resumed = streams_.resume(shared, owner, event->stream, event->number + 1);
     return resumed ? void() : reply_error(call, resumed.error());
   }
@@ -179,13 +187,15 @@ void Endpoints::generate(Call& call, Prepare prepare) {
     return (formats_.*prepare)(body, {.request_id = call.request_id(), .owner = owner});
   }();
   if (!generation) return reply_error(call, generation.error());
-  if (!generation->is_stream || !StreamArchive::is_wanted(head)) return generations_.start(shared, std::move(*generation));
+  if (!generation->is_stream || !StreamArchive::is_wanted(head))
+    return generations_.start(shared, std::move(*generation));
   const Result<std::shared_ptr<AnswerOutlet>> outlet = streams_.open(shared, owner);
   if (!outlet) return reply_error(call, outlet.error());
   generations_.start(*outlet, std::move(*generation));
 }
 
-// ---- streams that go on, sockets --------------------------------------------------------------------------------------
+// ---- streams that go on, sockets
+// --------------------------------------------------------------------------------------
 
 namespace {
 
@@ -198,11 +208,14 @@ void Endpoints::resume_stream(Call& call) {
   constexpr std::string_view kFrom = "from=";
   uint64_t from = 0;
   if (!head.query.empty()) {
-    const auto event = StreamArchive::parse_event_id("x:" + (head.query.starts_with(kFrom) ? head.query.substr(kFrom.size()) : ""));
-    if (!event) return reply_error(call, {ErrorCode::kInvalidArgument, "from: expected the number of an event", "from"});
+    const auto event =
+        StreamArchive::parse_event_id("x:" + (head.query.starts_with(kFrom) ? head.query.substr(kFrom.size()) : ""));
+    if (!event)
+      return reply_error(call, {ErrorCode::kInvalidArgument, "from: expected the number of an event", "from"});
     from = event->number;
   }
-  const Status resumed = streams_.resume(call.shared_from_this(), owner_of(head), head.path.substr(kStreams.size()), from);
+  const Status resumed =
+      streams_.resume(call.shared_from_this(), owner_of(head), head.path.substr(kStreams.size()), from);
   if (!resumed) reply_error(call, resumed.error());
 }
 
@@ -215,11 +228,12 @@ void Endpoints::cancel_stream(Call& call) {
 }
 
 void Endpoints::needs_web_socket(Call& call) {
-  call.reply(426, protocol_error_body(426, "GET on this route opens a WebSocket: ask for an upgrade, or POST a chat"), "application/json",
-             {{"Upgrade", "websocket"}});
+  call.reply(426, protocol_error_body(426, "GET on this route opens a WebSocket: ask for an upgrade, or POST a chat"),
+             "application/json", {{"Upgrade", "websocket"}});
 }
 
-std::shared_ptr<WebSocketListener> Endpoints::open_chat_socket(const RequestHead& head, std::shared_ptr<WebSocket> socket) {
+std::shared_ptr<WebSocketListener> Endpoints::open_chat_socket(const RequestHead& head,
+                                                               std::shared_ptr<WebSocket> socket) {
   return std::make_shared<WebSocketChat>(std::move(socket), owner_of(head), formats_, generations_, pipeline_);
 }
 

@@ -47,7 +47,8 @@ class Endpoints {
   void cancel_stream(Call& call);
   void needs_web_socket(Call& call);
   // A WebSocket on the route of chats.
-  [[nodiscard]] std::shared_ptr<WebSocketListener> open_chat_socket(const RequestHead& head, std::shared_ptr<WebSocket> socket);
+  [[nodiscard]] std::shared_ptr<WebSocketListener> open_chat_socket(const RequestHead& head,
+                                                                    std::shared_ptr<WebSocket> socket);
 
   // /ready is 503 from now on.
   void leave() { is_leaving_ = true; }

@@ -36,7 +36,8 @@ void Endpoints::live(Call& call) { call.reply(200, R"({"status":"ok"})"); }
 void Endpoints::ready(Call& call) {
   const PipelineStatus status = pipeline_.status();
   const bool is_leaving = is_leaving_;
-  reply_health(call, status, status.health == Health::kReady && !is_leaving, is_leaving ? "draining" : health_name(status.health));
+  reply_health(call, status, status.health == Health::kReady && !is_leaving,
+               is_leaving ? "draining" : health_name(status.health));
 }
 
 // Draining is not ill: a probe that restarts us then would cut the requests that are still being answered.
@@ -54,7 +55,10 @@ void Endpoints::metrics(Call& call) {
 }
 
 void Endpoints::root(Call& call) {
-  call.reply(200, dump_json(Json{{"name", "gale"}, {"version", config_.version}, {"models", "/v1/models"}, {"health", "/health"},
+  call.reply(200, dump_json(Json{{"name", "gale"},
+                                 {"version", config_.version},
+                                 {"models", "/v1/models"},
+                                 {"health", "/health"},
                                  {"openapi", "/openapi.json"}}));
 }
 
@@ -65,15 +69,24 @@ void Endpoints::server_info(Call& call) {
   const PipelineStatus status = pipeline_.status();
   Json engine = nullptr;
   if (status.engine) {
-    engine = {{"architecture", status.engine->model_name}, {"vocab_size", status.engine->vocab_size}, {"block_size", status.engine->block_size},
-              {"num_blocks", status.engine->num_blocks}, {"max_num_seqs", status.engine->max_num_seqs}, {"load_seconds", status.engine->load_seconds}};
+    engine = {{"architecture", status.engine->model_name},   {"vocab_size", status.engine->vocab_size},
+              {"block_size", status.engine->block_size},     {"num_blocks", status.engine->num_blocks},
+              {"max_num_seqs", status.engine->max_num_seqs}, {"load_seconds", status.engine->load_seconds}};
   }
-  const Json limits{{"max_model_len", context_length(pipeline_)}, {"max_choices", config_.max_choices}, {"max_logprobs", config_.max_logprobs},
-                    {"max_request_bytes", config_.http.limits.max_body_bytes}, {"max_connections", config_.http.max_connections}};
-  call.reply(200, dump_json(Json{{"name", "gale"}, {"version", config_.version}, {"model", pipeline_.model().name},
-                                 {"uptime_seconds", seconds(std::chrono::steady_clock::now() - begin_)}, {"health", health_name(status.health)},
-                                 {"num_engine_restarts", status.num_engine_restarts}, {"num_live_requests", status.num_live_requests},
-                                 {"engine", std::move(engine)}, {"limits", limits}}));
+  const Json limits{{"max_model_len", context_length(pipeline_)},
+                    {"max_choices", config_.max_choices},
+                    {"max_logprobs", config_.max_logprobs},
+                    {"max_request_bytes", config_.http.limits.max_body_bytes},
+                    {"max_connections", config_.http.max_connections}};
+  call.reply(200, dump_json(Json{{"name", "gale"},
+                                 {"version", config_.version},
+                                 {"model", pipeline_.model().name},
+                                 {"uptime_seconds", seconds(std::chrono::steady_clock::now() - begin_)},
+                                 {"health", health_name(status.health)},
+                                 {"num_engine_restarts", status.num_engine_restarts},
+                                 {"num_live_requests", status.num_live_requests},
+                                 {"engine", std::move(engine)},
+                                 {"limits", limits}}));
 }
 
 void Endpoints::openapi(Call& call) {

@@ -42,7 +42,9 @@ class FakePipeline final : public Pipeline {
     if (text == nullptr) return std::vector<TokenId>{1, 2, 3};
     return std::vector<TokenId>(text->text.begin(), text->text.end());
   }
-  Result<std::string> detokenize(std::span<const TokenId> tokens) const override { return std::string(tokens.begin(), tokens.end()); }
+  Result<std::string> detokenize(std::span<const TokenId> tokens) const override {
+    return std::string(tokens.begin(), tokens.end());
+  }
   std::string token_text(TokenId token) const override { return std::string(1, static_cast<char>(token)); }
 
   // The i-th request so far; null if there is none.
@@ -90,7 +92,8 @@ class FakePipeline final : public Pipeline {
 
   mutable std::mutex mutex_;
   std::vector<std::shared_ptr<Request>> requests_;
-  ServedModel model_{.name = "nano", .aliases = {"org/nano"}, .path = "/secret/path", .max_model_len = 100, .created = 5};
+  ServedModel model_{
+      .name = "nano", .aliases = {"org/nano"}, .path = "/secret/path", .max_model_len = 100, .created = 5};
 };
 
 }  // namespace gale

@@ -9,7 +9,8 @@ TimePoint now() { return std::chrono::steady_clock::now(); }
 
 }  // namespace
 
-GenerateSession::GenerateSession(Parts parts, std::shared_ptr<AnswerOutlet> outlet, Pipeline& pipeline, ServingMetrics& metrics)
+GenerateSession::GenerateSession(Parts parts, std::shared_ptr<AnswerOutlet> outlet, Pipeline& pipeline,
+                                 ServingMetrics& metrics)
     : writer_(std::move(parts.writer)),
       is_stream_(parts.is_stream),
       outlet_(std::move(outlet)),
@@ -34,7 +35,8 @@ void GenerateSession::start(std::vector<GenerateRequest> requests) {
 }
 
 void GenerateSession::release() {
-  std::vector<std::unique_ptr<RequestHandle>> handles;   // destroyed without the lock: that waits for a sink that may hold it
+  std::vector<std::unique_ptr<RequestHandle>>
+      handles;  // destroyed without the lock: that waits for a sink that may hold it
   const std::lock_guard lock(mutex_);
   is_over_ = true;
   handles.swap(handles_);
@@ -56,13 +58,15 @@ void GenerateSession::deliver(size_t request, const Event& event) {
   const std::optional<Failed>& failure = writer_->failure();
   const bool is_done = writer_->is_done();
   if (failure && !is_streaming_) {
-    const bool is_shed = failure->error.code == ErrorCode::kOverloaded || failure->error.code == ErrorCode::kUnavailable;
+    const bool is_shed =
+        failure->error.code == ErrorCode::kOverloaded || failure->error.code == ErrorCode::kUnavailable;
     if (is_shed) metrics_.count_shed(failure->error.code == ErrorCode::kOverloaded ? "overloaded" : "unavailable");
     outlet_->reply_error(failure->error, failure->retry_after_s.value_or(pipeline_.retry_after_s()));
   } else if (!is_stream_) {
     if (is_done) outlet_->reply_whole(writer_->body());
   } else {
-    const bool is_admitted = std::all_of(progress_.begin(), progress_.end(), [](const Progress& p) { return p.is_started; });
+    const bool is_admitted =
+        std::all_of(progress_.begin(), progress_.end(), [](const Progress& p) { return p.is_started; });
     if (is_admitted && !is_streaming_) {
       outlet_->start_stream();
       is_streaming_ = true;
@@ -115,7 +119,8 @@ void GenerateSession::observe_delta(Progress& progress, const Delta& delta) {
   if (progress.last_token.size() <= choice) progress.last_token.resize(choice + 1);
   TimePoint& last = progress.last_token[choice];
   const auto num_tokens = delta.tokens.size();
-  if (last != TimePoint{}) metrics_.inter_token_s.observe(seconds(at - last) / static_cast<double>(num_tokens), num_tokens);
+  if (last != TimePoint{})
+    metrics_.inter_token_s.observe(seconds(at - last) / static_cast<double>(num_tokens), num_tokens);
   last = at;
 }
 

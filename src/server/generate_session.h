@@ -13,9 +13,9 @@
 
 namespace gale {
 
-// One generating request from admission to the last byte: hands the pipeline's events to the writer of its wire format and
-// what that gives to the outlet. When the answer is over for whatever reason, its handles are destroyed, which cancels what
-// still runs. Shared by the outlet and the pipeline's sinks.
+// One generating request from admission to the last byte: hands the pipeline's events to the writer of its wire format
+// and what that gives to the outlet. When the answer is over for whatever reason, its handles are destroyed, which
+// cancels what still runs. Shared by the outlet and the pipeline's sinks.
 class GenerateSession : public std::enable_shared_from_this<GenerateSession> {
  public:
   struct Parts {

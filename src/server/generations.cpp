@@ -4,14 +4,17 @@ namespace gale {
 
 void Generations::start(const std::shared_ptr<AnswerOutlet>& outlet, Generation generation) {
   if (is_refusing_) {
-    return outlet->reply_error({ErrorCode::kUnavailable, "the server is shutting down: try another one", {}}, pipeline_.retry_after_s());
+    return outlet->reply_error({ErrorCode::kUnavailable, "the server is shutting down: try another one", {}},
+                               pipeline_.retry_after_s());
   }
   std::vector<GenerateRequest>& requests = generation.requests;
   for (size_t i = 0; i < requests.size(); ++i) {
-    requests[i].request_id = requests.size() == 1 ? outlet->request_id() : fmt::format("{}-{}", outlet->request_id(), i);
+    requests[i].request_id =
+        requests.size() == 1 ? outlet->request_id() : fmt::format("{}-{}", outlet->request_id(), i);
   }
   auto session = std::make_shared<GenerateSession>(
-      GenerateSession::Parts{.writer = std::move(generation.writer), .is_stream = generation.is_stream, .num_requests = requests.size()},
+      GenerateSession::Parts{
+          .writer = std::move(generation.writer), .is_stream = generation.is_stream, .num_requests = requests.size()},
       outlet, pipeline_, metrics_);
   sessions_.with([&](auto& sessions) { sessions.emplace(session.get(), session); });
   outlet->on_answer_end([this, session] {

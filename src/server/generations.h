@@ -37,7 +37,8 @@ class Generations {
   Pipeline& pipeline_;
   ServingMetrics& metrics_;
   std::atomic<bool> is_refusing_{false};
-  Guarded<std::unordered_map<GenerateSession*, std::shared_ptr<GenerateSession>>> sessions_;   // shared with their outlets
+  Guarded<std::unordered_map<GenerateSession*, std::shared_ptr<GenerateSession>>>
+      sessions_;  // shared with their outlets
 };
 
 }  // namespace gale

@@ -43,7 +43,8 @@ Result<std::vector<KeyHash>> parse_key_file(std::string_view text) {
       key[i] = static_cast<uint8_t>((high << 4) | low);
     }
     if (!is_hash) {
-      return fail(ErrorCode::kInvalidArgument, "line {} of the key file: expected 64 hex digits (SHA-256 of a key) and perhaps a name", number);
+      return fail(ErrorCode::kInvalidArgument,
+                  "line {} of the key file: expected 64 hex digits (SHA-256 of a key) and perhaps a name", number);
     }
     keys.push_back(key);
   }

@@ -15,8 +15,8 @@ namespace gale {
 using KeyHash = std::array<uint8_t, 32>;         // SHA-256
 [[nodiscard]] KeyHash hash_key(std::string_view key);
 
-// The lines of --api-key-file: 64 hex digits (SHA-256 of the key), then a name if there is one. Empty lines and those that begin
-// with # are skipped; the error names the line.
+// The lines of --api-key-file: 64 hex digits (SHA-256 of the key), then a name if there is one. Empty lines and those
+// that begin with # are skipped; the error names the line.
 [[nodiscard]] Result<std::vector<KeyHash>> parse_key_file(std::string_view text);
 
 // Which keys open. Thread-safe; keys can be changed while requests come.

@@ -79,13 +79,15 @@ std::string MetricRegistry::labels_text(std::string_view name, const MetricLabel
   return out;
 }
 
-void MetricRegistry::append_histogram(std::string& out, const std::string& name, const std::string& labels, const Histogram& histogram) {
+void MetricRegistry::append_histogram(std::string& out, const std::string& name, const std::string& labels,
+                                      const Histogram& histogram) {
   const std::string comma = labels.empty() ? "" : ",";
   uint64_t total = 0;
   for (size_t i = 0; i < histogram.counts_.size(); ++i) {
     total += histogram.counts_[i].load(std::memory_order_relaxed);
     const std::string bound = i < histogram.bounds_.size() ? fmt::format("{}", histogram.bounds_[i]) : "+Inf";
-    append_sample(out, name + "_bucket", fmt::format("{}{}le=\"{}\"", labels, comma, bound), static_cast<double>(total));
+    append_sample(out, name + "_bucket", fmt::format("{}{}le=\"{}\"", labels, comma, bound),
+                  static_cast<double>(total));
   }
   append_sample(out, name + "_sum", labels, histogram.sum_.load(std::memory_order_relaxed));
   append_sample(out, name + "_count", labels, static_cast<double>(total));

@@ -36,7 +36,8 @@ class Gauge {
 class Histogram {
  public:
   // Upper bounds, rising; the one of +Inf is added.
-  explicit Histogram(std::span<const double> bounds) : bounds_(bounds.begin(), bounds.end()), counts_(bounds.size() + 1) {}
+  explicit Histogram(std::span<const double> bounds)
+      : bounds_(bounds.begin(), bounds.end()), counts_(bounds.size() + 1) {}
   void observe(double value, uint64_t times = 1);
 
  private:
@@ -46,8 +47,8 @@ class Histogram {
   std::atomic<double> sum_{0};
 };
 
-// A server's metrics, written in the text format of Prometheus. Thread-safe; references it gives stay valid. Asking again for
-// a name with the same labels gives the same metric.
+// A server's metrics, written in the text format of Prometheus. Thread-safe; references it gives stay valid. Asking
+// again for a name with the same labels gives the same metric.
 class MetricRegistry {
  public:
   // `common`: labels of every metric whose name starts with "vllm:".
@@ -58,7 +59,8 @@ class MetricRegistry {
   // Counters are named without "_total"; it is added in the text.
   Counter& counter(std::string_view name, std::string_view help, const MetricLabels& labels = {});
   Gauge& gauge(std::string_view name, std::string_view help, const MetricLabels& labels = {});
-  Histogram& histogram(std::string_view name, std::string_view help, std::span<const double> bounds, const MetricLabels& labels = {});
+  Histogram& histogram(std::string_view name, std::string_view help, std::span<const double> bounds,
+                       const MetricLabels& labels = {});
 
   [[nodiscard]] std::string text() const;
 
@@ -73,7 +75,8 @@ class MetricRegistry {
   };
   Family& family(std::string_view name, std::string_view help, Kind kind);
   [[nodiscard]] std::string labels_text(std::string_view name, const MetricLabels& labels) const;
-  static void append_histogram(std::string& out, const std::string& name, const std::string& labels, const Histogram& histogram);
+  static void append_histogram(std::string& out, const std::string& name, const std::string& labels,
+                               const Histogram& histogram);
 
   const MetricLabels common_;
   mutable std::mutex mutex_;

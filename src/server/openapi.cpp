@@ -47,7 +47,9 @@ Json error_responses(std::string_view schema) {
   for (const auto& [status, text] : texts) {
     Json response{{"description", text}, {"content", {{"application/json", {{"schema", schema_ref(schema)}}}}}};
     if (status == 429 || status == 503 || status == 529)
-      response["headers"] = {{"Retry-After", {{"description", "Seconds."}, {"schema", {{"type", "integer"}, {"minimum", 1}, {"maximum", 30}}}}}};
+      response["headers"] = {
+          {"Retry-After",
+           {{"description", "Seconds."}, {"schema", {{"type", "integer"}, {"minimum", 1}, {"maximum", 30}}}}}};
     responses[fmt::format("{}{}", schema, status)] = std::move(response);
   }
   return responses;
@@ -55,9 +57,11 @@ Json error_responses(std::string_view schema) {
 
 std::string error_page() {
   std::string text =
-      "Errors, those that people look up most first:\n\n| status | code | cause | what to do | Retry-After |\n| --- | --- | --- | --- | --- |\n";
+      "Errors, those that people look up most first:\n\n| status | code | cause | what to do | Retry-After |\n| --- | "
+      "--- | --- | --- | --- |\n";
   for (const ErrorDoc& error : error_docs())
-    text += fmt::format("| {} | {} | {} | {} | {} |\n", error.status, error.code, error.cause, error.advice, error.has_retry_after ? "yes" : "no");
+    text += fmt::format("| {} | {} | {} | {} | {} |\n", error.status, error.code, error.cause, error.advice,
+                        error.has_retry_after ? "yes" : "no");
   return text;
 }
 
@@ -76,32 +80,43 @@ Json operation_of(const Route& route, bool asks_for_key) {
                  {"operationId", fmt::format("{} {}", route.method, route.path)}};
   Json parameters = Json::array();
   if (!doc.parameter.empty())
-    parameters.push_back({{"name", doc.parameter}, {"in", "path"}, {"required", true}, {"schema", {{"type", "string"}}}});
+    parameters.push_back(
+        {{"name", doc.parameter}, {"in", "path"}, {"required", true}, {"schema", {{"type", "string"}}}});
   if (doc.event == "Event" && doc.request.empty())
-    parameters.push_back({{"name", "from"}, {"in", "query"}, {"schema", {{"type", "integer"}, {"minimum", 0}}}, {"description", "The first event that is wanted."}});
+    parameters.push_back({{"name", "from"},
+                          {"in", "query"},
+                          {"schema", {{"type", "integer"}, {"minimum", 0}}},
+                          {"description", "The first event that is wanted."}});
   if (!doc.event.empty() && !doc.request.empty())
-    parameters.push_back({{"name", "X-Stream-Resumable"}, {"in", "header"}, {"schema", {{"enum", Json::array({"true", "false"})}}},
+    parameters.push_back({{"name", "X-Stream-Resumable"},
+                          {"in", "header"},
+                          {"schema", {{"enum", Json::array({"true", "false"})}}},
                           {"description", "true: the stream can be taken up again after a lost connection."}});
   if (!parameters.empty()) operation["parameters"] = std::move(parameters);
   if (!doc.request.empty()) {
-    operation["requestBody"] = {{"required", true}, {"content", {{"application/json", {{"schema", schema_ref(doc.request)}}}}}};
+    operation["requestBody"] = {{"required", true},
+                                {"content", {{"application/json", {{"schema", schema_ref(doc.request)}}}}}};
   }
   Json content = Json::object();
   if (!doc.answer.empty()) content["application/json"] = {{"schema", schema_ref(doc.answer)}};
-  if (!doc.event.empty()) content["text/event-stream"] = {{"schema", {{"type", "string"}}}, {"x-event-schema", schema_ref(doc.event)}};
+  if (!doc.event.empty())
+    content["text/event-stream"] = {{"schema", {{"type", "string"}}}, {"x-event-schema", schema_ref(doc.event)}};
   if (content.empty()) content["text/plain"] = {{"schema", {{"type", "string"}}}};
   operation["responses"]["200"] = {{"description", "The answer."}, {"content", std::move(content)}};
   const bool is_anthropic = error_dialect_of(route.path) == ErrorDialect::kAnthropic;
   const std::string_view schema = is_anthropic ? "MessagesError" : "Error";
   for (const int status : statuses_of(route)) {
     if (doc.answer == "Health" && status == 503) {
-      operation["responses"]["503"] = {{"description", "No, and why."}, {"content", {{"application/json", {{"schema", schema_ref("Health")}}}}}};
+      operation["responses"]["503"] = {{"description", "No, and why."},
+                                       {"content", {{"application/json", {{"schema", schema_ref("Health")}}}}}};
       continue;
     }
-    operation["responses"][fmt::format("{}", status)] = {{"$ref", fmt::format("#/components/responses/{}{}", schema, status)}};
+    operation["responses"][fmt::format("{}", status)] = {
+        {"$ref", fmt::format("#/components/responses/{}{}", schema, status)}};
   }
   if (is_anthropic) operation["responses"]["529"] = {{"$ref", "#/components/responses/MessagesError529"}};
-  if (asks_for_key && !route.is_public) operation["security"] = Json::array({{{"bearer", Json::array()}}, {{"header", Json::array()}}});
+  if (asks_for_key && !route.is_public)
+    operation["security"] = Json::array({{{"bearer", Json::array()}}, {{"header", Json::array()}}});
   return operation;
 }
 
@@ -121,19 +136,25 @@ std::string lower(std::string_view text) {
 
 std::string openapi_document(const std::string& version, bool asks_for_key) {
   Json document{{"openapi", "3.1.0"},
-                {"info", {{"title", "gale"}, {"version", version}, {"summary", "GLM models behind the APIs of OpenAI and Anthropic."},
-                          {"description", error_page()}, {"license", {{"name", "Apache-2.0"}, {"identifier", "Apache-2.0"}}}}},
+                {"info",
+                 {{"title", "gale"},
+                  {"version", version},
+                  {"summary", "GLM models behind the APIs of OpenAI and Anthropic."},
+                  {"description", error_page()},
+                  {"license", {{"name", "Apache-2.0"}, {"identifier", "Apache-2.0"}}}}},
                 {"servers", Json::array({{{"url", "/"}}})}};
   Json& paths = document["paths"];
-  for (const Route& route : all_routes()) paths[template_of(route)][lower(route.method)] = operation_of(route, asks_for_key);
+  for (const Route& route : all_routes())
+    paths[template_of(route)][lower(route.method)] = operation_of(route, asks_for_key);
   Json schemas = parsed(answer_schemas());
   for (const BodyDoc& body : body_docs()) schemas[std::string(body.name)] = body_schema(body);
   Json responses = error_responses("Error");
   responses.update(error_responses("MessagesError"));
   document["components"] = {{"schemas", std::move(schemas)}, {"responses", std::move(responses)}};
   if (asks_for_key) {
-    document["components"]["securitySchemes"] = {{"bearer", {{"type", "http"}, {"scheme", "bearer"}}},
-                                                 {"header", {{"type", "apiKey"}, {"in", "header"}, {"name", "X-Api-Key"}}}};
+    document["components"]["securitySchemes"] = {
+        {"bearer", {{"type", "http"}, {"scheme", "bearer"}}},
+        {"header", {{"type", "apiKey"}, {"in", "header"}, {"name", "X-Api-Key"}}}};
   }
   return dump_json(document);
 }

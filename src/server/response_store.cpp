@@ -6,7 +6,8 @@ namespace gale {
 namespace {
 
 tl::unexpected<Error> not_there(const std::string& id) {
-  return fail_param(ErrorCode::kNotFound, "previous_response_id", "response {} is not stored here (any more)", brief(Json(id)));
+  return fail_param(ErrorCode::kNotFound, "previous_response_id", "response {} is not stored here (any more)",
+                    brief(Json(id)));
 }
 
 }  // namespace

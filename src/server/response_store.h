@@ -10,8 +10,8 @@
 
 namespace gale {
 
-// Finished responses by owner and id, for as long as all of them fit a bound in bytes; beyond it the least recently used go.
-// Thread-safe.
+// Finished responses by owner and id, for as long as all of them fit a bound in bytes; beyond it the least recently
+// used go. Thread-safe.
 class ResponseStore {
  public:
   explicit ResponseStore(size_t max_bytes) : max_bytes_(max_bytes) {}

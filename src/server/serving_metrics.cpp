@@ -11,10 +11,14 @@
 namespace gale {
 namespace {
 
-constexpr double kFirstToken[] = {.001, .005, .01, .02, .04, .06, .08, .1, .25, .5, .75, 1, 2.5, 5, 7.5, 10, 20, 40, 80, 160, 640, 2560};
-constexpr double kTokenGap[] = {.001, .002, .003, .005, .0075, .01, .025, .05, .075, .1, .15, .2, .3, .4, .5, .75, 1, 2.5, 5, 7.5, 10, 20, 40, 80};
-constexpr double kLatency[] = {.3, .5, .8, 1, 1.5, 2, 2.5, 5, 10, 15, 20, 30, 40, 50, 60, 120, 240, 480, 960, 1920, 7680};
-constexpr double kTokens[] = {1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50000, 100000, 200000};
+constexpr double kFirstToken[] = {.001, .005, .01, .02, .04, .06, .08, .1, .25, .5,  .75,
+                                  1,    2.5,  5,   7.5, 10,  20,  40,  80, 160, 640, 2560};
+constexpr double kTokenGap[] = {.001, .002, .003, .005, .0075, .01, .025, .05, .075, .1, .15, .2,
+                                .3,   .4,   .5,   .75,  1,     2.5, 5,    7.5, 10,   20, 40,  80};
+constexpr double kLatency[] = {.3, .5, .8, 1,  1.5, 2,   2.5, 5,   10,   15,  20,
+                               30, 40, 50, 60, 120, 240, 480, 960, 1920, 7680};
+constexpr double kTokens[] = {1,    2,    5,    10,    20,    50,    100,    200,   500,
+                              1000, 2000, 5000, 10000, 20000, 50000, 100000, 200000};
 constexpr double kChoices[] = {1, 2, 5, 10, 20};
 constexpr double kHttp[] = {.001, .005, .01, .05, .1, .5, 1, 5, 10, 60};
 
@@ -69,9 +73,11 @@ ServingMetrics::ServingMetrics(const std::string& model_name)
       waiting_for_room_(registry_.gauge("vllm:num_requests_waiting_by_reason",
                                         "Sequences that wait, by what they wait for.", {{"reason", "capacity"}})) {
   // Dashboards ask for these; what the served model has not stays at nothing.
-  registry_.gauge("vllm:engine_sleep_state", "Whether the engine is awake; it never sleeps.", {{"sleep_state", "awake"}}).set(1);
-  for (const char* name : {"vllm:mm_cache_queries", "vllm:mm_cache_hits", "vllm:spec_decode_num_drafts", "vllm:spec_decode_num_draft_tokens",
-                           "vllm:spec_decode_num_accepted_tokens"})
+  registry_
+      .gauge("vllm:engine_sleep_state", "Whether the engine is awake; it never sleeps.", {{"sleep_state", "awake"}})
+      .set(1);
+  for (const char* name : {"vllm:mm_cache_queries", "vllm:mm_cache_hits", "vllm:spec_decode_num_drafts",
+                           "vllm:spec_decode_num_draft_tokens", "vllm:spec_decode_num_accepted_tokens"})
     registry_.counter(name, "Not of this model: always 0.");
 }
 
@@ -102,7 +108,9 @@ void ServingMetrics::refresh(const PipelineStatus& status) {
 void ServingMetrics::refresh_process() {
   rusage usage{};
   ::getrusage(RUSAGE_SELF, &usage);
-  const auto to_seconds = [](const timeval& time) { return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) * 1e-6; };
+  const auto to_seconds = [](const timeval& time) {
+    return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) * 1e-6;
+  };
   const double cpu_s = to_seconds(usage.ru_utime) + to_seconds(usage.ru_stime);
   registry_.counter("process_cpu_seconds", "CPU time of the front.").add(cpu_s - last_cpu_s_);
   last_cpu_s_ = cpu_s;
@@ -110,11 +118,14 @@ void ServingMetrics::refresh_process() {
   long resident_pages = 0;
   std::ifstream("/proc/self/statm") >> total_pages >> resident_pages;
   const auto page_bytes = static_cast<double>(::sysconf(_SC_PAGESIZE));
-  registry_.gauge("process_resident_memory_bytes", "Memory of the front.").set(static_cast<double>(resident_pages) * page_bytes);
-  registry_.gauge("process_virtual_memory_bytes", "Address space of the front.").set(static_cast<double>(total_pages) * page_bytes);
+  registry_.gauge("process_resident_memory_bytes", "Memory of the front.")
+      .set(static_cast<double>(resident_pages) * page_bytes);
+  registry_.gauge("process_virtual_memory_bytes", "Address space of the front.")
+      .set(static_cast<double>(total_pages) * page_bytes);
   std::error_code trouble;   // a system without /proc: the gauge stays at 0
   const std::filesystem::directory_iterator files("/proc/self/fd", trouble);
-  registry_.gauge("process_open_fds", "Open descriptors of the front.").set(static_cast<double>(std::distance(begin(files), end(files))));
+  registry_.gauge("process_open_fds", "Open descriptors of the front.")
+      .set(static_cast<double>(std::distance(begin(files), end(files))));
   rlimit limit{};
   ::getrlimit(RLIMIT_NOFILE, &limit);
   registry_.gauge("process_max_fds", "Descriptors it may open.").set(static_cast<double>(limit.rlim_cur));
@@ -122,12 +133,16 @@ void ServingMetrics::refresh_process() {
 }
 
 void ServingMetrics::count_shed(const std::string& reason) {
-  registry_.counter("requests_shed", "Requests refused by load or while loading or leaving.", {{"reason", reason}}).add();
+  registry_.counter("requests_shed", "Requests refused by load or while loading or leaving.", {{"reason", reason}})
+      .add();
 }
 
 void ServingMetrics::note_request(int prompt, int cached, int generated, double decode) {
   const auto count_source = [this](const char* source, int tokens) {
-    registry_.counter("vllm:prompt_tokens_by_source", "Prompt tokens by where their keys and values came from.", {{"source", source}}).add(tokens);
+    registry_
+        .counter("vllm:prompt_tokens_by_source", "Prompt tokens by where their keys and values came from.",
+                 {{"source", source}})
+        .add(tokens);
   };
   count_source("local_compute", prompt - cached);
   count_source("local_cache_hit", cached);
@@ -137,8 +152,14 @@ void ServingMetrics::note_request(int prompt, int cached, int generated, double 
 }
 
 void ServingMetrics::count_http(const std::string& method, const std::string& route, int status, double seconds) {
-  registry_.counter("http_requests", "Requests by method, route and status.", {{"method", method}, {"handler", route}, {"status", fmt::format("{}", status)}}).add();
-  registry_.histogram("http_request_duration_seconds", "From a request's head to the end of its answer.", kHttp, {{"handler", route}}).observe(seconds);
+  registry_
+      .counter("http_requests", "Requests by method, route and status.",
+               {{"method", method}, {"handler", route}, {"status", fmt::format("{}", status)}})
+      .add();
+  registry_
+      .histogram("http_request_duration_seconds", "From a request's head to the end of its answer.", kHttp,
+                 {{"handler", route}})
+      .observe(seconds);
 }
 
 void ServingMetrics::count_finish(ChoiceFinish reason) {

@@ -14,14 +14,20 @@ void StatsReporter::report() {
   const double generated = metrics_.generation_tokens.value();
   const auto per_second = [this](double grown) { return grown / static_cast<double>(interval_.count()); };
   const Stats& stats = status.stats;
-  const double used = stats.num_blocks > 0 ? 100.0 * static_cast<double>(stats.num_blocks - stats.num_free_blocks) / static_cast<double>(stats.num_blocks) : 0;
-  const double hits = stats.prefix_queries > 0 ? 100.0 * static_cast<double>(stats.prefix_hits) / static_cast<double>(stats.prefix_queries) : 0;
-  const bool is_idle = prompt == last_prompt_ && generated == last_generated_ && stats.num_running == 0 && stats.num_waiting == 0;
+  const double used = stats.num_blocks > 0 ? 100.0 * static_cast<double>(stats.num_blocks - stats.num_free_blocks) /
+                                                 static_cast<double>(stats.num_blocks)
+                                           : 0;
+  const double hits = stats.prefix_queries > 0
+                          ? 100.0 * static_cast<double>(stats.prefix_hits) / static_cast<double>(stats.prefix_queries)
+                          : 0;
+  const bool is_idle =
+      prompt == last_prompt_ && generated == last_generated_ && stats.num_running == 0 && stats.num_waiting == 0;
   log_at(is_idle ? LogLevel::kDebug : LogLevel::kInfo,
-         "Engine 000: Avg prompt throughput: {:.1f} tokens/s, Avg generation throughput: {:.1f} tokens/s, Running: {} reqs, "
+         "Engine 000: Avg prompt throughput: {:.1f} tokens/s, Avg generation throughput: {:.1f} tokens/s, Running: {} "
+         "reqs, "
          "Waiting: {} reqs, Preemptions: {}, GPU KV cache usage: {:.1f}%, Prefix cache hit rate: {:.1f}%",
-         per_second(prompt - last_prompt_), per_second(generated - last_generated_), stats.num_running, stats.num_waiting,
-         stats.num_preemptions, used, hits);
+         per_second(prompt - last_prompt_), per_second(generated - last_generated_), stats.num_running,
+         stats.num_waiting, stats.num_preemptions, used, hits);
   last_prompt_ = prompt;
   last_generated_ = generated;
 }

@@ -26,8 +26,13 @@ tl::unexpected<Error> gone() {
 class StreamArchive::Stream final : public AnswerOutlet, public std::enable_shared_from_this<Stream> {
  public:
   Stream(const StreamArchiveConfig& config, std::string id, std::string owner, std::shared_ptr<Call> call)
-      : config_(config), id_(std::move(id)), owner_(std::move(owner)), request_id_(call->request_id()), arrival_(call->arrival()),
-        call_(std::move(call)), left_at_(now()) {}
+      : config_(config),
+        id_(std::move(id)),
+        owner_(std::move(owner)),
+        request_id_(call->request_id()),
+        arrival_(call->arrival()),
+        call_(std::move(call)),
+        left_at_(now()) {}
 
   const std::string& id() const { return id_; }
   const std::string& owner() const { return owner_; }
@@ -82,8 +87,8 @@ class StreamArchive::Stream final : public AnswerOutlet, public std::enable_shar
       const std::lock_guard lock(mutex_);
       if (!is_started_ || is_ended_) return gone();
       if (from < first_ || from > first_ + events_.size()) {
-        return fail_param(ErrorCode::kInvalidArgument, "from", "from: events {} to {} are kept, {} is asked for", first_,
-                          first_ + events_.size(), from);
+        return fail_param(ErrorCode::kInvalidArgument, "from", "from: events {} to {} are kept, {} is asked for",
+                          first_, first_ + events_.size(), from);
       }
       earlier = std::exchange(call_, call);
       call->start_stream({{"X-Stream-Id", id_}});
@@ -159,7 +164,8 @@ class StreamArchive::Stream final : public AnswerOutlet, public std::enable_shar
   bool is_started_ = false, is_finished_ = false, is_ended_ = false;
 };
 
-StreamArchive::StreamArchive(const StreamArchiveConfig& config) : config_(config), ticker_(kSweepInterval, [this] { sweep(); }) {}
+StreamArchive::StreamArchive(const StreamArchiveConfig& config)
+    : config_(config), ticker_(kSweepInterval, [this] { sweep(); }) {}
 
 StreamArchive::~StreamArchive() {
   std::map<std::string, std::shared_ptr<Stream>> streams;
@@ -170,7 +176,9 @@ StreamArchive::~StreamArchive() {
   for (const auto& [id, stream] : streams) stream->end();
 }
 
-bool StreamArchive::is_wanted(const RequestHead& head) { return equal_ignoring_case(head.field("x-stream-resumable").value_or(""), "true"); }
+bool StreamArchive::is_wanted(const RequestHead& head) {
+  return equal_ignoring_case(head.field("x-stream-resumable").value_or(""), "true");
+}
 
 Result<std::shared_ptr<AnswerOutlet>> StreamArchive::open(const std::shared_ptr<Call>& call, const std::string& owner) {
   const auto stream = std::make_shared<Stream>(config_, "stream_" + fresh_id(), owner, call);
@@ -187,7 +195,8 @@ Result<std::shared_ptr<AnswerOutlet>> StreamArchive::open(const std::shared_ptr<
       entry = is_over ? streams_.erase(entry) : std::next(entry);
     }
     if (num_bytes > config_.max_bytes) {
-      return fail(ErrorCode::kOverloaded, "the events of resumable streams take {} bytes already: try without X-Stream-Resumable", num_bytes);
+      return fail(ErrorCode::kOverloaded,
+                  "the events of resumable streams take {} bytes already: try without X-Stream-Resumable", num_bytes);
     }
     streams_.emplace(stream->id(), stream);
   }
@@ -203,7 +212,8 @@ Result<std::shared_ptr<StreamArchive::Stream>> StreamArchive::find(const std::st
   return entry->second;
 }
 
-Status StreamArchive::resume(const std::shared_ptr<Call>& call, const std::string& owner, const std::string& id, uint64_t from) {
+Status StreamArchive::resume(const std::shared_ptr<Call>& call, const std::string& owner, const std::string& id,
+                             uint64_t from) {
   GALE_ASSIGN(const std::shared_ptr<Stream> stream, find(owner, id));
   return stream->attach(call, from);
 }

@@ -13,8 +13,8 @@
 
 namespace gale {
 
-// Streams that their clients can take up again after a lost connection: events are numbered and kept for a while. Asked for with
-// the header `X-Stream-Resumable: true`; other streams end with their connection. Thread-safe.
+// Streams that their clients can take up again after a lost connection: events are numbered and kept for a while. Asked
+// for with the header `X-Stream-Resumable: true`; other streams end with their connection. Thread-safe.
 class StreamArchive {
  public:
   explicit StreamArchive(const StreamArchiveConfig& config);
@@ -25,9 +25,10 @@ class StreamArchive {
   [[nodiscard]] static bool is_wanted(const RequestHead& head);
   // The outlet of a new stream that begins on `call`. kOverloaded if the archive is full.
   [[nodiscard]] Result<std::shared_ptr<AnswerOutlet>> open(const std::shared_ptr<Call>& call, const std::string& owner);
-  // Goes on with a stream on another call, from event `from`. kNotFound for streams that are gone or somebody else's; kInvalidArgument
-  // for events that are not kept any more.
-  [[nodiscard]] Status resume(const std::shared_ptr<Call>& call, const std::string& owner, const std::string& id, uint64_t from);
+  // Goes on with a stream on another call, from event `from`. kNotFound for streams that are gone or somebody else's;
+  // kInvalidArgument for events that are not kept any more.
+  [[nodiscard]] Status resume(const std::shared_ptr<Call>& call, const std::string& owner, const std::string& id,
+                              uint64_t from);
   // Ends a stream, whoever reads it.
   [[nodiscard]] Status cancel(const std::string& owner, const std::string& id);
   void sweep();                                     // ends and drops what nobody came back for

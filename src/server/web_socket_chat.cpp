@@ -39,7 +39,8 @@ class WebSocketChat::Answer final : public AnswerOutlet {
       const size_t end = std::min(frames.find("\n\n"), frames.size());
       const std::string_view frame = frames.substr(0, end);
       frames.remove_prefix(std::min(end + 2, frames.size()));
-      if (frame.starts_with(kDataPrefix) && frame.substr(kDataPrefix.size()) != kDone) chat_->send(request_id_, frame.substr(kDataPrefix.size()));
+      if (frame.starts_with(kDataPrefix) && frame.substr(kDataPrefix.size()) != kDone)
+        chat_->send(request_id_, frame.substr(kDataPrefix.size()));
     }
   }
   void finish() override {
@@ -71,7 +72,8 @@ class WebSocketChat::Answer final : public AnswerOutlet {
 void WebSocketChat::on_message(std::string text) {
   Result<Json> message = parse_json(text);
   if (!message) return send_error(nullptr, message.error(), 0);
-  if (!message->is_object()) return send_error(nullptr, {ErrorCode::kInvalidArgument, "a message must be a JSON object", {}}, 0);
+  if (!message->is_object())
+    return send_error(nullptr, {ErrorCode::kInvalidArgument, "a message must be a JSON object", {}}, 0);
   const std::string type = text_field(*message, "type");
   if (type == "cancel") return cancel(text_field(*message, "request_id"));
   if (!type.empty()) {
@@ -85,7 +87,9 @@ void WebSocketChat::begin(Json body) {
   const Json given = field_of(body, "request_id");
   const bool is_named = given.is_string() && is_valid_request_id(given.get_ref<const std::string&>());
   if (!given.is_null() && !is_named) {
-    return send_error(given, {ErrorCode::kInvalidArgument, "request_id: expected 1 to 128 letters, digits and -_.:", "request_id"}, 0);
+    return send_error(
+        given, {ErrorCode::kInvalidArgument, "request_id: expected 1 to 128 letters, digits and -_.:", "request_id"},
+        0);
   }
   const std::string request_id = is_named ? given.get<std::string>() : fresh_id();
   body.erase("request_id");
@@ -97,8 +101,10 @@ void WebSocketChat::begin(Json body) {
     const std::lock_guard lock(mutex_);
     const bool is_full = answers_.size() >= kMaxAnswers;
     if (is_full || !answers_.emplace(request_id, answer).second) {
-      generation = is_full ? fail(ErrorCode::kOverloaded, "{} answers are under way on this connection already", kMaxAnswers)
-                           : fail_param(ErrorCode::kInvalidArgument, "request_id", "request_id: an answer of that name is under way");
+      generation =
+          is_full ? fail(ErrorCode::kOverloaded, "{} answers are under way on this connection already", kMaxAnswers)
+                  : fail_param(ErrorCode::kInvalidArgument, "request_id",
+                               "request_id: an answer of that name is under way");
     }
   }
   if (!generation) return send_error(request_id, generation.error(), pipeline_.retry_after_s());

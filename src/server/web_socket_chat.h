@@ -12,13 +12,18 @@
 namespace gale {
 
 // Chats over one WebSocket. A text message is the body of a chat completion (streamed unless "stream" is false), with a
-// "request_id" of the client's choice; answers are what the events of a stream would hold, each with that "request_id", then
+// "request_id" of the client's choice; answers are what the events of a stream would hold, each with that "request_id",
+// then
 // {"type":"done","request_id"}. {"type":"cancel","request_id"} stops one; closing stops all.
 class WebSocketChat final : public WebSocketListener, public std::enable_shared_from_this<WebSocketChat> {
  public:
-  WebSocketChat(std::shared_ptr<WebSocket> socket, std::string owner, const WireFormats& formats, Generations& generations,
-                const Pipeline& pipeline)
-      : owner_(std::move(owner)), formats_(formats), generations_(generations), pipeline_(pipeline), socket_(std::move(socket)) {}
+  WebSocketChat(std::shared_ptr<WebSocket> socket, std::string owner, const WireFormats& formats,
+                Generations& generations, const Pipeline& pipeline)
+      : owner_(std::move(owner)),
+        formats_(formats),
+        generations_(generations),
+        pipeline_(pipeline),
+        socket_(std::move(socket)) {}
 
   void on_message(std::string text) override;
   void on_close() override;

@@ -34,7 +34,8 @@ Status WireFormats::check_model(const std::string& name) const {
   return fail_param(ErrorCode::kNotFound, "model", "model {} is not served here, see /v1/models", brief(Json(name)));
 }
 
-AnswerInfo WireFormats::info(std::string_view prefix, const std::string& request_id, const AnswerOptions& options) const {
+AnswerInfo WireFormats::info(std::string_view prefix, const std::string& request_id,
+                             const AnswerOptions& options) const {
   AnswerInfo info{.id = std::string(prefix) + request_id, .request_id = request_id, .model = pipeline_.model().name,
                   .created = std::time(nullptr), .options = options,
                   .token_text = [this](TokenId token) { return pipeline_.token_text(token); }};
@@ -72,8 +73,10 @@ Result<Generation> WireFormats::completion(const Json& body, const Asker& asker)
   info.num_choices = request.generate.front().n;
   info.echo = request.echo;
   for (GenerateRequest& one : request.generate) one.tenant = asker.owner;
-  auto writer = request.answer.is_stream ? make_completion_stream(std::move(info)) : make_completion_answer(std::move(info));
-  return Generation{.writer = std::move(writer), .is_stream = request.answer.is_stream, .requests = std::move(request.generate)};
+  auto writer =
+      request.answer.is_stream ? make_completion_stream(std::move(info)) : make_completion_answer(std::move(info));
+  return Generation{
+      .writer = std::move(writer), .is_stream = request.answer.is_stream, .requests = std::move(request.generate)};
 }
 
 Result<Generation> WireFormats::messages(const Json& body, const Asker& asker) const {

@@ -33,13 +33,16 @@ class WireFormats {
   [[nodiscard]] Result<Generation> messages(const Json& body, const Asker& asker) const;
   [[nodiscard]] Result<Generation> responses(const Json& body, const Asker& asker) const;
 
-  [[nodiscard]] MessagesOptions messages_options() const { return {.drops_billing_block = config_.drops_billing_block}; }
+  [[nodiscard]] MessagesOptions messages_options() const {
+    return {.drops_billing_block = config_.drops_billing_block};
+  }
   [[nodiscard]] ApiContext context() const;
   // kNotFound unless the model is served under that name; an empty one is the default.
   [[nodiscard]] Status check_model(const std::string& name) const;
 
  private:
-  [[nodiscard]] AnswerInfo info(std::string_view prefix, const std::string& request_id, const AnswerOptions& options) const;
+  [[nodiscard]] AnswerInfo info(std::string_view prefix, const std::string& request_id,
+                                const AnswerOptions& options) const;
 
   const ServerConfig& config_;
   const Pipeline& pipeline_;

@@ -35,7 +35,8 @@ std::string_view name_of(DType dtype) {
   CHECK(false, "dtype {}", static_cast<int>(dtype));
 }
 
-Shape::Shape(std::initializer_list<int64_t> extents) : Shape(std::span<const int64_t>(extents.begin(), extents.size())) {}
+Shape::Shape(std::initializer_list<int64_t> extents)
+    : Shape(std::span<const int64_t>(extents.begin(), extents.size())) {}
 
 Shape::Shape(std::span<const int64_t> extents) : rank_(static_cast<int>(extents.size())) {
   CHECK(extents.size() <= kMaxRank, "rank {}, at most {}", extents.size(), kMaxRank);

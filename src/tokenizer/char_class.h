@@ -9,8 +9,8 @@
 
 namespace gale {
 
-// \p{L}, \p{N}, \s but for the next, \r or \n, and in the finer table \p{M}, \p{P} or \p{S}. The last four are kOther, kLetter,
-// kMark and kSign among Chinese characters and Japanese syllables, in the finer table.
+// \p{L}, \p{N}, \s but for the next, \r or \n, and in the finer table \p{M}, \p{P} or \p{S}. The last four are kOther,
+// kLetter, kMark and kSign among Chinese characters and Japanese syllables, in the finer table.
 enum class CharClass : uint8_t {
   kOther, kLetter, kNumber, kSpace, kNewline, kMark, kSign, kCjkOther, kCjkLetter, kCjkMark, kCjkSign
 };

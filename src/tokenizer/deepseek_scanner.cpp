@@ -17,7 +17,8 @@ constexpr Kind kCjk = {CharClass::kCjkOther, CharClass::kCjkLetter, CharClass::k
 bool is_blank(const Cursor& at) { return at.is(CharClass::kSpace) || at.is(CharClass::kNewline); }
 
 bool is_ascii_letter(const Cursor& at) {
-  return !at.at_end() && ((*at.position() >= 'a' && *at.position() <= 'z') || (*at.position() >= 'A' && *at.position() <= 'Z'));
+  return !at.at_end() &&
+         ((*at.position() >= 'a' && *at.position() <= 'z') || (*at.position() >= 'A' && *at.position() <= 'Z'));
 }
 
 // Where a segment of other text ends: before a number, before Chinese and Japanese, with the text.
@@ -60,7 +61,7 @@ void scan_signs(Cursor& cursor, const Kind& kind) {
     }
   }
   cursor.skip(kind.sign);
-  if (kind.sign == CharClass::kSign) cursor.skip(CharClass::kNewline);   // a line break ends a segment of the other kind
+  if (kind.sign == CharClass::kSign) cursor.skip(CharClass::kNewline);  // a line break ends a segment of the other kind
 }
 
 void scan_piece(Cursor& cursor) {

@@ -29,7 +29,7 @@ struct Candidate {
   int32_t rank;
   int32_t left;       // index of the left symbol
   TokenId result;
-  bool operator<(const Candidate& other) const {   // priority_queue gives the largest first: the smallest rank, leftmost
+  bool operator<(const Candidate& other) const {  // priority_queue gives the largest first: the smallest rank, leftmost
     return rank != other.rank ? rank > other.rank : left > other.left;
   }
 };

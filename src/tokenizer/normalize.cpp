@@ -17,8 +17,9 @@ int combining_class(utf8proc_int32_t code_point) { return utf8proc_get_property(
 
 bool is_inert(uint32_t code_point) {
   const auto ranges = inert_in_nfc();
-  const auto after = std::upper_bound(ranges.begin(), ranges.end(), code_point,
-                                      [](uint32_t wanted, const CodePointRange& range) { return wanted < range.first; });
+  const auto after =
+      std::upper_bound(ranges.begin(), ranges.end(), code_point,
+                       [](uint32_t wanted, const CodePointRange& range) { return wanted < range.first; });
   return after != ranges.begin() && code_point <= std::prev(after)->last;
 }
 
@@ -26,9 +27,9 @@ void decompose(uint32_t code_point, std::vector<utf8proc_int32_t>& out) {
   constexpr int kMaxDecomposition = 16;   // the longest canonical one has 4
   utf8proc_int32_t parts[kMaxDecomposition];
   int last_boundary_class = 0;
-  const utf8proc_ssize_t count =
-      utf8proc_decompose_char(static_cast<utf8proc_int32_t>(code_point), parts, kMaxDecomposition,
-                              static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_DECOMPOSE), &last_boundary_class);
+  const utf8proc_ssize_t count = utf8proc_decompose_char(
+      static_cast<utf8proc_int32_t>(code_point), parts, kMaxDecomposition,
+      static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_DECOMPOSE), &last_boundary_class);
   CHECK(count >= 0 && count <= kMaxDecomposition, "code point {:#x}", code_point);
   out.insert(out.end(), parts, parts + count);
 }

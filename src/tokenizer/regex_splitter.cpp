@@ -30,7 +30,8 @@ std::string error_text(int code) {
 std::string property(std::string_view name) {
   std::string set = fmt::format(R"(\p{{{}}})", name);
   for (const UnicodeAddition& addition : unicode_additions())
-    if (addition.category.starts_with(name)) set += fmt::format(R"(\x{{{:x}}}-\x{{{:x}}})", addition.first, addition.last);
+    if (addition.category.starts_with(name))
+      set += fmt::format(R"(\x{{{:x}}}-\x{{{:x}}})", addition.first, addition.last);
   return set;
 }
 

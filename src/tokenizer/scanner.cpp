@@ -13,7 +13,8 @@ size_t contraction_length(std::string_view text) {
   if (first == 's' || first == 't' || first == 'm' || first == 'd') return 2;
   if (text.substr(1, 2) == "\u017F") return 3;
   const char second = lower(2);
-  const bool is_pair = (first == 'r' && second == 'e') || (first == 'v' && second == 'e') || (first == 'l' && second == 'l');
+  const bool is_pair =
+      (first == 'r' && second == 'e') || (first == 'v' && second == 'e') || (first == 'l' && second == 'l');
   return is_pair ? 3 : 0;
 }
 

@@ -36,8 +36,9 @@ Result<std::unique_ptr<Splitter>> make_splitter(const std::string& pattern) {
 
 Result<std::vector<std::unique_ptr<Splitter>>> make_splitters(const std::vector<std::string>& patterns) {
   std::vector<std::unique_ptr<Splitter>> splitters;
-  const bool is_deepseek = std::equal(patterns.begin(), patterns.end(), kDeepSeekPatterns.begin(), kDeepSeekPatterns.end(),
-                                      [](const std::string& a, std::string_view b) { return with_escaped_breaks(a) == b; });
+  const bool is_deepseek =
+      std::equal(patterns.begin(), patterns.end(), kDeepSeekPatterns.begin(), kDeepSeekPatterns.end(),
+                 [](const std::string& a, std::string_view b) { return with_escaped_breaks(a) == b; });
   if (is_deepseek) {
     GALE_ASSIGN(CharClassTable classes, CharClassTable::make_finer());
     splitters.push_back(std::make_unique<DeepSeekScanner>(std::move(classes)));

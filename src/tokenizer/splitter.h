@@ -23,8 +23,8 @@ class Splitter {
 // of their own (scanner.h), the rest PCRE2 (regex_splitter.h). The error says what PCRE2 does not like.
 [[nodiscard]] Result<std::unique_ptr<Splitter>> make_splitter(const std::string& pattern);
 
-// For patterns that cut one after the other, each within the pieces of the one before. Fewer splitters may do the work of
-// more patterns.
+// For patterns that cut one after the other, each within the pieces of the one before. Fewer splitters may do the work
+// of more patterns.
 [[nodiscard]] Result<std::vector<std::unique_ptr<Splitter>>> make_splitters(const std::vector<std::string>& patterns);
 
 }  // namespace gale

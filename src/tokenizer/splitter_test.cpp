@@ -35,9 +35,10 @@ std::unique_ptr<Splitter> make(const std::string& pattern) {
 }
 
 std::string random_text(std::mt19937& random) {
-  static const std::vector<std::string> kParts = {"a", "Zed", "'s", "'LL", "'\u017F", "'", "1", "2345", " ", "  ", "\n", "\r\n", "\t",
-                                                  "!", "?!", "你", "é", "\u0301", "\u00A0", "\u3000", "½", "😀", "\u180E", "\u1C89",
-                                                  "\u30A2", "\u30FB", "\u3099", "\u3040", "\x01", "\u200D", "_", "\uE000"};
+  static const std::vector<std::string> kParts = {
+      "a",      "Zed",    "'s",     "'LL",    "'\u017F", "'",      "1",      "2345",   " ",      "  ",    "\n",
+      "\r\n",   "\t",     "!",      "?!",     "你",      "é",      "\u0301", "\u00A0", "\u3000", "½",     "😀",
+      "\u180E", "\u1C89", "\u30A2", "\u30FB", "\u3099",  "\u3040", "\x01",   "\u200D", "_",      "\uE000"};
   std::string text;
   for (int i = 0; i < 12; ++i) {
     if (random() % 8 == 0) {
@@ -65,7 +66,8 @@ TEST(Scanner, cuts_as_the_pattern_does) {
 }
 
 // The pieces of splitters that cut one after the other.
-std::vector<std::string> split_by_all(const std::vector<std::unique_ptr<RegexSplitter>>& splitters, const std::string& text) {
+std::vector<std::string> split_by_all(const std::vector<std::unique_ptr<RegexSplitter>>& splitters,
+                                      const std::string& text) {
   std::vector<std::string> pieces = {text};
   for (const auto& splitter : splitters) {
     std::vector<std::string> finer;
@@ -102,13 +104,15 @@ TEST(DeepSeekScanner, a_pattern_may_hold_line_breaks_themselves) {
 
 TEST(DeepSeekScanner, a_segment_ends_before_digits_and_chinese) {
   const auto splitters = *make_splitters({kDeepSeekPatterns.begin(), kDeepSeekPatterns.end()});
-  EXPECT_THAT(split(*splitters[0], "a  1234 \u4F60\u30FB\u597D!ab\u00E9 x\x01\x01y"),
-              ElementsAre("a", "  ", "123", "4", " ", "\u4F60", "\u30FB", "\u597D", "!ab", "\u00E9", " x", "\x01", "\x01y"));
+  EXPECT_THAT(
+      split(*splitters[0], "a  1234 \u4F60\u30FB\u597D!ab\u00E9 x\x01\x01y"),
+      ElementsAre("a", "  ", "123", "4", " ", "\u4F60", "\u30FB", "\u597D", "!ab", "\u00E9", " x", "\x01", "\x01y"));
 }
 
 TEST(Scanner, keeps_the_last_blank_for_the_next_word) {
   const auto scanner = make(std::string(kLlama3Pattern));
-  EXPECT_THAT(split(*scanner, "it's   1234 \n\n x!!\n"), ElementsAre("it", "'s", "  ", " ", "123", "4", " \n\n", " x", "!!\n"));
+  EXPECT_THAT(split(*scanner, "it's   1234 \n\n x!!\n"),
+              ElementsAre("it", "'s", "  ", " ", "123", "4", " \n\n", " x", "!!\n"));
 }
 
 TEST(RegexSplitter, keeps_the_text_between_matches) {
@@ -124,7 +128,8 @@ TEST(RegexSplitter, white_space_is_that_of_unicode) {
 }
 
 TEST(RegexSplitter, refuses_what_it_cannot_translate) {
-  for (const char* pattern : {R"([\S])", R"([\P{L}])", "[a&&b]", "[a[b]]", "(", "[a"}) EXPECT_FALSE(make_splitter(pattern)) << pattern;
+  for (const char* pattern : {R"([\S])", R"([\P{L}])", "[a&&b]", "[a[b]]", "(", "[a"})
+    EXPECT_FALSE(make_splitter(pattern)) << pattern;
 }
 
 TEST(RegexSplitter, a_long_text_is_no_trouble) {

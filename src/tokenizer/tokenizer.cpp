@@ -39,8 +39,8 @@ struct MarkedText {
 };
 
 bool is_white_space(uint32_t c) {
-  return (c >= 0x09 && c <= 0x0D) || c == 0x20 || c == 0x85 || c == 0xA0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200A) ||
-         c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
+  return (c >= 0x09 && c <= 0x0D) || c == 0x20 || c == 0x85 || c == 0xA0 || c == 0x1680 ||
+         (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
 }
 
 // Where the blanks that end at `position` begin.
@@ -91,7 +91,8 @@ struct Tokenizer::Parts {
   void encode_plain(std::string_view text, Output& output) const;
   void encode_piece(std::string_view piece, Output& output) const;
   template <class Between>
-  void match_added(const AddedTokenMatcher& matcher, const MarkedText& input, Output& output, const Between& between) const;
+  void match_added(const AddedTokenMatcher& matcher, const MarkedText& input, Output& output,
+                   const Between& between) const;
 
   const AddedToken* find_added(TokenId id) const {
     const auto at = std::lower_bound(added_tokens.begin(), added_tokens.end(), id,
@@ -152,7 +153,8 @@ Status Tokenizer::Parts::add_added_tokens(std::vector<AddedToken> tokens) {
       return fail(ErrorCode::kCorrupt, "added_tokens: the id {} occurs twice", token.id);
     const std::string bytes = bytes_from_alphabet(token.text).value_or(token.text);   // how the decoder writes it
     if (!vocabulary.add(token.id, bytes) || vocabulary.find(bytes).value_or(token.id) != token.id)
-      return fail(ErrorCode::kCorrupt, "added_tokens: \"{}\" (id {}): model.vocab says otherwise", token.text, token.id);
+      return fail(ErrorCode::kCorrupt, "added_tokens: \"{}\" (id {}): model.vocab says otherwise", token.text,
+                  token.id);
     const bool in_normalized = token.is_normalized && normal_form != NormalForm::kNone;
     has_normalized_tokens = has_normalized_tokens || token.is_normalized;
     AddedTokenMatcher& matcher = token.is_normalized ? normalized_matcher : raw_matcher;

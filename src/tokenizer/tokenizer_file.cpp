@@ -36,7 +36,8 @@ class Reader {
     Element element;
     if (!find(parent, key, element)) return otherwise;
     bool value = false;
-    if (element.get(value) != simdjson::SUCCESS) return wrong(fmt::format("{}.{}", where, key), "expected true or false");
+    if (element.get(value) != simdjson::SUCCESS)
+      return wrong(fmt::format("{}.{}", where, key), "expected true or false");
     return value;
   }
 

@@ -88,7 +88,8 @@ TEST(Tokenizer, a_normalised_added_token_typed_by_a_user_is_text) {
 
 TEST(Tokenizer, reads_broken_bytes_as_replacement_characters) {
   const auto tokenizer = load_golden("glm");
-  EXPECT_EQ(tokenizer->encode("a\xFF\xC3z", AddedTokens::kPlain), tokenizer->encode("a\uFFFD\uFFFDz", AddedTokens::kPlain));
+  EXPECT_EQ(tokenizer->encode("a\xFF\xC3z", AddedTokens::kPlain),
+            tokenizer->encode("a\uFFFD\uFFFDz", AddedTokens::kPlain));
 }
 
 TEST(Tokenizer, knows_its_tokens) {
@@ -161,18 +162,22 @@ TEST_P(DamagedFile, fails_with_one_line_that_says_where) {
 
 INSTANTIATE_TEST_SUITE_P(
     Files, DamagedFile,
-    testing::Values(Damage{"truncated", "\"merges\":", "\"mer", "invalid JSON"},
-                    Damage{"kind", "\"type\":\"BPE\"", "\"type\":\"Unigram\"", "model.type: expected \"BPE\", got \"Unigram\""},
-                    Damage{"no_vocabulary", "\"vocab\":", "\"vocabulary\":", "model.vocab: expected an object"},
-                    Damage{"merge_part", "\"merges\":[[", "\"merges\":[[\"a\"],[", "model.merges[0]: expected two tokens"},
-                    Damage{"merge_of_unknown", "\"merges\":[[", "\"merges\":[[\"Ġ\",\"Ġzq\"],[", "\"Ġzq\" is not in model.vocab"},
-                    Damage{"repeated_id", "\"vocab\":{\"!\":0,\"\\\"\":1,", "\"vocab\":{\"!\":0,\"\\\"\":0,", "occurs twice"},
-                    Damage{"missing_byte", "\"vocab\":{\"!\":0,", "\"vocab\":{", "no token for the byte 0x21"},
-                    Damage{"id_is_text", "\"vocab\":{\"!\":0,", "\"vocab\":{\"!\":\"0\",", "model.vocab[\"!\"]: expected a token id"},
-                    Damage{"added_id", "\"added_tokens\":[{\"id\":700,", "\"added_tokens\":[{\"id\":0,", "model.vocab says otherwise"},
-                    Damage{"bad_pattern", "\\\\p{N}{1,3}", "\\\\p{N}{1,3}(", "pre_tokenizer: pattern:"},
-                    Damage{"other_step", "\"type\":\"Split\"", "\"type\":\"Metaspace\"", "\"Metaspace\" is not supported"},
-                    Damage{"normalizer", "\"normalizer\":null", "\"normalizer\":{\"type\":\"Lowercase\"}", "\"Lowercase\" is not supported"}),
+    testing::Values(
+        Damage{"truncated", "\"merges\":", "\"mer", "invalid JSON"},
+        Damage{"kind", "\"type\":\"BPE\"", "\"type\":\"Unigram\"", "model.type: expected \"BPE\", got \"Unigram\""},
+        Damage{"no_vocabulary", "\"vocab\":", "\"vocabulary\":", "model.vocab: expected an object"},
+        Damage{"merge_part", "\"merges\":[[", "\"merges\":[[\"a\"],[", "model.merges[0]: expected two tokens"},
+        Damage{"merge_of_unknown", "\"merges\":[[", "\"merges\":[[\"Ġ\",\"Ġzq\"],[", "\"Ġzq\" is not in model.vocab"},
+        Damage{"repeated_id", "\"vocab\":{\"!\":0,\"\\\"\":1,", "\"vocab\":{\"!\":0,\"\\\"\":0,", "occurs twice"},
+        Damage{"missing_byte", "\"vocab\":{\"!\":0,", "\"vocab\":{", "no token for the byte 0x21"},
+        Damage{"id_is_text", "\"vocab\":{\"!\":0,", "\"vocab\":{\"!\":\"0\",",
+               "model.vocab[\"!\"]: expected a token id"},
+        Damage{"added_id", "\"added_tokens\":[{\"id\":700,", "\"added_tokens\":[{\"id\":0,",
+               "model.vocab says otherwise"},
+        Damage{"bad_pattern", "\\\\p{N}{1,3}", "\\\\p{N}{1,3}(", "pre_tokenizer: pattern:"},
+        Damage{"other_step", "\"type\":\"Split\"", "\"type\":\"Metaspace\"", "\"Metaspace\" is not supported"},
+        Damage{"normalizer", "\"normalizer\":null", "\"normalizer\":{\"type\":\"Lowercase\"}",
+               "\"Lowercase\" is not supported"}),
     [](const auto& info) { return info.param.name; });
 
 TEST(Tokenizer, a_missing_file_is_named) {

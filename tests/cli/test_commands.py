@@ -8,7 +8,8 @@ from gale_server import NANO_FLASH, ROOT, GaleServer
 
 
 def run(binary, *arguments, **more):
-    return subprocess.run([str(binary), *map(str, arguments)], capture_output=True, text=True, timeout=120, cwd=ROOT, **more)
+    return subprocess.run([str(binary), *map(str, arguments)], capture_output=True, text=True, timeout=120, cwd=ROOT,
+                          **more)
 
 
 def test_the_options_page_is_what_the_program_prints(binary):
@@ -70,7 +71,8 @@ def test_a_config_file_takes_the_same_names(binary, tmp_path):
 
 
 def test_chat_and_bench_talk_to_a_server(binary, server):
-    said = run(binary, "chat", "--url", server.base_url + "/v1", "-q", "Which port does the gale API use by default?", "--stats")
+    said = run(binary, "chat", "--url", server.base_url + "/v1", "-q", "Which port does the gale API use by default?",
+               "--stats")
     assert said.returncode == 0 and "8000" in said.stdout and "tokens/s" in said.stdout
     measured = run(binary, "bench", "serve", "--base-url", server.base_url, "--num-prompts", 6, "--max-concurrency", 2,
                    "--random-input-len", 32, "--random-output-len", 8)

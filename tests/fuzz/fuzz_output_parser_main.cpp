@@ -1,5 +1,6 @@
-// Random model outputs, cut in random ways: the parser must say the same of all cuts, its arguments must be JSON objects, and
-// reasoning must come before everything else. Ends with 1 at the first input that breaks this, and prints it.
+// Random model outputs, cut in random ways: the parser must say the same of all cuts, its arguments must be JSON
+// objects, and reasoning must come before everything else. Ends with 1 at the first input that breaks this, and prints
+// it.
 
 #include <array>
 #include <cstdlib>
@@ -17,10 +18,12 @@ namespace {
 
 constexpr TokenId kFirstTag = 1000;
 constexpr TokenId kText = 1;
-constexpr std::array<const char*, 8> kTags = {"<think>", "</think>", "<tool_call>", "</tool_call>", "<arg_key>", "</arg_key>", "<arg_value>", "</arg_value>"};
+constexpr std::array<const char*, 8> kTags = {"<think>",   "</think>",   "<tool_call>", "</tool_call>",
+                                              "<arg_key>", "</arg_key>", "<arg_value>", "</arg_value>"};
 constexpr std::array<const char*, 26> kFragments = {
-    "text", "count", "any", "maybe", "write", "search", "\n", " ", "\n\n", "\"", "\\", "{", "}", "[1, 2", "]", "null", "nul", "True", "-1.5e",
-    "7", "'a': ", "<tool_call>", "</arg_value>", "北", "😀", "\t\x01"};
+    "text",  "count", "any",   "maybe",       "write",        "search", "\n",   " ",     "\n\n",
+    "\"",    "\\",    "{",     "}",           "[1, 2",        "]",      "null", "nul",   "True",
+    "-1.5e", "7",     "'a': ", "<tool_call>", "</arg_value>", "北",     "😀",   "\t\x01"};
 
 struct Piece {
   TokenId id;
@@ -34,7 +37,8 @@ struct Seen {
 
 Json tools() {
   return Json::parse(R"([
-    {"type": "function", "function": {"name": "write", "parameters": {"type": "object", "properties": {"text": {"type": "string"}}}}},
+    {"type": "function", "function": {"name": "write", "parameters": {"type": "object",
+    "properties": {"text": {"type": "string"}}}}},
     {"type": "function", "function": {"name": "search", "parameters": {"type": "object", "properties": {
       "count": {"type": "integer"}, "any": {}, "maybe": {"type": ["string", "null"]}}}}}])");
 }
@@ -42,8 +46,9 @@ Json tools() {
 OutputFormat glm_format() {
   OutputFormat format;
   TokenId next = kFirstTag;
-  for (OutputTag* tag : {&format.think_open, &format.think_close, &format.tool_call_open, &format.tool_call_close, &format.arg_key_open,
-                         &format.arg_key_close, &format.arg_value_open, &format.arg_value_close}) {
+  for (OutputTag* tag :
+       {&format.think_open, &format.think_close, &format.tool_call_open, &format.tool_call_close, &format.arg_key_open,
+        &format.arg_key_close, &format.arg_value_open, &format.arg_value_close}) {
     *tag = {next, kTags[static_cast<size_t>(next - kFirstTag)]};
     ++next;
   }
@@ -128,11 +133,16 @@ int run(long num_inputs, uint64_t seed) {
   const Json all_tools = tools();
   for (long i = 0; i < num_inputs; ++i) {
     const std::vector<Piece> pieces = random_pieces(random);
-    const OutputParserOptions options{.starts_in_reasoning = random() % 2 == 0, .parse_tool_calls = random() % 4 != 0, .tools = all_tools};
+    const OutputParserOptions options{
+        .starts_in_reasoning = random() % 2 == 0, .parse_tool_calls = random() % 4 != 0, .tools = all_tools};
     const Seen seen = checker.parse(pieces, options);
-    if (seen.problem.empty() && seen == checker.parse(joined(pieces), options) && seen == checker.parse(single_characters(pieces), options)) continue;
-    std::cerr << "input " << i << " of seed " << seed << ": " << (seen.problem.empty() ? "cuts make a difference" : seen.problem) << "\n";
-    for (const Piece& piece : pieces) std::cerr << (piece.id == kText ? "text " : "tag ") << Json(piece.text).dump() << "\n";
+    if (seen.problem.empty() && seen == checker.parse(joined(pieces), options) &&
+        seen == checker.parse(single_characters(pieces), options))
+      continue;
+    std::cerr << "input " << i << " of seed " << seed << ": "
+              << (seen.problem.empty() ? "cuts make a difference" : seen.problem) << "\n";
+    for (const Piece& piece : pieces)
+      std::cerr << (piece.id == kText ? "text " : "tag ") << Json(piece.text).dump() << "\n";
     return 1;
   }
   std::cout << num_inputs << " inputs, all as they must be\n";

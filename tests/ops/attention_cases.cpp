@@ -25,7 +25,8 @@ PagedBatch::PagedBatch(std::vector<int64_t> lens, std::vector<int64_t> queries, 
   }
   num_tokens = starts.back();
   for (int64_t t = 0; t < num_tokens; ++t) {
-    slots.push_back(token(t).num_keys == 0 ? -1 : slot_of(token(t).sequence, token(t).num_keys - 1));   // -1: a padded row
+    slots.push_back(token(t).num_keys == 0 ? -1
+                                           : slot_of(token(t).sequence, token(t).num_keys - 1));  // -1: a padded row
   }
   for (int axis = 0; axis < 3; ++axis) {
     for (int64_t t = 0; t < num_tokens; ++t) positions.push_back(static_cast<int>(token(t).num_keys - 1) + 5 * axis);
@@ -76,14 +77,20 @@ AttentionMetadata PagedBatch::metadata(Harness& harness, int64_t begin, int64_t 
   step.seq_lens = harness.ints(step_lens, {num_seqs});
   step.block_tables = harness.ints(step_tables, {num_seqs, max_blocks});
   step.positions = harness.ints(step_positions, {3, end - begin});
-  step.slot_mapping = harness.ints(std::vector<int64_t>(slots.begin() + begin, slots.begin() + end), {end - begin}, DType::kI64);
+  step.slot_mapping =
+      harness.ints(std::vector<int64_t>(slots.begin() + begin, slots.begin() + end), {end - begin}, DType::kI64);
   return step;
 }
 
 AttentionProblem::AttentionProblem(PagedBatch pages, int64_t num_heads, int64_t num_kv_heads, int64_t key_size,
                                    int64_t value_size, DType cache_dtype, DType dtype)
-    : batch(std::move(pages)), num_heads(num_heads), num_kv_heads(num_kv_heads), key_size(key_size), value_size(value_size),
-      cache_dtype(cache_dtype), scale(1 / std::sqrt(static_cast<float>(key_size))) {
+    : batch(std::move(pages)),
+      num_heads(num_heads),
+      num_kv_heads(num_kv_heads),
+      key_size(key_size),
+      value_size(value_size),
+      cache_dtype(cache_dtype),
+      scale(1 / std::sqrt(static_cast<float>(key_size))) {
   const int64_t cache_size = batch.num_blocks * batch.block_size * std::max<int64_t>(1, num_kv_heads) * key_size;
   q = random_values(batch.num_tokens * num_heads * key_size, 32, dtype, 2.0);
   k_cache = random_values(cache_size, 33, cache_dtype);
@@ -91,7 +98,8 @@ AttentionProblem::AttentionProblem(PagedBatch pages, int64_t num_heads, int64_t 
 }
 
 size_t AttentionProblem::cache_offset(int64_t slot, int64_t kv_head) const {
-  const int64_t heads = std::max<int64_t>(1, num_kv_heads), block = slot / batch.block_size, offset = slot % batch.block_size;
+  const int64_t heads = std::max<int64_t>(1, num_kv_heads), block = slot / batch.block_size,
+                offset = slot % batch.block_size;
   return static_cast<size_t>(((block * heads + kv_head) * batch.block_size + offset) * key_size);
 }
 
@@ -111,8 +119,12 @@ Values AttentionProblem::run(Harness& harness, int64_t begin, int64_t end) const
   } else {
     const Shape shape{batch.num_blocks, num_kv_heads, batch.block_size, key_size};
     harness.call<PagedAttentionArgs>(paged_attention, &OpTable::paged_attention,
-                                     {.out = out, .q = query, .k_cache = harness.put(k_cache, shape, cache_dtype),
-                                      .v_cache = harness.put(v_cache, shape, cache_dtype), .metadata = &metadata, .scale = scale});
+                                     {.out = out,
+                                      .q = query,
+                                      .k_cache = harness.put(k_cache, shape, cache_dtype),
+                                      .v_cache = harness.put(v_cache, shape, cache_dtype),
+                                      .metadata = &metadata,
+                                      .scale = scale});
   }
   return harness.get(out);
 }
@@ -148,7 +160,8 @@ Values AttentionProblem::reference() const {
 
 namespace {
 
-// Decode, prefill, chunks; one token, whole blocks, three blocks and one, more than one stretch of keys; decode beside prefill.
+// Decode, prefill, chunks; one token, whole blocks, three blocks and one, more than one stretch of keys; decode beside
+// prefill.
 std::vector<PagedBatch> batches(int64_t block_size) {
   const int64_t b = block_size;
   return {{{1}, {1}, b},
@@ -158,11 +171,13 @@ std::vector<PagedBatch> batches(int64_t block_size) {
           {{200, 64, 7, 230, 3 * b + 1, 9}, {1, 1, 1, 70, 5, 9}, b}};
 }
 
-void expect_attention(Harness& harness, const PagedBatch& batch, int64_t heads, int64_t kv_heads, int64_t key, int64_t value) {
+void expect_attention(Harness& harness, const PagedBatch& batch, int64_t heads, int64_t kv_heads, int64_t key,
+                      int64_t value) {
   for (const DType dtype : {DType::kF32, DType::kBF16, DType::kF8E4M3}) {
     const bool is_cpu = harness.activation() == DType::kF32;
     if (dtype == (is_cpu ? DType::kF8E4M3 : DType::kF32)) continue;   // f32 caches are the CPU's, FP8 caches CUDA's
-    SCOPED_TRACE(testing::Message() << name_of(dtype) << " cache, " << batch.num_tokens << " tokens, " << heads << " heads");
+    SCOPED_TRACE(testing::Message() << name_of(dtype) << " cache, " << batch.num_tokens << " tokens, " << heads
+                                    << " heads");
     const AttentionProblem problem(batch, heads, kv_heads, key, value, dtype, harness.activation());
     expect_close(problem.run(harness, 0, batch.num_tokens), problem.reference(), value, harness.activation());
   }
@@ -206,12 +221,13 @@ TEST(MlaAttention, reads_latents_as_keys_and_values) {
     for (const int64_t block_size : {16, 64}) {
       for (const PagedBatch& batch : batches(block_size)) expect_attention(*harness, batch, 3, 0, 576, 512);
     }
-    for (const int64_t heads : {1, 2, 20, 25}) expect_attention(*harness, {{70, 129, 90}, {1, 1, 11}, 48}, heads, 0, 576, 512);
+    for (const int64_t heads : {1, 2, 20, 25})
+      expect_attention(*harness, {{70, 129, 90}, {1, 1, 11}, 48}, heads, 0, 576, 512);
   });
 }
 
-// A long sequence among short ones is cut into many pieces, more than are combined in one go; rows that only pad a batch
-// have no keys, and their block tables point nowhere.
+// A long sequence among short ones is cut into many pieces, more than are combined in one go; rows that only pad a
+// batch have no keys, and their block tables point nowhere.
 TEST(Attention, of_long_sequences_beside_short_ones_and_padding) {
   const auto harness = make_harness();
   const PagedBatch batch{{3000, 1, 0, 700, 0}, {1, 1, 1, 1, 1}, 64};
@@ -224,15 +240,22 @@ TEST(Attention, leaves_its_workspace_as_the_next_call_needs_it) {
   const AttentionProblem problem({{1000, 300}, {1, 1}, 64}, 16, 1, 128, 128, DType::kBF16, harness->activation());
   const Values first = problem.run(*harness, 0, 2);
   AttentionMetadata metadata = problem.batch.metadata(*harness, 0, 2);
-  metadata.workspace = harness->attention_workspace({.max_num_seqs = 2, .max_num_tokens = 2, .max_model_len = 1000,
-                                                     .num_heads = 16, .num_kv_heads = 1, .key_dim = 128, .value_dim = 128});
+  metadata.workspace = harness->attention_workspace({.max_num_seqs = 2,
+                                                     .max_num_tokens = 2,
+                                                     .max_model_len = 1000,
+                                                     .num_heads = 16,
+                                                     .num_kv_heads = 1,
+                                                     .key_dim = 128,
+                                                     .value_dim = 128});
   const Shape shape{problem.batch.num_blocks, 1, 64, 128};
-  const Tensor q = harness->activations(problem.q, {2, 16, 128}), k = harness->put(problem.k_cache, shape, DType::kBF16);
+  const Tensor q = harness->activations(problem.q, {2, 16, 128}),
+               k = harness->put(problem.k_cache, shape, DType::kBF16);
   const Tensor v = harness->put(problem.v_cache, shape, DType::kBF16);
   for (int round = 0; round < 3; ++round) {
     const Tensor out = harness->output({2, 16, 128});
-    harness->call<PagedAttentionArgs>(paged_attention, &OpTable::paged_attention,
-                                      {.out = out, .q = q, .k_cache = k, .v_cache = v, .metadata = &metadata, .scale = problem.scale});
+    harness->call<PagedAttentionArgs>(
+        paged_attention, &OpTable::paged_attention,
+        {.out = out, .q = q, .k_cache = k, .v_cache = v, .metadata = &metadata, .scale = problem.scale});
     EXPECT_EQ(harness->get(out), first);   // the same bits: who comes last does not matter
   }
 }

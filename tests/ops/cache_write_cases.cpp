@@ -9,14 +9,23 @@ namespace {
 
 constexpr WriteProblem::Sizes kOdd{}, kModel{.head_dim = 128, .q_rank = 768, .kv_rank = 512, .rotary_dim = 64};
 
-bool is_qkv(WriteProblem::Kind kind) { return kind == WriteProblem::Kind::kQkv || kind == WriteProblem::Kind::kQkvBiasNorm; }
+bool is_qkv(WriteProblem::Kind kind) {
+  return kind == WriteProblem::Kind::kQkv || kind == WriteProblem::Kind::kQkvBiasNorm;
+}
 
 }  // namespace
 
-WriteProblem::WriteProblem(Kind kind, PagedBatch pages, RopePairing pairing, DType cache_dtype, DType dtype, const Sizes& sizes)
-    : kind(kind), batch(std::move(pages)), num_heads(5), num_kv_heads(2),
-      head_dim(is_qkv(kind) ? sizes.head_dim : sizes.rotary_dim), q_rank(sizes.q_rank), kv_rank(sizes.kv_rank),
-      rope{pairing, sizes.rotary_dim, 10000.0, {}}, cache_dtype(cache_dtype) {
+WriteProblem::WriteProblem(Kind kind, PagedBatch pages, RopePairing pairing, DType cache_dtype, DType dtype,
+                           const Sizes& sizes)
+    : kind(kind),
+      batch(std::move(pages)),
+      num_heads(5),
+      num_kv_heads(2),
+      head_dim(is_qkv(kind) ? sizes.head_dim : sizes.rotary_dim),
+      q_rank(sizes.q_rank),
+      kv_rank(sizes.kv_rank),
+      rope{pairing, sizes.rotary_dim, 10000.0, {}},
+      cache_dtype(cache_dtype) {
   const int pairs = sizes.rotary_dim / 2;
   rope.sections = {pairs - pairs / 3 - pairs / 4, pairs / 3, pairs / 4};
   in = random_values(batch.num_tokens * in_width(), 41, dtype);
@@ -77,9 +86,14 @@ Values WriteProblem::run_mla(Harness& harness, int64_t begin, int64_t end) const
   const Tensor cache = harness.output({batch.num_blocks, batch.block_size, width}, cache_dtype);
   harness.call<MlaWriteArgs>(
       mla_write, &OpTable::mla_write,
-      {.q_latent = q, .qkv_a = harness.activations(slice_of(in, begin, end, in_width()), {end - begin, in_width()}),
-       .q_norm = harness.activations(q_norm, {q_rank}), .kv_norm = harness.activations(k_norm, {kv_rank}), .norm_eps = kEps,
-       .cache = cache, .metadata = &metadata, .rope = rope});
+      {.q_latent = q,
+       .qkv_a = harness.activations(slice_of(in, begin, end, in_width()), {end - begin, in_width()}),
+       .q_norm = harness.activations(q_norm, {q_rank}),
+       .kv_norm = harness.activations(k_norm, {kv_rank}),
+       .norm_eps = kEps,
+       .cache = cache,
+       .metadata = &metadata,
+       .rope = rope});
   const Values latents = harness.get(q), keys = harness.get(cache);
   Values rows;
   for (int64_t t = begin; t < end; ++t) {
@@ -94,8 +108,9 @@ Values WriteProblem::run_mla_query(Harness& harness, int64_t begin, int64_t end)
   const AttentionMetadata metadata = batch.metadata(harness, begin, end);
   const Tensor wide = harness.activations(slice_of(in, begin, end, in_width()), {end - begin, num_heads, head_dim + 8});
   const Tensor out = harness.output({end - begin, num_heads, head_dim});
-  harness.call<MlaQueryRopeArgs>(mla_query_rope, &OpTable::mla_query_rope,
-                                 {.out = out, .in = wide.slice(2, 8, head_dim + 8), .metadata = &metadata, .rope = rope});
+  harness.call<MlaQueryRopeArgs>(
+      mla_query_rope, &OpTable::mla_query_rope,
+      {.out = out, .in = wide.slice(2, 8, head_dim + 8), .metadata = &metadata, .rope = rope});
   return harness.get(out);
 }
 
@@ -118,7 +133,8 @@ Values WriteProblem::reference() const {
   for (int64_t t = 0; t < batch.num_tokens; ++t) {
     Values row(in.begin() + t * in_width(), in.begin() + (t + 1) * in_width());
     if (kind == Kind::kMla) {
-      const Values q = norm_reference(row.data(), q_norm, kEps), latent = norm_reference(row.data() + q_rank, k_norm, kEps);
+      const Values q = norm_reference(row.data(), q_norm, kEps),
+                   latent = norm_reference(row.data() + q_rank, k_norm, kEps);
       std::copy(q.begin(), q.end(), row.begin());
       std::copy(latent.begin(), latent.end(), row.begin() + q_rank);
       rotate(row.data() + q_rank + kv_rank, t);
@@ -152,10 +168,14 @@ void expect_write(Harness& harness, WriteProblem::Kind kind, const WriteProblem:
   const bool is_cpu = harness.activation() == DType::kF32;
   for (const RopePairing pairing : {RopePairing::kInterleaved, RopePairing::kHalfSplit}) {
     for (const DType cache_dtype : {DType::kF32, DType::kBF16, DType::kF8E4M3}) {
-      if (cache_dtype == (is_cpu ? DType::kF8E4M3 : DType::kF32)) continue;   // f32 caches are the CPU's, FP8 caches CUDA's
-      const WriteProblem problem(kind, {{49, 1, 16, 33}, {17, 1, 16, 2}, 16}, pairing, cache_dtype, harness.activation(), sizes);
-      const DType coarser = cache_dtype == DType::kF32 || kind == WriteProblem::Kind::kMlaQuery ? harness.activation() : cache_dtype;
-      expect_close(problem.run(harness, 0, problem.batch.num_tokens), problem.reference(), problem.row_width(), coarser);
+      if (cache_dtype == (is_cpu ? DType::kF8E4M3 : DType::kF32))
+        continue;  // f32 caches are the CPU's, FP8 caches CUDA's
+      const WriteProblem problem(kind, {{49, 1, 16, 33}, {17, 1, 16, 2}, 16}, pairing, cache_dtype,
+                                 harness.activation(), sizes);
+      const DType coarser =
+          cache_dtype == DType::kF32 || kind == WriteProblem::Kind::kMlaQuery ? harness.activation() : cache_dtype;
+      expect_close(problem.run(harness, 0, problem.batch.num_tokens), problem.reference(), problem.row_width(),
+                   coarser);
       EXPECT_TRUE(problem.run(harness, 0, 0).empty());
     }
   }
@@ -209,18 +229,30 @@ TEST(CacheWrite, leaves_the_cache_alone_for_padded_rows) {
     const AttentionMetadata metadata = problem.batch.metadata(*harness, 0, 3);
     problem.batch.slots = before;
     const int64_t width = kind == WriteProblem::Kind::kQkv ? 80 : 56;
-    const Tensor cache = harness->output(kind == WriteProblem::Kind::kQkv ? Shape{3, 2, 16, 40} : Shape{3, 16, 56}, DType::kBF16);
+    const Tensor cache =
+        harness->output(kind == WriteProblem::Kind::kQkv ? Shape{3, 2, 16, 40} : Shape{3, 16, 56}, DType::kBF16);
     const Tensor in = harness->activations(problem.in, {3, problem.in_width()});
     if (kind == WriteProblem::Kind::kQkv) {
       harness->call<QkvRopeWriteArgs>(qkv_rope_write, &OpTable::qkv_rope_write,
-                                      {.q_out = harness->output({3, 5, 40}), .qkv = in, .bias = {}, .q_norm = {}, .k_norm = {},
-                                       .k_cache = cache, .v_cache = cache, .metadata = &metadata, .rope = problem.rope});
+                                      {.q_out = harness->output({3, 5, 40}),
+                                       .qkv = in,
+                                       .bias = {},
+                                       .q_norm = {},
+                                       .k_norm = {},
+                                       .k_cache = cache,
+                                       .v_cache = cache,
+                                       .metadata = &metadata,
+                                       .rope = problem.rope});
     } else {
       harness->call<MlaWriteArgs>(mla_write, &OpTable::mla_write,
-                                  {.q_latent = harness->output({3, 48}), .qkv_a = in,
+                                  {.q_latent = harness->output({3, 48}),
+                                   .qkv_a = in,
                                    .q_norm = harness->activations(problem.q_norm, {48}),
-                                   .kv_norm = harness->activations(problem.k_norm, {32}), .norm_eps = 1e-5f, .cache = cache,
-                                   .metadata = &metadata, .rope = problem.rope});
+                                   .kv_norm = harness->activations(problem.k_norm, {32}),
+                                   .norm_eps = 1e-5f,
+                                   .cache = cache,
+                                   .metadata = &metadata,
+                                   .rope = problem.rope});
     }
     const Values after = harness->get(cache);
     const double untouched = harness->get(harness->output({1}, DType::kBF16))[0];

@@ -11,8 +11,9 @@ TEST(Embedding, looks_up_rows_of_each_weight_type) {
         const Values table = random_values(9 * width, 1, dtype);
         const std::vector<int> ids{8, 0, 3, 3, 7};
         const Tensor out = harness->output({5, width});
-        harness->call<EmbeddingArgs>(embedding, &OpTable::embedding,
-                                     {.out = out, .ids = harness->ints(ids, {5}), .table = harness->put(table, {9, width}, dtype)});
+        harness->call<EmbeddingArgs>(
+            embedding, &OpTable::embedding,
+            {.out = out, .ids = harness->ints(ids, {5}), .table = harness->put(table, {9, width}, dtype)});
         Values want;
         for (const int id : ids) want.insert(want.end(), table.begin() + id * width, table.begin() + (id + 1) * width);
         expect_close(harness->get(out), want, width, harness->activation());
@@ -33,8 +34,9 @@ TEST(GatherRows, copies_the_rows_asked_for) {
   harness->for_each_variant(&OpTable::gather_rows, [&] {
     const Values in = random_values(6 * 17, 2, harness->activation());
     const Tensor out = harness->output({3, 17});
-    harness->call<GatherRowsArgs>(gather_rows, &OpTable::gather_rows,
-                                  {.out = out, .in = harness->activations(in, {6, 17}), .rows = harness->ints<int>({5, 0, 5}, {3})});
+    harness->call<GatherRowsArgs>(
+        gather_rows, &OpTable::gather_rows,
+        {.out = out, .in = harness->activations(in, {6, 17}), .rows = harness->ints<int>({5, 0, 5}, {3})});
     Values want = slice_of(in, 5, 6, 17);
     for (const int row : {0, 5}) want.insert(want.end(), in.begin() + row * 17, in.begin() + (row + 1) * 17);
     EXPECT_EQ(harness->get(out), want);

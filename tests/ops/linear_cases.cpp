@@ -29,14 +29,17 @@ LinearProblem::LinearProblem(Kind kind, int64_t num_tokens, std::vector<int64_t>
 Values LinearProblem::run(Harness& harness, int64_t begin, int64_t end) const {
   const int64_t count = end - begin;
   const Values rows = slice_of(in, begin, end, num_cols);
-  const Tensor x = format == WeightFormat::kAsIs ? harness.activations(rows, {count, num_cols}) : harness.quantized(rows, {count, num_cols});
+  const Tensor x = format == WeightFormat::kAsIs ? harness.activations(rows, {count, num_cols})
+                                                 : harness.quantized(rows, {count, num_cols});
   const bool is_rounded = out_dtype == DType::kF8E4M3;
-  const Tensor out = is_rounded ? harness.quantized_output({count, width()}) : harness.output({count, width()}, out_dtype);
+  const Tensor out =
+      is_rounded ? harness.quantized_output({count, width()}) : harness.output({count, width()}, out_dtype);
   const RowOrder order = kind == Kind::kSwiglu ? RowOrder::kGateUp : RowOrder::kPlain;
   const PackedWeight packed = harness.pack(weight, source_rows, num_cols, 1, weight_dtype, order, format);
   if (kind == Kind::kSwiglu) {
-    harness.call<LinearSwigluArgs>(linear_swiglu, &OpTable::linear_swiglu,
-                                   {.out = out, .in = x, .weight = &packed, .scratch = harness.output({count, num_rows})});
+    harness.call<LinearSwigluArgs>(
+        linear_swiglu, &OpTable::linear_swiglu,
+        {.out = out, .in = x, .weight = &packed, .scratch = harness.output({count, num_rows})});
   } else {
     const Tensor added = kind == Kind::kBias ? harness.activations(bias, {num_rows}) : Tensor{};
     harness.call<LinearArgs>(linear, &OpTable::linear, {.out = out, .in = x, .weight = &packed, .bias = added});
@@ -58,8 +61,12 @@ Values LinearProblem::reference() const {
   return rows;
 }
 
-HeadLinearProblem::HeadLinearProblem(int64_t num_tokens, int64_t num_heads, int64_t num_rows, int64_t num_cols, DType dtype)
-    : num_tokens(num_tokens), num_heads(num_heads), num_rows(num_rows), num_cols(num_cols),
+HeadLinearProblem::HeadLinearProblem(int64_t num_tokens, int64_t num_heads, int64_t num_rows, int64_t num_cols,
+                                     DType dtype)
+    : num_tokens(num_tokens),
+      num_heads(num_heads),
+      num_rows(num_rows),
+      num_cols(num_cols),
       in(random_values(num_tokens * num_heads * (num_cols + 8), 14, dtype)),
       weight(random_values(num_heads * num_rows * num_cols, 15, DType::kBF16)) {}
 
@@ -133,7 +140,8 @@ TEST(Linear, multiplies_many_tokens_with_a_weight_of_several_pieces) {
 }
 
 // Widths of the models and around the tiles; every token count that another kernel or tile may take.
-void expect_wide_linear(Harness& harness, LinearProblem::Kind kind, const std::vector<int64_t>& rows, int64_t num_cols, DType out_dtype) {
+void expect_wide_linear(Harness& harness, LinearProblem::Kind kind, const std::vector<int64_t>& rows, int64_t num_cols,
+                        DType out_dtype) {
   std::vector<WeightFormat> formats = {WeightFormat::kAsIs};
   if (harness.has_quantized()) formats.push_back(WeightFormat::kF8E4M3);
   for (const WeightFormat format : formats) {
@@ -144,11 +152,12 @@ void expect_wide_linear(Harness& harness, LinearProblem::Kind kind, const std::v
     }();
     const Values want = whole.reference();
     for (const int64_t num_tokens : {1, 2, 8, 9, 16, 17, 32, 33, 64, 65, 128, 129, 257, 300}) {
-      SCOPED_TRACE(testing::Message() << num_tokens << " tokens, K = " << num_cols << ", format " << static_cast<int>(format)
-                                      << ", out " << name_of(out_dtype));
+      SCOPED_TRACE(testing::Message() << num_tokens << " tokens, K = " << num_cols << ", format "
+                                      << static_cast<int>(format) << ", out " << name_of(out_dtype));
       // f32 results of a 16-bit backend are sums of exact products; e4m3 results have another rounding on top.
       const DType tolerance = out_dtype == DType::kF32 && harness.activation() != DType::kF32 ? DType::kF16 : out_dtype;
-      expect_close(whole.run(harness, 0, num_tokens), slice_of(want, 0, num_tokens, whole.width()), whole.width(), tolerance);
+      expect_close(whole.run(harness, 0, num_tokens), slice_of(want, 0, num_tokens, whole.width()), whole.width(),
+                   tolerance);
     }
   }
 }
@@ -168,7 +177,8 @@ TEST(Linear, swiglu_of_widths_of_models_at_every_bucket_edge) {
   harness->for_each_variant(&OpTable::linear_swiglu, [&] {
     expect_wide_linear(*harness, LinearProblem::Kind::kSwiglu, {200, 200}, 1024, harness->activation());
     expect_wide_linear(*harness, LinearProblem::Kind::kSwiglu, {72, 72}, 2048, harness->activation());
-    if (harness->has_quantized()) expect_wide_linear(*harness, LinearProblem::Kind::kSwiglu, {200, 200}, 1024, DType::kF8E4M3);
+    if (harness->has_quantized())
+      expect_wide_linear(*harness, LinearProblem::Kind::kSwiglu, {200, 200}, 1024, DType::kF8E4M3);
   });
 }
 
@@ -208,8 +218,8 @@ TEST(Linear, takes_quantised_operands_of_any_size) {
     for (const int64_t num_tokens : {0, 1, 8, 9, 70}) {
       for (const int64_t num_cols : {1, 17, 40, 64, 257}) {
         SCOPED_TRACE(testing::Message() << num_tokens << " tokens, K = " << num_cols);
-        const LinearProblem problem(LinearProblem::Kind::kBias, num_tokens, {5, 20, 3}, num_cols, DType::kBF16, harness->activation(),
-                                    WeightFormat::kF8E4M3);
+        const LinearProblem problem(LinearProblem::Kind::kBias, num_tokens, {5, 20, 3}, num_cols, DType::kBF16,
+                                    harness->activation(), WeightFormat::kF8E4M3);
         expect_close(problem.run(*harness, 0, num_tokens), problem.reference(), problem.width(), harness->activation());
       }
     }

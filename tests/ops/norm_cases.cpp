@@ -27,11 +27,13 @@ Values NormProblem::run(Harness& harness, int64_t begin, int64_t end) const {
   const Tensor out = harness.output(shape), quantized = is_quantized ? harness.quantized_output(shape) : Tensor{};
   switch (kind) {
     case Kind::kPlain:
-      harness.call<RmsNormArgs>(rms_norm, &OpTable::rms_norm, {.out = out, .in = x, .weight = w, .eps = kEps, .quantized = quantized});
+      harness.call<RmsNormArgs>(rms_norm, &OpTable::rms_norm,
+                                {.out = out, .in = x, .weight = w, .eps = kEps, .quantized = quantized});
       break;
     case Kind::kAdd:
-      harness.call<AddRmsNormArgs>(add_rms_norm, &OpTable::add_rms_norm,
-                                   {.out = out, .residual = r, .in = x, .weight = w, .eps = kEps, .quantized = quantized});
+      harness.call<AddRmsNormArgs>(
+          add_rms_norm, &OpTable::add_rms_norm,
+          {.out = out, .residual = r, .in = x, .weight = w, .eps = kEps, .quantized = quantized});
       break;
     case Kind::kSandwich:
       harness.call<NormAddRmsNormArgs>(
@@ -73,7 +75,8 @@ void expect_norm(Harness& harness, NormProblem::Kind kind) {
       NormProblem problem(kind, num_tokens, width, harness.activation());
       expect_close(problem.run(harness, 0, num_tokens), problem.reference(), width, harness.activation());
       problem.is_quantized = harness.has_quantized();
-      if (problem.is_quantized) expect_close(problem.run(harness, 0, num_tokens), problem.reference(), width, harness.activation());
+      if (problem.is_quantized)
+        expect_close(problem.run(harness, 0, num_tokens), problem.reference(), width, harness.activation());
     }
   }
 }
@@ -93,11 +96,13 @@ TEST(Norm, norms_before_and_after_adding) {
 
 TEST(Norm, takes_slices_of_wider_rows) {
   const auto harness = make_harness();
-  const Values wide = random_values(3 * 40, 5, harness->activation()), weight = random_values(16, 6, harness->activation());
+  const Values wide = random_values(3 * 40, 5, harness->activation()),
+               weight = random_values(16, 6, harness->activation());
   const Tensor in = harness->activations(wide, {3, 40});
   const Tensor out = harness->output({3, 16});
-  harness->call<RmsNormArgs>(rms_norm, &OpTable::rms_norm,
-                             {.out = out, .in = in.slice(1, 8, 24), .weight = harness->activations(weight, {16}), .eps = 1e-5f});
+  harness->call<RmsNormArgs>(
+      rms_norm, &OpTable::rms_norm,
+      {.out = out, .in = in.slice(1, 8, 24), .weight = harness->activations(weight, {16}), .eps = 1e-5f});
   Values want;
   for (int64_t t = 0; t < 3; ++t) {
     const Values row = norm_reference(wide.data() + t * 40 + 8, weight, 1e-5);

@@ -6,7 +6,8 @@ import re
 from tree import Tree
 
 DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md")
-COMMANDS = ("serve", "engine", "ui", "service", "chat", "bench serve", "bench throughput", "bench latency", "inspect", "doctor")
+COMMANDS = ("serve", "engine", "ui", "service", "chat", "bench serve", "bench throughput", "bench latency", "inspect",
+            "doctor")
 # Folders that are made, not kept.
 MADE = ("build", ".venv")
 HOME_OR_HOST = re.compile(r"(?<![\w.~$}/])/(?:root|home/\w+|work|Users/\w+)/[\w.]|"
@@ -93,7 +94,8 @@ def check_licences(tree: Tree) -> list[str]:
     page = tree.files["docs/third-party.md"]
     rows = {row[0].strip().lower(): row[-2].strip() for row in
             (line.strip().strip("|").split("|") for line in page.splitlines() if line.startswith("| ")) if len(row) > 2}
-    cmake = tree.files["cmake/dependencies.cmake"] + re.sub(r"^ +pypi", "pypi", tree.files["cmake/web.cmake"], flags=re.M)
+    cmake = tree.files["cmake/dependencies.cmake"] + re.sub(r"^ +pypi", "pypi", tree.files["cmake/web.cmake"],
+                                                            flags=re.M)
     names = set(re.findall(r"find_package\((\w[\w-]*)", cmake)) - {"Threads"}
     names |= set(re.findall(r"^\s*static_library\((\w+)", cmake, re.M))
     names |= set(re.findall(r"^\s*find_path\((\w+?)_headers", cmake, re.M))

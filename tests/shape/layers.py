@@ -48,7 +48,8 @@ def read_layers(cmake: str) -> dict[str, Layer]:
             elif kind == "DIR":
                 layer.folder = word
             elif kind in ("DEPS", "USES", "USES_IF_BUILT", "TEST_USES"):
-                {"DEPS": layer.depends, "USES": layer.uses, "USES_IF_BUILT": layer.uses, "TEST_USES": layer.test_uses}[kind].add(word)
+                {"DEPS": layer.depends, "USES": layer.uses, "USES_IF_BUILT": layer.uses,
+                 "TEST_USES": layer.test_uses}[kind].add(word)
         if name != "base":
             layer.depends.add("base")
         layers[name] = layer

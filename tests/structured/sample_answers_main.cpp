@@ -47,7 +47,8 @@ class AnswerMaker {
       format = {{"type", "json_schema"}, {"json_schema", std::move(schema)}, {"max_whitespace_cnt", 32}};
     }
     const auto start = SteadyClock::now();
-    GALE_ASSIGN(const std::string serialised, compile_grammar(dump_json(Json{{"type", "structural_tag"}, {"format", format}}), *tokens_));
+    GALE_ASSIGN(const std::string serialised,
+                compile_grammar(dump_json(Json{{"type", "structural_tag"}, {"format", format}}), *tokens_));
     const double compile_ms = microseconds_since(start) / 1e3;
     GALE_ASSIGN(const std::shared_ptr<const Grammar> grammar, Grammar::read(serialised, tokens_));
     mask_us_.clear();
@@ -58,7 +59,10 @@ class AnswerMaker {
     }
     std::sort(mask_us_.begin(), mask_us_.end());
     const Json percentiles = {mask_us_[mask_us_.size() / 2], mask_us_[mask_us_.size() * 99 / 100], mask_us_.back()};
-    return Json{{"answers", std::move(answers)}, {"compile_ms", compile_ms}, {"num_bytes", serialised.size()}, {"mask_us", percentiles},
+    return Json{{"answers", std::move(answers)},
+                {"compile_ms", compile_ms},
+                {"num_bytes", serialised.size()},
+                {"mask_us", percentiles},
                 {"num_masks", mask_us_.size()}};
   }
 
@@ -88,7 +92,9 @@ class AnswerMaker {
     for (TokenId token = 0; token < tokens_->vocab_size(); ++token)
       if ((words[static_cast<size_t>(token) / 32] >> (token % 32) & 1U) != 0) allowed.push_back(token);
     if (allowed.empty()) return fail(ErrorCode::kInternal, "no token is allowed");
-    const auto is_allowed = [&](TokenId token) { return (words[static_cast<size_t>(token) / 32] >> (token % 32) & 1U) != 0; };
+    const auto is_allowed = [&](TokenId token) {
+      return (words[static_cast<size_t>(token) / 32] >> (token % 32) & 1U) != 0;
+    };
     std::copy_if(enders_.begin(), enders_.end(), std::back_inserter(ends), is_allowed);
     if (is_allowed(stop_) && random_() % 2 == 0) return stop_;
     if (!ends.empty() && random_() % 3 == 0) return ends[random_() % ends.size()];
@@ -124,7 +130,8 @@ int run(const std::string& tokenizer_path, int num_answers, int max_tokens) {
   AnswerMaker maker(**tokenizer, *tokens, stop);
   for (std::string line; std::getline(std::cin, line);) {
     const auto parsed = parse_json(line);
-    const Result<Json> answer = parsed ? maker.answer(*parsed, num_answers, max_tokens) : tl::unexpected(parsed.error());
+    const Result<Json> answer =
+        parsed ? maker.answer(*parsed, num_answers, max_tokens) : tl::unexpected(parsed.error());
     std::cout << dump_json(answer ? *answer : Json{{"error", answer.error().message}}) << std::endl;
   }
   return 0;

@@ -4,7 +4,8 @@ import itertools
 
 
 def obj(properties, required=None, **extra):
-    return {"type": "object", "properties": properties, "required": list(properties) if required is None else required, **extra}
+    return {"type": "object", "properties": properties, "required": list(properties) if required is None else required,
+            **extra}
 
 
 def arr(items, **extra):
@@ -14,18 +15,26 @@ def arr(items, **extra):
 STRING, INTEGER, NUMBER, BOOLEAN, NULL = ({"type": t} for t in ("string", "integer", "number", "boolean", "null"))
 LEAVES = {"string": STRING, "integer": INTEGER, "number": NUMBER, "boolean": BOOLEAN, "null": NULL}
 FORMATS = ("date", "time", "date-time", "duration", "ipv4", "ipv6", "hostname", "uuid", "email", "uri", "uri-reference")
-PATTERNS = (r"^[a-z]{2,4}$", r"^\d{3}-\d{4}$", r"^(foo|bar)+$", r"^[A-Z][a-z]*( [A-Z][a-z]*)?$", r"^#[0-9a-fA-F]{6}$", r"^v\d+\.\d+\.\d+$",
-            r"^[^\s]+$", r"^\w{1,8}$", r"^(a|b)c?d*$", r"^[\u4e00-\u9fff]{1,3}$", r"^[^\"\\]+$", r"^/(usr|home)/[a-z]+\.txt$", r"^.{3}$", r"^$", r"^\+?[0-9]{5,9}$")
-BOUNDS = [{"minimum": 0}, {"maximum": 100}, {"minimum": -5, "maximum": 5}, {"exclusiveMinimum": 0}, {"exclusiveMaximum": 10},
-          {"minimum": 100, "maximum": 999}, {"exclusiveMinimum": -1, "exclusiveMaximum": 1000}, {"minimum": 7, "maximum": 7}]
-LENGTHS = [{"minLength": 1}, {"maxLength": 5}, {"minLength": 3, "maxLength": 8}, {"minLength": 4, "maxLength": 4}, {"maxLength": 0}, {"maxLength": 40}]
-COUNTS = [{"minItems": 1}, {"maxItems": 2}, {"minItems": 2, "maxItems": 4}, {"minItems": 3, "maxItems": 3}, {"maxItems": 0}]
-CHOICES = [["red", "green", "blue"], [1, 2, 3], [True, None], ["a\"b", "c\\d", "e\nf"], ["日本", "中国"], [1.5, "x", None], [[1, 2], {"a": 1}], ["only"]]
+PATTERNS = (r"^[a-z]{2,4}$", r"^\d{3}-\d{4}$", r"^(foo|bar)+$", r"^[A-Z][a-z]*( [A-Z][a-z]*)?$", r"^#[0-9a-fA-F]{6}$",
+            r"^v\d+\.\d+\.\d+$",
+            r"^[^\s]+$", r"^\w{1,8}$", r"^(a|b)c?d*$", r"^[\u4e00-\u9fff]{1,3}$", r"^[^\"\\]+$",
+            r"^/(usr|home)/[a-z]+\.txt$", r"^.{3}$", r"^$", r"^\+?[0-9]{5,9}$")
+BOUNDS = [{"minimum": 0}, {"maximum": 100}, {"minimum": -5, "maximum": 5}, {"exclusiveMinimum": 0},
+          {"exclusiveMaximum": 10},
+          {"minimum": 100, "maximum": 999}, {"exclusiveMinimum": -1, "exclusiveMaximum": 1000},
+          {"minimum": 7, "maximum": 7}]
+LENGTHS = [{"minLength": 1}, {"maxLength": 5}, {"minLength": 3, "maxLength": 8}, {"minLength": 4, "maxLength": 4},
+           {"maxLength": 0}, {"maxLength": 40}]
+COUNTS = [{"minItems": 1}, {"maxItems": 2}, {"minItems": 2, "maxItems": 4}, {"minItems": 3, "maxItems": 3},
+          {"maxItems": 0}]
+CHOICES = [["red", "green", "blue"], [1, 2, 3], [True, None], ["a\"b", "c\\d", "e\nf"], ["日本", "中国"], [1.5, "x", None],
+           [[1, 2], {"a": 1}], ["only"]]
 
 
 def scalar_schemas():
     yield from LEAVES.values()
-    yield from ({**t, **b} for t, b in itertools.product((INTEGER, NUMBER), BOUNDS) if not (t is NUMBER and b == {"minimum": 7, "maximum": 7}))
+    yield from ({**t, **b} for t, b in itertools.product((INTEGER, NUMBER), BOUNDS)
+                if not (t is NUMBER and b == {"minimum": 7, "maximum": 7}))
     yield from ({**INTEGER, "multipleOf": m} for m in (2, 5, 10))
     yield from ({**STRING, **length} for length in LENGTHS)
     yield from ({**STRING, "pattern": p} for p in PATTERNS)
@@ -78,11 +87,14 @@ def combined_schemas():
     yield from (obj({"maybe": {"type": [leaf["type"], "null"]}}) for leaf in list(LEAVES.values())[:4])
     yield from ({"anyOf": [{**STRING, "format": f}, NULL]} for f in FORMATS)
     yield from (arr(obj({"n": {**INTEGER, **bound}}), maxItems=2) for bound in BOUNDS)
-    yield from (obj({"choice": {"anyOf": [{"enum": c}, {"type": "object", "additionalProperties": False}]}}) for c in CHOICES[:6])
+    yield from (obj({"choice": {"anyOf": [{"enum": c}, {"type": "object", "additionalProperties": False}]}})
+                for c in CHOICES[:6])
     yield {"oneOf": [STRING, INTEGER]}
     yield {"allOf": [obj({"a": INTEGER})]}
-    yield {"anyOf": [obj({"kind": {"const": "circle"}, "radius": NUMBER}), obj({"kind": {"const": "square"}, "side": NUMBER})]}
-    yield {"oneOf": [obj({"kind": {"const": "cat"}, "lives": INTEGER}), obj({"kind": {"const": "dog"}, "tricks": arr(STRING)})]}
+    yield {"anyOf": [obj({"kind": {"const": "circle"}, "radius": NUMBER}),
+                     obj({"kind": {"const": "square"}, "side": NUMBER})]}
+    yield {"oneOf": [obj({"kind": {"const": "cat"}, "lives": INTEGER}),
+                     obj({"kind": {"const": "dog"}, "tricks": arr(STRING)})]}
     yield arr({"anyOf": [STRING, INTEGER, obj({"deep": arr(NULL)})]}, maxItems=3)
 
 
@@ -92,27 +104,38 @@ def recursive_schemas():
     yield {**node, **obj({"head": {"$ref": "#/$defs/Node"}})}
     tree = {"$defs": {"Tree": obj({"name": STRING, "children": arr({"$ref": "#/$defs/Tree"}, maxItems=2)})}}
     yield {**tree, **obj({"root": {"$ref": "#/$defs/Tree"}})}
-    expression = {"definitions": {"E": {"anyOf": [NUMBER, obj({"op": {"enum": ["+", "*"]}, "args": arr({"$ref": "#/definitions/E"}, minItems=2, maxItems=2)})]}}}
+    expression = {"definitions": {"E": {"anyOf": [NUMBER, obj({"op": {"enum": ["+", "*"]},
+                                                               "args": arr({"$ref": "#/definitions/E"}, minItems=2,
+                                                                           maxItems=2)})]}}}
     yield {**expression, "$ref": "#/definitions/E"}
     yield {**expression, **obj({"e": {"$ref": "#/definitions/E"}})}
-    json_like = {"$defs": {"V": {"anyOf": [STRING, NUMBER, BOOLEAN, NULL, arr({"$ref": "#/$defs/V"}), {"type": "object", "additionalProperties": {"$ref": "#/$defs/V"}}]}}}
+    json_like = {"$defs": {"V": {"anyOf": [STRING, NUMBER, BOOLEAN, NULL, arr({"$ref": "#/$defs/V"}),
+                                           {"type": "object", "additionalProperties": {"$ref": "#/$defs/V"}}]}}}
     yield {**json_like, "$ref": "#/$defs/V"}
     address = {"$defs": {"Address": obj({"street": STRING, "zip": {**STRING, "pattern": r"^\d{5}$"}})}}
     yield {**address, **obj({"home": {"$ref": "#/$defs/Address"}, "work": {"$ref": "#/$defs/Address"}}, ["home"])}
 
 
 def everyday_schemas():
-    yield obj({"name": STRING, "age": {**INTEGER, "minimum": 0, "maximum": 150}, "email": {**STRING, "format": "email"}, "tags": arr(STRING, maxItems=5)})
-    yield obj({"title": STRING, "steps": arr(obj({"explanation": STRING, "output": STRING}), minItems=1), "final_answer": STRING}, additionalProperties=False)
-    yield obj({"sentiment": {"enum": ["positive", "neutral", "negative"]}, "confidence": {**NUMBER, "minimum": 0, "maximum": 1}})
+    yield obj({"name": STRING, "age": {**INTEGER, "minimum": 0, "maximum": 150}, "email": {**STRING, "format": "email"},
+               "tags": arr(STRING, maxItems=5)})
+    yield obj({"title": STRING, "steps": arr(obj({"explanation": STRING, "output": STRING}), minItems=1),
+               "final_answer": STRING}, additionalProperties=False)
+    yield obj({"sentiment": {"enum": ["positive", "neutral", "negative"]},
+               "confidence": {**NUMBER, "minimum": 0, "maximum": 1}})
     yield obj({"city": STRING, "unit": {**STRING, "enum": ["celsius", "fahrenheit"]}}, ["city"])
-    yield obj({"invoice": obj({"number": {**STRING, "pattern": r"^INV-\d{4}$"}, "lines": arr(obj({"sku": STRING, "qty": {**INTEGER, "minimum": 1}, "price": NUMBER})),
+    yield obj({"invoice": obj({"number": {**STRING, "pattern": r"^INV-\d{4}$"},
+                               "lines": arr(obj({"sku": STRING, "qty": {**INTEGER, "minimum": 1}, "price": NUMBER})),
                                "due": {**STRING, "format": "date"}})})
-    yield {"title": "Event", "description": "A calendar event", "type": "object", "$schema": "https://json-schema.org/draft/2020-12/schema",
-           "properties": {"name": {**STRING, "description": "Title", "examples": ["x"]}, "date": STRING, "participants": arr(STRING), "priority": {**INTEGER, "default": 1}},
+    yield {"title": "Event", "description": "A calendar event", "type": "object",
+           "$schema": "https://json-schema.org/draft/2020-12/schema",
+           "properties": {"name": {**STRING, "description": "Title", "examples": ["x"]}, "date": STRING,
+                          "participants": arr(STRING), "priority": {**INTEGER, "default": 1}},
            "required": ["name", "date", "participants"], "additionalProperties": False}
-    yield obj({"action": {"anyOf": [obj({"type": {"const": "click"}, "x": INTEGER, "y": INTEGER}), obj({"type": {"const": "type"}, "text": STRING})]}, "done": BOOLEAN})
-    yield from (obj({"outer": obj({"inner": leaf, "more": arr(leaf, maxItems=2)}), "flag": BOOLEAN}, ["outer"]) for leaf in LEAVES.values())
+    yield obj({"action": {"anyOf": [obj({"type": {"const": "click"}, "x": INTEGER, "y": INTEGER}),
+                                    obj({"type": {"const": "type"}, "text": STRING})]}, "done": BOOLEAN})
+    yield from (obj({"outer": obj({"inner": leaf, "more": arr(leaf, maxItems=2)}), "flag": BOOLEAN}, ["outer"])
+                for leaf in LEAVES.values())
     yield from (arr(obj({"key": STRING, "value": leaf}), minItems=1, maxItems=2) for leaf in LEAVES.values())
     yield from (obj({"code": {**STRING, "pattern": p}, "note": STRING}, ["code"]) for p in PATTERNS[:8])
     yield obj({"matrix": arr(arr(NUMBER, minItems=2, maxItems=2), minItems=2, maxItems=2)})

@@ -88,6 +88,7 @@ class GaleServer:
 
     def engine_pids(self):
         """The engine processes that this server started."""
-        listing = subprocess.run(["ps", "-o", "pid=,stat=,args=", "--ppid", str(self.process.pid)], capture_output=True, text=True)
+        listing = subprocess.run(["ps", "-o", "pid=,stat=,args=", "--ppid", str(self.process.pid)], capture_output=True,
+                                 text=True)
         rows = [line.split() for line in listing.stdout.splitlines()]
         return [int(row[0]) for row in rows if "Z" not in row[1] and "engine" in row[2:]]

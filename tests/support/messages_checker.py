@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 
 from stream_checker import require
 
-DELTAS = {"text": ("text_delta", "text"), "thinking": ("thinking_delta", "thinking"), "tool_use": ("input_json_delta", "partial_json")}
+DELTAS = {"text": ("text_delta", "text"), "thinking": ("thinking_delta", "thinking"),
+          "tool_use": ("input_json_delta", "partial_json")}
 
 
 @dataclass

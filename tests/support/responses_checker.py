@@ -35,7 +35,8 @@ def check_responses_stream(raw):
             check_item_event(kind, payload, items)
         if kind in ("response.completed", "response.incomplete", "response.failed"):
             final = payload["response"]
-    require(kinds[:2] == ["response.created", "response.in_progress"], "a stream begins with created, in_progress", kinds[:2])
+    require(kinds[:2] == ["response.created", "response.in_progress"], "a stream begins with created, in_progress",
+            kinds[:2])
     require(final is not None, "a stream ends with completed, incomplete or failed")
     require(final["output"] == [item for item, _, _ in items], "the whole holds the items that were streamed", final)
     return final

@@ -19,7 +19,8 @@ def usage_chunk():
 
 ROLE = chunk(delta={"role": "assistant", "content": ""})
 GOOD = [ROLE, chunk(delta={"reasoning_content": "hm"}), chunk(delta={"content": "hé"}),
-        chunk(delta={"tool_calls": [{"index": 0, "id": "c", "type": "function", "function": {"name": "f", "arguments": ""}}]}),
+        chunk(delta={"tool_calls": [{"index": 0, "id": "c", "type": "function",
+                                     "function": {"name": "f", "arguments": ""}}]}),
         chunk(delta={"tool_calls": [{"index": 0, "function": {"arguments": "{}"}}]}),
         chunk(finish_reason="tool_calls")]
 

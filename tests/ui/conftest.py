@@ -66,7 +66,8 @@ def page(browser, ui):
     tab = browser.page(ui.url)
     tab.run(
         "indexedDB.databases().then((all) => Promise.all(all.map((one) => new Promise((done) => {"
-        " const gone = indexedDB.deleteDatabase(one.name); gone.onsuccess = gone.onerror = gone.onblocked = done; })))).then(() => localStorage.clear())"
+        " const gone = indexedDB.deleteDatabase(one.name); gone.onsuccess = gone.onerror = gone.onblocked = done; "
+        "})))).then(() => localStorage.clear())"
     )
     tab.open(ui.url + "/")
     yield tab

@@ -126,7 +126,8 @@ def test_a_chat_can_be_renamed_pinned_cleared_and_deleted(page):
         page.click(".chat-more")
         page.wait("document.querySelector('.menu')")
         page.run(
-            f"[...document.querySelectorAll('.menu button')].find((one) => one.textContent === {json.dumps(label)}).click()"
+            f"[...document.querySelectorAll('.menu button')].find((one) => one.textContent === "
+            f"{json.dumps(label)}).click()"
         )
 
     choose("Rename")
@@ -166,7 +167,8 @@ def test_enter_that_ends_a_composition_does_not_send(page):
     page.click("#message")
     page.call("Input.imeSetComposition", {"text": "你好", "selectionStart": 2, "selectionEnd": 2})
     page.run(
-        "document.querySelector('#message').dispatchEvent(new KeyboardEvent('keydown', {key: 'Enter', isComposing: true, bubbles: true}))"
+        "document.querySelector('#message').dispatchEvent(new KeyboardEvent('keydown', {key: 'Enter', isComposing: "
+        "true, bubbles: true}))"
     )
     page.call("Input.dispatchKeyEvent", {"type": "rawKeyDown", "key": "Enter", "windowsVirtualKeyCode": 229})
     time.sleep(0.2)
@@ -232,7 +234,8 @@ def test_tool_calls_are_shown_and_answered_by_hand(page):
         }
     ]
     page.run(
-        f"localStorage.setItem('gale-settings', {json.dumps(json.dumps({'model': {'extra': json.dumps({'tools': tools})}}))})"
+        f"localStorage.setItem('gale-settings', "
+        f"{json.dumps(json.dumps({'model': {'extra': json.dumps({'tools': tools})}}))})"
     )
     page.reload()
     ask(page, "call your tool now")

@@ -21,7 +21,8 @@ def test_hostile_markdown_runs_nothing_and_asks_nobody(page, ui):
     assert page.run(f"document.querySelectorAll('.answer :is({forbidden})').length") == 0
     assert page.run("document.querySelectorAll('#composer').length") == 1
     assert page.run(
-        "[...document.querySelectorAll('.answer a')].every((one) => one.rel.includes('noopener') && /^https?:|^mailto:/.test(one.getAttribute('href')))"
+        "[...document.querySelectorAll('.answer a')].every((one) => one.rel.includes('noopener') && "
+        "/^https?:|^mailto:/.test(one.getAttribute('href')))"
     )
     # marks that are no attack are still there to read
     assert page.run("document.querySelector('.answer').textContent.includes('<script>window.hacked=10')")
@@ -31,7 +32,8 @@ def test_a_page_covered_by_an_answer_still_belongs_to_the_reader(page):
     ask(page, "attack me with markdown")
     assert page.run("document.elementFromPoint(innerWidth / 2, innerHeight - 60).closest('.composer') !== null")
     assert page.run(
-        "Math.max(...[...document.querySelectorAll('.answer *')].map((one) => one.getBoundingClientRect().width)) <= innerWidth * 4"
+        "Math.max(...[...document.querySelectorAll('.answer *')].map((one) => one.getBoundingClientRect().width)) <= "
+        "innerWidth * 4"
     )
 
 

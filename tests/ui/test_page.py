@@ -70,7 +70,8 @@ def test_a_phone_shows_everything_without_scrolling_sideways(page):
     page.resize(360, 640, is_phone=True)
     ask(page, "please answer richly")
     assert page.run(
-        "document.documentElement.scrollWidth <= innerWidth && document.querySelector('#scroller').scrollWidth <= innerWidth"
+        "document.documentElement.scrollWidth <= innerWidth && document.querySelector('#scroller').scrollWidth <= "
+        "innerWidth"
     )
     assert page.run("document.querySelector('#sidebar').getBoundingClientRect().right <= 0")
     page.click(".open-sidebar")
@@ -123,7 +124,8 @@ def test_the_keyboard_alone_is_enough(page):
         page.press("Tab")
         seen.add(page.run("document.activeElement.getAttribute('aria-label') || document.activeElement.textContent"))
         assert page.run(
-            "document.activeElement === document.body || getComputedStyle(document.activeElement).outlineStyle !== 'none' "
+            "document.activeElement === document.body || getComputedStyle(document.activeElement).outlineStyle !== "
+            "'none' "
             "|| document.activeElement.matches('textarea, .search, iframe')"
         )
     assert {"Copy", "Answer again", "Edit", "Settings", "New chat"} <= seen

@@ -97,10 +97,12 @@ def test_pages_of_a_pdf_can_be_chosen(page, chinese_pdf):
     drop(page, "book.pdf", chinese_pdf)
     page.wait("document.querySelector('.file-pages')?.value === '1-3'")
     page.run(
-        "(() => { const box = document.querySelector('.file-pages'); box.value = '2'; box.dispatchEvent(new Event('change')); })()"
+        "(() => { const box = document.querySelector('.file-pages'); box.value = '2'; box.dispatchEvent(new "
+        "Event('change')); })()"
     )
     page.wait(
-        "document.querySelector('.file-pages').value === '2' && /\\d+ tokens/.test(document.querySelector('.composer .file').textContent)"
+        "document.querySelector('.file-pages').value === '2' && /\\d+ tokens/.test(document.querySelector('.composer "
+        ".file').textContent)"
     )
 
 

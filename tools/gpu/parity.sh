@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # CUDA against the CPU, on a machine with a GPU: tools/gpu/parity.sh FOLDER [--sanitize]
-# FOLDER holds cuda_ops_test (each op against a reference in double precision), cuda_models_test (whole models against the CPU) and
-# cuda_quality_test (FP8 against bf16); build them with: cmake --preset dev -B build-cuda -DGALE_WITH_CUDA=ON &&
-# ninja -C build-cuda cuda_ops_test cuda_models_test cuda_quality_test
+# FOLDER holds cuda_ops_test (each op against a reference in double precision), cuda_models_test (whole models against
+# the CPU) and cuda_quality_test (FP8 against bf16); build them with: cmake --preset dev -B build-cuda
+# -DGALE_WITH_CUDA=ON && ninja -C build-cuda cuda_ops_test cuda_models_test cuda_quality_test
 # Run from the root of the checkout: the tests read models/ and tests/golden/.
 set -uo pipefail
 folder=${1:?the folder with cuda_ops_test and cuda_models_test}
@@ -17,7 +17,8 @@ if command -v compute-sanitizer >/dev/null && [ "${2:-}" = --sanitize ]; then
     echo "compute-sanitizer $tool"
     compute-sanitizer --tool "$tool" --error-exitcode 9 "$folder/cuda_ops_test" \
       --gtest_filter='MoeExperts.multiply_the*:HeadLinear*:MoeRoute*:Sample*' 2>&1 | tail -n 5 || status=1
-    compute-sanitizer --tool "$tool" --error-exitcode 9 "$folder/cuda_models_test" --gtest_filter='*bf16' 2>&1 | tail -n 5 || status=1
+    compute-sanitizer --tool "$tool" --error-exitcode 9 "$folder/cuda_models_test" --gtest_filter='*bf16' 2>&1 |
+      tail -n 5 || status=1
   done
 fi
 exit "$status"

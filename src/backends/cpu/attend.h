@@ -1,5 +1,7 @@
 #pragma once
 
+#include <span>
+
 #include "ops/attention.h"
 
 namespace gale {
@@ -15,10 +17,20 @@ struct PagedKeys {
   const int32_t* block_table;
 };
 
-// out[0 … value_size) = softmax(scale * query . key_j) over keys 0 … num_keys - 1, weighting the values. Keys are taken in
-// stretches that start at fixed positions, so the result does not depend on who else is in the step.
-void attend(float* out, int64_t value_size, const float* query, int64_t key_size, float scale, int64_t num_keys,
-            const PagedKeys& keys);
+// A query of one head, where its result goes, and how many keys it sees.
+struct AttendRow {
+  const float* query;
+  float* out;
+  int64_t num_keys;
+};
+
+// out[0 … value_size) = softmax(scale * query . key_j) over keys 0 … num_keys - 1, weighting the values, for up to
+// kMaxQueryRows queries of one sequence that look at the same keys. Keys are taken in stretches that start at fixed
+// positions, so a row's result depends neither on the other rows nor on who else is in the step.
+void attend(std::span<const AttendRow> rows, int64_t value_size, int64_t key_size, float scale, const PagedKeys& keys);
+
+// How many rows are taken at once so that no thread is left without work: 1 … kMaxQueryRows.
+[[nodiscard]] int64_t attend_rows_for(int64_t num_rows, int num_threads);
 
 // The token's place: its sequence, and how many keys it sees. Tokens past the last sequence (padding) see none.
 struct TokenPlace { int sequence = 0; int64_t num_keys = 0; };

@@ -3,6 +3,7 @@
 #include "backends/cpu/attend.h"
 #include "backends/cpu/cpu_ops.h"
 #include "backends/cpu/cpu_stream.h"
+#include "backends/cpu/kernels.h"
 #include "backends/cpu/norm_row.h"
 #include "backends/cpu/rope.h"
 
@@ -29,7 +30,8 @@ constexpr int64_t kMaxHeadDim = 1024;
 std::byte* cache_row(const Tensor& cache, int64_t slot, int64_t head) {
   const int64_t block_size = cache.shape[2];
   CHECK(slot / block_size < cache.shape[0], "slot {} of {} blocks", slot, cache.shape[0]);
-  const int64_t offset = slot / block_size * cache.strides[0] + head * cache.strides[1] + slot % block_size * cache.strides[2];
+  const int64_t offset =
+      slot / block_size * cache.strides[0] + head * cache.strides[1] + slot % block_size * cache.strides[2];
   return static_cast<std::byte*>(cache.data) + offset * static_cast<int64_t>(size_of(cache.dtype));
 }
 
@@ -65,14 +67,26 @@ void cpu_qkv_rope_write(Stream& stream, const QkvRopeWriteArgs& args) {
   for_each_row(stream, args.qkv.shape[0], 8 * args.qkv.shape[1], [&](int64_t t) { write_token(args, rope, t); });
 }
 
+// The query heads of a group look at the same keys, so they are taken together.
 void cpu_paged_attention(Stream& stream, const PagedAttentionArgs& args) {
   const AttentionMetadata& metadata = *args.metadata;
   const int64_t num_heads = args.q.shape[1], head_dim = args.q.shape[2], group = num_heads / args.k_cache.shape[1];
-  const int64_t cost = 2 * head_dim * std::max(1, metadata.max_seq_len);
-  for_each_row(stream, args.q.shape[0] * num_heads, cost, [&](int64_t item) {
-    const int64_t t = item / num_heads, head = item % num_heads;
+  const int64_t num_tokens = args.q.shape[0];
+  const int64_t run = std::min(group, attend_rows_for(num_tokens * num_heads, pool_of(stream).num_threads()));
+  const int64_t runs_in_group = (group + run - 1) / run, runs_in_token = runs_in_group * args.k_cache.shape[1];
+  const int64_t cost = run * 2 * head_dim * std::max(1, metadata.max_seq_len);
+  for_each_row(stream, num_tokens * runs_in_token, cost, [&](int64_t item) {
+    const int64_t t = item / runs_in_token, kv_head = item % runs_in_token / runs_in_group;
+    const int64_t first = item % runs_in_group * run, end = std::min(group, first + run);
     const TokenPlace place = place_of(metadata, t);
-    const int64_t at = head / group * args.k_cache.strides[1] * static_cast<int64_t>(size_of(args.k_cache.dtype));
+    AttendRow rows[kMaxQueryRows];
+    for (int64_t in_group = first; in_group < end; ++in_group) {
+      const int64_t head = kv_head * group + in_group;
+      rows[in_group - first] = {.query = args.q.row<float>(t) + head * args.q.strides[1],
+                                .out = args.out.row<float>(t) + head * args.out.strides[1],
+                                .num_keys = place.num_keys};
+    }
+    const int64_t at = kv_head * args.k_cache.strides[1] * static_cast<int64_t>(size_of(args.k_cache.dtype));
     const PagedKeys keys{.dtype = args.k_cache.dtype,
                          .keys = static_cast<const std::byte*>(args.k_cache.data) + at,
                          .values = static_cast<const std::byte*>(args.v_cache.data) + at,
@@ -80,8 +94,7 @@ void cpu_paged_attention(Stream& stream, const PagedAttentionArgs& args) {
                          .token_stride = args.k_cache.strides[2],
                          .block_size = metadata.block_size,
                          .block_table = metadata.block_tables.row<int32_t>(place.sequence)};
-    attend(args.out.row<float>(t) + head * args.out.strides[1], head_dim,
-           args.q.row<float>(t) + head * args.q.strides[1], head_dim, args.scale, place.num_keys, keys);
+    attend({rows, static_cast<size_t>(end - first)}, head_dim, head_dim, args.scale, keys);
   });
 }
 

@@ -6,8 +6,8 @@
 
 namespace gale {
 
-// The inner loops of the CPU ops, compiled once for each instruction set (simd_*.cpp) and chosen once a process. Each is
-// a plain function of one row or one small block of rows, in one fixed order of operations, whatever surrounds it.
+// The inner loops of the CPU ops, compiled once for each instruction set (simd_*.cpp) and chosen once a process. Each
+// is a plain function of one row or one small block of rows, in one fixed order of operations, whatever surrounds it.
 
 // Packed weights: panels of kPanelRows rows, [panel][k][row in panel], so that a product needs no sum across lanes.
 inline constexpr int64_t kPanelRows = 16;
@@ -25,7 +25,17 @@ struct PanelBlock {
   const float* bias;                          // at the same row, or null
 };
 
-// One query against a run of keys that lie `stride` elements apart.
+// A few queries that look at the same keys: a key is read once for all.
+inline constexpr int kMaxQueryRows = 8;
+struct QueryRows {
+  int num_rows = 0;                           // 0 … kMaxQueryRows
+  const float* query[kMaxQueryRows];
+  float* scores[kMaxQueryRows];               // at the first key of the run
+  float* out[kMaxQueryRows];
+  float keep[kMaxQueryRows];
+};
+
+// A run of keys that lie `stride` elements apart.
 struct KeyBlock {
   DType dtype;                                // f32 or bf16
   const void* keys;
@@ -39,17 +49,18 @@ struct CpuKernels {
   void (*panels_swiglu)(const PanelBlock&);   // panels alternate gate, up; out = silu(gate) * up
   float (*dot)(const float* a, const float* b, int64_t size);
   float (*sum_of_squares)(const float* x, int64_t size);
-  void (*scaled_product)(float* out, const float* x, float scale, const float* weight, int64_t size);   // x * scale * weight
+  void (*scaled_product)(float* out, const float* x, float scale, const float* weight,
+                         int64_t size);  // x * scale * weight
   void (*add)(float* accumulator, const float* x, int64_t size);
   void (*add_scaled)(float* accumulator, const float* x, float scale, int64_t size);
   void (*widen)(float* out, const void* in, DType dtype, int64_t size);      // f32, f16, bf16 → f32
   void (*narrow)(void* out, DType dtype, const float* in, int64_t size);     // f32 → f32, bf16
-  // scores[j] = scale * query . key j
-  void (*scores)(float* scores, const float* query, int64_t size, float scale, const KeyBlock& keys);
+  // rows.scores[r][j] = scale * query r . key j
+  void (*scores)(const QueryRows& rows, int64_t size, float scale, const KeyBlock& keys);
   // scores[j] = exp(scores[j] - max); returns their sum
   float (*exp_and_sum)(float* scores, float max, int num_scores);
-  // accumulator = accumulator * keep + sum_j weights[j] * value j, first `size` elements of each
-  void (*accumulate)(float* accumulator, int64_t size, float keep, const float* weights, const KeyBlock& values);
+  // out r = out r * keep r + sum_j rows.scores[r][j] * value j, first `size` elements of each
+  void (*accumulate)(const QueryRows& rows, int64_t size, const KeyBlock& values);
   float (*max_of)(const float* x, int64_t size);                             // -inf if there is none
   double (*sum_of_exp)(const float* x, float scale, float max, int64_t size);   // sum exp((x - max) * scale)
   void (*exp_of)(float* out, const float* x, float scale, float max, int64_t size);   // exp((x - max) * scale)

@@ -1,5 +1,5 @@
-// Products with packed weights. A thread takes a run of panels and multiplies all tokens with it, eight at a time, so that
-// weights come from memory once a step. Each output is summed over k in the order simd.inc fixes.
+// Products with packed weights. A thread takes a run of panels and multiplies all tokens with it, eight at a time, so
+// that weights come from memory once a step. Each output is summed over k in the order simd.inc fixes.
 #include "backends/cpu/cpu_ops.h"
 #include "backends/cpu/packed_panels.h"
 

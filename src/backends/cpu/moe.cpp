@@ -1,5 +1,5 @@
-// Mixture of experts. A thread takes a run of one expert's panels and walks the choices of all tokens for those that fall
-// on this expert, so that an expert's weights are read once a step and nothing needs to be sorted or allocated.
+// Mixture of experts. A thread takes a run of one expert's panels and walks the choices of all tokens for those that
+// fall on this expert, so that an expert's weights are read once a step and nothing needs to be sorted or allocated.
 #include <cmath>
 
 #include "backends/cpu/cpu_ops.h"
@@ -72,18 +72,19 @@ template <class In, class Out>
 void multiply_chosen(Stream& stream, const PackedWeight& weight, const Tensor& expert_ids, In in_of, Out out_of) {
   const int64_t num_tokens = expert_ids.shape[0], num_chosen = expert_ids.shape[1];
   const int64_t num_experts = weight.num_matrices;
-  for_each_piece(stream, weight, num_tokens * num_chosen / num_experts + 1, [&](int64_t expert, int64_t begin, int64_t end) {
-    PanelBlock block = panel_block(weight, expert, begin, end);
-    for (int64_t t = 0; t < num_tokens; ++t) {
-      const int32_t* ids = expert_ids.row<int32_t>(t);
-      for (int64_t k = 0; k < num_chosen; ++k) {
-        if (ids[k] != expert) continue;
-        push_token(block, in_of(t, k), out_of(t, k) + begin * kPanelRows);
-        if (block.num_tokens == kMaxBlockTokens) flush(block, weight.order);
-      }
-    }
-    flush(block, weight.order);
-  });
+  for_each_piece(stream, weight, num_tokens * num_chosen / num_experts + 1,
+                 [&](int64_t expert, int64_t begin, int64_t end) {
+                   PanelBlock block = panel_block(weight, expert, begin, end);
+                   for (int64_t t = 0; t < num_tokens; ++t) {
+                     const int32_t* ids = expert_ids.row<int32_t>(t);
+                     for (int64_t k = 0; k < num_chosen; ++k) {
+                       if (ids[k] != expert) continue;
+                       push_token(block, in_of(t, k), out_of(t, k) + begin * kPanelRows);
+                       if (block.num_tokens == kMaxBlockTokens) flush(block, weight.order);
+                     }
+                   }
+                   flush(block, weight.order);
+                 });
 }
 
 // Every choice must name an expert that exists, or its row would be left unwritten.

@@ -11,14 +11,18 @@ namespace gale {
 // Packed data is [num_matrices, num_panels, K, kPanelRows]; gate and up panels alternate. Rows past the last are zero.
 
 // Outputs of one panel unit: a panel, or for gate + up a pair of panels that makes kPanelRows outputs.
-[[nodiscard]] inline int64_t panels_in_unit(const PackedWeight& weight) { return weight.order == RowOrder::kGateUp ? 2 : 1; }
-[[nodiscard]] inline int64_t num_outputs(const PackedWeight& weight) { return weight.num_rows / panels_in_unit(weight); }
+[[nodiscard]] inline int64_t panels_in_unit(const PackedWeight& weight) {
+  return weight.order == RowOrder::kGateUp ? 2 : 1;
+}
+[[nodiscard]] inline int64_t num_outputs(const PackedWeight& weight) {
+  return weight.num_rows / panels_in_unit(weight);
+}
 [[nodiscard]] inline int64_t num_units(const PackedWeight& weight) {
   return (num_outputs(weight) + kPanelRows - 1) / kPanelRows;
 }
 
-// How many units a thread takes at a time: what fits its cache, but enough pieces for all threads. A multiple of 4 where
-// possible, since single tokens take 4 panels at once.
+// How many units a thread takes at a time: what fits its cache, but enough pieces for all threads. A multiple of 4
+// where possible, since single tokens take 4 panels at once.
 [[nodiscard]] inline int64_t units_in_piece(const PackedWeight& weight, int num_threads) {
   constexpr int64_t kCacheBytes = 256 << 10, kPiecesAThread = 4, kRound = 4;
   const int64_t unit_bytes =
@@ -34,7 +38,8 @@ namespace gale {
   const int64_t first = (matrix * num_units(weight) + begin) * panels * weight.num_cols * kPanelRows;
   PanelBlock block{};
   block.dtype = weight.data.dtype;
-  block.panels = static_cast<const std::byte*>(weight.data.data) + first * static_cast<int64_t>(size_of(weight.data.dtype));
+  block.panels =
+      static_cast<const std::byte*>(weight.data.data) + first * static_cast<int64_t>(size_of(weight.data.dtype));
   block.num_cols = weight.num_cols;
   block.num_rows = std::min(end * kPanelRows, num_outputs(weight)) - begin * kPanelRows;
   return block;

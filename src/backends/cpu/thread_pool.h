@@ -11,8 +11,10 @@
 namespace gale {
 
 // Runs loops of independent items on a few threads, the caller's among them. A step makes a hundred small loops, so
-// workers spin for a moment before they sleep, starting a loop allocates nothing, and the caller never waits for a worker
-// that has not begun. Which thread runs which item differs from run to run: items must not depend on one another.
+// workers spin for a moment before they sleep, starting a loop allocates nothing, and the caller never waits for a
+// worker that has not begun. Which thread runs which item differs from run to run: items must not depend on one
+// another. A thread that loses its core while it spins tells that the machine is crowded: for a while nobody spins
+// then, and the caller runs small loops alone instead of waking somebody who would have to wait for a core.
 class ThreadPool {
  public:
   explicit ThreadPool(int num_threads);   // the caller counted in; at least 1
@@ -44,6 +46,7 @@ class ThreadPool {
   };
 
   void run(int64_t num_items, int64_t grain, Call call, void* context);
+  void wait_for_workers();             // until none is inside
   void work();                         // takes pieces of the loop until none is left
   void worker_main();
   [[nodiscard]] bool join(uint64_t state);
@@ -58,6 +61,7 @@ class ThreadPool {
   alignas(64) Loop loop_;
   std::atomic<uint32_t> wake_{0};      // workers sleep on it
   std::atomic<int> num_sleeping_{0};
+  std::atomic<int> crowded_loops_{0};  // so many loops more are run as on a crowded machine
   std::atomic<bool> is_stopping_{false};
   std::mutex caller_;                  // held by the thread whose loop it is
   std::vector<std::jthread> workers_;

@@ -1,7 +1,9 @@
 #include "backends/cpu/thread_pool.h"
 
 #include <gtest/gtest.h>
+#include <time.h>
 
+#include <atomic>
 #include <chrono>
 #include <thread>
 #include <vector>
@@ -47,6 +49,42 @@ TEST(ThreadPool, serves_two_callers_at_once) {
   };
   std::jthread other(caller);
   caller();
+}
+
+TEST(ThreadPool, covers_every_item_with_more_threads_than_cores) {
+  ThreadPool pool(4 * static_cast<int>(std::thread::hardware_concurrency()) + 1);
+  for (int round = 0; round < 300; ++round) {
+    const int64_t num_items = 1 + round % 200;
+    std::vector<std::atomic<int>> visits(static_cast<size_t>(num_items));
+    pool.parallel_for(num_items, 1, [&visits](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) ++visits[static_cast<size_t>(i)];
+    });
+    for (const auto& count : visits) ASSERT_EQ(count.load(), 1);
+  }
+}
+
+// CPU time of this thread.
+std::chrono::nanoseconds busy_time() {
+  timespec time{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec);
+}
+
+TEST(ThreadPool, sleeps_while_a_worker_is_late) {
+  ThreadPool pool(2);
+  const std::thread::id caller = std::this_thread::get_id();
+  std::atomic<bool> has_begun = false;
+  std::chrono::nanoseconds before{};
+  pool.parallel_for(2, 1, [&](int64_t, int64_t) {
+    if (std::this_thread::get_id() != caller) {
+      has_begun = true;
+      std::this_thread::sleep_for(std::chrono::milliseconds(200));
+    } else {
+      while (!has_begun) std::this_thread::sleep_for(std::chrono::microseconds(100));
+      before = busy_time();
+    }
+  });
+  EXPECT_LT(busy_time() - before, std::chrono::milliseconds(50));
 }
 
 }  // namespace

@@ -168,7 +168,8 @@ Listing air() {
 constexpr const char* kFlashConfig =
     R"({"architectures":["Glm4MoeLiteForCausalLM"],"model_type":"glm4_moe_lite","hidden_size":2048,
  "num_hidden_layers":47,"intermediate_size":10240,"first_k_dense_replace":1,"moe_intermediate_size":1536,
- "n_routed_experts":64, "n_shared_experts":1,"num_experts_per_tok":4,"n_group":1,"topk_group":1,"topk_method":"noaux_tc","norm_topk_prob":true,
+ "n_routed_experts":64, "n_shared_experts":1,"num_experts_per_tok":4,"n_group":1,"topk_group":1,
+ "topk_method":"noaux_tc","norm_topk_prob":true,
  "routed_scaling_factor":1.8,"num_attention_heads":20,"num_key_value_heads":20,"q_lora_rank":768,"kv_lora_rank":512,
  "qk_nope_head_dim":192,"qk_rope_head_dim":64,"v_head_dim":256,"attention_bias":false,"partial_rotary_factor":1.0,
  "rope_theta":1000000,"rope_scaling":null,"max_position_embeddings":202752,"rms_norm_eps":1e-5,"hidden_act":"silu",

@@ -1,5 +1,5 @@
-// How fast text becomes ids, on one core: tokenizer_bench TOKENIZER_JSON TEXT_FILE [seconds]. Counts the processor's time, so
-// that other work on the machine does not slow the figure down by much.
+// How fast text becomes ids, on one core: tokenizer_bench TOKENIZER_JSON TEXT_FILE [seconds]. Counts the processor's
+// time, so that other work on the machine does not slow the figure down by much.
 
 #include <time.h>
 

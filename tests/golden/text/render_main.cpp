@@ -1,6 +1,7 @@
 // Reads JSON lines on stdin, renders each with a chat template, writes one JSON line for each: for comparisons.
 //   render_chat TEMPLATE_FILE
-//   {"messages": [...], "tools": [...], "kwargs": {...}, "add_generation_prompt": true, "continue_final_message": false,
+//   {"messages": [...], "tools": [...], "kwargs": {...}, "add_generation_prompt": true, "continue_final_message":
+//   false,
 //    "normalise": true}          all but messages may be missing
 //   -> {"segments": [["text", true], ...]}, or {"error": "...", "param": "..."}; true: the template's own text
 

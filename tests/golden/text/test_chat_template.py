@@ -81,7 +81,8 @@ ROUND_TRIP = [
         call("get_weather", {"city": "Oslo", "days": 2, "x": ["é", True, None, 1.5, {"a": 1}]}), call("get_time", {})]},
     {"role": "tool", "tool_call_id": "call_1", "content": '{"t":1}'},
     {"role": "tool", "tool_call_id": "call_2", "content": 
-                                                          [{"type": "text", "text": "12"}, {"type": "text", "text": ":00"}]},
+                                                          [{"type": "text", "text": "12"},
+                                                           {"type": "text", "text": ":00"}]},
 ]
 ODD_ARGUMENTS = {"items": 1.0, "keys": None, "none": [None, 2.50, 1e22], "text": " \n<b>x</b> ",
                  "nested": {"a": {"b": []}}, "empty": {},
@@ -156,13 +157,19 @@ LITERAL = [
     ({"messages": CONVERSATIONS["turns"], "kwargs": {"clear_thinking": False}},
      "[gMASK]<sop><|system|>SYS<|user|>Hi<|assistant|><think>R1</think>Hello!<|user|>Bye<|assistant|><think>"),
     ({"messages": ROUND_TRIP, "tools": [WEATHER]},
-     '[gMASK]<sop><|system|>\n# Tools\n\nYou may call one or more functions to assist with the user query.\n\nYou are provided with '
-     'function signatures within <tools></tools> XML tags:\n<tools>\n{"type": "function", "function": {"name": "get_weather", '
-     '"description": "Get weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}, "days": '
-     '{"type": "integer"}}, "required": ["city"]}}}\n</tools>\n\nFor each function call, output the function name and arguments '
-     'within the following XML format:\n<tool_call>{function-name}<arg_key>{arg-key-1}</arg_key><arg_value>{arg-value-1}'
+     '[gMASK]<sop><|system|>\n# Tools\n\nYou may call one or more functions to assist with the user query.\n\nYou are '
+     'provided with '
+     'function signatures within <tools></tools> XML tags:\n<tools>\n{"type": "function", "function": {"name": '
+     '"get_weather", '
+     '"description": "Get weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}, '
+     '"days": '
+     '{"type": "integer"}}, "required": ["city"]}}}\n</tools>\n\nFor each function call, output the function name and '
+     'arguments '
+     'within the following XML '
+     'format:\n<tool_call>{function-name}<arg_key>{arg-key-1}</arg_key><arg_value>{arg-value-1}'
      '</arg_value><arg_key>{arg-key-2}</arg_key><arg_value>{arg-value-2}</arg_value>...</tool_call><|user|>Hi<|assistant|>'
-     '<think>need tool</think><tool_call>get_weather<arg_key>city</arg_key><arg_value>Oslo</arg_value><arg_key>days</arg_key>'
+     '<think>need '
+     'tool</think><tool_call>get_weather<arg_key>city</arg_key><arg_value>Oslo</arg_value><arg_key>days</arg_key>'
      '<arg_value>2</arg_value><arg_key>x</arg_key><arg_value>["é", true, null, 1.5, {"a": 1}]</arg_value></tool_call>'
      '<tool_call>get_time</tool_call><|observation|><tool_response>{"t":1}</tool_response><tool_response>12:00</tool_response>'
      '<|assistant|><think>'),

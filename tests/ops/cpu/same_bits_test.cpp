@@ -25,7 +25,8 @@ void expect_same_bits(int64_t num_rows, const RunRows& run) {
 
 template <class Problem>
 void expect_same_bits(const Problem& problem, int64_t num_rows) {
-  expect_same_bits(num_rows, [&problem](Harness& harness, int64_t begin, int64_t end) { return problem.run(harness, begin, end); });
+  expect_same_bits(
+      num_rows, [&problem](Harness& harness, int64_t begin, int64_t end) { return problem.run(harness, begin, end); });
 }
 
 PagedBatch mixed_batch() { return {{140, 9, 30}, {11, 1, 7}, 16}; }
@@ -107,8 +108,13 @@ TEST(SameBits, logits) {
                                  {.logits = logits, .num_valid_tokens = 2990,
                                   .masks = harness.ints(masks, {count, 94}, DType::kU32), .mask_rows = rows});
     harness.call<PenaltiesArgs>(apply_penalties, &OpTable::apply_penalties,
-                                {.logits = logits, .rows = rows, .token_ids = token, .output_counts = column(2, DType::kI32),
-                                 .repetition = column(1.1, DType::kF32), .frequency = half, .presence = half});
+                                {.logits = logits,
+                                 .rows = rows,
+                                 .token_ids = token,
+                                 .output_counts = column(2, DType::kI32),
+                                 .repetition = column(1.1, DType::kF32),
+                                 .frequency = half,
+                                 .presence = half});
     harness.call<LogitBiasArgs>(apply_logit_bias, &OpTable::apply_logit_bias,
                                 {.logits = logits, .rows = rows, .token_ids = token, .values = half});
     const Tensor drawn = harness.output({count}, DType::kI32), chosen = harness.output({count}, DType::kF32);

@@ -65,10 +65,12 @@ QuantizedValues quantize_values(const Values& values, int64_t width) {
   QuantizedValues out{.values = values, .factors = {}};
   for (size_t begin = 0; begin < values.size(); begin += static_cast<size_t>(width)) {
     float largest = 0;
-    for (size_t i = begin; i < begin + static_cast<size_t>(width); ++i) largest = std::max(largest, std::abs(static_cast<float>(values[i])));
+    for (size_t i = begin; i < begin + static_cast<size_t>(width); ++i)
+      largest = std::max(largest, std::abs(static_cast<float>(values[i])));
     const float factor = largest > 0 ? largest / kF8E4M3Max : 1.0f;
     for (size_t i = begin; i < begin + static_cast<size_t>(width); ++i) {
-      out.values[i] = static_cast<double>(f8e4m3_to_f32(f32_to_f8e4m3(static_cast<float>(values[i]) / factor))) * static_cast<double>(factor);
+      out.values[i] = static_cast<double>(f8e4m3_to_f32(f32_to_f8e4m3(static_cast<float>(values[i]) / factor))) *
+                      static_cast<double>(factor);
     }
     out.factors.push_back(static_cast<double>(factor));
   }
@@ -97,7 +99,8 @@ Tensor Harness::allocate(const Shape& shape, DType dtype) {
 }
 
 Tensor Harness::put(const Values& values, const Shape& shape, DType dtype) {
-  CHECK(static_cast<int64_t>(values.size()) == shape.num_elements(), "{} values for {}", values.size(), shape.to_string());
+  CHECK(static_cast<int64_t>(values.size()) == shape.num_elements(), "{} values for {}", values.size(),
+        shape.to_string());
   std::vector<std::byte> bytes;
   for (const double value : values) encode(bytes, value, dtype);
   const Tensor tensor = allocate(shape, dtype);
@@ -141,7 +144,8 @@ Values Harness::get(const Tensor& tensor) {
   for (size_t i = 0; i < values.size(); ++i) values[i] = decode(bytes, i, tensor.dtype);
   if (tensor.scales == nullptr || values.empty()) return values;
   const auto width = static_cast<size_t>(tensor.shape[tensor.shape.rank() - 1]);
-  const Values factors = get(Tensor::contiguous(tensor.scales, DType::kF32, {static_cast<int64_t>(values.size() / width)}));
+  const Values factors =
+      get(Tensor::contiguous(tensor.scales, DType::kF32, {static_cast<int64_t>(values.size() / width)}));
   for (size_t i = 0; i < values.size(); ++i) values[i] *= factors[i / width];
   return values;
 }
@@ -171,7 +175,8 @@ PackedWeight Harness::pack_sources(const std::vector<Tensor>& sources, int64_t n
   CHECK(arena, "{}", arena.error().message);
   arenas_.push_back(std::move(*arena));
   PackedWeight weight;
-  pack_linear(context, arenas_.back(), {.out = &weight, .sources = sources, .num_matrices = num_matrices, .order = order, .format = format});
+  pack_linear(context, arenas_.back(),
+              {.out = &weight, .sources = sources, .num_matrices = num_matrices, .order = order, .format = format});
   stream_->synchronize();
   EXPECT_EQ(arenas_.back().used_bytes(), Arena::padded(bytes));
   return weight;
