@@ -1,5 +1,6 @@
 #pragma once
 
+#include "backends/cuda/device/fragments.cuh"
 #include "backends/cuda/device/hopper.cuh"
 #include "backends/cuda/device/wgmma_between.cuh"
 
@@ -251,18 +252,6 @@ __device__ void multiply_tile(float (&sum)[2][kTokens / 2], ExpertGemmShared<C>&
   wgmma_wait<0>();
   release_stage<C>(shared, previous);
   pin_registers(sum[0]), pin_registers(sum[1]);
-}
-
-__device__ inline uint32_t pack_bf16(float a, float b) {
-  const __nv_bfloat162 pair = __floats2bfloat162_rn(a, b);
-  return *reinterpret_cast<const uint32_t*>(&pair);
-}
-
-// Four 8 x 8 fragments, transposed: lane l gives where column l % 8 of fragment l / 8 goes.
-__device__ inline void store_fragments(void* to, uint32_t a, uint32_t b, uint32_t c, uint32_t d) {
-  asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(shared_address(to)),
-               "r"(a), "r"(b), "r"(c), "r"(d)
-               : "memory");
 }
 
 // The finished tile to memory, kRound tokens at a time through this warpgroup's two staging buffers, so that memory

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "backends/cuda/device/fragments.cuh"
 #include "backends/cuda/device/hopper.cuh"
 #include "backends/cuda/device/wgmma_wide.cuh"
 
@@ -184,17 +185,7 @@ __device__ void multiply_tile(float (&sum)[C::kTokens / 2], TileGemmShared<C>& s
 
 __device__ inline void group_sync(int group) { asm volatile("bar.sync %0, 128;" ::"r"(group + 1) : "memory"); }
 
-__device__ inline uint32_t pack_bf16(float a, float b) {
-  const __nv_bfloat162 pair = __floats2bfloat162_rn(a, b);
-  return *reinterpret_cast<const uint32_t*>(&pair);
-}
-
-// 8 x 8 fragments, transposed: lane l gives where column l % 8 of fragment l / 8 goes.
-__device__ inline void store_fragments(void* to, uint32_t a, uint32_t b, uint32_t c, uint32_t d) {
-  asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(shared_address(to)),
-               "r"(a), "r"(b), "r"(c), "r"(d)
-               : "memory");
-}
+// Two of them.
 __device__ inline void store_fragments(void* to, uint32_t a, uint32_t b) {
   asm volatile("stmatrix.sync.aligned.m8n8.x2.trans.shared.b16 [%0], {%1, %2};" ::"r"(shared_address(to)), "r"(a),
                "r"(b)
