@@ -94,10 +94,14 @@ std::vector<Option> engine_options() {
           .placeholder = "N",
           .help = "Tokens computed in one step, of prompts and outputs together.",
           .group = kScheduling, .commands = kLoad, .rules = range(1, 1 << 20)}),
-      option<&Config::engine, &E::scheduler, &S::max_num_mixed_prefill_tokens>({.flag = "--max-num-mixed-prefill-tokens", .placeholder = "N",
-          .help = "Prompt tokens of a step in which others' answers are written, too: fewer make gaps shorter and even; auto: what the "
-                  "model on this device does best.",
-          .group = kScheduling, .commands = kLoad, .rules = {.min = 1, .max = 1 << 20, .zero_name = "auto"}}),
+      option<&Config::engine, &E::scheduler, &S::max_num_mixed_prefill_tokens>({
+          .flag = "--max-num-mixed-prefill-tokens",
+          .placeholder = "N",
+          .help = "Prompt tokens of a step in which others' answers are written, too: fewer make the gaps in these "
+                  "shorter; none: as many as --max-num-batched-tokens leaves.",
+          .group = kScheduling,
+          .commands = kLoad,
+          .rules = {.min = 1, .max = 1 << 20, .zero_name = "none"}}),
       option<&Config::engine, &E::device>({.flag = "--device", .placeholder = "DEVICE",
           .help = "What computes; auto: an NVIDIA GPU if this build and this machine have one, else the CPU.",
           .group = kRuntime, .commands = kLoad}),

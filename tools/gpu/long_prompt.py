@@ -44,7 +44,6 @@ def run(options, chunk, prompt):
                 "--metric-percentiles",
                 "50",
                 "99",
-                "100",
             ],
             stdout=subprocess.PIPE,
             text=True,

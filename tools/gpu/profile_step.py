@@ -76,7 +76,7 @@ def read_kernels(path):
 
 def split_steps(kernels):
     """A step begins with the embedding's gather; the gather of the head's rows is a few kernels before its end."""
-    begins = [i for i, kernel in enumerate(kernels) if "gather_kernel" in kernel.name]
+    begins = [i for i, kernel in enumerate(kernels) if kernel.name.startswith("gather_kernel")]
     begins = [a for a, b in zip(begins, begins[1:]) if b - a > 8]
     return [kernels[a:b] for a, b in zip(begins, begins[1:])]
 
