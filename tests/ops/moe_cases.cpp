@@ -7,12 +7,12 @@
 
 namespace gale {
 
-RouteProblem RouteProblem::make(int64_t num_tokens, int64_t num_experts, int num_groups, bool has_shared, DType dtype) {
-  constexpr int64_t kWidth = 72;
-  return {.num_tokens = num_tokens, .num_experts = num_experts, .width = kWidth, .num_chosen = 3 + (has_shared ? 1 : 0),
+RouteProblem RouteProblem::make(int64_t num_tokens, int64_t num_experts, int num_groups, bool has_shared, DType dtype,
+                                int64_t width) {
+  return {.num_tokens = num_tokens, .num_experts = num_experts, .width = width, .num_chosen = 3 + (has_shared ? 1 : 0),
           .num_groups = num_groups, .top_k_groups = std::max(1, num_groups / 2), .has_shared = has_shared,
-          .renormalize = has_shared, .in = random_values(num_tokens * kWidth, 51, dtype, 0.3),
-          .gate = random_values(num_experts * kWidth, 52, DType::kF32, 0.3),
+          .renormalize = has_shared, .in = random_values(num_tokens * width, 51, dtype, 0.3),
+          .gate = random_values(num_experts * width, 52, DType::kF32, 0.3),
           .bias = random_values(num_experts, 53, DType::kF32, 0.1)};
 }
 
@@ -224,6 +224,22 @@ TEST(MoeRoute, chooses_among_the_experts_of_models) {
   });
 }
 
+// Widths that the blocks of a cluster share unevenly; gates as checkpoints have them, in 16 bits, and of all 24.
+TEST(MoeRoute, chooses_over_the_width_of_models) {
+  const auto harness = make_harness();
+  harness->for_each_variant(&OpTable::moe_route, [&] {
+    for (const int64_t width : {520, 2048}) {
+      for (const int64_t num_tokens : {3, 300, 530}) {
+        SCOPED_TRACE(testing::Message() << num_tokens << " tokens of " << width);
+        auto problem = RouteProblem::make(num_tokens, 64, 1, true, harness->activation(), width);
+        const DType gate_dtype = num_tokens == 300 ? DType::kBF16 : DType::kF32;
+        problem.gate = random_values(64 * width, 54, gate_dtype, 0.05);   // no scores of 1
+        expect_close(problem.run(*harness, 0, num_tokens), problem.reference(), problem.num_chosen, DType::kF32);
+      }
+    }
+  });
+}
+
 TEST(MoeRoute, takes_the_lower_expert_on_ties) {
   const auto harness = make_harness();
   auto problem = RouteProblem::make(2, 16, 1, true, harness->activation());
@@ -276,6 +292,22 @@ TEST(MoeExperts, multiply_aligned_sizes_around_every_tile) {
         SCOPED_TRACE(testing::Message() << num_tokens << " tokens, part " << static_cast<int>(part));
         expect_experts(*harness, ExpertsProblem(part, num_tokens, 6, 2, 208, 176, ids, harness->activation(), format));
       }
+    }
+  });
+}
+
+// Enough rows and columns for the kernels of full experts: several tiles of tokens, uneven ones, an expert without any.
+TEST(MoeExperts, multiply_many_rows_of_few_experts) {
+  const auto harness = make_harness();
+  for_each_part(*harness, [&](ExpertsProblem::Part part, WeightFormat format) {
+    const bool is_up = part == ExpertsProblem::Part::kUp;
+    for (const int64_t num_tokens : {110, 331}) {
+      SCOPED_TRACE(testing::Message() << num_tokens << " tokens, part " << static_cast<int>(part));
+      std::vector<int> ids = random_ints(num_tokens * 2, 74, 4);
+      for (size_t i = 1; i < ids.size(); i += 2) ids[i] = i % 6 == 1 ? 3 : 5;   // 4 stays empty
+      const int64_t hidden = is_up ? 656 : 304, inner = is_up ? 152 : 656;
+      const ExpertsProblem problem(part, num_tokens, 6, 2, hidden, inner, ids, harness->activation(), format);
+      expect_experts(*harness, problem);
     }
   });
 }

@@ -112,7 +112,8 @@ struct RouteProblem {
   bool has_shared, renormalize;
   Values in, gate, bias;
 
-  [[nodiscard]] static RouteProblem make(int64_t num_tokens, int64_t num_experts, int num_groups, bool has_shared, DType dtype);
+  [[nodiscard]] static RouteProblem make(int64_t num_tokens, int64_t num_experts, int num_groups, bool has_shared, DType dtype,
+                                         int64_t width = 72);
   [[nodiscard]] Values run(Harness& harness, int64_t begin, int64_t end) const;   // ids, then weights of each token
   [[nodiscard]] Values reference() const;
 };
