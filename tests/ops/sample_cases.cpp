@@ -105,6 +105,46 @@ TEST(Sample, draws_what_the_definition_draws) {
   });
 }
 
+// As wide as models are; few rows and many, flat and peaked.
+TEST(Sample, draws_what_the_definition_draws_from_a_whole_vocabulary) {
+  const auto harness = make_harness();
+  constexpr int64_t kVocabulary = 151552;
+  harness->for_each_variant(&OpTable::sample, [&] {
+    for (const int64_t num_rows : {2, 13}) {
+      for (const double spread : {1.0, 6.0}) {
+        const Values logits = random_values(kVocabulary * num_rows, 82, DType::kF32, spread);
+        constexpr Settings kKinds[] = {
+            {}, {.temperature = 0.7, .top_p = 0.9}, {.top_p = 0.95, .top_k = 40}, {.min_p = 0.05}, {.top_k = 20000}};
+        for (const Settings& base : kKinds) {
+          std::vector<Settings> rows(static_cast<size_t>(num_rows), base);
+          for (int64_t r = 0; r < num_rows; ++r) rows[static_cast<size_t>(r)].seed = 1000 + r;
+          const std::vector<int> drawn = draw(*harness, logits, kVocabulary, rows);
+          for (int64_t r = 0; r < num_rows; r += 12) {   // the reference sorts
+            const Values row = slice_of(logits, r, r + 1, kVocabulary);
+            EXPECT_EQ(drawn[static_cast<size_t>(r)], draw_reference(row, rows[static_cast<size_t>(r)]))
+                << "row " << r << ", spread " << spread;
+          }
+        }
+      }
+    }
+  });
+}
+
+TEST(Sample, keeps_all_of_thousands_that_tie_at_a_border) {
+  const auto harness = make_harness();
+  harness->for_each_variant(&OpTable::sample, [&] {
+    Values row(20000, 1.5);
+    for (size_t i = 0; i < row.size(); i += 2) row[i] = kForbidden;
+    for (int64_t seed = 0; seed < 5; ++seed) {
+      const std::vector<int> want = draw(*harness, row, 20000, {Settings{.seed = seed}});
+      EXPECT_EQ(want[0] % 2, 1);
+      EXPECT_EQ(draw(*harness, row, 20000, {Settings{.top_p = 0.5, .seed = seed}}), want);
+      EXPECT_EQ(draw(*harness, row, 20000, {Settings{.top_k = 7, .seed = seed}}), want);
+      EXPECT_EQ(draw(*harness, row, 20000, {Settings{.top_k = 15000, .seed = seed}}), want);
+    }
+  });
+}
+
 TEST(Sample, gives_minus_one_where_no_probabilities_are) {
   const auto harness = make_harness();
   constexpr double kInf = std::numeric_limits<double>::infinity(), kNan = std::numeric_limits<double>::quiet_NaN();

@@ -345,6 +345,9 @@ void run(Bench& bench, const std::function<bool(const std::string&)>& is_wanted)
   for (const MoeShape& shape : kMoe)
     if (is_wanted(std::string(shape.name) + ".route")) bench_route(bench, shape);
   if (is_wanted("sample")) bench_sample(bench, "sample greedy", 0, 1), bench_sample(bench, "sample t=1", 1, 1), bench_sample(bench, "sample top_p", 1, 0.9f);
+  // Standard normal logits are flat: what models say is nearer to these.
+  if (is_wanted("sample")) bench_sample(bench, "sample peaked", 0.15f, 1);
+  if (is_wanted("sample")) bench_sample(bench, "peaked top_p", 0.15f, 0.95f);
   if (is_wanted("flash.heads")) bench_heads(bench, "flash.w_uk", 512, 192, 256), bench_heads(bench, "flash.w_uv", 256, 512, 512);
   for (const DenseShape& shape : kDense)
     for (const Format& format : kFormats)
