@@ -46,14 +46,15 @@ inline StreamGemmPlan plan_dense(int num_tokens, int size_n, int num_k_blocks, i
   return {TileSize::kMid, mid_rows, columns, split};
 }
 
-// num_rows: (token, expert) pairs. How they spread over experts is known on the device alone: token tiles are counted for the worst.
+// num_rows: (token, expert) pairs. Many of them go to device/expert_gemm.cuh, if it takes the sizes.
+inline bool are_experts_full(int num_rows, int num_experts) { return num_rows / num_experts > 32; }
+
+// How rows spread over experts is known on the device alone: token tiles are counted for the worst.
 inline StreamGemmPlan plan_experts(int num_rows, int num_experts, int size_n, int num_k_blocks) {
-  const int touched = std::min(num_rows, num_experts), average = num_rows / touched;
-  const TileSize tile = num_rows / num_experts <= 32 ? TileSize::kSmall : average <= 96 ? TileSize::kMid : TileSize::kLarge;
-  const int tile_rows = tile == TileSize::kLarge ? 256 : 128, tile_tokens = tile == TileSize::kSmall ? 64 : 128;
-  const int row_tiles = (size_n + tile_rows - 1) / tile_rows;
-  const int split = tile == TileSize::kLarge ? 1 : split_of(row_tiles * touched, num_k_blocks);
-  return {tile, row_tiles, touched + num_rows / tile_tokens, split};
+  const int touched = std::min(num_rows, num_experts), row_tiles = (size_n + 127) / 128;
+  const TileSize tile = are_experts_full(num_rows, num_experts) ? TileSize::kMid : TileSize::kSmall;
+  const int tile_tokens = tile == TileSize::kSmall ? 64 : 128;
+  return {tile, row_tiles, touched + num_rows / tile_tokens, split_of(row_tiles * touched, num_k_blocks)};
 }
 
 }  // namespace gale::cuda

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "backends/cuda/device/expert_gemm.cuh"
 #include "backends/cuda/device/stream_gemm.cuh"
 #include "backends/cuda/packing.cuh"
 #include "backends/cuda/stream_gemm.h"
@@ -14,7 +15,7 @@ using SmallTiles = StreamGemmConfig<T, 1, 64, 4, 2, false, kGather>;
 template <class T, bool kGather>
 using MidTiles = StreamGemmConfig<T, 1, 128, 3, 2, false, kGather>;
 template <class T, bool kGather>
-using LargeTiles = StreamGemmConfig<T, 2, 128, 4, 1, !kGather, kGather>;
+using LargeTiles = StreamGemmConfig<T, 2, 128, 4, 1, !kGather, kGather>;   // dense
 
 inline int blocks_of_k(const PackedWeight& weight) {
   return ceil_div(weight.num_cols * static_cast<int64_t>(size_of(weight.data.dtype)), kSwizzledRowBytes);
@@ -80,6 +81,26 @@ void stream_dense_of_type(Stream& stream, const DenseProduct& product) {
   }
 }
 
+// For experts with many tokens, rows of results in whole 16-byte pieces.
+template <class T>
+void launch_expert_gemm(Stream& stream, const ExpertProduct& product) {
+  using C = ExpertGemmConfig<T>;
+  const PackedWeight& weight = *product.weight;
+  ExpertGemmView view{};
+  view.out = bf16(product.out), view.out_stride = product.out.strides[0];
+  view.in = product.in.data, view.in_stride = product.in.strides[0], view.rows_per_input = product.rows_per_input;
+  view.weight_scales = scales_of(weight), view.in_scales = product.in.scales;
+  view.sorted = product.sorted_rows.as<int32_t>(), view.offsets = product.expert_offsets.as<int32_t>();
+  view.size_n = static_cast<int>(weight.num_rows), view.size_k = static_cast<int>(weight.num_cols);
+  view.num_row_tiles = ceil_div(view.size_n, C::kRows), view.num_experts = static_cast<int>(weight.num_matrices);
+  view.is_swiglu = product.is_swiglu;
+  auto kernel = expert_gemm_kernel<C>;
+  const cudaError_t error =
+      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, C::kSharedBytes);
+  CHECK(error == cudaSuccess, "shared memory of a kernel: {}", cudaGetErrorString(error));
+  launch_cluster_pdl(stream, kernel, dim3(kNumSms), 2, dim3(C::kThreads), C::kSharedBytes, weight_map(weight), view);
+}
+
 template <class T>
 void stream_experts_of_type(Stream& stream, const ExpertProduct& product) {
   const PackedWeight& weight = *product.weight;
@@ -88,6 +109,8 @@ void stream_experts_of_type(Stream& stream, const ExpertProduct& product) {
   StreamGemmView view = gemm_view(weight, product.in, product.out, plan);
   view.is_swiglu = product.is_swiglu;
   view.is_vectorizable = is_vectorizable(view);
+  const bool is_long = blocks_of_k(weight) >= ExpertGemmConfig<T>::kMinBlocks;
+  if (plan.tile != TileSize::kSmall && view.is_vectorizable && is_long) return launch_expert_gemm<T>(stream, product);
   view.in = product.in.data, view.in_stride = product.in.strides[0], view.rows_per_input = product.rows_per_input;
   view.sorted = product.sorted_rows.as<int32_t>(), view.offsets = product.expert_offsets.as<int32_t>();
   view.num_experts = static_cast<int>(weight.num_matrices), view.are_offsets_settled = product.are_offsets_settled;
@@ -96,8 +119,9 @@ void stream_experts_of_type(Stream& stream, const ExpertProduct& product) {
   switch (plan.tile) {
     case TileSize::kSmall: return launch_stream_gemm<SmallTiles<T, true>>(stream, weights, weights, view);
     case TileSize::kMid: return launch_stream_gemm<MidTiles<T, true>>(stream, weights, weights, view);
-    case TileSize::kLarge: return launch_stream_gemm<LargeTiles<T, true>>(stream, weights, weights, view);
+    case TileSize::kLarge: break;
   }
+  CHECK(false, "experts have no large tiles here");
 }
 
 }  // namespace gale::cuda
