@@ -3,6 +3,7 @@
 // token's rows.
 #include "backends/cuda/device/gemm.cuh"
 #include "backends/cuda/ops.h"
+#include "backends/cuda/moe_few.h"
 #include "backends/cuda/packing.cuh"
 #include "backends/cuda/stream_gemm.h"
 
@@ -126,6 +127,7 @@ void run_moe_up_stream(Stream& stream, const MoeUpArgs& args) {
 }
 
 void run_moe_down_combine_stream(Stream& stream, const MoeDownCombineArgs& args) {
+  if (is_for_few(args)) return down_few(stream, args);
   // The rows of `in` were made after the offsets, by another kernel at least.
   stream_experts(stream, {.out = args.scratch, .in = rows_of(args.in), .weight = args.weight, .sorted_rows = args.sorted_rows,
                           .expert_offsets = args.expert_offsets, .rows_per_input = 1, .is_swiglu = false, .are_offsets_settled = true});
