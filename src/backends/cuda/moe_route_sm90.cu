@@ -383,10 +383,10 @@ void run_route_cluster(Stream& stream, const MoeRouteArgs& args) {
   const int num_tokens = static_cast<int>(args.in.shape[0]), num_rows = num_tokens * view.pitch;
   if (num_tokens == 0) return;
   const bool is_alone = num_tokens <= kTileTokens && num_rows <= kMaxSortedRows;
-  // Narrow groups as long as all clusters find room at once.
-  if (num_tokens <= 16 * kTileTokens) {
+  // Narrow groups as long as all clusters find room at once: a dozen do, sixteen take two turns.
+  if (num_tokens <= 12 * kTileTokens) {
     run_tiles<1>(stream, view, num_tokens, is_alone);
-  } else if (num_tokens <= 32 * kTileTokens) {
+  } else if (num_tokens <= 12 * 2 * kTileTokens) {
     run_tiles<2>(stream, view, num_tokens, false);
   } else {
     run_tiles<4>(stream, view, num_tokens, false);
