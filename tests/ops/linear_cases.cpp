@@ -172,6 +172,35 @@ TEST(Linear, swiglu_of_widths_of_models_at_every_bucket_edge) {
   });
 }
 
+// Sizes for which the plans of Hopper (tile_gemm_plan_test.cpp) choose each width of tiles, with K whole and shared.
+TEST(Linear, multiplies_by_tiles_of_every_width) {
+  const auto harness = make_harness();
+  if (harness->activation() != DType::kBF16) GTEST_SKIP() << "sizes of a GPU";
+  using Kind = LinearProblem::Kind;
+  constexpr DType kOut = DType::kBF16, kLogits = DType::kF32;
+  struct Sizes {
+    Kind kind;
+    std::vector<int64_t> rows;
+    int64_t num_cols, num_tokens;
+    DType out;
+  };
+  const Sizes all[] = {
+      {Kind::kBias, {136}, 2048, 65, kOut},       {Kind::kSwiglu, {72, 72}, 2048, 101, kOut},
+      {Kind::kBias, {100, 44}, 2048, 131, kOut},  {Kind::kPlain, {136}, 2048, 150, kLogits},
+      {Kind::kPlain, {137}, 2048, 100, kOut},     {Kind::kBias, {8712}, 256, 190, kOut},
+      {Kind::kSwiglu, {4352, 4352}, 256, 200, kOut}, {Kind::kPlain, {8717}, 256, 200, kLogits}};
+  for (const Sizes& sizes : all) {
+    for (const WeightFormat format : {WeightFormat::kAsIs, WeightFormat::kF8E4M3}) {
+      SCOPED_TRACE(testing::Message() << sizes.num_tokens << " tokens, K = " << sizes.num_cols << ", " << sizes.rows[0]
+                                      << " rows, format " << static_cast<int>(format));
+      LinearProblem problem(sizes.kind, sizes.num_tokens, sizes.rows, sizes.num_cols, kOut, kOut, format);
+      problem.out_dtype = sizes.out;
+      expect_close(problem.run(*harness, 0, sizes.num_tokens), problem.reference(), problem.width(),
+                   sizes.out == DType::kF32 ? DType::kF16 : sizes.out);
+    }
+  }
+}
+
 TEST(Linear, takes_quantised_operands_of_any_size) {
   const auto harness = make_harness();
   if (!harness->has_quantized()) GTEST_SKIP() << "this backend has no FP8 weights";

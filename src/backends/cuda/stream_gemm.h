@@ -3,7 +3,8 @@
 #include "ops/linear.h"
 #include "tensor/device.h"
 
-// Products by device/stream_gemm.cuh, for linear and experts. Operands as supports_stream_gemm wants them.
+// Products by device/stream_gemm.cuh, tile_gemm.cuh and skinny_gemm.cuh, for linear and experts. Operands as
+// supports_stream_gemm wants them.
 namespace gale::cuda {
 
 struct DenseProduct {

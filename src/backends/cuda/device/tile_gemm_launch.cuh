@@ -1,0 +1,65 @@
+#pragma once
+
+#include "backends/cuda/device/tile_gemm.cuh"
+#include "backends/cuda/packing.cuh"
+#include "backends/cuda/stream_gemm.h"
+#include "backends/cuda/tensor_map.h"
+#include "backends/cuda/tile_gemm_plan.h"
+
+// Host side of device/tile_gemm.cuh; the tile_gemm_*_sm90.cu files instantiate it.
+namespace gale::cuda {
+
+// Whether the sums that a block receives fit into its stages.
+template <class C>
+constexpr bool shares_fit(int split) {
+  return (C::kTokens / 32 + split - 1) / split * 4 * split * C::kConsumers * 16 <= C::kStages * C::kStageBytes;
+}
+
+template <class C>
+void launch_tile_gemm(Stream& stream, const DenseProduct& product, const TileGemmPlan& plan) {
+  static_assert(shares_fit<C>(2) && shares_fit<C>(3));
+  const PackedWeight& weight = *product.weight;
+  const Tensor &in = product.in, &out = product.out;
+  TileGemmView view{};
+  view.out = out.data, view.out_stride = out.strides[0], view.is_f32 = out.dtype == DType::kF32,
+  view.is_swiglu = product.is_swiglu;
+  view.weight_scales = scales_of(weight), view.in_scales = in.scales;
+  view.bias = product.bias.is_empty() ? nullptr : bf16(product.bias);
+  view.num_tokens = static_cast<int>(in.shape[0]), view.size_n = static_cast<int>(weight.num_rows);
+  view.num_k_blocks = ceil_div(weight.num_cols, C::kBlockK);
+  view.row_tiles = plan.row_tiles, view.split = plan.split;
+  view.num_row_tiles = ceil_div(ceil_div(view.size_n, C::kRows), plan.row_tiles) * plan.row_tiles;
+  view.num_token_tiles = ceil_div(view.num_tokens, C::kTokens);
+  view.weight_hint = view.num_token_tiles == 1 ? kEvictFirst : kEvictNormal;
+  const CUtensorMap weights = make_tensor_map(
+      {weight.data.data, weight.data.dtype, weight.num_rows, weight.num_cols, packed_pitch(weight.num_cols)}, C::kRows);
+  const CUtensorMap tokens = make_tensor_map({in.data, in.dtype, view.num_tokens, weight.num_cols, in.strides[0]},
+                                             C::kTokens / plan.row_tiles);
+  auto kernel = tile_gemm_kernel<C>;
+  const cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, C::kSharedBytes);
+  CHECK(error == cudaSuccess, "shared memory of a kernel: {}", cudaGetErrorString(error));
+  const int cluster_size = plan.row_tiles * plan.split,
+            units = view.num_row_tiles / plan.row_tiles * view.num_token_tiles;
+  const int clusters =
+      plan.split > 1 ? units : std::min(units, kTileGemmSms / cluster_size);  // that share K: one tile each
+  launch_cluster_pdl(stream, kernel, dim3(clusters * cluster_size), cluster_size, dim3(C::kThreads), C::kSharedBytes,
+                     weights, tokens, view);
+}
+
+template <class T>
+void tile_dense_of_type(Stream& stream, const DenseProduct& product, const TileGemmPlan& plan) {
+  switch (plan.tokens) {
+    case 96:
+      return launch_tile_gemm<TileGemmConfig<T, 96>>(stream, product, plan);
+    case 128:
+      return launch_tile_gemm<TileGemmConfig<T, 128>>(stream, product, plan);
+    case 160:
+      return launch_tile_gemm<TileGemmConfig<T, 160>>(stream, product, plan);
+    case 192:
+      return launch_tile_gemm<TileGemmConfig<T, 192>>(stream, product, plan);
+    default:
+      return launch_tile_gemm<TileGemmConfig<T, 256>>(stream, product, plan);
+  }
+}
+
+}  // namespace gale::cuda
