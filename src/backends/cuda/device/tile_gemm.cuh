@@ -185,7 +185,7 @@ __device__ void multiply_tile(float (&sum)[C::kTokens / 2], TileGemmShared<C>& s
 
 __device__ inline void group_sync(int group) { asm volatile("bar.sync %0, 128;" ::"r"(group + 1) : "memory"); }
 
-// Two of them.
+// Two fragments, as store_fragments of four.
 __device__ inline void store_fragments(void* to, uint32_t a, uint32_t b) {
   asm volatile("stmatrix.sync.aligned.m8n8.x2.trans.shared.b16 [%0], {%1, %2};" ::"r"(shared_address(to)), "r"(a),
                "r"(b)
