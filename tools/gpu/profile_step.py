@@ -1,0 +1,158 @@
+#!/usr/bin/env python3
+"""Where a step's time goes: serves a model of random weights under load and writes down every kernel (by CUPTI).
+
+    python3 tools/gpu/profile_step.py --gale PATH --model 9b|flash|46v --precision bf16|fp8 --users 1 64 128
+        [--input 1024 --output 128] [--flags "…"] [--layers N]
+
+For each level: a median decode step and a median mixed step (one with rows of a prompt), kernel by kernel: launches,
+microseconds, share of the step, and the time in which no kernel ran. Kernels start before their predecessors end
+(programmatic launch), so that their sum may exceed the step. Needs g++ and CUPTI (Python package nvidia-cuda-cupti).
+"""
+
+import collections
+import pathlib
+import re
+import statistics
+import subprocess
+import sys
+import sysconfig
+import tempfile
+
+from served_model import HERE, ServedModel, device_name, load_arguments
+
+Kernel = collections.namedtuple("Kernel", "start end grid block name")
+
+
+def build_tracer(folder):
+    roots = [pathlib.Path(p) / "nvidia" for p in {sysconfig.get_paths()["purelib"], *sys.path} if p]
+    folders = [p for root in roots for p in root.glob("cu*")]
+    cupti = next((p for p in folders if (p / "include/cupti_activity.h").exists()), None)
+    if cupti is None:
+        raise SystemExit("no CUPTI: install the Python package nvidia-cuda-cupti")
+    library = next((cupti / "lib").glob("libcupti.so.*"))
+    cuda = next(
+        (p for p in [pathlib.Path("/usr/local/cuda/include"), cupti / "include"] if (p / "crt").exists()), None
+    )
+    if cuda is None:
+        raise SystemExit("no CUDA headers: install the CUDA toolkit")
+    out = folder / "libkernel_trace.so"
+    subprocess.run(
+        [
+            "g++",
+            "-std=c++17",
+            "-O2",
+            "-shared",
+            "-fPIC",
+            f"-I{cuda}",
+            f"-I{cupti / 'include'}",
+            "-o",
+            str(out),
+            str(HERE / "kernel_trace.cpp"),
+            f"-L{library.parent}",
+            f"-l:{library.name}",
+            f"-Wl,-rpath,{library.parent}",
+        ],
+        check=True,
+    )
+    return out
+
+
+def short_name(name):
+    name = re.sub(
+        r"\((?!anonymous)[^()]*\)$", "", name.replace("(anonymous namespace)::", "").replace("void ", "", 1)
+    )
+    name = re.sub(r"gale::|cuda::|__nv_", "", name)
+    return name if len(name) < 64 else name[:61] + "..."
+
+
+def read_kernels(path):
+    kernels = []
+    with open(path, encoding="utf-8") as lines:
+        for line in lines:
+            start, end, grid, block, name = line.rstrip("\n").split(" ", 4)
+            kernels.append(Kernel(int(start), int(end), grid, int(block), short_name(name)))
+    return sorted(kernels)
+
+
+def split_steps(kernels):
+    """A step begins with the embedding's gather; the gather of the head's rows is a few kernels before its end."""
+    begins = [i for i, kernel in enumerate(kernels) if "gather_kernel" in kernel.name]
+    begins = [a for a, b in zip(begins, begins[1:]) if b - a > 8]
+    return [kernels[a:b] for a, b in zip(begins, begins[1:])]
+
+
+def num_rows(step):
+    return int(step[0].grid.split("x")[0])
+
+
+def busy_us(step):
+    busy, until = 0, 0
+    for kernel in step:
+        busy += max(0, kernel.end - max(kernel.start, until))
+        until = max(until, kernel.end)
+    return busy / 1000
+
+
+def span_us(step):
+    return (max(k.end for k in step) - step[0].start) / 1000
+
+
+def print_step(title, step):
+    rows = collections.OrderedDict()
+    for kernel in step:
+        rows.setdefault((kernel.name, kernel.grid, kernel.block), []).append((kernel.end - kernel.start) / 1000)
+    span, busy = span_us(step), busy_us(step)
+    print(
+        f"\n{title}: {span:.0f} us, {len(step)} kernels, {sum(map(sum, rows.values())):.0f} us in kernels, "
+        f"no kernel runs for {span - busy:.0f} us"
+    )
+    for (name, grid, block), times in sorted(rows.items(), key=lambda row: -sum(row[1])):
+        if sum(times) * 400 >= span:
+            print(
+                f"  {100 * sum(times) / span:5.1f} %  {sum(times):8.1f} us  {len(times):4d} x "
+                f"{statistics.mean(times):7.2f}"
+                f"  {grid:>12} x {block:<4} {name}"
+            )
+
+
+def report(kernels, users, title):
+    steps = split_steps(kernels)
+    for kind, chosen in (
+        ("decode", [s for s in steps if num_rows(s) == users]),
+        ("mixed", [s for s in steps if num_rows(s) > users]),
+    ):
+        if not chosen:
+            continue
+        chosen.sort(key=span_us)
+        total = sum(map(span_us, chosen)) / 1e6
+        print_step(
+            f"{title}: {kind} step, median of {len(chosen)}, mean {1e6 * total / len(chosen):.0f} us",
+            chosen[len(chosen) // 2],
+        )
+
+
+def main():
+    arguments = load_arguments(128)
+    options = arguments.parse_args()
+    print(device_name())
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        environment = {
+            "CUDA_INJECTION64_PATH": str(build_tracer(folder)),
+            "KERNEL_TRACE_FILE": str(folder / "kernels"),
+        }
+        for users in options.users:
+            flags = f"--max-model-len {options.input + options.output + 64} {options.flags}"
+            with ServedModel(
+                options.gale, options.model, options.precision, flags, options.layers, environment
+            ) as server:
+                server.bench(options.gale, users, users * 3, 1, options.input, options.output)
+            for trace in folder.glob("kernels.*"):
+                kernels = read_kernels(trace)
+                if kernels:
+                    report(kernels, users, f"{options.model} {options.precision}, {users} users")
+                trace.unlink()
+
+
+if __name__ == "__main__":
+    main()
