@@ -17,10 +17,12 @@ inline constexpr int kTransposedStep = 16 * kSwizzledRowBytes / 16;   // what 16
 inline constexpr int kPlainStep = 2;
 
 // Registers of a thread, moved from a warpgroup that copies to two that multiply; of a kernel of kSharingThreads, one
-// block an SM. Each by all threads of a warpgroup.
+// block an SM. Each by all threads of a warpgroup: 240 and 24, or 232 and 40.
 inline constexpr int kSharingThreads = 384;
-__device__ inline void take_registers() { asm volatile("setmaxnreg.inc.sync.aligned.u32 240;"); }
-__device__ inline void give_registers() { asm volatile("setmaxnreg.dec.sync.aligned.u32 24;"); }
+template <int kCount = 240>
+__device__ void take_registers() { asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kCount)); }
+template <int kCount = 24>
+__device__ void give_registers() { asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kCount)); }
 
 #define GALE_WIDE_0 "%0, %1, %2, %3, %4, %5, %6, %7"
 #define GALE_WIDE_1 "%8, %9, %10, %11, %12, %13, %14, %15"
