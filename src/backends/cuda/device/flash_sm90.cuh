@@ -6,12 +6,12 @@
 #include "backends/cuda/device/hopper.cuh"
 #include "backends/cuda/device/wgmma_attention.cuh"
 
-// Causal attention of prompts on sm_90a, heads of 128 or 256, keys and values side by side or in pages. A block owns
-// kRows query tokens of one head. One warp asks the copy engine for queries and for tiles of keys and values; two
+// Causal attention of prompts on sm_90a, heads of 128 or 256, bf16 keys and values side by side or in pages. A block
+// owns kRows query tokens of one head. One warp asks the copy engine for queries and for tiles of keys and values; two
 // warpgroups of 64 rows each multiply. A group's products of the next tile's scores run while it softens this tile's,
-// and values of the tile before are added meanwhile. FP8 pages pass through three more warps, which widen them to
-// bf16. Limited by the tensor cores. Keys that are many may come in pieces, a launch each: what a row has so far then
-// waits in memory, as it was in the registers, so that pieces do not change a result.
+// and values of the tile before are added meanwhile. Limited by the tensor cores. Keys that are many may come in
+// pieces, a launch each: what a row has so far then waits in memory, as it was in the registers, so that pieces do not
+// change a result.
 namespace gale::cuda {
 
 inline constexpr int kMaxFlashSegments = 48, kMaxFlashBlocks = 512;
@@ -40,26 +40,22 @@ inline constexpr int kFlashBlockBits = 10;
 
 // kOwnParts: of the 64-element parts of a key, those that each head has for itself; the others are common to all heads.
 // kTurns: the groups ask for products in turn, so that one softens while the other multiplies.
-enum class FlashKeys { kSideBySide, kPaged, kPagedFp8 };
+enum class FlashKeys { kSideBySide, kPaged };
 template <int kDim_, int kOwnParts_, int kTile_, FlashKeys kKeys, bool kTurns_>
 struct FlashConfig {
-  static constexpr bool kPaged = kKeys != FlashKeys::kSideBySide, kFp8 = kKeys == FlashKeys::kPagedFp8;
-  static constexpr bool kTurns = kTurns_;
+  static constexpr bool kPaged = kKeys == FlashKeys::kPaged, kTurns = kTurns_;
   static constexpr int kDim = kDim_, kTile = kTile_, kOwnParts = kOwnParts_;
   static constexpr int kParts = kDim / 64, kStages = 2;
   static constexpr int kRows = 128, kConsumers = 256, kThreads = kSharingThreads;
   static constexpr int kQueryPart = kRows * kSwizzledRowBytes;   // bytes of 64 elements
   static constexpr int kTilePart = kTile * kSwizzledRowBytes, kTileBytes = kParts * kTilePart;
-  static constexpr int kRawBytes = kFp8 ? kTile * kDim : 0;      // of a tile's keys or values as they lie in pages
-  static constexpr int kSharedBytes = kParts * kQueryPart + 2 * kStages * (kTileBytes + kRawBytes) + 1024;
-  static constexpr int kFillers = kFp8 ? 3 : 1;                  // warps, or the copy engine, that complete a tile
-  static_assert(kTilePart % 1024 == 0 && kTile % 16 == 0 && (!kFp8 || kDim == kSwizzledRowBytes));
+  static constexpr int kSharedBytes = kParts * kQueryPart + 2 * kStages * kTileBytes + 1024;
+  static_assert(kTilePart % 1024 == 0 && kTile % 16 == 0);
 };
 
 template <class C>
 struct FlashBarriers {
   uint64_t q_full, k_full[C::kStages], k_empty[C::kStages], v_full[C::kStages], v_empty[C::kStages];
-  uint64_t raw_full[C::kStages], raw_empty[C::kStages];   // FP8: keys and values of a tile
 };
 
 // Where in dynamic shared memory, from a multiple of 1024 bytes on.
@@ -69,8 +65,6 @@ struct FlashMemory {
   __device__ uint8_t* q() const { return base; }
   __device__ uint8_t* k(int stage) const { return base + C::kParts * C::kQueryPart + stage * C::kTileBytes; }
   __device__ uint8_t* v(int stage) const { return k(C::kStages + stage); }
-  // keys, then values
-  __device__ uint8_t* raw(int stage) const { return k(2 * C::kStages) + 2 * stage * C::kRawBytes; }
 };
 
 struct FlashMaps { CUtensorMap q, k, common, v; };
@@ -176,82 +170,6 @@ __device__ void flash_produce(const FlashMaps& maps, const FlashView& view, Flas
     expect(barriers.v_full[stage], C::kTileBytes);
     copier.copy_value(maps, memory.v(stage), kv_head, row, barriers.v_full[stage]);
     row = copier.row_of(view, block, kv_head, i + 1);
-  }
-}
-
-// --- FP8 pages ------------------------------------------------------------------------------------------------------
-
-// By one warp: whole rows of a page a copy, half of the lanes for keys, half for values.
-template <class C>
-__device__ void flash_produce_raw(const FlashMaps& maps, const FlashView& view, FlashBarriers<C>& barriers,
-                                  const FlashMemory<C>& memory, const FlashBlock& block, int lane) {
-  const int boxes = C::kTile / view.box_rows, box = lane % 16, kv_head = block.head / view.group;
-  const auto row_of = [&](int tile) {
-    const int position = min(tile * C::kTile + box * view.box_rows, block.segment.num_keys - 1);
-    return view.pages.row(block.segment.sequence, kv_head, position & -view.box_rows);
-  };
-  if (lane == 0) barrier_expect(barriers.q_full, C::kParts * C::kQueryPart);
-  __syncwarp();
-  copy_queries<C>(maps, barriers, memory, block, lane);
-  int row = row_of(0);
-  for (int i = 0; i < block.num_tiles; ++i) {
-    const int stage = i % C::kStages;
-    if (i >= C::kStages) barrier_wait(barriers.raw_empty[stage], (i / C::kStages - 1) & 1);
-    if (lane == 0) barrier_expect(barriers.raw_full[stage], 2 * C::kRawBytes);
-    __syncwarp();
-    uint8_t* to = memory.raw(stage) + lane / 16 * C::kRawBytes + box * view.box_rows * kSwizzledRowBytes;
-    if (box < boxes) load_box(to, lane < 16 ? maps.k : maps.v, 0, row, barriers.raw_full[stage], kEvictLast);
-    row = row_of(i + 1);
-  }
-}
-
-// 16 elements of a raw tile into the swizzled parts of a bf16 one; neighbouring lanes write into different banks.
-template <class C>
-__device__ void widen_chunk(uint8_t* to, const uint8_t* from, int row, int chunk) {
-  const uint4 raw = *reinterpret_cast<const uint4*>(from + row * kSwizzledRowBytes + (chunk ^ (row & 7)) * 16);
-  const uint32_t words[4] = {raw.x, raw.y, raw.z, raw.w};
-  uint32_t wide[8];
-  const __nv_bfloat162 lift = __float2bfloat162_rn(0x1p120f);   // exact: widen() leaves numbers 2^120 too small
-#pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    uint32_t even, odd;
-    widen(words[i], even, odd);
-    wide[2 * i] = low_halves(even, odd), wide[2 * i + 1] = high_halves(even, odd);
-  }
-#pragma unroll
-  for (uint32_t& pair : wide) {
-    const __nv_bfloat162 lifted = __hmul2(*reinterpret_cast<const __nv_bfloat162*>(&pair), lift);
-    pair = *reinterpret_cast<const uint32_t*>(&lifted);
-  }
-  const uint4 low{wide[0], wide[1], wide[2], wide[3]}, high{wide[4], wide[5], wide[6], wide[7]};
-  uint8_t* out = to + chunk / 4 * C::kTilePart + row * kSwizzledRowBytes;
-  const int first = chunk % 4 * 2, is_swapped = chunk / 4;
-#pragma unroll
-  for (int h = 0; h < 2; ++h) {
-    const bool is_second = (h ^ is_swapped) != 0;
-    *reinterpret_cast<uint4*>(out + ((first + is_second) ^ (row & 7)) * 16) = is_second ? high : low;
-  }
-}
-
-// By the kFillers other warps.
-template <class C>
-__device__ void flash_widen(FlashBarriers<C>& barriers, const FlashMemory<C>& memory, int num_tiles, int thread) {
-  const int lane = thread % kWarpSize;
-  const auto fill = [&](uint8_t* to, const uint8_t* from, uint64_t& full) {
-#pragma unroll 2
-    for (int i = thread; i < C::kTile * 8; i += C::kFillers * kWarpSize) widen_chunk<C>(to, from, i / 8, i % 8);
-    fence_async_proxy();
-    __syncwarp();
-    if (lane == 0) barrier_arrive(full);
-  };
-  for (int i = 0; i < num_tiles; ++i) {
-    const int stage = i % C::kStages, parity = i / C::kStages & 1;
-    barrier_wait(barriers.raw_full[stage], parity);
-    if (i >= C::kStages) barrier_wait(barriers.k_empty[stage], parity ^ 1);
-    fill(memory.k(stage), memory.raw(stage), barriers.k_full[stage]);
-    if (i >= C::kStages) barrier_wait(barriers.v_empty[stage], parity ^ 1);
-    fill(memory.v(stage), memory.raw(stage) + C::kRawBytes, barriers.v_full[stage]);
-    if (lane == 0) barrier_arrive(barriers.raw_empty[stage]);
   }
 }
 
@@ -542,8 +460,7 @@ __global__ void __launch_bounds__(C::kThreads, 1)
     constexpr int kWarps = C::kConsumers / kWarpSize;
     barrier_init(barriers.q_full, 1);
     for (int s = 0; s < C::kStages; ++s) {
-      barrier_init(barriers.k_full[s], C::kFillers), barrier_init(barriers.v_full[s], C::kFillers);
-      barrier_init(barriers.raw_full[s], 1), barrier_init(barriers.raw_empty[s], C::kFillers);
+      barrier_init(barriers.k_full[s], 1), barrier_init(barriers.v_full[s], 1);
       barrier_init(barriers.k_empty[s], kWarps), barrier_init(barriers.v_empty[s], kWarps);
     }
     fence_barrier_init();
@@ -552,17 +469,12 @@ __global__ void __launch_bounds__(C::kThreads, 1)
   wait_for_predecessor();
   release_successor();
   if (threadIdx.x < C::kConsumers) {
-    take_registers<C::kFp8 ? 232 : 240>();
+    take_registers();
     flash_consume<C>(view, barriers, memory, block);
   } else {
-    give_registers<C::kFp8 ? 40 : 24>();
-    const int thread = threadIdx.x - C::kConsumers;
-    if constexpr (C::kFp8) {
-      if (thread < kWarpSize) return flash_produce_raw<C>(maps, view, barriers, memory, block, thread);
-      flash_widen<C>(barriers, memory, block.num_tiles, thread - kWarpSize);
-    } else {
-      if (thread < kWarpSize) flash_produce<C>(maps, view, barriers, memory, block, thread);
-    }
+    give_registers();
+    const int lane = threadIdx.x - C::kConsumers;
+    if (lane < kWarpSize) flash_produce<C>(maps, view, barriers, memory, block, lane);
   }
 }
 

@@ -76,11 +76,6 @@ struct ExpandUnit {
   }
 };
 
-// A block's unit of a round, or one beyond the last. Every other round runs backwards: who had values twice gets less.
-__device__ inline int expand_unit(int round) {
-  return round * gridDim.x + (round % 2 == 0 ? blockIdx.x : gridDim.x - 1 - blockIdx.x);
-}
-
 struct ExpandRing {
   int stage = 0, parity = 0;
   __device__ void next() {
@@ -105,8 +100,8 @@ __device__ inline void expand_produce(const ExpandMaps& maps, const ExpandView& 
   const int num_units = 2 * view.num_tiles * view.num_heads;
   ExpandRing ring;
   int loaded = 0;
-  for (int round = 0; expand_unit(round) < num_units; ++round) {
-    const ExpandUnit unit(view, expand_unit(round));
+  for (int number = blockIdx.x; number < num_units; number += gridDim.x) {
+    const ExpandUnit unit(view, number);
     const int weight_bytes = unit.is_key ? kNopeDim / 64 * Expand::kKeyColumn : Expand::kWeightBytes;
     const auto begin = [&](int stage, int step) {
       barrier_expect(barriers.full[stage], weight_bytes + Expand::kTokenBytes);
@@ -206,17 +201,17 @@ __global__ void __launch_bounds__(Expand::kThreads, 1)
   }
   __syncthreads();
   if (threadIdx.x >= Expand::kConsumers) {
-    give_registers<>();
+    give_registers();
     if (threadIdx.x == Expand::kConsumers) expand_produce(maps, view, barriers, stages);
     return;
   }
-  take_registers<>();
+  take_registers();
   wait_for_predecessor();   // nothing is written before
   const int lane = threadIdx.x % kWarpSize, warp = threadIdx.x / kWarpSize % 4, group = threadIdx.x / 128;
   uint8_t* out = stages + Expand::kStages * Expand::kStageBytes + group * Expand::kOutBytes;
   ExpandRing ring;
-  for (int round = 0; expand_unit(round) < 2 * view.num_tiles * view.num_heads; ++round) {
-    const ExpandUnit unit(view, expand_unit(round));
+  for (int number = blockIdx.x; number < 2 * view.num_tiles * view.num_heads; number += gridDim.x) {
+    const ExpandUnit unit(view, number);
     if (unit.is_key) {
       expand_consume<true>(maps, unit, barriers, stages, out, ring, group, warp, lane);
     } else {
