@@ -4,7 +4,7 @@
 //   g++ -O2 -shared -fPIC -I CUPTI/include -o libkernel_trace.so kernel_trace.cpp -L CUPTI/lib -l:libcupti.so.13
 //   export CUDA_INJECTION64_PATH=$PWD/libkernel_trace.so
 //   KERNEL_TRACE_FILE=/tmp/kernels gale serve …   # writes /tmp/kernels.PID
-// Kernels of graphs are written one by one. tools/gpu/profile.py builds it, runs it and reads the lines.
+// Kernels of graphs are written one by one. tools/gpu/profile_step.py builds it, runs it and reads the lines.
 #include <cupti.h>
 #include <cxxabi.h>
 #include <unistd.h>

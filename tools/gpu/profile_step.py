@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Where a step's time goes: serves a model of random weights under load and writes down every kernel (by CUPTI).
 
-    python3 tools/gpu/profile.py --gale PATH --model 9b|flash|46v --precision bf16|fp8 --users 1 64 128
+    python3 tools/gpu/profile_step.py --gale PATH --model 9b|flash|46v --precision bf16|fp8 --users 1 64 128
         [--input 1024 --output 128] [--flags "…"] [--layers N]
 
 For each level: a median decode step and a median mixed step (one with rows of a prompt), kernel by kernel: launches,
@@ -31,10 +31,10 @@ def build_tracer(folder):
         raise SystemExit("no CUPTI: install the Python package nvidia-cuda-cupti")
     library = next((cupti / "lib").glob("libcupti.so.*"))
     cuda = next(
-        (p for p in [cupti / "include", pathlib.Path("/usr/local/cuda/include")] if (p / "cuda.h").exists()), None
+        (p for p in [pathlib.Path("/usr/local/cuda/include"), cupti / "include"] if (p / "crt").exists()), None
     )
     if cuda is None:
-        raise SystemExit("no cuda.h: install the CUDA toolkit or the Python package nvidia-cuda-runtime")
+        raise SystemExit("no CUDA headers: install the CUDA toolkit")
     out = folder / "libkernel_trace.so"
     subprocess.run(
         [
@@ -43,8 +43,8 @@ def build_tracer(folder):
             "-O2",
             "-shared",
             "-fPIC",
-            f"-I{cupti / 'include'}",
             f"-I{cuda}",
+            f"-I{cupti / 'include'}",
             "-o",
             str(out),
             str(HERE / "kernel_trace.cpp"),
@@ -75,13 +75,14 @@ def read_kernels(path):
 
 
 def split_steps(kernels):
-    """A step begins with the embedding's gather and ends where the next begins."""
+    """A step begins with the embedding's gather; the gather of the head's rows is a few kernels before its end."""
     begins = [i for i, kernel in enumerate(kernels) if "gather_kernel" in kernel.name]
+    begins = [a for a, b in zip(begins, begins[1:]) if b - a > 8]
     return [kernels[a:b] for a, b in zip(begins, begins[1:])]
 
 
-def is_mixed(step):
-    return any(re.search("prefill|any_attention|expand", kernel.name) for kernel in step)
+def num_rows(step):
+    return int(step[0].grid.split("x")[0])
 
 
 def busy_us(step):
@@ -114,11 +115,11 @@ def print_step(title, step):
             )
 
 
-def report(kernels, title):
-    steps = [step for step in split_steps(kernels) if step]
+def report(kernels, users, title):
+    steps = split_steps(kernels)
     for kind, chosen in (
-        ("decode", [s for s in steps if not is_mixed(s)]),
-        ("mixed", [s for s in steps if is_mixed(s)]),
+        ("decode", [s for s in steps if num_rows(s) == users]),
+        ("mixed", [s for s in steps if num_rows(s) > users]),
     ):
         if not chosen:
             continue
@@ -149,7 +150,7 @@ def main():
             for trace in folder.glob("kernels.*"):
                 kernels = read_kernels(trace)
                 if kernels:
-                    report(kernels, f"{options.model} {options.precision}, {users} users")
+                    report(kernels, users, f"{options.model} {options.precision}, {users} users")
                 trace.unlink()
 
 
