@@ -1,8 +1,8 @@
 // Absorbed MLA on Hopper's warpgroup products over pages of a multiple of 64 tokens, bf16 or FP8. The cached tokens
 // stand on the 64-row side of the products, the heads are their 24 columns; bf16 operands come straight from the tile
 // (the values transposed), FP8 is widened to fp16 in registers on its way into the products. Limited by memory in bf16:
-// a tile of 64 tokens takes an SM 5500 clocks to fetch (FP8: 2750), its 68 products about 2000. One warp fetches tiles by
-// the copy engine; two warpgroups take turns at them, each with its own running softmax and all 512 x 24 values in
+// a tile of 64 tokens takes an SM 5500 clocks to fetch (FP8: 2750), its 68 products about 2000. One warp fetches tiles
+// by the copy engine; two warpgroups take turns at them, each with its own running softmax and all 512 x 24 values in
 // registers, so that one multiplies while the other does its softmax. Their results are added up at the end of a piece.
 // A team of blocks (a cluster) shares an item's tiles: one block where there are many sequences, more where there are
 // few; its blocks add up each other's results through distributed shared memory, and items that several teams share
