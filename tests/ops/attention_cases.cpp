@@ -258,6 +258,26 @@ TEST(Attention, leaves_its_workspace_as_the_next_call_needs_it) {
   }
 }
 
+TEST(MlaAttention, gives_the_same_bits_whoever_comes_last) {
+  const auto harness = make_harness();
+  const PagedBatch batch{{1000, 300, 70}, {1, 1, 1}, 64};
+  const AttentionProblem problem(batch, 20, 0, 576, 512, DType::kBF16, harness->activation());
+  AttentionMetadata metadata = problem.batch.metadata(*harness, 0, 3);
+  metadata.workspace =
+      harness->attention_workspace({.max_num_seqs = 3, .max_num_tokens = 3, .max_model_len = 1000, .num_heads = 20,
+                                    .num_kv_heads = 1, .key_dim = 576, .value_dim = 512});
+  const Tensor q = harness->activations(problem.q, {3, 20, 576});
+  const Tensor cache = harness->put(problem.k_cache, {problem.batch.num_blocks, 64, 576}, DType::kBF16);
+  const Values first = problem.run(*harness, 0, 3);
+  for (int round = 0; round < 3; ++round) {
+    const Tensor out = harness->output({3, 20, 512});
+    harness->call<MlaAttentionArgs>(
+        mla_attention, &OpTable::mla_attention,
+        {.out = out, .q = q, .cache = cache, .metadata = &metadata, .scale = problem.scale});
+    EXPECT_EQ(harness->get(out), first);
+  }
+}
+
 TEST(MlaAttention, survives_scores_that_only_a_running_maximum_can_hold) {
   const auto harness = make_harness();
   for (const int64_t num_queries : {1, 3}) {

@@ -1,12 +1,12 @@
 // Absorbed MLA on Hopper's warpgroup products over pages of a multiple of 64 tokens, bf16 or FP8. The cached tokens
-// stand on the 64-row side of the products, the heads are their 24 columns. Limited by memory: a tile of 64 tokens
-// takes an SM 5500 clocks to fetch in bf16 and 2750 in FP8; its products read shared memory for about 1500 (bf16
-// operands straight from the tile, the values transposed) or 900 (FP8 is widened to fp16 in registers on its way into
-// the products). One warp fetches tiles by the copy engine; two warpgroups take turns at them, each with its own
-// running softmax and all 512 x 24 values in registers, so that one multiplies while the other does its softmax. Their
-// results are added up at the end of a piece. A team of blocks (a cluster) shares an item's tiles: one block where
-// there are many sequences, more where there are few; its blocks add up each other's results through distributed shared
-// memory, and items that several teams share through memory, in a fixed order.
+// stand on the 64-row side of the products, the heads are their 24 columns; bf16 operands come straight from the tile
+// (the values transposed), FP8 is widened to fp16 in registers on its way into the products. Limited by memory in bf16:
+// a tile of 64 tokens takes an SM 5500 clocks to fetch (FP8: 2750), its 68 products about 2000. One warp fetches tiles
+// by the copy engine; two warpgroups take turns at them, each with its own running softmax and all 512 x 24 values in
+// registers, so that one multiplies while the other does its softmax. Their results are added up at the end of a piece.
+// A team of blocks (a cluster) shares an item's tiles: one block where there are many sequences, more where there are
+// few; its blocks add up each other's results through distributed shared memory, and items that several teams share
+// through memory, in a fixed order.
 #include "backends/cuda/device/half.cuh"
 #include "backends/cuda/device/hopper.cuh"
 #include "backends/cuda/device/mla_items.cuh"
@@ -195,39 +195,27 @@ __device__ int value_dim(int m, int warp, int lane) {
   return kIsFp8<Cache> ? warp * 128 + lane / 4 * 16 + 2 * m : m * 64 + warp * 16 + lane / 4;
 }
 
-// Sums of a product that depend on each other wait for each other: several are kept.
-constexpr int kChains = 4;
-
-__device__ void add_chains(float (&scores)[12], float (&chains)[kChains][12]) {
-#pragma unroll
-  for (int e = 0; e < 12; ++e) scores[e] = (chains[0][e] + chains[1][e]) + (chains[2][e] + chains[3][e]);
-}
-
 __device__ void multiply_keys(float (&scores)[12], const std::byte* tile, const Shared& shared, const Bf16*, int, int) {
   const uint64_t a = tile_descriptor(tile), b = tile_descriptor(shared.q);
-  float chains[kChains][12];
   wgmma_fence();
 #pragma unroll
   for (int block = 0; block < kQueryBlocks; ++block)
 #pragma unroll
-    for (int k = 0; k < kChains; ++k)
-      wgmma_24<Bf16, false>(chains[k], a + block * (kBlockBytes / 16) + 2 * k, b + block * (kQueryBytes / 16) + 2 * k,
-                            block > 0);
+    for (int k = 0; k < 4; ++k)
+      wgmma_24<Bf16, false>(scores, a + block * (kBlockBytes / 16) + 2 * k, b + block * (kQueryBytes / 16) + 2 * k,
+                            block + k > 0);
   wgmma_commit();
   wgmma_wait<0>();
-#pragma unroll
-  for (int k = 0; k < kChains; ++k) pin_registers(chains[k]);
-  add_chains(scores, chains);
+  pin_registers(scores);
 }
 
 // FP8 keys: a step is 16 bytes of each token, two steps a load.
 __device__ void multiply_keys(float (&scores)[12], const std::byte* tile, const Shared& shared, const Fp8*, int warp,
                               int lane) {
-  constexpr int kSteps = kMlaKeyDim / 16, kBatch = kChains;
+  constexpr int kSteps = kMlaKeyDim / 16, kBatch = 4;
   const uint64_t b = tile_descriptor(shared.q);
   const int row = warp * 16 + lane / 8 % 2 * 8 + lane % 8, upper = lane / 16;
   const std::byte *latent = tile + row * kSwizzledRowBytes, *rope = tile + 4 * kBlockBytes + row * 64;
-  float chains[kChains][12];
   uint32_t a[2][kBatch][4];
 #pragma unroll
   for (int batch = 0; batch < kSteps / kBatch; ++batch) {
@@ -255,15 +243,13 @@ __device__ void multiply_keys(float (&scores)[12], const std::byte* tile, const 
 #pragma unroll
     for (int s = 0; s < kBatch; ++s) {
       const int step = batch * kBatch + s;
-      wgmma_24<__half>(chains[s], own[s], b + step / 4 * (kQueryBytes / 16) + step % 4 * 2, batch > 0);
+      wgmma_24<__half>(scores, own[s], b + step / 4 * (kQueryBytes / 16) + step % 4 * 2, step > 0);
     }
     wgmma_commit();
   }
   wgmma_wait<0>();
   keep_registers(a[0]), keep_registers(a[1]);
-#pragma unroll
-  for (int k = 0; k < kChains; ++k) pin_registers(chains[k]);
-  add_chains(scores, chains);
+  pin_registers(scores);
 }
 
 __device__ void multiply_values(Running& running, const std::byte* tile, const std::byte* probabilities, const Bf16*,
@@ -271,9 +257,9 @@ __device__ void multiply_values(Running& running, const std::byte* tile, const s
   const uint64_t a = tile_descriptor(tile), b = tile_descriptor(probabilities);
   wgmma_fence();
 #pragma unroll
-  for (int k = 0; k < 4; ++k)
+  for (int m = 0; m < kValueTiles; ++m)
 #pragma unroll
-    for (int m = 0; m < kValueTiles; ++m)
+    for (int k = 0; k < 4; ++k)
       wgmma_24<Bf16, true>(running.values[m], a + m * (kBlockBytes / 16) + k * 128, b + 2 * k, true);
   wgmma_commit();
   wgmma_wait<0>();
@@ -488,8 +474,8 @@ __device__ void add_up(Shared& shared, const Team& team, int count, StatsOf&& st
     for (int p = 0; p < count; ++p)
 #pragma unroll
       for (int u = 0; u < kUnroll; ++u) {
-        const int unit = first + u * step, column = unit % kParts * 8 + static_cast<int>(threadIdx.x) % 4 * 2;
-        if (unit >= kUnits) break;
+        const int unit = min(first + u * step, kUnits - 1);
+        const int column = unit % kParts * 8 + static_cast<int>(threadIdx.x) % 4 * 2;
         const float4 x = values_of(p, unit);
         const float a = shared.pieces[p][column].x, b = shared.pieces[p][column + 1].x;
         total[u].x += x.x * a, total[u].y += x.y * b, total[u].z += x.z * a, total[u].w += x.w * b;
