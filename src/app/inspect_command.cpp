@@ -8,7 +8,6 @@
 #include "app/device.h"
 #include "app/exit_code.h"
 #include "engine/engine.h"
-#include "engine/kv_allocation.h"
 #include "engine/memory_plan.h"
 #include "models/model.h"
 #include "ops/op_table.h"
@@ -63,6 +62,7 @@ void print_kernels(const OpTable& table) {
   }
 }
 
+<<<<<<< HEAD
 // The memory that serving would take, before anything is loaded. The workspace is not known before the model is built.
 Status print_memory(const ModelPlan& plan, const EngineConfig& config, const Device& device) {
   const DeviceMemory memory = device.memory();
@@ -82,6 +82,8 @@ Status print_memory(const ModelPlan& plan, const EngineConfig& config, const Dev
   return {};
 }
 
+=======
+>>>>>>> cuda5
 }  // namespace
 
 int run_inspect(const Config& config) {
@@ -94,8 +96,10 @@ int run_inspect(const Config& config) {
   if (!chosen) return report(chosen.error());
   std::printf("computes on       %s\n", chosen->device->caps().name.c_str());
   if (config.inspect.kernels) print_kernels(*chosen->ops);
-  const Status printed = print_memory(*plan, config.engine, *chosen->device);
-  return printed ? 0 : report(printed.error());
+  const Result<MemoryPlan> memory = plan_serving(config.engine, *chosen->device, *chosen->ops);
+  if (!memory) return report(memory.error());
+  std::printf("\nmemory plan of `gale serve` here\n%s\n", memory->describe().c_str());
+  return 0;
 }
 
 }  // namespace gale

@@ -8,6 +8,7 @@
 #include "channel/channel.h"
 #include "engine/engine_config.h"
 #include "engine/executor.h"
+#include "engine/memory_plan.h"
 
 namespace gale {
 
@@ -23,6 +24,9 @@ struct OpTable;
 // The same for a model that is loaded already.
 [[nodiscard]] Result<std::unique_ptr<Executor>> make_executor_for(std::unique_ptr<Model> model, const EngineConfig& config,
                                                                   Device& device, const OpTable& ops);
+
+// What make_model_executor would plan, before anything is loaded; errors are the same.
+[[nodiscard]] Result<MemoryPlan> plan_serving(const EngineConfig& config, Device& device, const OpTable& ops);
 
 // Serves until the channel closes. Returns the process's exit code: 0, or 70 after a Fault.
 [[nodiscard]] int run_engine(EngineChannel& channel, Executor& executor, const EngineConfig& config);

@@ -45,20 +45,33 @@ void wait_for_memory(const Device& device, int64_t needed) {
 }
 
 // Before bytes are read: does the checkpoint fit, and what is left for the cache?
+Result<MemoryPlan> plan_before_loading(const UnloadedModel& unloaded, const EngineConfig& config, const Device& device,
+                                       const OpTable& table) {
+  MemoryDemand demand = full_demand(unloaded.model(), config, device, table);
+  GALE_TRY(check_weights_fit(demand, static_cast<int64_t>(unloaded.staging_bytes()), config));
+  demand.free_bytes -= demand.weight_bytes;
+  return plan_memory(demand, config);
+}
+
 Status announce(const UnloadedModel& unloaded, const EngineConfig& config, const Device& device, const OpTable& table) {
   const Model& model = unloaded.model();
-  const auto staging = static_cast<int64_t>(unloaded.staging_bytes());
   const auto weights = static_cast<int64_t>(model.info().weight_bytes);
-  wait_for_memory(device, weights + staging);
-  MemoryDemand demand = full_demand(model, config, device, table);
+  wait_for_memory(device, weights + static_cast<int64_t>(unloaded.staging_bytes()));
+  const MemoryDemand demand = full_demand(model, config, device, table);
   log_info("Model {}: {:.2f} GiB of weights, {} bytes of KV cache a token ({}), {:.2f} GiB of memory free",
            model.info().architecture, gib(weights), demand.kv_bytes_per_token, demand.attention_form,
            gib(demand.free_bytes));
-  GALE_TRY(check_weights_fit(demand, staging, config));
-  demand.free_bytes -= weights;
-  GALE_ASSIGN(const MemoryPlan plan, plan_memory(demand, config));
+  GALE_ASSIGN(const MemoryPlan plan, plan_before_loading(unloaded, config, device, table));
   log_lines(plan.describe());
   return {};
+}
+
+LoadOptions load_options(const EngineConfig& config, Device& device, OpContext& context) {
+  return {.model_dir = config.model_dir,
+          .device = &device,
+          .ops = &context,
+          .weight_format = config.quantization == Quantization::kFp8 ? WeightFormat::kF8E4M3 : WeightFormat::kAsIs,
+          .is_dummy = config.load_format == LoadFormat::kDummy};
 }
 
 // A line now and then while weights are read: how far, how fast.
@@ -104,6 +117,14 @@ Result<std::unique_ptr<Executor>> make_executor_for(std::unique_ptr<Model> model
   return make_executor(std::move(model), config, device, ops, 0);
 }
 
+Result<MemoryPlan> plan_serving(const EngineConfig& config, Device& device, const OpTable& ops) {
+  GALE_TRY(check_precision(config, device));
+  const std::unique_ptr<Stream> stream = device.make_stream();
+  OpContext context{*stream, ops, device.caps()};
+  GALE_ASSIGN(const std::unique_ptr<UnloadedModel> unloaded, open_model(load_options(config, device, context)));
+  return plan_before_loading(*unloaded, config, device, ops);
+}
+
 Result<std::unique_ptr<Executor>> make_model_executor(const EngineConfig& config, Device& device, const OpTable& ops,
                                                       const std::function<void(double fraction)>& on_progress) {
   GALE_TRY(check_precision(config, device));
@@ -111,14 +132,9 @@ Result<std::unique_ptr<Executor>> make_model_executor(const EngineConfig& config
   const std::unique_ptr<Stream> stream = device.make_stream();
   OpContext context{*stream, ops, device.caps()};
   std::optional<ProgressLog> progress;
-  GALE_ASSIGN(const std::unique_ptr<UnloadedModel> unloaded,
-              open_model({.model_dir = config.model_dir,
-                          .device = &device,
-                          .ops = &context,
-                          .weight_format =
-                              config.quantization == Quantization::kFp8 ? WeightFormat::kF8E4M3 : WeightFormat::kAsIs,
-                          .is_dummy = config.load_format == LoadFormat::kDummy,
-                          .on_progress = [&](double fraction) { (*progress)(fraction); }}));
+  LoadOptions options = load_options(config, device, context);
+  options.on_progress = [&](double fraction) { (*progress)(fraction); };
+  GALE_ASSIGN(const std::unique_ptr<UnloadedModel> unloaded, open_model(options));
   GALE_TRY(announce(*unloaded, config, device, ops));
   const TimePoint begin = clock.now();
   progress.emplace(static_cast<int64_t>(unloaded->model().info().weight_bytes), on_progress);

@@ -47,8 +47,8 @@ struct SampleArgs {
 };
 void sample(OpContext& context, const SampleArgs& args);
 
-// log softmax of logits at chosen and at the best `k` tokens of each row (by falling logit, lowest id on ties). A row that drew -1 is
-// stepped over: its outputs mean nothing.
+// log softmax of logits at chosen and at the best `k` tokens of each row (by falling logit, lowest id on ties).
+// Outputs of a row that drew -1 mean nothing.
 struct LogprobsArgs {
   Tensor logits;            // f32 [R, V]; read only
   Tensor chosen;            // i32 [R]; -1: none

@@ -20,9 +20,9 @@ __global__ void __launch_bounds__(kThreads) fill_kernel(T* out, int64_t size, ui
 
 bool current_card_has_kernels() {
   cudaFuncAttributes attributes{};
-  const bool has_image = cudaFuncGetAttributes(&attributes, fill_kernel<float>) == cudaSuccess;
+  const cudaError_t error = cudaFuncGetAttributes(&attributes, fill_kernel<float>);
   (void)cudaGetLastError();   // the answer is the return value
-  return has_image;
+  return error != cudaErrorNoKernelImageForDevice;
 }
 
 void fill_random(Stream& stream, const Tensor& out, uint64_t seed, float spread) {
