@@ -62,28 +62,6 @@ void print_kernels(const OpTable& table) {
   }
 }
 
-<<<<<<< HEAD
-// The memory that serving would take, before anything is loaded. The workspace is not known before the model is built.
-Status print_memory(const ModelPlan& plan, const EngineConfig& config, const Device& device) {
-  const DeviceMemory memory = device.memory();
-  const DType dtype = kv_cache_dtype(config.kv_cache_dtype, plan.info.checkpoint_dtype, device);
-  const KvLayerSpec& layer = plan.kv_layout.layers.front();
-  const auto weights = static_cast<int64_t>(plan.info.weight_bytes);
-  const MemoryDemand demand{
-      .is_gpu = device.caps().kind == DeviceKind::kCuda,
-      .total_bytes = static_cast<int64_t>(memory.total_bytes),
-      .free_bytes = std::max<int64_t>(0, static_cast<int64_t>(memory.free_bytes) - weights),
-      .weight_bytes = weights,
-      .kv_bytes_per_token = plan.kv_layout.elements_per_token() * static_cast<int64_t>(size_of(dtype)),
-      .attention_form = layer.kind == KvKind::kMla ? "MLA, one latent a token and layer" : "GQA",
-      .max_position_embeddings = plan.info.max_position_embeddings};
-  GALE_ASSIGN(const MemoryPlan memory_plan, plan_memory(demand, config));
-  std::printf("\nmemory plan of `gale serve` here (step buffers come on top)\n%s\n", memory_plan.describe().c_str());
-  return {};
-}
-
-=======
->>>>>>> cuda5
 }  // namespace
 
 int run_inspect(const Config& config) {
