@@ -174,7 +174,7 @@ def run_mutation(build_dir, commands, link, mutation, flags):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--build-dir", required=True, type=Path)
-    parser.add_argument("--seeds", default="200")
+    parser.add_argument("--seeds", default="2000")
     arguments = parser.parse_args()
     build_dir = arguments.build_dir.resolve()
     commands, link = compile_commands(build_dir), link_command(build_dir)

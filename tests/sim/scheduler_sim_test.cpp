@@ -166,10 +166,10 @@ class Simulation {
     const Flight flight = std::move(in_flight_.front());
     in_flight_.pop_front();
     const Plan& plan = flight.plan;
+    if (chance(0.02)) cancel_somebody();               // between plan and commit
     std::vector<SequenceResult> results;
     for (size_t i = 0; i < plan.sequences.size(); ++i) results.push_back(compute(plan.sequences[i], flight.tables[i]));
     if (testing::Test::HasFatalFailure()) return 0;
-    if (chance(0.02)) cancel_somebody();               // between plan and commit
     const std::vector<SequenceOutput> outputs = scheduler_.commit(plan, std::move(results));
     for (const SequenceOutput& output : outputs) deliver(output);
     EXPECT_EQ(scheduler_.stats().generation_tokens, num_delivered_) << "tokens are counted wrong";

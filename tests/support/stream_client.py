@@ -57,10 +57,10 @@ class StreamClient:
         events = piece.count(b"\n\n") - piece.count(b": ping")
         if events <= 0:
             return
-        if self.num_events > 0 and self.first_token_at is None:
-            self.first_token_at = now  # the first event is the role alone
-        if self.last_event_at is not None:
+        if self.first_token_at is not None:
             self.longest_gap = max(self.longest_gap, now - self.last_event_at)
+        elif self.num_events > 0:
+            self.first_token_at = now  # the first event is the role alone
         self.last_event_at = now
         self.num_events += events
         if self.on_event is not None:
