@@ -23,7 +23,7 @@ void check_result(const Result<T>& result) {
 void check_generation(const GenerateRequest& request) {
   fuzz_check(request.sampling.top_k.value_or(0) >= 0, "top_k is not negative behind the parser");
   for (const std::string& stop : request.stop) fuzz_check(!stop.empty(), "no stop string is empty");
-  for (const auto& [token, bias] : request.sampling.logit_bias) {
+  for (const auto& [token, bias] : request.logit_bias) {
     fuzz_check(token >= 0 && token < kContext.vocab_size, "a bias names a token");
     fuzz_check(bias >= -100 && bias <= 100, "a bias is clamped");
   }
