@@ -66,6 +66,7 @@ class ArgumentReader {
   Status add_positional(const std::string& argument) {
     for (const Option& option : all_options()) {
       if (!option.row.is_positional || (option.row.commands & in(command_)) == 0) continue;
+      if (argument.empty()) return fail(ErrorCode::kInvalidArgument, "{} is empty", option.row.placeholder);
       if (out_.values.contains(&option)) {
         return fail(ErrorCode::kInvalidArgument, "'{}' is one argument too many: {} is already '{}'", argument,
                     option.row.placeholder, out_.values.at(&option).back());

@@ -122,6 +122,14 @@ TEST(CommandLine, one_config_file_serves_all_commands) {
   EXPECT_EQ(read({"serve", "m", "--config", path}).config.server.http.port, 9);
 }
 
+TEST(CommandLine, malformed_toml_is_an_error_and_not_the_end) {
+  EXPECT_THAT(trouble({"serve", "m", "--config", write_config("port = 1\n[]}x]\ny = 1\n")}), HasSubstr("gale"));
+}
+
+TEST(CommandLine, an_empty_model_is_none) {
+  EXPECT_THAT(trouble({"serve", ""}), HasSubstr("MODEL is empty"));
+}
+
 TEST(CommandLine, a_key_of_a_config_file_does_not_break_the_line_of_its_message) {
   EXPECT_THAT(trouble({"serve", "m", "--config", write_config("\"a\\nb\" = 1\n")}),
               AllOf(HasSubstr("'a\\nb'"), Not(HasSubstr("\n"))));

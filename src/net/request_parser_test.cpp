@@ -34,6 +34,23 @@ TEST(RequestParser, reads_head_and_body) {
   EXPECT_EQ(parser.take_body(), "hello");
 }
 
+TEST(RequestParser, takes_an_empty_chunked_body_byte_by_byte) {
+  const std::string bytes = post_with("Transfer-Encoding: chunked\r\n", "0\r\n\r\n");
+  RequestParser parser({});
+  std::string input;
+  bool is_complete = false;
+  for (const char byte : bytes) {
+    ASSERT_FALSE(is_complete);
+    input += byte;
+    auto progress = parser.feed(input);
+    if (progress && *progress == Progress::kHeadDone) progress = parser.feed(input);
+    ASSERT_TRUE(progress) << progress.error().message;
+    is_complete = *progress == Progress::kComplete;
+  }
+  EXPECT_TRUE(is_complete);
+  EXPECT_EQ(parser.take_body(), "");
+}
+
 TEST(RequestParser, reads_the_same_whatever_the_pieces) {
   const std::string bytes = post_with("Transfer-Encoding: chunked\r\n", "3\r\nabc\r\n4;x=y\r\ndefg\r\n0\r\n\r\n");
   for (size_t step = 1; step < 9; ++step) {
