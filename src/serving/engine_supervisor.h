@@ -31,7 +31,7 @@ class OutputReceiver {
 };
 
 struct SupervisorConfig {
-  Duration beat_timeout = std::chrono::seconds(10);         // a loaded engine that is silent for so long hangs
+  Duration beat_timeout = std::chrono::seconds(9);          // a loaded engine that is silent for so long hangs
   Duration load_timeout = std::chrono::minutes(30);         // from start to Ready
   Duration calm_life = std::chrono::seconds(60);            // an engine that lived so long forgives earlier deaths
   std::chrono::milliseconds poll{50};                       // how often silence and exit are looked for
