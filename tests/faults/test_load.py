@@ -110,8 +110,16 @@ async def gaps_of_good_clients(port, seconds):
 
 def test_slow_clients_slow_nobody_else(binary, tmp_path):
     raise_descriptor_limit(4 * NUM_SLOW + 1000)
-    script = write_script(tmp_path, step_ms=100)           # what the slow ones have computed is no load to speak of
-    flags = ("--max-num-seqs", 1024, "--num-gpu-blocks-override", 1 << 18, "--no-access-log", "--engine-beat-timeout", 60)
+    script = write_script(tmp_path, step_ms=100)  # what the slow ones have computed is no load to speak of
+    flags = (
+        "--max-num-seqs",
+        1024,
+        "--num-gpu-blocks-override",
+        1 << 18,
+        "--no-access-log",
+        "--engine-beat-timeout",
+        60,
+    )
     with GaleServer(binary, "--scripted", script, *flags) as server:
 
         async def measure():
