@@ -61,7 +61,7 @@ set(GALE_LLAMA_TEMPLATES ${llama}/models/templates)
 file(GLOB sources ${llama}/common/jinja/*.cpp)
 foreign(jinja ${sources} ${llama}/common/json.cpp ${llama}/common/unicode.cpp)
 # Never common/jinja: its string.h would hide the C one.
-target_include_directories(jinja SYSTEM PUBLIC ${llama}/common PRIVATE cmake/stub)
+target_include_directories(jinja SYSTEM PUBLIC ${llama}/common PRIVATE cmake/stub cmake/stub/jinja)
 target_link_libraries(jinja PUBLIC nlohmann_json::nlohmann_json)
 
 # Apache-2.0: grammars to token masks; with DLPack's header (Apache-2.0), picojson (BSD-2-Clause)

@@ -208,6 +208,18 @@ TEST(Codec, values_no_peer_may_send_are_refused_by_name) {
   EXPECT_THAT(complaint_about(bad), testing::HasSubstr("temperature is not finite"));
 }
 
+TEST(Codec, a_logprob_may_be_infinite_but_not_no_number) {
+  const auto decoded = [](float logprob) {
+    StepOutput step;
+    step.sequences.push_back({.id = {1}, .tokens = {2}});
+    step.sequences[0].logprobs.push_back({.chosen = {.token = 2, .logprob = logprob, .rank = 1}, .top = {}});
+    return decode_to_front(encode(step));
+  };
+  EXPECT_TRUE(decoded(-std::numeric_limits<float>::infinity()));
+  EXPECT_THAT(decoded(std::numeric_limits<float>::quiet_NaN()).error().message,
+              testing::HasSubstr("logprob is not a number"));
+}
+
 TEST(Codec, unknown_enum_values_are_refused) {
   const std::string control_with_command_99 = "\x22\x02\x08\x63";
   EXPECT_EQ(decode_to_engine(control_with_command_99).error().code, ErrorCode::kCorrupt);

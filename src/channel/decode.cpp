@@ -25,6 +25,11 @@ class Reader {
     if (!std::isfinite(value)) blame(field, "is not finite");
     return value;
   }
+  template <class Number>
+  Number not_nan(Number value, std::string_view field) {   // a logprob may well be -infinity
+    if (std::isnan(value)) blame(field, "is not a number");
+    return value;
+  }
   template <class Names, class Wire>
   auto known(const Names& names, Wire value, std::string_view field) {
     auto ours = from_wire(names, value);
@@ -103,7 +108,9 @@ Error get(Reader& reader, const wire::Error& in) {
 }
 
 TokenLogprob get(Reader& reader, const wire::TokenLogprob& in) {
-  return {.token = reader.not_negative(in.token(), "logprob.token"), .logprob = in.logprob(), .rank = in.rank()};
+  return {.token = reader.not_negative(in.token(), "logprob.token"),
+          .logprob = reader.not_nan(in.logprob(), "logprob"),
+          .rank = in.rank()};
 }
 
 template <class Repeated>
@@ -148,7 +155,7 @@ Ready get(Reader& reader, const wire::Ready& in) {
           .block_size = reader.not_negative(in.block_size(), "block_size"),
           .num_blocks = reader.not_negative(in.num_blocks(), "num_blocks"),
           .max_num_seqs = reader.positive(in.max_num_seqs(), "max_num_seqs"),
-          .load_seconds = in.load_seconds()};
+          .load_seconds = reader.not_nan(in.load_seconds(), "load_seconds")};
 }
 
 Stats get(Reader& reader, const wire::Stats& in) {

@@ -135,10 +135,9 @@ class RequestParser::Machine {
 
   tl::expected<Progress, HttpError> feed_body(std::string& input) {
     size_t used = 0;
-    // Until it is complete a chunked body still has its last five bytes before it, "0 CR LF CR LF"; Beast asserts that it
-    // is never given fewer of them at a time.
-    const size_t least = parser_.chunked() ? 5 : 1;
-    while (used + least <= input.size() && !parser_.is_done()) {
+    while (used < input.size() && !parser_.is_done()) {
+      // Beast asserts that the last chunk's header does not come alone, so it waits for the byte behind it.
+      if (parser_.chunked() && std::string_view(input).substr(used) == "0\r\n") break;
       boost::beast::error_code code;
       const size_t taken = parser_.put(boost::asio::buffer(input.data() + used, input.size() - used), code);
       used += taken;

@@ -4,6 +4,7 @@
 #include <array>
 #include <optional>
 
+#include "base/log.h"
 #include "base/utf8.h"
 #include "tokenizer/added_token_matcher.h"
 #include "tokenizer/byte_alphabet.h"
@@ -284,7 +285,7 @@ Result<std::unique_ptr<Tokenizer>> Tokenizer::load(const std::string& path) {
   GALE_ASSIGN(TokenizerFile file, read_tokenizer_file(path));
   auto parts = std::make_unique<Parts>();
   if (const Status built = parts->build(std::move(file)); !built)
-    return fail(built.error().code, "{}: {}", path, built.error().message);
+    return fail(built.error().code, "{}: {}", path, escape_control(built.error().message));   // it quotes tokens
   return std::unique_ptr<Tokenizer>(new Tokenizer(std::move(parts)));
 }
 

@@ -2,7 +2,7 @@
 
 #include <simdjson.h>
 
-
+#include "base/log.h"
 #include "base/mapped_file.h"
 
 namespace gale {
@@ -23,7 +23,8 @@ class Reader {
  private:
   template <class... Args>
   tl::unexpected<Error> wrong(std::string_view key, fmt::format_string<Args...> format, Args&&... args) const {
-    return fail(ErrorCode::kCorrupt, "{}: {}: {}", path_, key, fmt::format(format, std::forward<Args>(args)...));
+    const std::string what = fmt::format(format, std::forward<Args>(args)...);
+    return fail(ErrorCode::kCorrupt, "{}: {}: {}", path_, escape_control(key), escape_control(what));
   }
 
   // The value at `key`; JSON null counts as absent. Returns whether there is one.

@@ -165,6 +165,7 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(
         Damage{"truncated", "\"merges\":", "\"mer", "invalid JSON"},
         Damage{"kind", "\"type\":\"BPE\"", "\"type\":\"Unigram\"", "model.type: expected \"BPE\", got \"Unigram\""},
+        Damage{"line_break", "\"type\":\"BPE\"", "\"type\":\"B\\nE\"", "model.type: expected \"BPE\", got \"B\\nE\""},
         Damage{"no_vocabulary", "\"vocab\":", "\"vocabulary\":", "model.vocab: expected an object"},
         Damage{"merge_part", "\"merges\":[[", "\"merges\":[[\"a\"],[", "model.merges[0]: expected two tokens"},
         Damage{"merge_of_unknown", "\"merges\":[[", "\"merges\":[[\"Ġ\",\"Ġzq\"],[", "\"Ġzq\" is not in model.vocab"},
