@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "config/help.h"
 #include "config/nearest.h"
 #include "config/sources.h"
@@ -106,6 +108,7 @@ std::vector<std::string> arguments_for(Command command, const Config& config) {
     }
     for (const std::string& value : values) flags.push_back(fmt::format("{}={}", option.row.flag, value));
   }
+  if (std::ranges::any_of(positional, [](const std::string& value) { return value.starts_with('-'); })) flags.emplace_back("--");
   flags.insert(flags.end(), positional.begin(), positional.end());
   return flags;
 }

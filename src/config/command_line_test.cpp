@@ -152,6 +152,12 @@ TEST(CommandLine, an_engine_is_started_with_the_same_config) {
   EXPECT_EQ(arguments_for(Command::kEngine, read(arguments).config), arguments_for(Command::kEngine, config));
 }
 
+TEST(CommandLine, an_engine_finds_a_folder_whose_name_begins_with_a_dash) {
+  std::vector<std::string> arguments = arguments_for(Command::kEngine, read({"serve", "--", "--m"}).config);
+  arguments.insert(arguments.begin(), "engine");
+  EXPECT_EQ(read(arguments).config.engine.model_dir, "--m");
+}
+
 TEST(Help, shows_a_group_or_an_option_alone) {
   const std::string http = *command_help(Command::kServe, "http");
   EXPECT_THAT(http, HasSubstr("--port N"));
