@@ -106,6 +106,7 @@ std::vector<std::string> arguments_for(Command command, const Config& config) {
     }
     for (const std::string& value : values) flags.push_back(fmt::format("{}={}", option.row.flag, value));
   }
+  if (!positional.empty() && positional.front().starts_with('-')) flags.emplace_back("--");   // a folder, not a flag
   flags.insert(flags.end(), positional.begin(), positional.end());
   return flags;
 }
