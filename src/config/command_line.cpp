@@ -2,8 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-
 #include "config/help.h"
 #include "config/nearest.h"
 #include "config/sources.h"
@@ -108,7 +106,7 @@ std::vector<std::string> arguments_for(Command command, const Config& config) {
     }
     for (const std::string& value : values) flags.push_back(fmt::format("{}={}", option.row.flag, value));
   }
-  if (std::ranges::any_of(positional, [](const std::string& value) { return value.starts_with('-'); })) flags.emplace_back("--");
+  if (!positional.empty() && positional.front().starts_with('-')) flags.emplace_back("--");   // a folder, not a flag
   flags.insert(flags.end(), positional.begin(), positional.end());
   return flags;
 }

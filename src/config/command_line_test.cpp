@@ -126,6 +126,12 @@ TEST(CommandLine, malformed_toml_is_an_error_and_not_the_end) {
   EXPECT_THAT(trouble({"serve", "m", "--config", write_config("port = 1\n[]}x]\ny = 1\n")}), HasSubstr("gale"));
 }
 
+TEST(CommandLine, a_model_that_looks_like_a_flag_reaches_the_engine) {
+  const Config config = read({"serve", "--", "--m"}).config;
+  EXPECT_EQ(arguments_for(Command::kEngine, config), (std::vector<std::string>{"--", "--m"}));
+  EXPECT_EQ(read({"engine", "--", "--m"}).config.engine.model_dir, "--m");
+}
+
 TEST(CommandLine, an_empty_model_is_none) {
   EXPECT_THAT(trouble({"serve", ""}), HasSubstr("MODEL is empty"));
 }
