@@ -17,6 +17,7 @@ NUM_STREAMS = 64
 NUM_SEQS = 32
 LAST_TOKENS = 3
 START_GIVES_UP_S = 60
+MOMENTS = ("random", "random", "random", "first", "last", "prefill", "start", "idle")
 
 
 def said(stream):
@@ -93,7 +94,7 @@ class Load:
                 self.live.discard(client)
 
     def note(self, client):
-        if client.num_events > 1:                          # the first is the role: the front says it alone
+        if client.num_events > 1:  # the first is the role: the front says it alone
             self.last_token_at = time.monotonic()
         for waiter in list(self.waiters):
             condition, future = waiter
@@ -127,10 +128,8 @@ class Load:
 class Killer:
     """Strikes at moments of all kinds, and measures how long it takes until tokens come again."""
 
-    MOMENTS = ("random", "random", "random", "first", "last", "prefill", "start", "idle")
-
-    def __init__(self, server, load, rng):
-        self.server, self.load, self.rng = server, load, rng
+    def __init__(self, server, load, rng, moments):
+        self.server, self.load, self.rng, self.choice_of_moments = server, load, rng, moments
         self.num_strikes, self.moments, self.ways, self.phases = 0, Counter(), Counter(), Counter()
         self.resume_s, self.notice_s = [], []
 
@@ -192,7 +191,7 @@ class Killer:
     async def run(self, num_strikes, stop_share):
         while self.num_strikes < num_strikes:
             way = "stop" if self.rng.random() < stop_share else self.rng.choice(["kill", "abort"])
-            await self.strike_once(self.rng.choice(self.MOMENTS), way)
+            await self.strike_once(self.rng.choice(self.choice_of_moments), way)
 
 
 def seeds_in(log):
@@ -200,11 +199,11 @@ def seeds_in(log):
     return {found[1]: int(found[2]) for found in re.finditer(r"request (\S+) draws with seed (\d+)", log)}
 
 
-async def under_fire(server, bodies, num_strikes, stop_share, seed):
+async def under_fire(server, bodies, num_strikes, stop_share, seed, moments=MOMENTS):
     rng = random.Random(seed)
     load = Load(server.port, bodies, rng)
     tasks = [asyncio.create_task(load.one_client(i)) for i in range(NUM_STREAMS)]
-    killer = Killer(server, load, rng)
+    killer = Killer(server, load, rng, moments)
     await killer.run(num_strikes, stop_share)
     load.is_over = True
     await asyncio.wait_for(asyncio.gather(*tasks), 300)

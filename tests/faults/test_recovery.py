@@ -67,6 +67,17 @@ def test_two_hundred_strikes_cost_no_token(binary):
     assert killer.num_strikes >= 200
 
 
+def test_tokens_come_again_within_two_seconds(binary, tmp_path):
+    """With an engine that loads and computes nothing: what is left is the front's own doing."""
+    bodies = [("greedy", chat("go on", 1000, return_token_ids=True))]
+    with GaleServer(binary, "--scripted", write_script(tmp_path, step_ms=2), "--max-num-seqs", NUM_SEQS) as server:
+        load, killer = asyncio.run(under_fire(server, bodies, 8, 0, seed=3, moments=("random",)))
+        report(killer)
+        assert not load.troubles, load.troubles[:5]
+        assert len({answer for *_, answer in load.answers}) == 1
+        assert statistics.median(killer.resume_s) <= 2
+
+
 def test_an_engine_that_is_killed_during_a_drain_still_lets_streams_end(binary):
     body = chat("Tell me a long story", 200, ignore_eos=True, temperature=0)
     for delay in (0.0, 0.1, 0.3):
