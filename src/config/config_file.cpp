@@ -80,7 +80,7 @@ Result<Values> parse_config_file(Command command, const std::string& path) {
       const KnownFlag* known = find_known_flag(flag);
       return fail(ErrorCode::kInvalidArgument, "{}:{}: {} '{}'{}", path, line,
                   known ? "this build does not have the option" : "unknown option", key.str(),
-                  known ? fmt::format(": {}", known->reason) : suggestion(command, shown(flag)));
+                  known ? fmt::format(": {}", known->reason) : suggestion(command, flag));
     }
     std::optional<std::vector<std::string>> texts = as_texts(node);
     if (!texts || (texts->size() > 1 && !option->takes_many)) {
