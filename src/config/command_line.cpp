@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "base/log.h"
 #include "config/help.h"
 #include "config/nearest.h"
 #include "config/sources.h"
@@ -58,9 +59,7 @@ Status require_positional(Command command, const Values& given, const Values& mo
   return {};
 }
 
-}  // namespace
-
-Result<Invocation> read_command_line(std::span<const std::string> arguments, const Environment& environment) {
+Result<Invocation> read_sources(std::span<const std::string> arguments, const Environment& environment) {
   Invocation out;
   if (arguments.empty() || arguments[0] == "--help" || arguments[0] == "-h" || arguments[0] == "help") {
     out.text = overview();
@@ -89,6 +88,14 @@ Result<Invocation> read_command_line(std::span<const std::string> arguments, con
   GALE_TRY(apply(from_file, parsed.config_file.value_or("") + ": ", out.config));
   GALE_TRY(apply(parse_environment(out.command, environment, out.notes), "environment: ", out.config));
   GALE_TRY(apply(parsed.values, "", out.config));
+  return out;
+}
+
+}  // namespace
+
+Result<Invocation> read_command_line(std::span<const std::string> arguments, const Environment& environment) {
+  Result<Invocation> out = read_sources(arguments, environment);
+  if (!out) out.error().message = escape_control(out.error().message);   // it quotes what was given
   return out;
 }
 

@@ -139,6 +139,8 @@ TEST(CommandLine, an_empty_model_is_none) {
 TEST(CommandLine, a_key_of_a_config_file_does_not_break_the_line_of_its_message) {
   EXPECT_THAT(trouble({"serve", "m", "--config", write_config("\"a\\nb\" = 1\n")}),
               AllOf(HasSubstr("'a\\nb'"), Not(HasSubstr("\n"))));
+  EXPECT_THAT(trouble({"serve", "m", "--config", write_config("port.a = 1\n")}), Not(HasSubstr("\n")));
+  EXPECT_THAT(trouble({"serve", "m", "--po\nrt"}), Not(HasSubstr("\n")));
 }
 
 TEST(CommandLine, a_wrong_config_file_names_the_line) {

@@ -9,9 +9,7 @@
 #define TOML_ASSERT(condition) ((condition) ? static_cast<void>(0) : throw std::logic_error("malformed TOML"))
 #include <toml++/toml.h>
 
-#include "base/log.h"
 #include "base/mapped_file.h"
-#include "base/utf8.h"
 #include "config/known_flags.h"
 #include "config/sources.h"
 
@@ -54,16 +52,13 @@ bool belongs_to_any_command(std::string_view flag) {
   return std::any_of(options.begin(), options.end(), [flag](const Option& option) { return option.row.flag == flag; });
 }
 
-// A key as a message shows it: quoted keys may hold anything.
-std::string shown(std::string_view key) { return escape_control(replace_invalid_utf8(key)); }
-
 // toml++ throws; its exceptions end here.
 Result<toml::table> parse_toml(const std::string& path, std::string_view text) {
   try {
     return toml::parse(text, path);
   } catch (const toml::parse_error& error) {
     return fail(ErrorCode::kInvalidArgument, "{}:{}: {}", path, error.source().begin.line,
-                shown(error.description()));
+                error.description());
   } catch (const std::logic_error& error) {
     return fail(ErrorCode::kInvalidArgument, "{}: {}", path, error.what());
   }
@@ -84,13 +79,13 @@ Result<Values> parse_config_file(Command command, const std::string& path) {
       if (belongs_to_any_command(flag)) continue;
       const KnownFlag* known = find_known_flag(flag);
       return fail(ErrorCode::kInvalidArgument, "{}:{}: {} '{}'{}", path, line,
-                  known ? "this build does not have the option" : "unknown option", shown(key.str()),
-                  known ? fmt::format(": {}", known->reason) : suggestion(command, shown(flag)));
+                  known ? "this build does not have the option" : "unknown option", key.str(),
+                  known ? fmt::format(": {}", known->reason) : suggestion(command, flag));
     }
     std::optional<std::vector<std::string>> texts = as_texts(node);
     if (!texts || (texts->size() > 1 && !option->takes_many)) {
       return fail(ErrorCode::kInvalidArgument, "{}:{}: '{}' cannot take this kind of value", path, line,
-                  shown(key.str()));
+                  key.str());
     }
     values[option] = std::move(*texts);
   }
