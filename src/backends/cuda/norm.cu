@@ -200,7 +200,8 @@ __global__ void __launch_bounds__(kQuantizeThreads) quantize_kernel(__nv_fp8_e4m
     }
   } else {
     const int step = blockDim.x * kWidth;
-    for (int at = threadIdx.x * kWidth; at < size; at += step) largest = fmaxf(largest, largest_of(*reinterpret_cast<const Piece*>(row + at)));
+    for (int at = threadIdx.x * kWidth; at < size; at += step)
+      largest = fmaxf(largest, largest_of(*reinterpret_cast<const Piece*>(row + at)));
     scale = quantization_scale(block_max(largest, shared));
     for (int at = threadIdx.x * kWidth; at < size; at += step) store(*reinterpret_cast<const Piece*>(row + at), at, scale);
   }
