@@ -13,35 +13,31 @@ int cuDriverGetVersion(int* version) { *version = 11040; return 0; }
 """
 
 
+def serve_on_a_card(binary, **environment):
+    """Exit code and last line of a `gale serve` that is to compute on a card."""
+    if shutil.which("nvidia-smi"):
+        pytest.skip("this machine has a driver")
+    command = [str(binary), "serve", str(NANO_FLASH), "--port", str(free_port()), "--device", "cuda"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, env={**os.environ, **environment})
+    return result.returncode, (result.stdout + result.stderr).strip().splitlines()[-1]
+
+
 @pytest.fixture
 def start(binary):
-    doctor = subprocess.run([str(binary), "doctor"], capture_output=True, text=True, timeout=60)
-    if "built without CUDA" in doctor.stdout:
+    if "built without CUDA" in serve_on_a_card(binary, LD_LIBRARY_PATH="")[1]:
         pytest.skip("no CUDA in this build")
+    return lambda **environment: serve_on_a_card(binary, **environment)
 
-    def run(**environment):
-        command = [
-            str(binary),
-            "serve",
-            str(NANO_FLASH),
-            "--host",
-            "127.0.0.1",
-            "--port",
-            str(free_port()),
-            "--device",
-            "cuda",
-        ]
-        result = subprocess.run(
-            command, capture_output=True, text=True, timeout=60, env={**os.environ, **environment}
-        )
-        return result.returncode, (result.stdout + result.stderr).strip().splitlines()[-1]
 
-    return run
+def test_a_build_without_cuda_says_how_to_get_one(binary):
+    code, line = serve_on_a_card(binary)
+    if "built without CUDA" not in line:
+        pytest.skip("this build has CUDA")
+    assert code == 1
+    assert line == "gale: this gale was built without CUDA: build it where nvcc is (cmake --preset release-cuda)"
 
 
 def test_no_driver(start):
-    if shutil.which("nvidia-smi"):
-        pytest.skip("this machine has a driver")
     assert start() == (1, "gale: no NVIDIA driver is installed")
 
 
