@@ -21,6 +21,9 @@ async function promptOf(body) {
   }
 }
 
+// Which tab of which answer is open: an answer is drawn again when it ends, and the view stays as it was.
+let opened = {id: null, tab: -1};
+
 export function developerView(place, node) {
   const generation = lastOf.get(node.id);
   const body = generation?.request ?? requestFor(state.current, state.current.nodes[node.parent]);
@@ -30,23 +33,27 @@ export function developerView(place, node) {
     [t('dev_events'), async () => generation?.raw.map((data) => `data: ${data}`).join('\n\n') || t('dev_none')],
     [t('dev_prompt'), () => promptOf(body)],
   ];
-  const buttons = tabs.map(([label, text]) =>
+  const show = async (tab) => {
+    buttons.forEach((button, i) => button.setAttribute('aria-pressed', String(i === tab)));
+    shown.hidden = tab < 0;
+    if (tab >= 0) shown.textContent = await tabs[tab][1]();
+  };
+  const buttons = tabs.map(([label], i) =>
     h(
       'button',
       {
         type: 'button',
         class: 'chip',
         'aria-pressed': 'false',
-        onclick: async (event) => {
-          const isOpen = event.currentTarget.getAttribute('aria-pressed') === 'true';
-          buttons.forEach((button) => button.setAttribute('aria-pressed', 'false'));
-          event.currentTarget.setAttribute('aria-pressed', String(!isOpen));
-          shown.hidden = isOpen;
-          if (!isOpen) shown.textContent = await text();
+        onclick: () => {
+          const isOpen = opened.id === node.id && opened.tab === i;
+          opened = {id: node.id, tab: isOpen ? -1 : i};
+          return show(opened.tab);
         },
       },
       label,
     ),
   );
   replace(place, h('section', {class: 'developer', 'aria-label': t('developer')}, icon('code'), buttons), shown);
+  if (opened.id === node.id) show(opened.tab);
 }
