@@ -126,6 +126,11 @@ TEST(CommandLine, malformed_toml_is_an_error_and_not_the_end) {
   EXPECT_THAT(trouble({"serve", "m", "--config", write_config("port = 1\n[]}x]\ny = 1\n")}), HasSubstr("gale"));
 }
 
+TEST(CommandLine, punctuation_of_other_scripts_where_toml_wants_a_value_is_an_error_and_not_the_end) {
+  for (const char* text : {"port = 1 \u3001\n", "port \u3002= 1\n", "port = \u2e80 1\n", "port = 1\u30401\n"})
+    EXPECT_THAT(trouble({"serve", "m", "--config", write_config(text)}), HasSubstr("gale")) << text;
+}
+
 TEST(CommandLine, a_model_that_looks_like_a_flag_reaches_the_engine) {
   const Config config = read({"serve", "--", "--m"}).config;
   EXPECT_EQ(arguments_for(Command::kEngine, config), (std::vector<std::string>{"--", "--m"}));

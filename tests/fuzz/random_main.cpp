@@ -36,8 +36,11 @@ void run(std::string input) {
 
 std::vector<std::string> read_corpus(const std::string& folder) {
   std::vector<std::string> inputs;
-  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
-    std::ifstream file(entry.path(), std::ios::binary);
+  const std::filesystem::directory_iterator entries(folder);
+  std::vector<std::filesystem::path> paths(begin(entries), end(entries));
+  std::sort(paths.begin(), paths.end());   // a file system's own order would make one seed mean another run on each machine
+  for (const std::filesystem::path& path : paths) {
+    std::ifstream file(path, std::ios::binary);
     inputs.emplace_back(std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>());
   }
   if (inputs.empty()) inputs.emplace_back();
