@@ -9,8 +9,8 @@
 #define TOML_ASSERT(condition) ((condition) ? static_cast<void>(0) : throw std::logic_error("malformed TOML"))
 #include <toml++/impl/preprocessor.h>
 
-// toml++ 3.3 takes it for impossible that a code point beside U+3000 (U+3001, a comma in Chinese text) is asked whether it
-// is whitespace, and lets the compiler assume so: it is not whitespace, and the parser says where it stands.
+// toml++ 3.3 takes it for impossible that a code point beside U+3000 (U+3001, a comma in Chinese text) is asked whether
+// it is whitespace, and lets the compiler assume so: it is not whitespace, and the parser says where it stands.
 #pragma push_macro("TOML_UNREACHABLE")
 #undef TOML_UNREACHABLE
 #define TOML_UNREACHABLE return false

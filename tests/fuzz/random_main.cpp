@@ -38,7 +38,7 @@ std::vector<std::string> read_corpus(const std::string& folder) {
   std::vector<std::string> inputs;
   const std::filesystem::directory_iterator entries(folder);
   std::vector<std::filesystem::path> paths(begin(entries), end(entries));
-  std::sort(paths.begin(), paths.end());   // a file system's own order would make one seed mean another run on each machine
+  std::sort(paths.begin(), paths.end());   // a folder has no order of its own: one seed, one run
   for (const std::filesystem::path& path : paths) {
     std::ifstream file(path, std::ios::binary);
     inputs.emplace_back(std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>());
