@@ -67,7 +67,8 @@ MoeBlock::MoeBlock(const WeightScope& scope, const MoeSpec& spec)
     : spec_(spec),
       dtype_(scope.activation_dtype()),
       quantizes_(scope.quantizes()),
-      gate_(scope.tensor({scope.claim("gate.weight", {spec.num_experts, spec.hidden_size})}, DType::kF32)),
+      gate_(scope.tensor({scope.claim("gate.weight", {spec.num_experts, spec.hidden_size})}, DType::kF32,
+                         TensorUse::kFactor)),
       correction_bias_(scope.tensor(
           {scope.claim("gate.e_score_correction_bias", {spec.num_experts}, WeightDType::kF32)}, DType::kF32)) {
   ExpertSources sources = claim_experts(scope, spec);

@@ -109,13 +109,13 @@ const PackedWeight* ParameterStore::add_matrices(std::vector<Tensor> sources, in
   return &matrices_.back().packed;
 }
 
-const Tensor* ParameterStore::add_tensor(std::vector<Tensor> sources, DType dtype) {
+const Tensor* ParameterStore::add_tensor(std::vector<Tensor> sources, DType dtype, TensorUse use) {
   CHECK(!sources.empty(), "nothing to join");
   Shape shape = sources.front().shape;
   int64_t extent = 0;
   for (const Tensor& source : sources) extent += source.shape[0];
   shape.set(0, extent);
-  joined_.push_back({Tensor::contiguous(nullptr, dtype, shape), std::move(sources)});
+  joined_.push_back({Tensor::contiguous(nullptr, dtype, shape), std::move(sources), use});
   return &joined_.back().tensor;
 }
 
@@ -152,7 +152,9 @@ Status ParameterStore::load_joined(Device& device, OpContext& ops, Arena& arena,
   item.tensor = arena.allocate(item.tensor.dtype, item.tensor.shape);
   const bool is_random = item.sources.front().data == nullptr;
   if (is_random && item.tensor.shape.rank() > 1) {
-    ops.table.fill_random(ops.stream, item.tensor, seed, 1.0f);
+    const auto width = static_cast<float>(item.tensor.shape[item.tensor.shape.rank() - 1]);
+    ops.table.fill_random(ops.stream, item.tensor, seed,
+                          item.use == TensorUse::kFactor ? 1 / std::sqrt(width) : 1.0f);
     return {};
   }
   std::vector<float> ones;

@@ -59,9 +59,9 @@ const PackedWeight* WeightScope::matrices(std::vector<Tensor> sources, int64_t n
   return store_->add_matrices(std::move(sources), num_matrices, order, is_quantizable_ ? store_->weight_format() : WeightFormat::kAsIs);
 }
 
-const Tensor* WeightScope::tensor(std::vector<Tensor> sources, DType dtype) const {
+const Tensor* WeightScope::tensor(std::vector<Tensor> sources, DType dtype, TensorUse use) const {
   if (use_ != WeightUse::kInUse) return nullptr;
-  return store_->add_tensor(std::move(sources), dtype);
+  return store_->add_tensor(std::move(sources), dtype, use);
 }
 
 }  // namespace gale

@@ -61,16 +61,27 @@ AttentionMetadata metadata_of(StepTables& tables, int num_seqs, int max_blocks) 
 
 }  // namespace
 
-ModelDriver::ModelDriver()
+ModelDriver::ModelDriver(const OpTable& ops)
     : device_(make_cpu_device(kThreads)),
       stream_(device_->make_stream()),
-      ops_{.stream = *stream_, .table = cpu_op_table(), .caps = device_->caps()} {}
+      ops_{.stream = *stream_, .table = ops, .caps = device_->caps()} {}
 
 Result<std::unique_ptr<ModelDriver>> ModelDriver::load(const std::string& folder) {
-  std::unique_ptr<ModelDriver> driver(new ModelDriver());
-  GALE_ASSIGN(driver->model_, load_model({.model_dir = folder, .device = driver->device_.get(), .ops = &driver->ops_}));
-  driver->make_cache();
+  std::unique_ptr<ModelDriver> driver(new ModelDriver(cpu_op_table()));
+  GALE_TRY(driver->load(folder, false));
   return driver;
+}
+
+Result<std::unique_ptr<ModelDriver>> ModelDriver::load_dummy(const std::string& folder, const OpTable& ops) {
+  std::unique_ptr<ModelDriver> driver(new ModelDriver(ops));
+  GALE_TRY(driver->load(folder, true));
+  return driver;
+}
+
+Status ModelDriver::load(const std::string& folder, bool is_dummy) {
+  GALE_ASSIGN(model_, load_model({.model_dir = folder, .device = device_.get(), .ops = &ops_, .is_dummy = is_dummy}));
+  make_cache();
+  return {};
 }
 
 void ModelDriver::make_cache() {
