@@ -27,9 +27,12 @@ def read_rows():
     return json.loads((ROOT / "perf/rows.json").read_text(encoding="utf-8"))
 
 
+def parse_ledger(text):
+    return [json.loads(line) for line in text.splitlines()]
+
+
 def read_ledger():
-    lines = (ROOT / "perf/ledger.jsonl").read_text(encoding="utf-8").splitlines()
-    return [json.loads(line) for line in lines]
+    return parse_ledger((ROOT / "perf/ledger.jsonl").read_text(encoding="utf-8"))
 
 
 def belongs(line, row):

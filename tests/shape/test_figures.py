@@ -47,6 +47,12 @@ def test_other_lengths_cards_and_random_lengths_are_other_rows():
     row = perf_table.read_rows()[0]
     run = run_of(row, "a", 1.0)
     assert perf_table.newest_figures(row, run)[1] == "a"
-    others = {"input": 8192}, {"device": "NVIDIA A100"}, {"range_ratio": 0.5}, {"precision": "int4"}, {"void": "wrong"}
+    others = (
+        {"input": 8192},
+        {"device": "NVIDIA A100"},
+        {"range_ratio": 0.5},
+        {"precision": "int4"},
+        {"void": "wrong"},
+    )
     for other in others:
         assert perf_table.newest_figures(row, [line | other for line in run]) == ({}, None)
