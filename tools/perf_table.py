@@ -36,11 +36,11 @@ def read_ledger():
 
 
 def belongs(line, row):
-    """Whether a line of the ledger is a figure of this row. Random lengths are another measurement, and one that is
-    known to be wrong (`void` says why) is none."""
+    """Whether a line of the ledger is a figure of this row. Random lengths and uneven routers are other
+    measurements, and one that is known to be wrong (`void` says why) is none."""
     keys = ("model", "precision", "users", "input", "output")
     is_row = all(line.get(key) == row[key] for key in keys) and row["card"] in line["device"]
-    return is_row and "range_ratio" not in line and "void" not in line
+    return is_row and not line.keys() & {"range_ratio", "routing", "void"}
 
 
 def newest_figures(row, ledger):

@@ -64,4 +64,8 @@ const Tensor* WeightScope::tensor(std::vector<Tensor> sources, DType dtype, Tens
   return store_->add_tensor(std::move(sources), dtype, use);
 }
 
+const Tensor* WeightScope::router_bias(const Tensor& source, int num_chosen) const {
+  return use_ == WeightUse::kInUse ? store_->add_router_bias(source, num_chosen) : nullptr;
+}
+
 }  // namespace gale

@@ -37,6 +37,7 @@ class WeightScope {
   }
   [[nodiscard]] const Tensor* tensor(std::vector<Tensor> sources, DType dtype,
                                      TensorUse use = TensorUse::kLookup) const;
+  [[nodiscard]] const Tensor* router_bias(const Tensor& source, int num_chosen) const;
 
  private:
   WeightSet* weights_;

@@ -51,6 +51,7 @@ def test_other_lengths_cards_and_random_lengths_are_other_rows():
         {"input": 8192},
         {"device": "NVIDIA A100"},
         {"range_ratio": 0.5},
+        {"routing": "zipf"},
         {"precision": "int4"},
         {"void": "wrong"},
     )

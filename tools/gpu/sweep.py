@@ -31,6 +31,8 @@ def ledger_lines(options, users, figures):
         "precision": options.precision,
         "users": users,
     }
+    if "dummy-zipf" in options.flags:
+        common |= {"routing": "zipf"}
     if not users:
         command = "tools/gpu/sweep.py (random weights, made on the card)"
     else:

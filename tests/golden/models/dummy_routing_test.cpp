@@ -58,8 +58,8 @@ class DummyRouting : public testing::Test {
   ~DummyRouting() override { std::filesystem::remove_all(folder_); }
 
   // Prompts of random tokens, then a step in which everybody decodes one.
-  void decode_beside_others() {
-    auto driver = ModelDriver::load_dummy(folder_.string(), table_);
+  void decode_beside_others(RandomRouting routing) {
+    auto driver = ModelDriver::load_dummy(folder_.string(), table_, routing);
     ASSERT_TRUE(driver) << driver.error().message;
     std::mt19937 random(5);
     const auto draw = [&random] { return static_cast<int32_t>(random() % kVocab); };
@@ -81,7 +81,7 @@ class DummyRouting : public testing::Test {
 };
 
 TEST_F(DummyRouting, of_random_weights_is_balanced) {
-  decode_beside_others();
+  decode_beside_others(RandomRouting::kBalanced);
   ASSERT_EQ(choices.size(), 5U);   // layers with experts
   int touched = 0;
   std::vector<int> sums(kNumExperts, 0);
@@ -97,6 +97,15 @@ TEST_F(DummyRouting, of_random_weights_is_balanced) {
   const int mean = std::accumulate(sums.begin(), sums.end(), 0) / kNumExperts;
   EXPECT_LT(*std::max_element(sums.begin(), sums.end()), 3 * mean);
   EXPECT_GT(*std::min_element(sums.begin(), sums.end()), mean / 4);
+}
+
+TEST_F(DummyRouting, prefers_a_few_experts_where_that_is_asked_for) {
+  decode_beside_others(RandomRouting::kZipf);
+  ASSERT_EQ(choices.size(), 5U);
+  for (const std::vector<int>& counts : choices) {
+    EXPECT_NEAR(counts[0], 0.84 * kNumUsers, 14);   // of Zipf's law: 4 / (1 + 1/2 + … + 1/64)
+    EXPECT_NEAR(std::accumulate(counts.begin() + 32, counts.end(), 0), 0.146 * kNumChosen * kNumUsers, 20);
+  }
 }
 
 }  // namespace

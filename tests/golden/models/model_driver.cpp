@@ -68,18 +68,21 @@ ModelDriver::ModelDriver(const OpTable& ops)
 
 Result<std::unique_ptr<ModelDriver>> ModelDriver::load(const std::string& folder) {
   std::unique_ptr<ModelDriver> driver(new ModelDriver(cpu_op_table()));
-  GALE_TRY(driver->load(folder, false));
+  GALE_TRY(driver->load_from({.model_dir = folder}));
   return driver;
 }
 
-Result<std::unique_ptr<ModelDriver>> ModelDriver::load_dummy(const std::string& folder, const OpTable& ops) {
+Result<std::unique_ptr<ModelDriver>> ModelDriver::load_dummy(const std::string& folder, const OpTable& ops,
+                                                             RandomRouting routing) {
   std::unique_ptr<ModelDriver> driver(new ModelDriver(ops));
-  GALE_TRY(driver->load(folder, true));
+  GALE_TRY(driver->load_from({.model_dir = folder, .is_dummy = true, .dummy_routing = routing}));
   return driver;
 }
 
-Status ModelDriver::load(const std::string& folder, bool is_dummy) {
-  GALE_ASSIGN(model_, load_model({.model_dir = folder, .device = device_.get(), .ops = &ops_, .is_dummy = is_dummy}));
+Status ModelDriver::load_from(LoadOptions options) {
+  options.device = device_.get();
+  options.ops = &ops_;
+  GALE_ASSIGN(model_, load_model(options));
   make_cache();
   return {};
 }

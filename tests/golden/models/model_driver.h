@@ -29,7 +29,8 @@ class ModelDriver {
  public:
   [[nodiscard]] static Result<std::unique_ptr<ModelDriver>> load(const std::string& folder);
   // The model of a config.json with random weights, computed by the ops of this table, which must outlive it.
-  [[nodiscard]] static Result<std::unique_ptr<ModelDriver>> load_dummy(const std::string& folder, const OpTable& ops);
+  [[nodiscard]] static Result<std::unique_ptr<ModelDriver>> load_dummy(const std::string& folder, const OpTable& ops,
+                                                                     RandomRouting routing);
 
   [[nodiscard]] const Model& model() const { return *model_; }
   // One step; the logits of all its tokens in order.
@@ -40,7 +41,7 @@ class ModelDriver {
 
  private:
   explicit ModelDriver(const OpTable& ops);
-  Status load(const std::string& folder, bool is_dummy);
+  Status load_from(LoadOptions options);
   void make_cache();
   void grow(Sequence& sequence, size_t num_tokens);
 
