@@ -77,6 +77,9 @@ target_include_directories(xgrammar SYSTEM PUBLIC ${xgrammar}/include ${xgrammar
                            PRIVATE ${xgrammar}/3rdparty/picojson ${xgrammar}/cpp)
 target_compile_definitions(xgrammar PUBLIC XGRAMMAR_ENABLE_CPPTRACE=0 XGRAMMAR_LOG_CUSTOMIZE=1)
 target_link_libraries(xgrammar PUBLIC Threads::Threads)
+if(CMAKE_CXX_COMPILER_ID MATCHES Clang)           # in C++20 it wants types complete that xgrammar completes later
+  set_target_properties(xgrammar PROPERTIES CXX_STANDARD 17)
+endif()
 
 # Apache-2.0. Debian has no archive of simdjson, only a shared object.
 pypi(pysimdjson 7.0.2 44cf276e48912a3b9c7ca362c14da8420a7ac15a9f1a16ec95becff86db3904a

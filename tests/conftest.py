@@ -29,6 +29,12 @@ def pytest_collection_modifyitems(config, items):
 
 
 @pytest.fixture(scope="session")
+def promised(request):
+    """The most seconds that something may take: what is promised with --full, where the machine is ours, else ten times that."""
+    return lambda seconds: seconds if request.config.getoption("--full") else 10 * seconds
+
+
+@pytest.fixture(scope="session")
 def binary(request):
     path = Path(request.config.getoption("--gale-binary"))
     assert path.exists(), f"{path} is not built"

@@ -9,7 +9,7 @@ namespace gale {
 namespace {
 
 SandboxLimits quick() {
-  return {.wall_time = std::chrono::milliseconds(3000),
+  return {.wall_time = std::chrono::seconds(60),
           .cpu_seconds = 1,
           .memory_bytes = size_t{256} << 20,
           .output_bytes = 1000};

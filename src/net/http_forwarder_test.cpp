@@ -41,7 +41,7 @@ class Upstream final : public HttpHandler {
   template <class F>
   bool wait(F&& holds) {
     std::unique_lock lock(mutex_);
-    return changed_.wait_for(lock, seconds(5), holds);
+    return changed_.wait_for(lock, seconds(60), holds);
   }
   std::shared_ptr<Exchange> held;
   int num_ended = 0;
@@ -128,7 +128,7 @@ TEST_F(HttpForwarderTest, a_client_that_leaves_ends_the_request_behind) {
   ASSERT_TRUE(upstream_.wait([this] { return upstream_.held != nullptr; }));
   client.close();
   EXPECT_TRUE(upstream_.wait([this] { return upstream_.num_ended == 1; }));
-  for (int i = 0; i < 500 && front_->forwarder->num_live() > 0; ++i) std::this_thread::sleep_for(milliseconds(10));
+  for (int i = 0; i < 6000 && front_->forwarder->num_live() > 0; ++i) std::this_thread::sleep_for(milliseconds(10));
   EXPECT_EQ(front_->forwarder->num_live(), 0);
 }
 

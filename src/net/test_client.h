@@ -18,7 +18,7 @@ class TestClient {
  public:
   explicit TestClient(int port, int receive_buffer = 0) : fd_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
     if (receive_buffer > 0) ::setsockopt(fd_, SOL_SOCKET, SO_RCVBUF, &receive_buffer, sizeof receive_buffer);
-    const timeval limit{.tv_sec = 5, .tv_usec = 0};
+    const timeval limit{.tv_sec = 60, .tv_usec = 0};
     ::setsockopt(fd_, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
     sockaddr_in address{};
     address.sin_family = AF_INET;
@@ -38,7 +38,7 @@ class TestClient {
       bytes.remove_prefix(static_cast<size_t>(sent));
     }
   }
-  // All that comes until `end` has come, the server closes, or 5 s are over.
+  // All that comes until `end` has come, the server closes, or 60 s are over.
   std::string read_until(std::string_view end) {
     while (received_.find(end) == std::string::npos && read_some()) {}
     const size_t found = received_.find(end);

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <thread>
 
 #include "base/json.h"
@@ -12,7 +13,7 @@ namespace gale {
 namespace {
 
 bool eventually(const std::function<bool()>& holds) {
-  for (int i = 0; i < 500; ++i) {
+  for (int i = 0; i < 6000; ++i) {
     if (holds()) return true;
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
   }
@@ -211,12 +212,14 @@ TEST_F(ApiServerTest, leaves_after_the_last_answer_and_cuts_with_an_error_frame_
   TestClient probe(server_->port());
   EXPECT_EQ(status_of(probe.ask(get("/ready"))), 200);
   int num_cut = -1;
+  std::atomic<bool> is_time_up = false;
   std::thread leaving([&] {
-    num_cut = server_->shut_down({.timeout = std::chrono::milliseconds(1000)}, [] { return false; });
+    num_cut = server_->shut_down({.timeout = std::chrono::minutes(5)}, [&] { return is_time_up.load(); });
   });
   EXPECT_TRUE(eventually([&] { return status_of(ask(get("/ready"))) == 503; }));
   EXPECT_TRUE(eventually([&] { return has(ask(get("/live")), "Connection: close"); }));
   EXPECT_EQ(status_of(ask(post("/v1/chat/completions", kChat))), 503);
+  is_time_up = true;
   const std::string rest = kept.read_all();
   leaving.join();
   EXPECT_EQ(num_cut, 1);

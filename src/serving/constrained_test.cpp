@@ -106,19 +106,20 @@ TEST_F(ConstrainedTest, without_a_compiler_forms_are_refused) {
 }
 
 TEST_F(ConstrainedTest, a_request_that_takes_too_long_ends_and_is_cancelled) {
-  config_.request_timeout = milliseconds(50);
-  engine_.life = [](int) { return FakeLife{.step_time = milliseconds(5)}; };
+  config_.request_timeout = milliseconds(300);
+  engine_.may_step = [](int) { return false; };
   start_and_wait();
   Client client;
   run(request(400), client);
   ASSERT_TRUE(client.failed());
   EXPECT_EQ(client.failed()->error.code, ErrorCode::kDeadline);
-  EXPECT_TRUE(wait_until([this] { return record().cancels.size() == 1; }));
+  // Where the machine was so slow that the engine had not heard of it, there is nothing to cancel.
+  EXPECT_TRUE(wait_until([this] { return record().cancels.size() == record().submits.size() && record().num_live == 0; }));
 }
 
 TEST_F(ConstrainedTest, each_key_has_its_own_limit) {
   config_.admission.tenants.max_live_requests = 1;
-  engine_.life = [](int) { return FakeLife{.step_time = milliseconds(5)}; };
+  engine_.may_step = [](int) { return false; };
   start_and_wait();
   Client first, second;
   GenerateRequest asked = request(400);

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <thread>
 
 #include "channel/codec.h"
@@ -16,6 +17,8 @@ namespace {
 using std::chrono::milliseconds;
 using testing::HasSubstr;
 
+constexpr std::chrono::seconds kLongEnough{120};
+
 std::unique_ptr<EngineProcess> start(const std::string& script) {
   auto engine = make_process_launcher({"/bin/sh", "-c", script}, "")();
   EXPECT_TRUE(engine.has_value());
@@ -23,7 +26,8 @@ std::unique_ptr<EngineProcess> start(const std::string& script) {
 }
 
 std::string ending_of(EngineProcess& engine) {
-  for (int i = 0; i < 1000; ++i) {
+  const auto give_up = std::chrono::steady_clock::now() + kLongEnough;
+  while (std::chrono::steady_clock::now() < give_up) {
     if (auto ending = engine.ending()) return *ending;
     std::this_thread::sleep_for(milliseconds(5));
   }
@@ -43,7 +47,8 @@ TEST(EngineProcess, a_program_that_is_not_there_ends_at_once) {
 TEST(EngineProcess, the_channel_closes_when_the_process_ends) {
   const auto engine = start("exit 0");
   Result<std::vector<ToFront>> received;
-  for (int i = 0; i < 200 && received; ++i) received = engine->channel().receive(milliseconds(20));
+  const auto give_up = std::chrono::steady_clock::now() + kLongEnough;
+  while (received && std::chrono::steady_clock::now() < give_up) received = engine->channel().receive(milliseconds(20));
   ASSERT_FALSE(received.has_value());
   EXPECT_EQ(received.error().code, ErrorCode::kUnavailable);
 }
@@ -82,9 +87,13 @@ TEST(EngineProcess, inherits_the_channel_and_nothing_else) {
 }
 
 TEST(EngineProcess, an_engine_that_heeds_its_channel_leaves_by_itself) {
-  const auto begin = std::chrono::steady_clock::now();
-  start("cat <&3 >/dev/null; exit 0").reset();
-  EXPECT_LT(std::chrono::steady_clock::now() - begin, milliseconds(1500));
+  std::chrono::steady_clock::duration fastest = kLongEnough;   // of some: the machine may be busy
+  for (int i = 0; i < 20 && fastest >= milliseconds(1500); ++i) {
+    const auto begin = std::chrono::steady_clock::now();
+    start("cat <&3 >/dev/null; exit 0").reset();
+    fastest = std::min(fastest, std::chrono::steady_clock::now() - begin);
+  }
+  EXPECT_LT(fastest, milliseconds(1500));   // it would be killed after two seconds
 }
 
 }  // namespace

@@ -41,6 +41,9 @@ struct FakeEngineConfig {
     for (const TokenId id : submit.prompt) hash = mix_bits(hash ^ static_cast<uint64_t>(id));
     return static_cast<TokenId>(hash % 8000);
   };
+  // False: not yet. Asked again and again on the engine's thread: tests hold an engine here instead of counting on time.
+  std::function<bool(int life)> may_get_ready = [](int) { return true; };
+  std::function<bool(int num_tokens)> may_step = [](int) { return true; };   // tokens sent in this life
   int max_model_len = 512;
   int max_num_seqs = 8;
   int vocab_size = 8192;
@@ -89,6 +92,7 @@ class FakeEngine final : public EngineProcess {
 
   void live(EngineChannel& channel) {
     nap(life_.load_time);
+    while (!is_killed_ && !config_.may_get_ready(number_)) nap(std::chrono::milliseconds(1));
     if (life_.load_fault) return static_cast<void>(channel.send(Fault{*life_.load_fault}));
     if (life_.dies_while_loading) return;
     record_->with([](auto& record) { record.num_live = 0; });
@@ -96,7 +100,7 @@ class FakeEngine final : public EngineProcess {
                       .block_size = 16, .num_blocks = 64, .max_num_seqs = config_.max_num_seqs};
     if (!channel.send(ready)) return;
     while (!is_killed_) {
-      const auto commands = channel.receive(std::chrono::milliseconds(sequences_.empty() ? 2 : 0));
+      const auto commands = channel.receive(std::chrono::milliseconds(rests() ? 2 : 0));
       if (!commands) return;
       for (const ToEngine& command : *commands) take(command);
       if (!step(channel)) return;
@@ -118,6 +122,8 @@ class FakeEngine final : public EngineProcess {
       }
     }
   }
+
+  bool rests() const { return sequences_.empty() || !config_.may_step(num_tokens_); }
 
   bool tell_places(EngineChannel& channel) {
     StepOutput places{.step = step_};
@@ -143,7 +149,7 @@ class FakeEngine final : public EngineProcess {
 
   // False: this life is over.
   bool step(EngineChannel& channel) {
-    if (sequences_.empty()) return true;
+    if (rests()) return true;
     if (!tell_places(channel) || runs_poison()) return false;
     StepOutput out{.step = ++step_};
     for (size_t i = 0; i < sequences_.size() && i < static_cast<size_t>(config_.max_num_seqs);) {

@@ -74,6 +74,7 @@ std::optional<Submit> Journal::hand_over(RequestId id) {
   if (it == entries_.end() || it->second.is_with_engine) return std::nullopt;
   JournalEntry& entry = it->second;
   entry.is_with_engine = true;
+  ++num_handed_over_;
   entry.num_repeated_prompt_logprobs = entry.num_prompt_logprobs;
   Submit submit = entry.submit;
   const bool has_all_prompt_logprobs = entry.num_prompt_logprobs + 1 >= submit.prompt.size();
@@ -113,17 +114,14 @@ void Journal::clear_of_suspicion(JournalEntry& entry) {
 }
 
 // Whoever got something from this engine and was with it at its end may be the reason, too, but so far that is chance.
+// So it is with one that was handed over to an engine that had others: it may have died before it read that one.
 void Journal::note_engine_death() {
-  const auto was_stuck = [](const auto& item) {
-    const JournalEntry& entry = item.second;
-    return entry.is_with_engine && !entry.is_waiting_there && !entry.has_moved;
-  };
-  const bool is_lone = std::ranges::count_if(entries_, was_stuck) == 1;
+  const bool is_lone = std::exchange(num_handed_over_, 0) == 1;
   max_deaths_ = 0;
-  for (auto& item : entries_) {
-    JournalEntry& entry = item.second;
-    if (entry.is_with_engine && !entry.is_waiting_there) ++entry.num_deaths;
-    if (is_lone && was_stuck(item)) ++entry.num_lone_deaths;
+  for (auto& [id, entry] : entries_) {
+    const bool was_at_it = entry.is_with_engine && !entry.is_waiting_there;
+    if (was_at_it) ++entry.num_deaths;
+    if (was_at_it && is_lone && !entry.has_moved) ++entry.num_lone_deaths;
     max_deaths_ = std::max(max_deaths_, entry.num_deaths);
     entry.is_due = entry.is_with_engine = entry.is_waiting_there = entry.has_moved = false;
   }

@@ -17,7 +17,7 @@ struct JournalEntry {
   bool is_waiting_there = false;       // and has said that it computes nothing for it yet
   bool has_moved = false;              // and has sent something for it
   int num_deaths = 0;                  // engines in a row that died while they were at it, without a token for it
-  int num_lone_deaths = 0;             // of them: it was the only such sequence
+  int num_lone_deaths = 0;             // of them: the engine had been given nothing else in its life
   size_t num_prompt_logprobs = 0;      // entries received, over all engines
   size_t num_repeated_prompt_logprobs = 0;   // entries a new engine computes again, yet to be dropped
   bool knows_cached_tokens = false;    // the count of the first engine stands
@@ -38,7 +38,7 @@ class Journal {
   // One more, that has just come.
   [[nodiscard]] std::vector<RequestId> take_due(RequestId id);
   [[nodiscard]] int num_suspects() const;
-  // Sequences over which engines died, at last with nobody else: ends them and returns them.
+  // Sequences over which engines died, at last with nothing else in their lives: ends them and returns them.
   [[nodiscard]] std::vector<JournalEntry> convict();
 
   // Marks the sequence as given to the engine and returns what to send; nothing if it is gone meanwhile.
@@ -60,6 +60,7 @@ class Journal {
   void clear_of_suspicion(JournalEntry& entry);
 
   std::map<RequestId, JournalEntry> entries_;
+  int num_handed_over_ = 0;            // to the engine that runs now
   int max_deaths_ = 0;                 // of any entry, or more: suspects are then looked for in vain once
 };
 

@@ -113,7 +113,7 @@ TEST(Journal, finds_the_one_sequence_that_kills_engines_by_halves) {
     for (uint64_t id = 1; id <= 32; ++id) trial.submit(id, id == poison);
     trial.run();
     EXPECT_EQ(trial.convicted, std::vector<uint64_t>{poison});
-    EXPECT_LE(trial.num_deaths, 8);                      // two, five halvings, and once more alone
+    EXPECT_LE(trial.num_deaths, 9);                      // two, five halvings, and twice alone
     EXPECT_EQ(trial.journal.size(), 31U);
   }
 }
@@ -142,6 +142,35 @@ TEST(Journal, suspects_nobody_for_whom_the_engine_computed_nothing) {
   }
   EXPECT_EQ(journal.num_suspects(), 0);
   EXPECT_EQ(journal.find({2})->num_deaths, 0);
+}
+
+// Engines that die after a token or two of others, when one sequence has just been handed over: whether they read that
+// one before is chance, so it gets an engine of its own before it is blamed.
+TEST(Journal, convicts_nobody_who_came_to_an_engine_that_had_others) {
+  Journal journal;
+  for (uint64_t id = 1; id <= 3; ++id) journal.add(make(id));
+  const std::vector<std::vector<RequestId>> moved_in_life{{{1}, {2}}, {{1}}, {{2}}};
+  for (const std::vector<RequestId>& moved : moved_in_life) {
+    for (const RequestId id : journal.take_due()) (void)journal.hand_over(id);
+    for (const RequestId id : moved) (void)journal.record({.id = id, .tokens = {1}});
+    for (const RequestId id : journal.take_due()) (void)journal.hand_over(id);
+    journal.note_engine_death();
+    EXPECT_TRUE(journal.convict().empty());
+  }
+  EXPECT_EQ(journal.take_due(), (std::vector<RequestId>{{3}}));
+}
+
+TEST(Journal, convicts_nobody_who_was_alone_because_the_others_had_ended) {
+  Journal journal;
+  journal.add(make(100));
+  for (uint64_t id = 1; id <= 5; ++id) {
+    journal.add(make(id));
+    (void)journal.hand_over({id});
+    (void)journal.record({.id = {id}, .tokens = {1}, .finish = FinishReason::kLength});
+    (void)journal.hand_over({100});
+    journal.note_engine_death();
+    EXPECT_TRUE(journal.convict().empty()) << "life " << id;
+  }
 }
 
 TEST(Journal, holds_newcomers_while_it_searches) {

@@ -81,7 +81,7 @@ TEST_F(PipelineTest, requests_without_seed_get_different_ones) {
 
 TEST_F(PipelineTest, a_stop_string_cuts_the_text_and_ends_the_sequence_in_the_engine) {
   engine_.token = says(letters("one two three four five six seven eight nine ten"));
-  engine_.life = [](int) { return FakeLife{.step_time = milliseconds(2)}; };
+  engine_.may_step = [](int num_tokens) { return num_tokens < 20; };   // it does not end before it is cancelled
   start_and_wait();
   Client client;
   GenerateRequest asked = request(400);
@@ -193,7 +193,8 @@ TEST_F(PipelineTest, destroying_the_handle_frees_the_sequence_and_silences_the_s
 
 TEST_F(PipelineTest, what_exceeds_the_queue_is_refused_and_told_when_to_return) {
   engine_.max_num_seqs = 2;
-  engine_.life = [](int) { return FakeLife{.step_time = milliseconds(5)}; };
+  std::atomic<bool> may_go_on = false;
+  engine_.may_step = [&](int) { return may_go_on.load(); };
   config_.admission.max_waiting = 3;
   start_and_wait();
   std::vector<std::unique_ptr<Client>> clients;
@@ -207,6 +208,7 @@ TEST_F(PipelineTest, what_exceeds_the_queue_is_refused_and_told_when_to_return) 
   ASSERT_FALSE(sixth.has_value());
   EXPECT_EQ(sixth.error().code, ErrorCode::kOverloaded);
   EXPECT_THAT(pipeline_->retry_after_s(), AllOf(testing::Ge(1), testing::Le(30)));
+  may_go_on = true;
   for (const auto& client : clients) client->wait();
   run(request(8), refused);
   EXPECT_EQ(refused.choices()[0].tokens.size(), 8U);
@@ -226,7 +228,7 @@ TEST_F(PipelineTest, while_draining_live_requests_end_and_new_ones_are_refused) 
 }
 
 TEST_F(PipelineTest, at_the_deadline_of_a_shutdown_what_lives_is_failed) {
-  engine_.life = [](int) { return FakeLife{.step_time = milliseconds(20)}; };
+  engine_.may_step = [](int num_tokens) { return num_tokens < 1; };
   start_and_wait();
   Client live;
   const auto handle = submit(request(500), live);
@@ -237,7 +239,7 @@ TEST_F(PipelineTest, at_the_deadline_of_a_shutdown_what_lives_is_failed) {
 }
 
 TEST_F(PipelineTest, handles_may_outlive_the_pipeline) {
-  engine_.life = [](int) { return FakeLife{.step_time = milliseconds(1)}; };
+  engine_.may_step = [](int num_tokens) { return num_tokens < 1; };
   start_and_wait();
   Client client;
   auto handle = submit(request(500), client);

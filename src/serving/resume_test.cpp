@@ -61,60 +61,84 @@ TEST_F(ResumeTest, an_unseeded_request_goes_on_with_the_seed_it_was_given) {
 }
 
 TEST_F(ResumeTest, a_silent_engine_is_found_killed_and_replaced) {
+  SharedClock clock;
+  clock_ = &clock;
   config_.supervisor.beat_timeout = milliseconds(60);
   engine_.life = [](int life) { return FakeLife{.tokens_until_stall = life == 1 ? 6 : -1}; };
   start_and_wait();
   Client client;
-  const auto begin = std::chrono::steady_clock::now();
-  run(request(20), client);
-  EXPECT_GE(std::chrono::steady_clock::now() - begin, milliseconds(55));
+  const auto handle = submit(request(20), client);
+  client.wait_for_tokens(6);
+  const TimePoint begin = clock.now();
+  EXPECT_TRUE(wait_until([&] {
+    clock.advance(milliseconds(1));
+    return record().num_kills == 1;
+  }));
+  EXPECT_GE(clock.now() - begin, milliseconds(60));
+  client.wait();
   EXPECT_EQ(client.choices()[0].tokens.size(), 20U);
   EXPECT_EQ(record().num_kills, 1);
   EXPECT_EQ(pipeline_->status().num_engine_restarts, 1);
 }
 
 TEST_F(ResumeTest, an_engine_that_never_gets_ready_is_killed_at_the_load_timeout) {
+  SharedClock clock;
+  clock_ = &clock;
   config_.supervisor.load_timeout = milliseconds(50);
-  engine_.life = [](int life) { return FakeLife{.load_time = life == 1 ? kLongEnough : milliseconds(0)}; };
-  start_and_wait();
+  engine_.may_get_ready = [](int life) { return life > 1; };
+  start();
+  EXPECT_TRUE(wait_until([&] {
+    clock.advance(milliseconds(1));
+    return record().num_kills == 1;
+  }));
+  EXPECT_TRUE(wait_until([this] { return health() == Health::kReady; }));
   EXPECT_EQ(record().num_kills, 1);
 }
 
 TEST_F(ResumeTest, an_idle_engine_that_beats_is_left_alone) {
+  SharedClock clock;
+  clock_ = &clock;
   config_.supervisor.beat_timeout = milliseconds(300);
   start_and_wait();
-  std::this_thread::sleep_for(milliseconds(700));
+  for (int i = 0; i < 20; ++i) {
+    clock.advance(milliseconds(200));
+    EXPECT_TRUE(wait_until([this] { return pipeline_->status().beat_age_s < 0.2; }));
+  }
   EXPECT_EQ(record().num_lives, 1);
   EXPECT_EQ(health(), Health::kReady);
 }
 
 TEST_F(ResumeTest, requests_are_refused_while_the_first_engine_loads_and_wait_while_a_later_one_does) {
-  engine_.life = [](int life) {
-    return FakeLife{.tokens_until_death = life == 1 ? 1 : -1, .load_time = milliseconds(life == 1 ? 50 : 200)};
-  };
+  engine_.life = [](int life) { return FakeLife{.tokens_until_death = life == 1 ? 1 : -1}; };
+  std::atomic<int> num_loaded = 0;
+  engine_.may_get_ready = [&](int life) { return life <= num_loaded; };
   start();
   Client early, breaks, waits;
   EXPECT_EQ(pipeline_->submit(request(3), early.sink()).error().code, ErrorCode::kUnavailable);
+  num_loaded = 1;
   ASSERT_TRUE(wait_until([this] { return health() == Health::kReady; }));
   const auto first = submit(request(3), breaks);
   ASSERT_TRUE(wait_until([this] { return pipeline_->status().num_engine_restarts == 1; }));
   EXPECT_EQ(health(), Health::kLoading);
   EXPECT_THAT(pipeline_->status().reason, HasSubstr("restarting: the fake ended"));
-  run(request(3), waits);
+  const auto second = submit(request(3), waits);
+  num_loaded = 2;
+  waits.wait();
   breaks.wait();
   EXPECT_EQ(waits.choices()[0].tokens.size(), 3U);
   EXPECT_EQ(breaks.choices()[0].tokens.size(), 3U);
 }
 
 TEST_F(ResumeTest, cancelled_while_no_engine_runs_a_request_is_not_resumed) {
-  engine_.life = [](int life) {
-    return FakeLife{.tokens_until_death = life == 1 ? 1 : -1, .load_time = milliseconds(life == 1 ? 0 : 100)};
-  };
+  engine_.life = [](int life) { return FakeLife{.tokens_until_death = life == 1 ? 1 : -1}; };
+  std::atomic<int> num_loaded = 1;
+  engine_.may_get_ready = [&](int life) { return life <= num_loaded; };
   start_and_wait();
   Client client;
   auto handle = submit(request(30), client);
   ASSERT_TRUE(wait_until([this] { return pipeline_->status().num_engine_restarts == 1; }));
   handle.reset();
+  num_loaded = 2;
   ASSERT_TRUE(wait_until([this] { return health() == Health::kReady; }));
   Client next;
   run(request(2), next);

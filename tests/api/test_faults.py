@@ -52,7 +52,7 @@ def test_a_nan_fails_its_own_request_alone(binary, tmp_path):
         assert complete(server, prompts[0]).json_body()["choices"][0]["text"] == alone[0]
         assert complete(server, [SPOILED]).status == 500
         assert server.get("/health").status == 200
-        deadline = time.monotonic() + 10      # an engine tells its figures from time to time
+        deadline = time.monotonic() + 60      # an engine tells its figures from time to time
         while metric(server, "engine_sequence_failures") < 3 and time.monotonic() < deadline:
             time.sleep(0.05)
         assert metric(server, "engine_sequence_failures") >= 3

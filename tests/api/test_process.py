@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -98,11 +99,13 @@ def test_sigterm_lets_streams_finish_and_refuses_new_ones(binary):
         results = []
         thread = threading.Thread(target=lambda: results.append(stream_of(server, STORY)))
         thread.start()
-        time.sleep(0.3)
+        deadline = time.monotonic() + 60
+        while not re.search(rb"generation_tokens_total\S* [1-9]", server.get("/metrics").body) and time.monotonic() < deadline:
+            time.sleep(0.02)
         server.process.send_signal(signal.SIGTERM)
-        thread.join(60)
+        thread.join(120)
         assert results and results[0].error is None and results[0].choices[0].finish_reason == "length"
-        assert server.process.wait(40) == 0
+        assert server.process.wait(120) == 0
 
 
 def test_the_engine_leaves_with_its_front(binary):
@@ -112,7 +115,7 @@ def test_the_engine_leaves_with_its_front(binary):
         assert pids
         server.process.kill()
         server.process.wait(10)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while any(os.path.exists(f"/proc/{pid}") for pid in pids) and time.monotonic() < deadline:
             time.sleep(0.05)
         assert not any(os.path.exists(f"/proc/{pid}") for pid in pids)
@@ -131,7 +134,7 @@ def test_a_client_that_leaves_frees_its_slot(server):
             head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
             connection.sendall(head.encode() + body)
             time.sleep(0.4)
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 60
         while running(server) > 0 and time.monotonic() < deadline:
             time.sleep(0.02)
         assert running(server) == 0

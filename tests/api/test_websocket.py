@@ -139,7 +139,7 @@ def test_keys_and_origins_are_asked_for(binary):
         server_gone = threading.Thread(target=server.stop)
         with open_socket(server, additional_headers=key):
             server_gone.start()            # an open socket does not hold up the end
-            server_gone.join(10)
+            server_gone.join(60)
         assert server.process.returncode == 0
 
 

@@ -89,7 +89,7 @@ class Leaver:
         await asyncio.gather(*(worker(count // NUM_AT_ONCE) for _ in range(NUM_AT_ONCE)))
 
 
-def leave_nothing_behind(binary, tmp_path, count):
+def leave_nothing_behind(binary, tmp_path, promised, count):
     script = write_script(tmp_path, step_ms=1, prefill_tokens_per_s=200_000)
     with GaleServer(
         binary, "--scripted", script, "--max-num-seqs", 32, "--max-num-queued-reqs", 512, "--no-access-log"
@@ -114,11 +114,12 @@ def leave_nothing_behind(binary, tmp_path, count):
             server.post("/v1/chat/completions", chat("still there?")).body, include_usage=True
         )
         answered = time.monotonic() - asked
-        assert after_all.choices[0].finish_reason == "length" and answered <= 5
+        assert after_all.choices[0].finish_reason == "length" and answered <= promised(5)
         wait_for(idle, "idle after")
-        wait_for(lambda: state() == before, f"descriptors and threads as before ({before})", 20)
+        wait_for(lambda: state() == before, f"descriptors and threads as before ({before})", 120)
         time.sleep(0.5)  # two beats: the audit has been
-        assert metric(server, "blocks_leaked") == 0 and metric(server, "kv_cache_usage_perc") == 0
+        wait_for(lambda: metric(server, "kv_cache_usage_perc") == 0, "an empty cache", 60)
+        assert metric(server, "blocks_leaked") == 0
         assert engine_of(front) == engine, "the engine died"
         print(
             f"\n{sum(leaver.left.values())} aborts in {took:.0f} s, by phase {leaver.left}; "
@@ -127,13 +128,13 @@ def leave_nothing_behind(binary, tmp_path, count):
         )
 
 
-def test_two_thousand_aborts_leave_nothing_behind(binary, tmp_path):
-    leave_nothing_behind(binary, tmp_path, 2000)
+def test_two_thousand_aborts_leave_nothing_behind(binary, tmp_path, promised):
+    leave_nothing_behind(binary, tmp_path, promised, 2000)
 
 
 @pytest.mark.full
-def test_a_hundred_thousand_aborts_leave_nothing_behind(binary, tmp_path):
-    leave_nothing_behind(binary, tmp_path, 100_000)
+def test_a_hundred_thousand_aborts_leave_nothing_behind(binary, tmp_path, promised):
+    leave_nothing_behind(binary, tmp_path, promised, 100_000)
 
 
 async def time_to_slot(port, rng):

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import random
+import re
 import signal
 import statistics
 import threading
@@ -67,7 +68,7 @@ def test_two_hundred_strikes_cost_no_token(binary):
     assert killer.num_strikes >= 200
 
 
-def test_tokens_come_again_within_two_seconds(binary, tmp_path):
+def test_tokens_come_again_within_two_seconds(binary, tmp_path, promised):
     """With an engine that loads and computes nothing: what is left is the front's own doing."""
     bodies = [("greedy", chat("go on", 1000, return_token_ids=True))]
     with GaleServer(binary, "--scripted", write_script(tmp_path, step_ms=2), "--max-num-seqs", NUM_SEQS) as server:
@@ -75,7 +76,12 @@ def test_tokens_come_again_within_two_seconds(binary, tmp_path):
         report(killer)
         assert not load.troubles, load.troubles[:5]
         assert len({answer for *_, answer in load.answers}) == 1
-        assert statistics.median(killer.resume_s) <= 2
+        assert statistics.median(killer.resume_s) <= promised(2)
+
+
+def num_told(server):
+    """Tokens that clients were given so far."""
+    return float(re.search(r"^vllm:generation_tokens_total\S* (\S+)", server.get("/metrics").body.decode(), re.M)[1])
 
 
 def test_an_engine_that_is_killed_during_a_drain_still_lets_streams_end(binary):
@@ -84,17 +90,17 @@ def test_an_engine_that_is_killed_during_a_drain_still_lets_streams_end(binary):
         server = GaleServer(binary)
         with server:
             undisturbed = said_of(server, body)
-            answers = []
+            answers, before = [], num_told(server)
             thread = threading.Thread(target=lambda: answers.append(said_of(server, body)))
             thread.start()
-            time.sleep(0.2)
+            wait_for(lambda: num_told(server) > before, "the stream's first token", 60)
             pid = engine_of(server.process.pid)
             server.process.send_signal(signal.SIGTERM)
             time.sleep(delay)
             strike(pid, "kill")
-            thread.join(60)
+            thread.join(120)
             assert answers == [undisturbed]
-            assert server.process.wait(60) == 0
+            assert server.process.wait(120) == 0
 
 
 def said_of(server, body):
@@ -118,19 +124,19 @@ def test_engines_that_die_while_they_load_are_replaced(binary, tmp_path):
         assert said_of(server, chat("hello"))[2] == "length"
 
 
-def test_a_stopped_engine_is_noticed_within_ten_seconds(binary, tmp_path):
+def test_a_stopped_engine_is_noticed_within_ten_seconds(binary, tmp_path, promised):
     with GaleServer(binary, "--scripted", write_script(tmp_path)) as server:  # the default beat timeout
         answers = []
         thread = threading.Thread(target=lambda: answers.append(said_of(server, chat("go on", 3000))))
         thread.start()
-        time.sleep(0.3)
+        wait_for(lambda: num_told(server) > 0, "the stream's first token", 60)
         pid = engine_of(server.process.pid)
         begin = time.monotonic()
         strike(pid, "stop")
-        wait_for(lambda: engine_of(server.process.pid) != pid, "the end of the stopped engine", 15)
+        wait_for(lambda: engine_of(server.process.pid) != pid, "the end of the stopped engine", promised(12))
         noticed = time.monotonic() - begin
         print(f"\nnoticed after {noticed:.2f} s")
-        assert noticed <= 10
+        assert noticed <= promised(10)
         thread.join(60)
         assert answers and answers[0][4] == 3000
 
@@ -195,4 +201,4 @@ def test_a_killed_front_leaves_nothing_and_its_port_is_free_at_once(binary, tmp_
             took = time.monotonic() - begin
             print(f"\naccepting again after {took:.2f} s")
             assert second.get("/health").status == 200
-            wait_for(lambda: not os.path.exists(f"/proc/{pid}"), "the end of the first front's engine", 10)
+            wait_for(lambda: not os.path.exists(f"/proc/{pid}"), "the end of the first front's engine", 60)

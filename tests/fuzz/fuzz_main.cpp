@@ -12,9 +12,14 @@ const gale::FuzzTarget* chosen = nullptr;
 
 }  // namespace
 
-// The target's name is taken out of the arguments: libFuzzer would read it as a corpus.
+// The target is the rest of a program name that begins with fuzz_, or the first argument, which is taken out: libFuzzer
+// would read it as a corpus.
 extern "C" int LLVMFuzzerInitialize(int* argc, char*** argv) {
-  const std::string_view name = *argc > 1 ? (*argv)[1] : "";
+  constexpr std::string_view kPrefix = "fuzz_";
+  std::string_view program = (*argv)[0];
+  program.remove_prefix(program.rfind('/') + 1);
+  const bool is_named = program.starts_with(kPrefix);
+  const std::string_view name = is_named ? program.substr(kPrefix.size()) : *argc > 1 ? (*argv)[1] : "";
   for (const gale::FuzzTarget& target : gale::fuzz_targets()) {
     if (target.name == name) chosen = &target;
   }
@@ -24,6 +29,7 @@ extern "C" int LLVMFuzzerInitialize(int* argc, char*** argv) {
     std::cerr << "\n";
     std::exit(2);
   }
+  if (is_named) return 0;
   (*argv)[1] = (*argv)[0];
   ++*argv;
   --*argc;

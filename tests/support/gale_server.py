@@ -53,10 +53,10 @@ class GaleServer:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
-                self.process.wait(40)
+                self.process.wait(120)
             except subprocess.TimeoutExpired:
                 self.process.send_signal(signal.SIGTERM)
-                self.process.wait(20)
+                self.process.wait(60)
         return self.process.returncode
 
     def log_text(self):

@@ -27,7 +27,7 @@ class GaleUi:
         )
 
     def __enter__(self):
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while time.monotonic() < deadline and self.process.poll() is None:
             try:
                 if self.request("GET", "/ui/state").status == 200:
@@ -42,7 +42,7 @@ class GaleUi:
     def stop(self, how=signal.SIGTERM):
         if self.process.poll() is None:
             self.process.send_signal(how)
-            self.process.wait(20)
+            self.process.wait(60)
         return self.process.returncode
 
     def log_text(self):

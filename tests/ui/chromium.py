@@ -91,7 +91,7 @@ class Browser:
         os.close(self.read_fd)
         shutil.rmtree(self.profile, ignore_errors=True)
 
-    def call(self, method, params=None, session=None, timeout=30):
+    def call(self, method, params=None, session=None, timeout=120):
         self.next_id += 1
         wanted = self.next_id
         message = {"id": wanted, "method": method, "params": params or {}}
@@ -150,7 +150,7 @@ class Page:
         for domain in ("Page", "Runtime", "Network", "Log", "Audits"):
             self.call(f"{domain}.enable")
 
-    def call(self, method, params=None, timeout=30):
+    def call(self, method, params=None, timeout=120):
         return self.browser.call(method, params, self.session, timeout)
 
     def note(self, method, params):
@@ -190,7 +190,7 @@ class Page:
             {"features": [{"name": name.replace("_", "-"), "value": value} for name, value in features.items()]},
         )
 
-    def run(self, script, timeout=30):
+    def run(self, script, timeout=120):
         """The value of a JavaScript expression, awaited."""
         answer = self.call(
             "Runtime.evaluate",
@@ -202,7 +202,7 @@ class Page:
             raise ChromiumError(details.get("exception", {}).get("description", details["text"]))
         return answer["result"].get("value")
 
-    def wait(self, script, timeout=30):
+    def wait(self, script, timeout=120):
         """Until the expression is true."""
         deadline = time.monotonic() + timeout
         value = None

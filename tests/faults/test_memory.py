@@ -1,0 +1,73 @@
+"""Every allocation on the way of a request and of a start fails once: the first, the second, and so on until none does."""
+
+import concurrent.futures
+import struct
+
+import pytest
+from killing import engine_of, wait_for
+from test_fault_points import NUM_REQUESTS, ask, faulty, start_once  # noqa: F401
+
+NEVER = 1 << 60
+SHORT_GROWTH = 1.25  # without --full: not each allocation, but some of all parts of the way
+
+
+def round_of_requests(server, faults, process, nth):
+    """What the clients of one round were told while the nth allocation of a process failed, and the allocations seen."""
+    faults.arm(f"memory.{process}", nth)
+    with concurrent.futures.ThreadPoolExecutor(NUM_REQUESTS) as pool:
+        said = list(pool.map(lambda number: ask(server, number), range(NUM_REQUESTS)))
+    num_passes = struct.unpack_from("<Q", faults.map, 0)[0]
+    faults.arm("none", 0)
+    return said, num_passes
+
+
+def fail_each(server, faults, process, growth):
+    expected = ask(server, 0)
+    assert expected.startswith("The wind") and ask(server, 1) == expected
+    num_all = max(round_of_requests(server, faults, process, NEVER)[1] for _ in range(3))
+    assert num_all > 100, "the allocations of this process are not counted"
+    nth, num_faults, num_hurt, deaths = 1, 0, 0, 0
+    while nth <= num_all:
+        engine = engine_of(server.process.pid)
+        said, num_passes = round_of_requests(server, faults, process, nth)
+        where = f"allocation {nth} of {process}: {said}"
+        assert server.process.poll() is None, where + server.log_text()[-2000:]
+        wrong = [text for text in said if text not in (expected, "refused", "cut")]
+        hurt = [text for text in said if text != expected]
+        assert not wrong and len(hurt) <= 1, where + server.log_text()[-1000:]
+        assert process == "serve" or "cut" not in hurt, where
+        wait_for(lambda: server.get("/health").status == 200, f"health after {where}", 60)
+        num_faults += nth <= num_passes
+        num_hurt += len(hurt)
+        deaths += engine != engine_of(server.process.pid)
+        nth = max(nth + 1, int(nth * growth))
+    assert num_faults > 0 and ask(server, 0) == expected
+    wait_for(lambda: "num_requests_running" in server.get("/metrics").body.decode(), "figures", 60)
+    print(
+        f"\n{process}: {num_all} allocations for {NUM_REQUESTS} requests, {num_faults} failed, {num_hurt} requests hurt, "
+        f"{deaths} engines replaced"
+    )
+
+
+@pytest.mark.parametrize("process", ["serve", "engine"])
+def test_allocations_that_fail_hurt_their_request_at_most(faulty, process):  # noqa: F811
+    fail_each(*faulty, process, SHORT_GROWTH)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("process", ["serve", "engine"])
+def test_every_allocation_that_fails_hurts_its_request_at_most(faulty, process):  # noqa: F811
+    fail_each(*faulty, process, 1)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("process", ["serve", "engine"])
+def test_a_start_without_memory_says_so_or_succeeds(faulty, binary, process):  # noqa: F811
+    """A start has far too many allocations to fail each: their number grows by a fifth from one to the next."""
+    _, faults = faulty
+    nth, num_starts = 1, 0
+    while start_once(binary, faults, f"memory.{process}", nth):
+        nth = max(nth + 1, int(nth * 1.2))
+        num_starts += 1
+    print(f"\nmemory.{process}: {num_starts} starts, the last at allocation {nth}")
+    faults.arm("none", 0)
