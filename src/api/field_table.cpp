@@ -88,6 +88,23 @@ constexpr FieldDoc kCompletion[] = {
     {"add_special_tokens", kBoolean},
 };
 
+constexpr FieldDoc kEmbedding[] = {
+    {"input", R"({"oneOf":[{"type":"string","minLength":1},{"type":"array","minItems":1,"maxItems":2048}]})",
+     "A text, token ids, or a list of either."},
+    {"model", kString},
+    {"encoding_format", R"({"enum":["float","base64",null]})", "base64: of little-endian 32-bit floats."},
+    {"dimensions", kCount, "The first so many numbers, at length one again; at most the model's hidden size."},
+    {"truncate_prompt_tokens", R"({"type":["integer","null"],"minimum":-1})",
+     "Keep so many tokens of each input; -1: what fits."},
+    {"truncation_side", R"({"enum":["left","right",null]})", "Which end is cut off."},
+    {"priority", R"({"type":["integer","null"]})", "Lower runs first."},
+    {"cache_salt", R"({"type":["string","null"],"minLength":1})", "Cached prefixes are shared only under equal salt."},
+    {"user", kAny, kIgnored},
+    {"metadata", kAny, kIgnored},
+    {"request_id", kAny, kIgnored},
+    {"session_id", kAny, kIgnored},
+};
+
 constexpr FieldDoc kResponses[] = {
     {"input", R"({"oneOf":[{"type":"string"},{"type":"array"},{"type":"null"}]})", "A question, or a list of items."},
     {"model", kString},
@@ -149,6 +166,7 @@ const std::vector<BodyDoc>& body_docs() {
   static const std::vector<BodyDoc> docs = {
       {"ChatCompletionRequest", {"messages"}, {kChatInput, kChat, kSampling}},
       {"CompletionRequest", {"prompt"}, {kCompletion, kSampling}},
+      {"EmbeddingRequest", {"input"}, {kEmbedding}},
       {"ResponsesRequest", {}, {kResponses}},
       {"MessagesRequest", {"messages", "max_tokens"}, {kMessages, kMessagesOnly}},
       {"CountTokensRequest", {"messages"}, {kMessages}},

@@ -91,6 +91,15 @@ void ignore_harmless(RequestReader& reader) {
 
 }  // namespace
 
+void read_prompt_fields(RequestReader& reader, GenerateRequest& request) {
+  reader.integer("priority", {-kMaxInt, kMaxInt}, request.priority);
+  if (const Json* salt = reader.find("cache_salt");
+      salt != nullptr && salt->is_string() && salt->get_ref<const std::string&>().empty())
+    reader.refuse("cache_salt", ErrorCode::kInvalidArgument, "cache_salt must not be empty");
+  reader.string("cache_salt", request.cache_salt);
+  read_truncation(reader, request);
+}
+
 void read_generation_fields(RequestReader& reader, const ApiContext& context, GenerateRequest& request,
                             AnswerOptions& answer) {
   reader.string("model", answer.model);
@@ -112,14 +121,9 @@ void read_generation_fields(RequestReader& reader, const ApiContext& context, Ge
   reader.boolean("include_stop_str_in_output", request.include_stop_str_in_output);
   reader.boolean("ignore_eos", request.ignore_eos);
   reader.boolean("skip_special_tokens", request.skip_special_tokens);
-  reader.integer("priority", {-kMaxInt, kMaxInt}, request.priority);
-  if (const Json* salt = reader.find("cache_salt");
-      salt != nullptr && salt->is_string() && salt->get_ref<const std::string&>().empty())
-    reader.refuse("cache_salt", ErrorCode::kInvalidArgument, "cache_salt must not be empty");
-  reader.string("cache_salt", request.cache_salt);
+  read_prompt_fields(reader, request);
   reader.boolean("return_token_ids", answer.return_token_ids);
   reader.boolean("return_tokens_as_token_ids", answer.shows_tokens_as_ids);
-  read_truncation(reader, request);
   read_stream_options(reader, answer);
   read_answer_format(reader, request.rules);
   refuse_unsupported(reader);

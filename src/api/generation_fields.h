@@ -13,12 +13,15 @@ struct ApiLimits {
   int max_logprobs = 20;            // --max-logprobs
   size_t max_stop_strings = 16;
   size_t max_prompts = 1024;        // of one completion request
+  size_t max_inputs = 2048;         // of one request for embeddings, as OpenAI's
 };
 
 // What api has to know of the model to check a request.
 struct ApiContext {
   ApiLimits limits;
   int vocab_size = 0;
+  int hidden_size = 0;              // numbers of an embedding; 0: not known yet
+  Pooling pooling = Pooling::kLast;
 };
 
 // Fields about the form of the answer, the same for chat and completions.
@@ -35,6 +38,9 @@ struct AnswerOptions {
 // are not here.
 void read_generation_fields(RequestReader& reader, const ApiContext& context, GenerateRequest& request,
                             AnswerOptions& answer);
+
+// priority, cache_salt, truncate_prompt_tokens and truncation_side: what becomes of a prompt, whatever is made of it.
+void read_prompt_fields(RequestReader& reader, GenerateRequest& request);
 
 // Logs the keys that nobody read (debug level); ends the reading.
 [[nodiscard]] Status finish_reading(const RequestReader& reader);

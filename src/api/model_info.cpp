@@ -19,6 +19,11 @@ Json model_json(const ModelCard& card) {
   out["root"] = card.name;
   out["parent"] = nullptr;
   out["max_model_len"] = card.max_model_len;
+  // Whoever builds a search on these vectors should know what they are.
+  out["embeddings"] = {{"dimensions", card.embedding_size > 0 ? Json(card.embedding_size) : Json(nullptr)},
+                       {"pooling", card.pooling == Pooling::kMean ? "mean" : "last"},
+                       {"trained_for_retrieval", false},
+                       {"note", "pooled hidden states of a model that was trained to write text, not for retrieval"}};
   out["permission"] = Json::array();
   out["type"] = "model";                     // what Anthropic's clients read
   out["display_name"] = card.name;

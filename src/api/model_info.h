@@ -16,6 +16,8 @@ struct ModelCard {
   std::string name;
   int64_t created = 0;          // unix seconds
   int max_model_len = 0;
+  int embedding_size = 0;       // 0: not known yet
+  Pooling pooling = Pooling::kLast;
 };
 [[nodiscard]] Json model_json(const ModelCard& card);
 [[nodiscard]] Json model_list_json(std::span<const ModelCard> cards);

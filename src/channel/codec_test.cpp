@@ -82,6 +82,7 @@ class MessageMaker {
     out.priority = pick({std::numeric_limits<int>::min(), -1, 0, 5});
     out.deadline_ms = big_count();
     out.grammar = text();
+    out.pooling = pick({Pooling::kNone, Pooling::kLast, Pooling::kMean});
     if (coin())
       out.thinking = {.open = pick<TokenId>({kNoToken, 0, 151'000}),
                       .close = pick<TokenId>({kNoToken, 5}),
@@ -108,6 +109,7 @@ class MessageMaker {
     if (coin()) out.stop_token = token();
     if (coin()) out.error = error();
     if (coin()) out.num_cached_tokens = count();
+    for (size_t i = below(4); i > 0; --i) out.pooled.push_back(number());
     return out;
   }
   Ready ready() {
@@ -117,7 +119,8 @@ class MessageMaker {
             .block_size = count(),
             .num_blocks = big_count(),
             .max_num_seqs = 1 + count() / 2,
-            .load_seconds = number()};
+            .load_seconds = number(),
+            .hidden_size = count()};
   }
   Stats stats() {
     return {random_(), count(), count(), big_count(), big_count(), big_count(),

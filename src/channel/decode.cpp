@@ -91,6 +91,7 @@ Submit get(Reader& reader, const wire::Submit& in) {
   out.priority = in.priority();
   out.deadline_ms = reader.not_negative(in.deadline_ms(), "deadline_ms");
   out.grammar = SharedText(in.grammar());
+  out.pooling = reader.known(kWirePoolings, in.pooling(), "pooling");
   out.thinking = {.open = reader.not_negative(in.thinking().open(), "thinking.open") - 1,
                   .close = reader.not_negative(in.thinking().close(), "thinking.close") - 1,
                   .budget = reader.not_negative(in.thinking().budget(), "thinking.budget") - 1};
@@ -137,6 +138,7 @@ SequenceOutput get(Reader& reader, const wire::SequenceOutput& in) {
   if (in.has_num_cached_tokens()) {
     out.num_cached_tokens = reader.not_negative(in.num_cached_tokens(), "num_cached_tokens");
   }
+  for (const float value : in.pooled()) out.pooled.push_back(reader.finite(value, "pooled"));
   return out;
 }
 
@@ -155,7 +157,8 @@ Ready get(Reader& reader, const wire::Ready& in) {
           .block_size = reader.not_negative(in.block_size(), "block_size"),
           .num_blocks = reader.not_negative(in.num_blocks(), "num_blocks"),
           .max_num_seqs = reader.positive(in.max_num_seqs(), "max_num_seqs"),
-          .load_seconds = reader.not_nan(in.load_seconds(), "load_seconds")};
+          .load_seconds = reader.not_nan(in.load_seconds(), "load_seconds"),
+          .hidden_size = reader.not_negative(in.hidden_size(), "hidden_size")};
 }
 
 Stats get(Reader& reader, const wire::Stats& in) {

@@ -44,6 +44,7 @@ void put(wire::ToEngine& envelope, const Submit& in) {
   out.set_priority(in.priority);
   out.set_deadline_ms(in.deadline_ms);
   out.set_grammar(in.grammar.str());
+  out.set_pooling(to_wire(kWirePoolings, in.pooling));
   if (in.thinking == Thinking{}) return;
   out.mutable_thinking()->set_open(in.thinking.open + 1);   // absent fields are 0, and that is a token
   out.mutable_thinking()->set_close(in.thinking.close + 1);
@@ -89,6 +90,7 @@ void put(wire::SequenceOutput& out, const SequenceOutput& in) {
   if (in.stop_token) out.set_stop_token(*in.stop_token);
   if (in.error) put(*out.mutable_error(), *in.error);
   if (in.num_cached_tokens) out.set_num_cached_tokens(*in.num_cached_tokens);
+  out.mutable_pooled()->Add(in.pooled.begin(), in.pooled.end());
 }
 
 void put(wire::ToFront& envelope, const Ready& in) {
@@ -100,6 +102,7 @@ void put(wire::ToFront& envelope, const Ready& in) {
   out.set_num_blocks(in.num_blocks);
   out.set_max_num_seqs(in.max_num_seqs);
   out.set_load_seconds(in.load_seconds);
+  out.set_hidden_size(in.hidden_size);
 }
 
 void put(wire::ToFront& envelope, const StepOutput& in) {

@@ -42,6 +42,12 @@ inline constexpr WireNames<FinishReason, wire::FinishReason, 4> kWireFinishReaso
     {FinishReason::kError, wire::FINISH_ERROR},
 }};
 
+inline constexpr WireNames<Pooling, wire::Pooling, 3> kWirePoolings = {{
+    {Pooling::kNone, wire::POOLING_NONE},
+    {Pooling::kLast, wire::POOLING_LAST},
+    {Pooling::kMean, wire::POOLING_MEAN},
+}};
+
 inline constexpr WireNames<ControlCommand, wire::ControlCommand, 3> kWireControlCommands = {{
     {ControlCommand::kDrain, wire::CONTROL_DRAIN},
     {ControlCommand::kResetPrefixCache, wire::CONTROL_RESET_PREFIX_CACHE},

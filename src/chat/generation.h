@@ -32,6 +32,12 @@ struct SamplingOverrides {
   std::optional<uint64_t> seed;                 // none: the front draws one
 };
 
+// Vectors in place of text: one for each input, in the order of the list.
+struct PoolingRequest {
+  Pooling pooling = Pooling::kLast;
+  std::vector<PromptInput> inputs;              // >= 1
+};
+
 struct GenerateRequest {
   PromptInput prompt;
   SamplingOverrides sampling;
@@ -52,6 +58,7 @@ struct GenerateRequest {
   AnswerRules rules;                            // tools and what form the answer must have
   std::optional<int> thinking_budget;           // tokens of thinking; none: no limit
   int n = 1;
+  std::optional<PoolingRequest> pooling;        // then the prompt is its inputs, and what is said of output counts for nothing
   int priority = 0;
   std::string cache_salt;
   std::string tenant;                           // whose limits count; empty: nobody's
@@ -66,7 +73,7 @@ struct Usage {
   int cached_tokens = 0;
   int reasoning_tokens = 0;
 };
-// Once, first: the request was admitted and tokenised.
+// Once, first: the request was admitted and tokenised. Tokens of all inputs, where several are pooled.
 struct Started { std::vector<TokenId> prompt_tokens; };
 // Logprobs of the prompt (echo), once per request, before the first delta; first entry (no logprob) is left out.
 struct PromptLogprobs { std::vector<TokenLogprobs> tokens; };
@@ -87,10 +94,12 @@ struct Finished {
   ChoiceFinish reason = ChoiceFinish::kStop;
   std::variant<std::monostate, std::string, TokenId> stop_reason;   // the stop string or client's stop id that ended it
 };
+// The vector of one input, not normalised; inputs come in any order. Nothing else comes between Started and Completed.
+struct Pooled { int input = 0; std::vector<float> vector; };
 // Once, last, after all choices finished.
 struct Completed { Usage usage; };
 // Instead of everything that would follow. Nothing comes after it.
 struct Failed { Error error; std::optional<int> retry_after_s; };
-using Event = std::variant<Started, PromptLogprobs, Delta, Finished, Completed, Failed>;
+using Event = std::variant<Started, PromptLogprobs, Delta, Finished, Pooled, Completed, Failed>;
 
 }  // namespace gale

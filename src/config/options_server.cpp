@@ -13,6 +13,12 @@ struct EnumNames<LogLevel> {
       std::pair{std::string_view("error"), LogLevel::kError}};
 };
 
+template <>
+struct EnumNames<Pooling> {
+  static constexpr std::array names = {std::pair{std::string_view("last"), Pooling::kLast},
+                                       std::pair{std::string_view("mean"), Pooling::kMean}};
+};
+
 namespace {
 
 constexpr CommandSet kServe = in(Command::kServe);
@@ -38,6 +44,10 @@ std::vector<Option> pipeline_options() {
       option<&Config::server, &ServerConfig::max_logprobs>({.flag = "--max-logprobs", .placeholder = "N",
           .help = "The most logprobs a request may ask for at each position.",
           .group = kChat, .commands = kServe, .rules = range(0, 1000)}),
+      option<&Config::server, &ServerConfig::pooling>({.flag = "--pooling-type", .placeholder = "KIND",
+          .help = "What /v1/embeddings gives of the final hidden states of a text: the last token's, or the mean of all "
+                  "(no prefix hits then).",
+          .group = kChat, .commands = kServe}),
       option<&Config::server, &ServerConfig::max_choices>({.flag = "--max-choices", .placeholder = "N",
           .help = "The most choices (n) a request may ask for.", .group = kChat, .commands = kServe,
           .rules = range(1, 4096)}),

@@ -22,7 +22,8 @@ Ready ready_message(const Executor::Info& info) {
           .block_size = info.scheduler.block_size,
           .num_blocks = info.scheduler.num_blocks,
           .max_num_seqs = info.scheduler.max_num_seqs,
-          .load_seconds = info.load_seconds};
+          .load_seconds = info.load_seconds,
+          .hidden_size = info.hidden_size};
 }
 
 SequenceOutput refused(RequestId id, Error error) {

@@ -19,6 +19,7 @@ class Executor {
     int vocab_size = 0;                // ids 0 … vocab_size - 1 may be submitted
     SchedulerConfig scheduler;         // every field resolved
     double load_seconds = 0;
+    int hidden_size = 0;               // of a pooled vector
   };
   virtual ~Executor() = default;
   [[nodiscard]] virtual const Info& info() const = 0;

@@ -71,6 +71,7 @@ class HashingModel final : public Model {
 };
 
 struct Outcome {
+  std::vector<std::vector<float>> pooled;
   std::vector<std::vector<TokenId>> tokens;
   std::vector<std::vector<TokenLogprobs>> logprobs;
   std::vector<int> cached;
@@ -83,6 +84,7 @@ Outcome run(Executor& executor, Scheduler& scheduler, const std::vector<Submit>&
   outcome.tokens.resize(submits.size());
   outcome.logprobs.resize(submits.size());
   outcome.cached.resize(submits.size());
+  outcome.pooled.resize(submits.size());
   for (const Submit& submit : submits) EXPECT_FALSE(scheduler.add(submit));
   while (scheduler.has_work()) {
     auto outputs = run_step(scheduler, executor);
@@ -93,6 +95,7 @@ Outcome run(Executor& executor, Scheduler& scheduler, const std::vector<Submit>&
       const size_t index = output.id.value - 1;
       outcome.tokens[index].insert(outcome.tokens[index].end(), output.tokens.begin(), output.tokens.end());
       outcome.logprobs[index].insert(outcome.logprobs[index].end(), output.logprobs.begin(), output.logprobs.end());
+      if (!output.pooled.empty()) outcome.pooled[index] = output.pooled;
       if (output.num_cached_tokens) outcome.cached[index] = *output.num_cached_tokens;
     }
   }
@@ -223,6 +226,50 @@ TEST_P(Invariance, logprobs_change_nothing_and_agree_with_those_of_the_prompt) {
   const std::vector<TokenLogprobs> tail(prompt.end() - static_cast<std::ptrdiff_t>(expected_[2].size()), prompt.end());
   EXPECT_EQ(tail, outcome.logprobs[2]);
   EXPECT_EQ(tail[0].top.size(), 3U);
+}
+
+// The prompts of all, pooled; the last alone gets text, so that steps mix both.
+std::vector<Submit> pooled_ones(std::vector<Submit> submits, Pooling pooling) {
+  for (Submit& submit : submits) submit.pooling = pooling;
+  submits.back().pooling = Pooling::kNone;
+  return submits;
+}
+
+TEST_P(Invariance, pooled_vectors_are_the_same_bits_batched_chunked_preempted_and_after_a_prefix_hit) {
+  for (const Pooling pooling : {Pooling::kLast, Pooling::kMean}) {
+    std::vector<std::vector<float>> alone(submits_.size());
+    const std::vector<Submit> submits = pooled_ones(submits_, pooling);
+    for (size_t i = 0; i + 1 < submits.size(); ++i) {
+      Submit one = submits[i];
+      one.id = {1};
+      Outcome outcome = run_once(limits_, {one});
+      EXPECT_TRUE(outcome.tokens[0].empty()) << "a pooled sequence draws nothing";
+      alone[i] = std::move(outcome.pooled[0]);
+      ASSERT_EQ(alone[i].size(), static_cast<size_t>(executor_->info().hidden_size));
+    }
+    EXPECT_NE(alone[1], alone[2]);
+    const auto expect_all = [&](const Outcome& outcome, const char* how) {
+      EXPECT_EQ(outcome.pooled, alone) << how;
+      EXPECT_EQ(outcome.tokens.back(), expected_.back()) << how;
+    };
+    SchedulerConfig limits = limits_;
+    expect_all(run_once(limits, submits), "batched");
+    for (const int budget : {1, 7, 33}) {
+      limits.max_num_batched_tokens = budget;
+      expect_all(run_once(limits, submits), "chunked");
+    }
+    limits = limits_;
+    limits.num_blocks = 8;
+    limits.max_num_batched_tokens = 40;
+    expect_all(run_once(limits, submits), "with few blocks");
+    limits = limits_;
+    limits.enable_prefix_caching = true;
+    Scheduler scheduler(limits);
+    expect_all(run(*executor_, scheduler, submits), "before a prefix hit");
+    const Outcome again = run(*executor_, scheduler, submits);
+    expect_all(again, "after a prefix hit");
+    EXPECT_EQ(again.cached[4], pooling == Pooling::kLast ? 48 : 0) << "a mean needs every row";
+  }
 }
 
 std::string name_of_case(const testing::TestParamInfo<std::string>& info) { return info.param; }

@@ -78,6 +78,8 @@ class ModelExecutor final : public Executor {
   void draw(const Tensor& logits, const Plan& plan, const Scheduler& scheduler, Pending& pending);
   void look_back(ForwardContext& context, const Tensor& hidden, const ScheduledSequence& scheduled, const Sequence& sequence,
                  int first_row, SequenceResult& result);
+  void pool(const Tensor& hidden, const ScheduledSequence& scheduled, const Sequence& sequence, int first_row,
+            SequenceResult& result);
   [[nodiscard]] int graph_size(const Plan& plan) const;
   void capture_graphs();
 
@@ -148,8 +150,12 @@ Tensor ModelExecutor::compute(const Plan& plan, const Scheduler& scheduler, Pend
   ForwardContext context = this->context();
   const Tensor hidden = model_->forward(context);   // [T, H]
   for (size_t i = 0; i < plan.sequences.size(); ++i) {
-    if (plan.sequences[i].prompt_logprobs.is_empty()) continue;
-    look_back(context, hidden, plan.sequences[i], scheduler.sequence(plan.sequences[i].id), state_.batch->first_row(i), pending.results[i]);
+    const ScheduledSequence& scheduled = plan.sequences[i];
+    const Sequence& sequence = scheduler.sequence(scheduled.id);
+    const int first_row = state_.batch->first_row(i);
+    if (sequence.is_pooled()) pool(hidden, scheduled, sequence, first_row, pending.results[i]);
+    if (scheduled.prompt_logprobs.is_empty()) continue;
+    look_back(context, hidden, scheduled, sequence, first_row, pending.results[i]);
   }
   const Tensor& rows = state_.batch->logit_rows();
   if (rows.is_empty()) return {};
@@ -210,6 +216,24 @@ void ModelExecutor::look_back(ForwardContext& context, const Tensor& hidden, con
       if (std::isnan(logprobs.chosen.logprob)) result.error = no_probabilities("prompt");
       result.prompt_logprobs.push_back(std::move(logprobs));
     }
+  }
+}
+
+void ModelExecutor::pool(const Tensor& hidden, const ScheduledSequence& scheduled, const Sequence& sequence, int first_row,
+                         SequenceResult& result) {
+  const int num_rows = scheduled.num_scheduled_tokens;
+  const int slot = scheduled.slot.value;
+  if (scheduled.is_new) state_.pooler.start(slot);
+  if (sequence.request.pooling == Pooling::kMean) {
+    state_.pooler.add(*state_.stream, slot, hidden.slice(0, first_row, first_row + num_rows));
+  } else if (scheduled.wants_pooled) {
+    state_.pooler.add(*state_.stream, slot, hidden.slice(0, first_row + num_rows - 1, first_row + num_rows));
+  }
+  if (!scheduled.wants_pooled) return;
+  result.pooled = state_.pooler.take(slot);
+  const bool is_finite = std::ranges::all_of(result.pooled, [](float value) { return std::isfinite(value); });
+  if (!is_finite) {
+    result.error = Error{ErrorCode::kInternal, "the model's hidden states hold a NaN or an infinity. Only this request failed", "model"};
   }
 }
 

@@ -107,7 +107,8 @@ Result<std::unique_ptr<Executor>> make_executor(std::unique_ptr<Model> model, co
   Executor::Info info{.model_name = model->info().architecture,
                       .vocab_size = model->info().vocab_size,
                       .scheduler = plan.scheduler,
-                      .load_seconds = load_seconds};
+                      .load_seconds = load_seconds,
+                      .hidden_size = model->info().hidden_size};
   const bool uses_graphs = device.caps().has_graphs && !config.enforce_eager;
   return make_model_executor_of(std::move(model), device, table, std::move(info), std::move(state), uses_graphs);
 }

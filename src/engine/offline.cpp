@@ -17,6 +17,7 @@ void merge(SequenceOutput& all, SequenceOutput part) {
   append(all.tokens, part.tokens);
   append(all.logprobs, part.logprobs);
   append(all.prompt_logprobs, part.prompt_logprobs);
+  append(all.pooled, part.pooled);
   if (part.num_cached_tokens) all.num_cached_tokens = part.num_cached_tokens;
   if (!part.finish) return;
   all.finish = part.finish;

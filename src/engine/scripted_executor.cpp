@@ -13,6 +13,7 @@
 namespace gale {
 namespace {
 
+constexpr int kHiddenSize = 16;                  // of pooled vectors
 constexpr int kDefaultTokensInPool = 1 << 18;   // KV "memory" of the scripted engine: block ids, no bytes
 
 Duration milliseconds_of(double ms) { return std::chrono::duration_cast<Duration>(std::chrono::duration<double, std::milli>(ms)); }
@@ -20,6 +21,18 @@ Duration milliseconds_of(double ms) { return std::chrono::duration_cast<Duration
 TokenLogprobs made_up_logprobs(TokenId token, int num_top, int vocab_size) {
   TokenLogprobs out{.chosen = {token, -0.25F, 1}};
   for (int i = 0; i < num_top; ++i) out.top.push_back({(token + i) % vocab_size, -0.25F - static_cast<float>(i), i + 1});
+  return out;
+}
+
+// A vector that tokens decide, all of them or the last alone.
+std::vector<float> made_up_vector(std::span<const TokenId> tokens, Pooling pooling) {
+  std::vector<float> out(kHiddenSize);
+  const std::span<const TokenId> pooled = pooling == Pooling::kMean ? tokens : tokens.last(1);
+  for (const TokenId token : pooled) {
+    for (int i = 0; i < kHiddenSize; ++i) {
+      out[static_cast<size_t>(i)] += static_cast<float>((token * 31 + i * 17) % 101 - 50) / static_cast<float>(pooled.size());
+    }
+  }
   return out;
 }
 
@@ -119,6 +132,7 @@ void ScriptedExecutor::compute(const ScheduledSequence& scheduled, const Sequenc
     const TokenId token = sequence.tokens[static_cast<size_t>(target)];
     result.prompt_logprobs.push_back(made_up_logprobs(token, sampling.num_prompt_logprobs, info_.vocab_size));
   }
+  if (scheduled.wants_pooled) result.pooled = made_up_vector(sequence.tokens, sequence.request.pooling);
   if (!scheduled.wants_token) return;
   const std::span<const TokenId> prompt = std::span(sequence.tokens).first(static_cast<size_t>(sequence.num_prompt_tokens));
   const StopCondition& stop = sequence.request.stop;
@@ -185,7 +199,8 @@ Result<std::unique_ptr<Executor>> make_scripted_executor(Script script, const En
   Executor::Info info{.model_name = script.model_name,
                       .vocab_size = script.vocab_size,
                       .scheduler = plan.scheduler,
-                      .load_seconds = seconds(load_time)};
+                      .load_seconds = seconds(load_time),
+                      .hidden_size = kHiddenSize};
   return std::unique_ptr<Executor>(new ScriptedExecutor(std::move(script), std::move(info), std::move(sleep)));
 }
 

@@ -82,7 +82,8 @@ size_t step_bytes(const Model& model, const EngineConfig& config, SchedulerConfi
   const std::unique_ptr<Device> nothing = make_null_device();
   const std::unique_ptr<Stream> stream = nothing->make_stream();
   return model.workspace_bytes(max_step_tokens(scheduler), max_logit_rows(scheduler)) +
-         logits_bytes(model.info(), scheduler) + row_list_bytes() + BatchBuilder::num_bytes(scheduler) +
+         logits_bytes(model.info(), scheduler) + row_list_bytes() + Pooler::num_bytes(model.info().hidden_size) +
+         BatchBuilder::num_bytes(scheduler) +
          attention_bytes(model, {*stream, table, device.caps()}, scheduler) +
          Sampler::num_bytes(sampler_options(model.info(), config, scheduler, device));
 }
@@ -119,6 +120,7 @@ Result<StepState> take_memory(const Model& model, const EngineConfig& config, co
   GALE_ASSIGN(std::unique_ptr<BatchBuilder> batch, BatchBuilder::create(device, scheduler, max_in_flight(device)));
   GALE_ASSIGN(std::unique_ptr<Sampler> sampler,
               Sampler::create(device, sampler_options(model.info(), config, scheduler, device)));
+  GALE_ASSIGN(Pooler pooler, Pooler::create(device, model.info().hidden_size, scheduler.max_num_seqs));
   GALE_ASSIGN(Arena kv_memory, Arena::create(device, MemoryKind::kDevice, kv_bytes));
   KvStore kv = allocate_kv_store(kv_memory, layout, dtype, scheduler.num_blocks, scheduler.block_size);
   return StepState{.stream = std::move(stream),
@@ -129,7 +131,8 @@ Result<StepState> take_memory(const Model& model, const EngineConfig& config, co
                    .kv = std::move(kv),
                    .row_list = std::move(row_list),
                    .batch = std::move(batch),
-                   .sampler = std::move(sampler)};
+                   .sampler = std::move(sampler),
+                   .pooler = std::move(pooler)};
 }
 
 }  // namespace gale

@@ -8,6 +8,7 @@
 #include "engine/executor.h"
 #include "engine/kv_allocation.h"
 #include "engine/memory_plan.h"
+#include "engine/pooling.h"
 #include "models/model.h"
 #include "ops/op_table.h"
 #include "sampling/sampler.h"
@@ -36,6 +37,7 @@ struct StepState {
   Staging row_list;
   std::unique_ptr<BatchBuilder> batch;
   std::unique_ptr<Sampler> sampler;
+  Pooler pooler;
 };
 [[nodiscard]] Result<StepState> take_memory(const Model& model, const EngineConfig& config,
                                             const SchedulerConfig& scheduler, Device& device, const OpTable& table);

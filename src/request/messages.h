@@ -29,6 +29,9 @@ struct Thinking {
   bool operator==(const Thinking&) const = default;
 };
 
+// One vector of the final hidden states of the prompt, in place of an answer: the last token's, or the mean of all.
+enum class Pooling : uint8_t { kNone, kLast, kMean };
+
 // Everything the engine needs to compute a sequence, at first or after a restart: it keeps no state that this cannot
 // rebuild.
 struct Submit {
@@ -43,6 +46,7 @@ struct Submit {
   int64_t deadline_ms = 0;             // remaining time at submission; 0: none
   SharedText grammar;                  // serialised (grammar/grammar.h), holds behind thinking; empty: none
   Thinking thinking;                   // told only where a grammar or a budget needs it
+  Pooling pooling = Pooling::kNone;    // else no token is drawn: the sequence ends with its prompt
   bool operator==(const Submit&) const = default;
 };
 
@@ -76,6 +80,7 @@ struct Ready {
   int64_t num_blocks = 0;
   int max_num_seqs = 0;
   double load_seconds = 0;
+  int hidden_size = 0;                 // of a pooled vector
   bool operator==(const Ready&) const = default;
 };
 
@@ -103,6 +108,7 @@ struct SequenceOutput {
   std::optional<TokenId> stop_token;             // the stop id that ended it; it is the last of `tokens`
   std::optional<Error> error;                    // with kError: the request failed, others live
   std::optional<int> num_cached_tokens;          // prompt tokens found in the prefix cache; with the first output
+  std::vector<float> pooled;                     // with the finish, if pooling was asked for: hidden_size numbers
   bool operator==(const SequenceOutput&) const = default;
 };
 struct StepOutput {

@@ -57,15 +57,27 @@ std::optional<Error> Scheduler::reason_never_to_run(const Submit& submit) const 
   const auto num_prompt = static_cast<int64_t>(submit.prompt.size());
   if (num_prompt == 0) return Error{ErrorCode::kInvalidArgument, "the prompt is empty", "prompt"};
   if (submit.stop.max_tokens < 1) return Error{ErrorCode::kInvalidArgument, "max_tokens must be at least 1", "max_tokens"};
-  if (num_prompt >= config_.max_model_len) {
+  const bool is_pooled = submit.pooling != Pooling::kNone;   // such a sequence has no output
+  if (is_pooled && num_prompt > config_.max_model_len) {
+    return Error{ErrorCode::kContextLength,
+                 fmt::format("the prompt has {} tokens; only {} fit the context", num_prompt, config_.max_model_len), "prompt"};
+  }
+  if (!is_pooled && num_prompt >= config_.max_model_len) {
     return Error{ErrorCode::kContextLength,
                  fmt::format("the prompt has {} tokens; with at least one of output only {} fit the context", num_prompt,
                              config_.max_model_len),
                  "prompt"};
   }
   // The last token is never fed back, so it needs no place.
-  const int64_t longest = std::min<int64_t>(num_prompt + submit.stop.max_tokens, config_.max_model_len) - 1;
+  const int64_t longest =
+      is_pooled ? num_prompt : std::min<int64_t>(num_prompt + submit.stop.max_tokens, config_.max_model_len) - 1;
   if (cache_.blocks_for(longest) <= cache_.num_blocks()) return std::nullopt;
+  if (is_pooled) {
+    return Error{ErrorCode::kContextLength,
+                 fmt::format("{} prompt tokens need {} KV blocks of {} tokens; there are {}", num_prompt,
+                             cache_.blocks_for(longest), config_.block_size, cache_.num_blocks()),
+                 "prompt"};
+  }
   return Error{ErrorCode::kContextLength,
                fmt::format("{} prompt tokens and max_tokens {} need {} KV blocks of {} tokens; there are {}: lower max_tokens",
                            num_prompt, submit.stop.max_tokens, cache_.blocks_for(longest), config_.block_size,
@@ -74,6 +86,7 @@ std::optional<Error> Scheduler::reason_never_to_run(const Submit& submit) const 
 }
 
 std::optional<SequenceOutput> Scheduler::finish_if_complete(const Submit& submit) const {
+  if (submit.pooling != Pooling::kNone) return std::nullopt;
   const auto num_output = static_cast<int64_t>(submit.output.size());
   if (num_output > 0 && num_output > submit.stop.min_tokens && contains(submit.stop.stop_token_ids, submit.output.back())) {
     SequenceOutput output = finished(submit.id, FinishReason::kStop);
@@ -222,15 +235,15 @@ void Scheduler::schedule_waiting(Plan& plan) {
 }
 
 bool Scheduler::admit(Sequence& sequence, int64_t num_reserved_blocks) {
-  const bool needs_all_logits = sequence.wants_prompt_logprobs() && sequence.num_prompt_logprobs_told < sequence.num_prompt_tokens;
-  const int num_found = needs_all_logits ? 0 : cache_.match_prefix(sequence.table, sequence.tokens);
+  const bool needs_all_rows = sequence.needs_all_rows();
+  const int num_found = needs_all_rows ? 0 : cache_.match_prefix(sequence.table, sequence.tokens);
   if (!cache_.grow(sequence.table, sequence.num_tokens()) || cache_.num_available() < num_reserved_blocks) {
     cache_.release(sequence.table);
     return false;
   }
   if (!sequence.num_cached_tokens) {
     sequence.num_cached_tokens = std::min(num_found, sequence.num_prompt_tokens);
-    stats_.prefix_queries += needs_all_logits ? 0 : sequence.tokens.size();
+    stats_.prefix_queries += needs_all_rows ? 0 : sequence.tokens.size();
     stats_.prefix_hits += static_cast<uint64_t>(num_found);
   }
   waiting_.erase(&sequence);
@@ -252,7 +265,9 @@ void Scheduler::put_into_plan(Plan& plan, Sequence& sequence, int num_tokens, si
   scheduled.num_computed_tokens = sequence.num_computed;
   scheduled.num_scheduled_tokens = num_tokens + static_cast<int>(sequence.drafts.size());
   scheduled.draft_tokens = sequence.drafts;
-  scheduled.wants_token = end == sequence.num_expected();
+  const bool reaches_end = end == sequence.num_expected();
+  scheduled.wants_token = reaches_end && !sequence.is_pooled();
+  scheduled.wants_pooled = reaches_end && sequence.is_pooled();
   if (sequence.wants_prompt_logprobs()) {   // the hidden state at p - 1 tells about token p
     scheduled.prompt_logprobs = {.first = std::max(sequence.num_computed + 1, sequence.num_prompt_logprobs_told),
                                  .end = std::min(end + 1, sequence.num_prompt_tokens)};
@@ -315,7 +330,11 @@ std::optional<SequenceOutput> Scheduler::commit_one(const ScheduledSequence& sch
   cache_.publish(sequence.table, sequence.tokens, num_computed);
   output.prompt_logprobs = std::move(result.prompt_logprobs);
   sequence.num_prompt_logprobs_told = std::max(sequence.num_prompt_logprobs_told, scheduled.prompt_logprobs.end);
-  if (output.tokens.empty() && output.prompt_logprobs.empty()) return std::nullopt;
+  if (scheduled.wants_pooled) {
+    output.pooled = std::move(result.pooled);
+    output.finish = FinishReason::kStop;
+  }
+  if (output.tokens.empty() && output.prompt_logprobs.empty() && !output.finish) return std::nullopt;
   if (!sequence.cached_tokens_told) output.num_cached_tokens = sequence.num_cached_tokens;
   sequence.cached_tokens_told = true;
   if (sequence.num_pending == 0) sequence.drafts = std::move(result.next_drafts);   // else a plan is ahead of these guesses

@@ -272,5 +272,37 @@ TEST_F(SchedulerTest, a_second_submit_replaces_a_live_sequence) {
   EXPECT_FALSE(scheduler_.has_work());
 }
 
+
+TEST(Scheduler, a_pooled_sequence_ends_with_its_prompt_and_may_fill_the_context) {
+  SchedulerConfig config{.max_num_seqs = 2, .max_num_batched_tokens = 10, .max_model_len = 24, .block_size = 4, .num_blocks = 6};
+  Scheduler scheduler(config);
+  Submit submit{.id = {1}, .prompt = std::vector<TokenId>(24, 5)};
+  submit.pooling = Pooling::kMean;
+  ASSERT_FALSE(scheduler.add(submit));
+  std::vector<SequenceOutput> told;
+  // Two plans ahead of what is committed, as on a GPU: nothing is planned behind the prompt.
+  std::vector<Plan> plans;
+  for (int i = 0; i < 4; ++i) plans.push_back(scheduler.schedule());
+  EXPECT_TRUE(plans[3].sequences.empty());
+  for (size_t i = 0; i < 3; ++i) {
+    ASSERT_EQ(plans[i].sequences.size(), 1U);
+    EXPECT_FALSE(plans[i].sequences[0].wants_token);
+    EXPECT_EQ(plans[i].sequences[0].wants_pooled, i == 2);
+    SequenceResult result;
+    if (i == 2) result.pooled = {1.0F, 2.0F};
+    const std::vector<SequenceOutput> outputs = scheduler.commit(plans[i], {result});
+    told.insert(told.end(), outputs.begin(), outputs.end());
+  }
+  ASSERT_EQ(told.size(), 1U);
+  EXPECT_EQ(told[0].finish, FinishReason::kStop);
+  EXPECT_EQ(told[0].pooled, (std::vector<float>{1.0F, 2.0F}));
+  EXPECT_FALSE(scheduler.has_work());
+  submit.id = {2};
+  submit.prompt.push_back(5);
+  const std::optional<SequenceOutput> outcome = scheduler.add(submit);
+  ASSERT_TRUE(outcome && outcome->error);
+  EXPECT_EQ(outcome->error->code, ErrorCode::kContextLength);
+}
+
 }  // namespace
 }  // namespace gale

@@ -46,6 +46,12 @@ struct Sequence {
   [[nodiscard]] std::span<const TokenId> output() const {
     return std::span(tokens).subspan(static_cast<size_t>(num_prompt_tokens));
   }
+  [[nodiscard]] bool is_pooled() const { return request.pooling != Pooling::kNone; }
+  // Prompt tokens found in the prefix cache would be missing in what the client is told.
+  [[nodiscard]] bool needs_all_rows() const {
+    return request.pooling == Pooling::kMean ||
+           (wants_prompt_logprobs() && num_prompt_logprobs_told < num_prompt_tokens);
+  }
   [[nodiscard]] bool wants_prompt_logprobs() const { return request.sampling.num_prompt_logprobs >= 0; }
 };
 

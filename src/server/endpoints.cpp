@@ -17,11 +17,20 @@ Result<Json> json_object_of(const Call& call) {
   return body;
 }
 
-std::vector<ModelCard> cards_of(const Pipeline& pipeline) {
+std::vector<ModelCard> cards_of(const Pipeline& pipeline, Pooling pooling) {
   const ServedModel& model = pipeline.model();
   const int length = context_length(pipeline);
-  std::vector<ModelCard> cards = {{model.name, model.created, length}};
-  for (const std::string& alias : model.aliases) cards.push_back({alias, model.created, length});
+  const std::optional<Ready> engine = pipeline.status().engine;
+  ModelCard card{.name = model.name,
+                 .created = model.created,
+                 .max_model_len = length,
+                 .embedding_size = engine ? engine->hidden_size : 0,
+                 .pooling = pooling};
+  std::vector<ModelCard> cards = {card};
+  for (const std::string& alias : model.aliases) {
+    card.name = alias;
+    cards.push_back(card);
+  }
   return cards;
 }
 
@@ -31,14 +40,14 @@ std::vector<ModelCard> cards_of(const Pipeline& pipeline) {
 // ------------------------------------------------------------------------------------------------
 
 void Endpoints::list_models(Call& call) {
-  const std::vector<ModelCard> cards = cards_of(pipeline_);
+  const std::vector<ModelCard> cards = cards_of(pipeline_, config_.pooling);
   call.reply(200, dump_json(model_list_json(cards)));
 }
 
 void Endpoints::show_model(Call& call) {
   constexpr std::string_view kPrefix = "/v1/models/";
   const std::string name = call.request().head.path.substr(kPrefix.size());
-  for (const ModelCard& card : cards_of(pipeline_)) {
+  for (const ModelCard& card : cards_of(pipeline_, config_.pooling)) {
     if (card.name == name) return call.reply(200, dump_json(model_json(card)));
   }
   reply_error(call, formats_.check_model(name).error());
@@ -157,6 +166,8 @@ void Endpoints::cancel_response(Call& call) {
 void Endpoints::chat_completions(Call& call) { generate(call, &WireFormats::chat); }
 
 void Endpoints::completions(Call& call) { generate(call, &WireFormats::completion); }
+
+void Endpoints::embeddings(Call& call) { generate(call, &WireFormats::embeddings); }
 
 void Endpoints::messages(Call& call) { generate(call, &WireFormats::messages); }
 

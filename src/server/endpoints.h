@@ -34,6 +34,7 @@ class Endpoints {
   void detokenize(Call& call);
   void chat_completions(Call& call);
   void completions(Call& call);
+  void embeddings(Call& call);
   void render_chat(Call& call);
   void render_completion(Call& call);
   void invocations(Call& call);

@@ -90,6 +90,8 @@ void GenerateSession::observe(Progress& progress, const Event& event) {
     observe_delta(progress, *delta);
   } else if (const auto* finished = std::get_if<Finished>(&event)) {
     metrics_.count_finish(finished->reason);
+  } else if (std::holds_alternative<Pooled>(event)) {
+    metrics_.count_finish(ChoiceFinish::kStop);
   } else if (const auto* completed = std::get_if<Completed>(&event)) {
     const Usage& usage = completed->usage;
     add_generated(progress, usage.completion_tokens);

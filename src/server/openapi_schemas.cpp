@@ -55,6 +55,12 @@ constexpr std::string_view kAnswerSchemas = R"json({
       "finish_reason": {"$ref": "#/components/schemas/FinishReason"},
       "logprobs": {"type": ["object", "null"]}}}},
     "usage": {"oneOf": [{"$ref": "#/components/schemas/Usage"}, {"type": "null"}]}}},
+  "EmbeddingList": {"type": "object", "required": ["object", "data", "model", "usage"], "properties": {
+    "object": {"const": "list"}, "model": {"type": "string"},
+    "data": {"type": "array", "items": {"type": "object", "required": ["object", "index", "embedding"], "properties": {
+      "object": {"const": "embedding"}, "index": {"type": "integer"},
+      "embedding": {"oneOf": [{"type": "array", "items": {"type": "number"}}, {"type": "string"}]}}}},
+    "usage": {"type": "object", "required": ["prompt_tokens", "total_tokens"]}}},
   "Response": {"type": "object", "required": ["id", "object", "created_at", "status", "model", "output", "usage"],
     "properties": {
     "id": {"type": "string"}, "object": {"const": "response"}, "created_at": {"type": "integer"},

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "net/http_server.h"
+#include "request/messages.h"
 #include "server/stream_archive_config.h"
 
 namespace gale {
@@ -17,6 +18,7 @@ struct ServerConfig {
   std::vector<std::string> allowed_origins = {"*"};  // CORS
   int max_choices = 128;                             // n of a request
   int max_logprobs = 20;
+  Pooling pooling = Pooling::kLast;                  // of /v1/embeddings; not kNone
   bool drops_billing_block = true;                   // of Claude Code's system prompts on /v1/messages
   size_t max_stored_response_bytes = size_t{64} << 20;   // of /v1/responses, for previous_response_id
   StreamArchiveConfig streams;                       // those that clients may take up again

@@ -6,6 +6,7 @@
 
 #include "api/openai_chat.h"
 #include "api/openai_completions.h"
+#include "api/openai_embeddings.h"
 #include "api/openai_responses.h"
 #include "server/access.h"
 
@@ -24,6 +25,8 @@ ApiContext WireFormats::context() const {
   context.limits.max_choices = config_.max_choices;
   context.limits.max_logprobs = config_.max_logprobs;
   context.vocab_size = status.engine ? status.engine->vocab_size : 0;
+  context.hidden_size = status.engine ? status.engine->hidden_size : 0;
+  context.pooling = config_.pooling;
   return context;
 }
 
@@ -77,6 +80,15 @@ Result<Generation> WireFormats::completion(const Json& body, const Asker& asker)
       request.answer.is_stream ? make_completion_stream(std::move(info)) : make_completion_answer(std::move(info));
   return Generation{
       .writer = std::move(writer), .is_stream = request.answer.is_stream, .requests = std::move(request.generate)};
+}
+
+Result<Generation> WireFormats::embeddings(const Json& body, const Asker& asker) const {
+  GALE_ASSIGN(EmbeddingRequest request, parse_embedding_request(body, context()));
+  GALE_TRY(check_model(request.answer.model));
+  request.generate.tenant = asker.owner;
+  Generation out{.writer = make_embedding_answer(info("embd-", asker.request_id, request.answer), request.form)};
+  out.requests.push_back(std::move(request.generate));
+  return out;
 }
 
 Result<Generation> WireFormats::messages(const Json& body, const Asker& asker) const {

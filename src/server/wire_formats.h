@@ -30,6 +30,7 @@ class WireFormats {
 
   [[nodiscard]] Result<Generation> chat(const Json& body, const Asker& asker) const;
   [[nodiscard]] Result<Generation> completion(const Json& body, const Asker& asker) const;
+  [[nodiscard]] Result<Generation> embeddings(const Json& body, const Asker& asker) const;
   [[nodiscard]] Result<Generation> messages(const Json& body, const Asker& asker) const;
   [[nodiscard]] Result<Generation> responses(const Json& body, const Asker& asker) const;
 

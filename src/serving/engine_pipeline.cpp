@@ -4,6 +4,7 @@
 #include <thread>
 #include <utility>
 
+#include "base/check.h"
 #include "serving/random.h"
 #include "serving/session.h"
 #include "tokenizer/tokenizer.h"
@@ -57,8 +58,19 @@ Result<std::unique_ptr<RequestHandle>> Implementation::submit(GenerateRequest re
   if (const std::optional<Ready> ready = parts_->supervisor.ready()) {
     capacity = {.max_num_seqs = ready->max_num_seqs, .num_cache_tokens = ready->num_blocks * ready->block_size};
   }
-  const int64_t num_tokens = estimate_prompt_tokens(request.prompt) * request.n;
-  GALE_ASSIGN(Admission::Slot slot, parts_->admission.admit(request.n, num_tokens, capacity, request.tenant));
+  int num_sequences = request.n;
+  int64_t num_tokens = 0;
+  if (request.pooling) {
+    const std::vector<PromptInput>& inputs = request.pooling->inputs;
+    CHECK(!inputs.empty(), "nothing to pool");
+    for (const PromptInput& input : inputs) num_tokens += estimate_prompt_tokens(input);
+    num_sequences = num_pooled_at_once(inputs.size(), capacity.max_num_seqs);
+    num_tokens = num_tokens * num_sequences / std::ssize(inputs);
+    request.n = static_cast<int>(inputs.size());
+  } else {
+    num_tokens = estimate_prompt_tokens(request.prompt) * request.n;
+  }
+  GALE_ASSIGN(Admission::Slot slot, parts_->admission.admit(num_sequences, num_tokens, capacity, request.tenant));
   std::vector<RequestId> ids;
   for (int i = 0; i < request.n; ++i) ids.push_back(RequestId{next_id_++});
   auto session =

@@ -174,6 +174,11 @@ class FakeEngine final : public EngineProcess {
     SequenceOutput out{.id = submit.id};
     if (is_first_output_[index]) first_output(submit, out);
     is_first_output_[index] = false;
+    if (submit.pooling != Pooling::kNone) {
+      for (const TokenId id : submit.prompt) out.pooled.push_back(static_cast<float>(id));
+      out.finish = FinishReason::kStop;
+      ++num_tokens_;
+    }
     for (int i = 0; i < life_.tokens_per_step && !out.finish; ++i) {
       const TokenId token = config_.token(submit, submit.output.size());
       submit.output.push_back(token);

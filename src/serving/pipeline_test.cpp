@@ -39,6 +39,32 @@ TEST_F(PipelineTest, text_is_what_the_tokens_say) {
   EXPECT_EQ(client.usage()->completion_tokens, 40);
 }
 
+TEST_F(PipelineTest, a_list_of_inputs_longer_than_the_queue_is_pooled_and_a_cancelled_one_leaves_nothing) {
+  engine_.life = [](int) { return FakeLife{.step_time = milliseconds(1)}; };
+  start_and_wait();
+  GenerateRequest asked = request(1);
+  asked.pooling = PoolingRequest{Pooling::kLast, std::vector<PromptInput>(500, TokenPrompt{{7, 8}})};
+  {
+    Client client;
+    run(asked, client);
+    EXPECT_EQ(client.pooled().size(), 500U);
+    EXPECT_EQ(client.prompt().size(), 1000U);
+  }
+  {
+    Client gone;
+    auto handle = submit(asked, gone);
+    EXPECT_TRUE(wait_until([&] { return !gone.pooled().empty(); }));
+    handle.reset();
+  }
+  EXPECT_TRUE(wait_until([this] { return record().num_live == 0; }));
+  asked.pooling->inputs = {TokenPrompt{std::vector<TokenId>(600, 1)}};
+  Client refused;
+  run(asked, refused);
+  ASSERT_TRUE(refused.failed());
+  EXPECT_EQ(refused.failed()->error.code, ErrorCode::kContextLength);
+  EXPECT_EQ(refused.failed()->error.param, "input");
+}
+
 TEST_F(PipelineTest, defaults_of_model_and_request_reach_the_engine) {
   start_and_wait();
   Client client;

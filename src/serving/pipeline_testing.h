@@ -66,6 +66,7 @@ class Client {
   [[nodiscard]] std::map<int, ChoiceRecord> choices() const { return locked(choices_); }
   [[nodiscard]] std::optional<Failed> failed() const { return locked(failed_); }
   [[nodiscard]] std::optional<Usage> usage() const { return locked(usage_); }
+  [[nodiscard]] std::map<int, std::vector<float>> pooled() const { return locked(pooled_); }
   [[nodiscard]] size_t num_events() const { return locked(num_events_); }
   [[nodiscard]] std::vector<TokenId> prompt() const { return locked(prompt_); }
   [[nodiscard]] std::optional<size_t> num_prompt_logprobs() const { return locked(num_prompt_logprobs_); }
@@ -108,6 +109,7 @@ class Client {
     EXPECT_FALSE(choices_[finished.choice].finished) << "finished twice";
     choices_[finished.choice].finished = std::move(finished);
   }
+  void note(Pooled& pooled) { pooled_[pooled.input] = std::move(pooled.vector); }
   void note(Completed& completed) { usage_ = completed.usage; }
   void note(Failed& failed) { failed_ = std::move(failed); }
 
@@ -115,6 +117,7 @@ class Client {
   std::condition_variable changed_;
   std::map<int, ChoiceRecord> choices_;
   std::vector<TokenId> prompt_;
+  std::map<int, std::vector<float>> pooled_;
   std::optional<size_t> num_prompt_logprobs_;
   std::optional<Usage> usage_;
   std::optional<Failed> failed_;

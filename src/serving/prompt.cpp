@@ -110,7 +110,8 @@ Result<std::vector<TokenId>> encode_prompt(const PromptInput& prompt, const Toke
 
 void truncate_prompt(const GenerateRequest& request, const SequenceLimits& limits, std::vector<TokenId>& prompt) {
   if (!request.truncate_prompt_tokens) return;
-  const int room = std::max(1, limits.max_model_len - request.max_tokens.value_or(1));
+  const int room =
+      request.pooling ? limits.max_model_len : std::max(1, limits.max_model_len - request.max_tokens.value_or(1));
   const auto length = static_cast<size_t>(*request.truncate_prompt_tokens < 0 ? room : *request.truncate_prompt_tokens);
   if (prompt.size() <= length) return;
   if (request.truncates_end) prompt.resize(length);
@@ -134,6 +135,20 @@ Vocabulary vocabulary_of(const Tokenizer& tokenizer, const std::vector<TokenId>&
   for (const TokenId eos : eos_token_ids)
     if (eos < size) vocabulary.stop_token_ids.push_back(eos);
   return vocabulary;
+}
+
+Result<Submit> make_pooled_submit(const GenerateRequest& request, std::vector<TokenId> prompt, const SequenceLimits& limits) {
+  if (std::ssize(prompt) > limits.max_model_len) {
+    return fail_param(ErrorCode::kContextLength, "input", "an input has {} tokens, but the model's context holds {}",
+                      prompt.size(), limits.max_model_len);
+  }
+  Submit submit;
+  submit.prompt = std::move(prompt);
+  submit.pooling = request.pooling->pooling;
+  submit.stop.max_tokens = 1;
+  submit.cache_salt = request.cache_salt;
+  submit.priority = request.priority;
+  return submit;
 }
 
 Result<Submit> make_submit(const GenerateRequest& request, std::vector<TokenId> prompt, const GenerationDefaults& defaults,

@@ -35,6 +35,10 @@ void truncate_prompt(const GenerateRequest& request, const SequenceLimits& limit
 // What the tokens are, for grammars. End-of-sequence ids beyond the vocabulary are left out.
 [[nodiscard]] Vocabulary vocabulary_of(const Tokenizer& tokenizer, const std::vector<TokenId>& eos_token_ids);
 
+// The sequence of a pooled input: its id is the caller's to set.
+[[nodiscard]] Result<Submit> make_pooled_submit(const GenerateRequest& request, std::vector<TokenId> prompt,
+                                                const SequenceLimits& limits);
+
 // The sequence to compute: defaults filled in, lengths and ids checked. Its id and seed are the caller's to set, its
 // prompt logprobs those of choice 0.
 [[nodiscard]] Result<Submit> make_submit(const GenerateRequest& request, std::vector<TokenId> prompt,

@@ -45,6 +45,25 @@ TEST_F(ResumeTest, an_engine_that_dies_at_any_token_costs_no_token_and_doubles_n
   }
 }
 
+TEST_F(ResumeTest, inputs_that_are_pooled_are_done_again_by_the_next_engine) {
+  for (int k = 0; k <= 20; k += 5) {
+    engine_.life = [k](int life) { return FakeLife{.tokens_until_death = life < 3 ? k + 1 : -1}; };
+    start_and_wait();
+    Client client;
+    GenerateRequest asked = request(1);
+    asked.pooling = PoolingRequest{Pooling::kMean, {}};
+    std::map<int, std::vector<float>> expected;
+    for (int i = 0; i < 20; ++i) {   // more than the fake engine runs at once
+      asked.pooling->inputs.emplace_back(TokenPrompt{{1, i, 3}});
+      expected[i] = {1.0F, static_cast<float>(i), 3.0F};
+    }
+    run(std::move(asked), client);
+    EXPECT_EQ(client.pooled(), expected) << "death after " << k + 1;
+    EXPECT_EQ(client.usage()->prompt_tokens, 60);
+    EXPECT_EQ(client.usage()->completion_tokens, 0);
+  }
+}
+
 TEST_F(ResumeTest, an_unseeded_request_goes_on_with_the_seed_it_was_given) {
   engine_.life = [](int life) { return FakeLife{.tokens_until_death = life == 1 ? 5 : -1}; };
   start_and_wait();

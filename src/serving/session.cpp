@@ -146,7 +146,8 @@ void Session::work() {
 void Session::prepare() {
   if (is_over()) return;
   may_run_out_of_memory("serving.prompt");
-  if (Status submitted = submit_choices(); !submitted) return fail_request(std::move(submitted).error());
+  Status submitted = request_.pooling ? submit_inputs() : submit_choices();
+  if (!submitted) return fail_request(std::move(submitted).error());
   if (is_over()) parts_->supervisor.cancel(ids_);   // abandoned before the engine knew of it
 }
 
@@ -230,6 +231,7 @@ void Session::process(SequenceOutput output) {
   if (output.finish == FinishReason::kCancelled) {
     return fail_request({ErrorCode::kUnavailable, "the engine gave this request up"});
   }
+  if (request_.pooling) return process_pooled(choice, std::move(output));
   if (awaits_prompt_logprobs_) {
     if (choice > 0) return deferred_.push_back(std::move(output));
     process_prompt_logprobs(output);

@@ -21,6 +21,9 @@
 
 namespace gale {
 
+// Sequences that a list of inputs to be pooled takes at once; the others wait in the front and take no place.
+[[nodiscard]] int num_pooled_at_once(size_t num_inputs, int max_num_seqs);
+
 // What all requests of a pipeline use.
 struct PipelineParts {
   PipelineParts(PipelineConfig config, std::unique_ptr<Tokenizer> tokenizer, std::unique_ptr<ChatTemplate> chat_template,
@@ -70,6 +73,10 @@ class Session final : public OutputReceiver, public Job, public DeadlineHolder, 
   void work();
   void prepare();
   [[nodiscard]] Status submit_choices();
+  // The same where inputs are pooled: each of ids_ is one, and so many are with the engine as may run there at once.
+  [[nodiscard]] Status submit_inputs();
+  [[nodiscard]] Status submit_next_input();
+  void process_pooled(size_t input, SequenceOutput output);
   [[nodiscard]] ChoiceOptions choice_options(PromptThinking thinking) const;
   void receive(Incoming incoming);
   void process(SequenceOutput output);
@@ -89,6 +96,8 @@ class Session final : public OutputReceiver, public Job, public DeadlineHolder, 
   Result<SharedText> grammar_;                   // written before the first run()
   bool is_prepared_ = false;
   std::vector<ChoiceStream> choices_;
+  std::vector<Submit> inputs_;                   // pooled ones; those before next_input_ are submitted, and empty
+  size_t next_input_ = 0;
   size_t num_finished_ = 0;
   int num_prompt_tokens_ = 0;
   int num_cached_tokens_ = 0;
