@@ -3,66 +3,24 @@
 
 #include "app/commands.h"
 #include "app/exit_code.h"
+#include "app/front_model.h"
 #include "app/notify.h"
+#include "app/predecessor.h"
 #include "app/signals.h"
+#include "app/successor.h"
+#include "app/takeover_door.h"
 #include "base/log.h"
 #include "base/mapped_file.h"
-#include "chat/chat_template.h"
 #include "config/command_line.h"
-#include "models/model.h"
+#include "server/api_server.h"
 #include "serving/engine_pipeline.h"
 #include "serving/engine_process.h"
-#include "server/api_server.h"
-#include "tokenizer/tokenizer.h"
 
 namespace gale {
 namespace {
 
 constexpr std::chrono::milliseconds kWatchInterval{50};
-constexpr size_t kMaxTemplateBytes = size_t{1} << 20;
 constexpr size_t kMaxKeyFileBytes = size_t{16} << 20;
-
-// What the front reads of a model folder; weights are the engine's.
-struct FrontModel {
-  std::unique_ptr<Tokenizer> tokenizer;
-  std::unique_ptr<ChatTemplate> chat_template;   // null: the model has none
-  GenerationDefaults defaults;
-};
-
-Result<std::unique_ptr<ChatTemplate>> load_template(const Config& config) {
-  if (!config.serve.chat_template.empty()) {
-    GALE_ASSIGN(const std::string source, read_file(config.serve.chat_template, kMaxTemplateBytes));
-    return ChatTemplate::parse(source, Json());
-  }
-  Result<std::unique_ptr<ChatTemplate>> loaded = ChatTemplate::load(config.engine.model_dir);
-  if (!loaded && loaded.error().code == ErrorCode::kNotFound) {
-    log_warning("{}: chats will be refused, completions work", loaded.error().message);
-    return std::unique_ptr<ChatTemplate>();
-  }
-  return loaded;
-}
-
-Result<FrontModel> load_front_model(const Config& config) {
-  const std::string& folder = config.engine.model_dir;
-  std::error_code trouble;
-  if (!std::filesystem::is_directory(folder, trouble)) {
-    return fail(ErrorCode::kNotFound,
-                "model folder {} is not there: expected a folder with config.json, tokenizer.json and "
-                "*.safetensors",
-                folder);
-  }
-  // Headers only: an unknown architecture or a missing tensor is known before anybody waits for the engine.
-  if (config.engine.script_file.empty()) {
-    const Result<ModelPlan> plan = plan_model(folder, config.engine.load_format != LoadFormat::kAuto);
-    if (!plan) return tl::unexpected(plan.error());
-  }
-  FrontModel out;
-  const std::string& tokenizer_folder = config.serve.tokenizer.empty() ? folder : config.serve.tokenizer;
-  GALE_ASSIGN(out.tokenizer, Tokenizer::load(tokenizer_folder + "/tokenizer.json"));
-  GALE_ASSIGN(out.chat_template, load_template(config));
-  GALE_ASSIGN(out.defaults, load_generation_defaults(folder));
-  return out;
-}
 
 PipelineConfig make_pipeline_config(const Config& config) {
   PipelineConfig out = config.pipeline;
@@ -113,22 +71,206 @@ void reload_keys(const Config& config, ApiServer& server) {
   server.set_file_keys(std::move(*keys));
 }
 
-// Until a signal comes or the first engine fails for good. The error of the latter.
-std::optional<Error> watch(const Config& config, const EnginePipeline& pipeline, ApiServer& server,
-                           const StopSignals& signals, ServiceNotifier& notifier) {
-  const SteadyClock clock;
+// What a server that wants this one's place is told and given.
+class Host final : public TakeoverHost {
+ public:
+  Host(const Config& config, const EnginePipeline& pipeline, const ApiServer& server)
+      : config_(config), pipeline_(pipeline), server_(server) {}
+  Json facts() const override {
+    Json engine = nullptr;
+    if (const std::optional<Ready> ready = pipeline_.status().engine) {
+      engine = {{"max_model_len", ready->max_model_len},
+                {"max_num_seqs", ready->max_num_seqs},
+                {"num_cache_tokens", ready->num_blocks * ready->block_size}};
+    }
+    return {{"host", config_.server.http.host},
+            {"patience_ms", config_.shutdown.timeout.count()},
+            {"engine", std::move(engine)}};
+  }
+  std::vector<UniqueFd> listeners() const override {
+    std::vector<UniqueFd> out;
+    for (const int fd : server_.duplicate_listeners()) out.emplace_back(fd);
+    return out;
+  }
+
+ private:
+  const Config& config_;
+  const EnginePipeline& pipeline_;
+  const ApiServer& server_;
+};
+
+// `gale serve`: from the first signal it could get to the last request.
+class Front {
+ public:
+  Front(const Config& config, std::string program)
+      : config_(config), program_(std::move(program)), notifier_(config.serve.notify_socket) {}
+  int run();
+
+ private:
+  enum class Wait { kReady, kStopped, kFailed };
+
+  [[nodiscard]] Status find_predecessor();
+  [[nodiscard]] Status make_pipeline(bool is_after);
+  [[nodiscard]] Wait load_beside();
+  [[nodiscard]] Status listen();
+  void open_door();
+  [[nodiscard]] std::optional<Error> serve();
+  int leave();
+
+  const Config& config_;
+  const std::string program_;
+  const StopSignals signals_;
+  const SteadyClock clock_;
+  ServiceNotifier notifier_;
+  std::vector<KeyHash> keys_;
+  std::unique_ptr<Predecessor> predecessor_;   // outlives the pipeline, whose engine may wait for its end
+  std::unique_ptr<EnginePipeline> pipeline_;
+  std::unique_ptr<ApiServer> server_;
+  std::unique_ptr<TakeoverDoor> door_;
+  Successor successor_;
+  std::optional<Peer> new_server_;             // has this one's sockets and serves
+};
+
+Status Front::find_predecessor() {
+  if (!config_.serve.takes_over) return {};
+  const int port = config_.server.http.port;
+  GALE_ASSIGN(predecessor_, Predecessor::find(runtime_dir(config_.serve.runtime_dir), port));
+  if (!predecessor_) {
+    log_info("No gale on port {} can be taken over from: this one starts by itself", port);
+    return {};
+  }
+  // Who may reach the server follows from --host: that must not change under a socket that is handed on.
+  if (predecessor_->host() == config_.server.http.host) return {};
+  return fail_param(ErrorCode::kInvalidArgument, "host",
+                    "--host is '{}', the running gale has '{}': an address cannot change while a server is taken over",
+                    config_.server.http.host, predecessor_->host());
+}
+
+Status Front::make_pipeline(bool is_after) {
+  GALE_ASSIGN(FrontModel model, load_front_model(config_));
+  PipelineConfig pipeline_config = make_pipeline_config(config_);
+  pipeline_config.grammar_compiler = make_grammar_processes({program_, kGrammarCompilerCommand});
+  EngineLauncher launcher = make_launcher(config_, program_, model.tokenizer->vocab_size());
+  if (is_after) {
+    pipeline_config.expected = predecessor_->engine();
+    launcher = [this, launch = std::move(launcher)]() -> Result<std::unique_ptr<EngineProcess>> {
+      if (!predecessor_->wait_for_end()) return fail(ErrorCode::kUnavailable, "the server is shutting down");
+      return launch();
+    };
+  }
+  pipeline_ = gale::make_pipeline(std::move(pipeline_config), std::move(model.tokenizer),
+                                  std::move(model.chat_template), std::move(model.defaults), clock_,
+                                  std::move(launcher));
+  return {};
+}
+
+// The first engine, while the predecessor serves.
+Front::Wait Front::load_beside() {
+  while (!signals_.wait(kWatchInterval)) {
+    if (pipeline_->status().engine) return Wait::kReady;
+    if (start_failure(*pipeline_)) return Wait::kFailed;
+  }
+  return Wait::kStopped;
+}
+
+Status Front::listen() {
+  ServerConfig server_config = config_.server;
+  server_config.has_key_file = !config_.serve.api_key_file.empty();
+  std::vector<int> sockets;
+  if (predecessor_) {
+    Result<std::vector<int>> taken = predecessor_->take_listeners();
+    if (taken) sockets = std::move(*taken);
+    // One that died meanwhile left its port free.
+    else if (taken.error().code != ErrorCode::kUnavailable) return tl::unexpected(taken.error());
+    else log_warning("The gale to take over from is gone ({}): this one listens by itself", taken.error().message);
+  }
+  GALE_ASSIGN(server_, ApiServer::start_on(sockets, server_config, *pipeline_));
+  server_->set_file_keys(std::move(keys_));
+  open_door();
+  if (sockets.empty()) return {};
+  if (const Status told = predecessor_->serving(); !told) log_warning("{}", told.error().message);
+  log_info("Took over from process {}, which answers what it has and leaves", predecessor_->pid());
+  return {};
+}
+
+void Front::open_door() {
+  auto door = TakeoverDoor::open(runtime_dir(config_.serve.runtime_dir), server_->port());
+  if (door) door_ = std::move(*door);
+  else log_warning("No other gale will be able to take over from this one: {}", door.error().message);
+}
+
+// Until a signal comes, another server took over, or the first engine fails for good. The error of the latter.
+std::optional<Error> Front::serve() {
+  const Host host(config_, *pipeline_, *server_);
   bool was_ready = false;
-  while (!signals.wait(kWatchInterval)) {
-    if (signals.wants_reload()) reload_keys(config, server);
-    if (pipeline.status().health != Health::kStalled) notifier.alive(clock.now());
+  while (!signals_.wait(kWatchInterval)) {
+    if (signals_.wants_reload()) reload_keys(config_, *server_);
+    if (signals_.wants_successor()) successor_.start();
+    successor_.look();
+    if (door_ && (new_server_ = door_->look(host))) return std::nullopt;
+    if (pipeline_->status().health != Health::kStalled) notifier_.alive(clock_.now());
     if (was_ready) continue;
-    if (std::optional<Error> failure = start_failure(pipeline)) return failure;
-    was_ready = pipeline.status().engine.has_value();
+    if (std::optional<Error> failure = start_failure(*pipeline_)) return failure;
+    was_ready = pipeline_->status().engine.has_value();
     if (!was_ready) continue;
     log_info("Application startup complete.");
-    notifier.ready();
+    notifier_.ready();
   }
   return std::nullopt;
+}
+
+int Front::leave() {
+  const auto is_urged = [this] { return signals_.wait(std::chrono::milliseconds(0)); };
+  const double patience = std::chrono::duration<double>(config_.shutdown.timeout).count();
+  int cut = 0;
+  if (new_server_) {
+    notifier_.succeeded_by(new_server_->pid);
+    log_info("Process {} took over: {} requests have up to {} s to end", new_server_->pid,
+             server_->num_live_requests(), patience);
+    cut = server_->leave_to_successor(config_.shutdown, is_urged);
+  } else {
+    notifier_.stopping();
+    log_info("Shutting down: {} requests have up to {} s to end", server_->num_live_requests(), patience);
+    cut = server_->shut_down(config_.shutdown, is_urged);
+  }
+  if (cut > 0) log_warning("{} requests were cut", cut);
+  if (predecessor_) predecessor_->stop_waiting();
+  pipeline_->shutdown(Duration::zero());
+  log_info("Application shutdown complete.");
+  return 0;
+}
+
+int Front::run() {
+  if (!config_.serve.api_key_file.empty()) {
+    Result<std::vector<KeyHash>> loaded = load_keys(config_);
+    if (!loaded) return report(loaded.error());
+    keys_ = std::move(*loaded);
+  }
+  if (const Status found = find_predecessor(); !found) return report(found.error());
+  bool is_after = predecessor_ && config_.serve.takeover_engine == TakeoverEngine::kAfter;
+  if (const Status made = make_pipeline(is_after); !made) return report(made.error());
+  if (predecessor_ && !is_after) {
+    const Wait end = load_beside();
+    if (end == Wait::kStopped) return 0;
+    if (end == Wait::kFailed) {
+      const Error failure = start_failure(*pipeline_).value_or(Error{});
+      is_after = failure.code == ErrorCode::kOutOfMemory && config_.serve.takeover_engine == TakeoverEngine::kAuto;
+      if (!is_after) return report(failure);
+      log_info("There is no memory for two engines: requests will wait until the running one has left");
+      pipeline_.reset();
+      if (const Status made = make_pipeline(true); !made) return report(made.error());
+    }
+  }
+  if (const Status listening = listen(); !listening) {
+    if (predecessor_) predecessor_->stop_waiting();
+    return report(listening.error());
+  }
+  if (const std::optional<Error> failure = serve()) {
+    const int cut = server_->shut_down({.timeout = std::chrono::milliseconds(0)}, [] { return true; });
+    if (cut > 0) log_warning("{} requests were cut", cut);
+    return report(*failure);
+  }
+  return leave();
 }
 
 }  // namespace
@@ -136,41 +278,7 @@ std::optional<Error> watch(const Config& config, const EnginePipeline& pipeline,
 int run_serve(const Config& config, const std::string& program) {
   set_log_name("front");
   set_log_level(config.log_level);
-  const StopSignals signals;
-  Result<FrontModel> model = load_front_model(config);
-  if (!model) return report(model.error());
-  const SteadyClock clock;
-  const int num_valid_tokens = model->tokenizer->vocab_size();
-  PipelineConfig pipeline_config = make_pipeline_config(config);
-  pipeline_config.grammar_compiler = make_grammar_processes({program, kGrammarCompilerCommand});
-  const std::unique_ptr<EnginePipeline> pipeline =
-      make_pipeline(std::move(pipeline_config), std::move(model->tokenizer), std::move(model->chat_template),
-                    std::move(model->defaults), clock, make_launcher(config, program, num_valid_tokens));
-  ServerConfig server_config = config.server;
-  server_config.has_key_file = !config.serve.api_key_file.empty();
-  std::vector<KeyHash> keys;
-  if (server_config.has_key_file) {
-    Result<std::vector<KeyHash>> loaded = load_keys(config);
-    if (!loaded) return report(loaded.error());
-    keys = std::move(*loaded);
-  }
-  const Result<std::unique_ptr<ApiServer>> server = ApiServer::start(server_config, *pipeline);
-  if (!server) return report(server.error());
-  (*server)->set_file_keys(std::move(keys));
-  ServiceNotifier notifier(config.serve.notify_socket);
-  if (const std::optional<Error> failure = watch(config, *pipeline, **server, signals, notifier)) {
-    const int cut = (*server)->shut_down({.timeout = std::chrono::milliseconds(0)}, [] { return true; });
-    if (cut > 0) log_warning("{} requests were cut", cut);
-    return report(*failure);
-  }
-  notifier.stopping();
-  log_info("Shutting down: {} requests have up to {} s to end", (*server)->num_live_requests(),
-           std::chrono::duration<double>(config.shutdown.timeout).count());
-  const int cut = (*server)->shut_down(config.shutdown, [&] { return signals.wait(std::chrono::milliseconds(0)); });
-  if (cut > 0) log_warning("{} requests were cut", cut);
-  pipeline->shutdown(Duration::zero());
-  log_info("Application shutdown complete.");
-  return 0;
+  return Front(config, program).run();
 }
 
 }  // namespace gale

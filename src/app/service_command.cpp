@@ -12,6 +12,7 @@
 
 #include "app/commands.h"
 #include "app/exit_code.h"
+#include "app/machine_facts.h"
 #include "app/service_units.h"
 #include "ui/page_access.h"
 
@@ -67,6 +68,7 @@ class Manager {
   [[nodiscard]] virtual Status start() const = 0;
   [[nodiscard]] virtual Result<int> status() const = 0;
   [[nodiscard]] virtual Result<int> logs() const = 0;
+  [[nodiscard]] virtual Status upgrade() const = 0;   // the program that lies there now takes over
   [[nodiscard]] virtual Status stop() const = 0;
   virtual void clean_up() const = 0;             // what running left behind
 };
@@ -83,8 +85,14 @@ class Supervisor final : public Manager {
   }
   Result<int> status() const override { return run({kSupervisorControl, "-c", file_.path, "status"}); }
   Result<int> logs() const override {
-    return run({"/usr/bin/tail", "-n", "200", folder() + "/logs/gale.log", folder() + "/logs/gale-ui.log"});
+    std::vector<std::string> command = {"/usr/bin/tail", "-n", "200"};
+    for (const char* name : {kFirstFront, kSecondFront, "gale-ui"}) {
+      const std::string log = fmt::format("{}/logs/{}.log", folder(), name);
+      if (fs::exists(log)) command.push_back(log);
+    }
+    return run(command);
   }
+  Status upgrade() const override;
   Status stop() const override {
     if (!is_running()) return {};
     GALE_TRY(run_well({kSupervisorControl, "-c", file_.path, "shutdown"}));
@@ -94,17 +102,44 @@ class Supervisor final : public Manager {
   }
   void clean_up() const override {
     std::error_code trouble;
-    for (const char* name : {"/logs", "/supervisor.sock", "/supervisord.pid"}) fs::remove_all(folder() + name, trouble);
+    for (const char* name : {"/logs", "/run", "/supervisor.sock", "/supervisord.pid"}) fs::remove_all(folder() + name, trouble);
     fs::remove(folder(), trouble);               // unless somebody keeps something else there
   }
 
  private:
+  // With a line's end; empty if it does not run.
+  [[nodiscard]] std::string pid_of(const char* program) const {
+    const std::string pid = output_of({kSupervisorControl, "-c", file_.path, "pid", program});
+    return pid == "0\n" ? std::string() : pid;
+  }
   [[nodiscard]] const std::string& folder() const { return plan_.service.folder; }
   [[nodiscard]] bool is_running() const { return ::access((folder() + "/supervisor.sock").c_str(), F_OK) == 0; }
 
   const ServicePlan plan_;
   const UnitFile file_;
 };
+
+// Starts the place that is free and waits until the other one has been left. One that fails is stopped, or supervisor
+// would try it for ever beside the one that serves.
+Status Supervisor::upgrade() const {
+  const bool is_first = !pid_of(kFirstFront).empty();
+  if (is_first == !pid_of(kSecondFront).empty())
+    return fail(ErrorCode::kUnavailable, "expected one of {} and {} to run: see gale service status", kFirstFront,
+                kSecondFront);
+  const char* const old = is_first ? kFirstFront : kSecondFront;
+  const char* const next = is_first ? kSecondFront : kFirstFront;
+  GALE_TRY(run_well({kSupervisorControl, "-c", file_.path, "start", next}));
+  const std::string started = pid_of(next);
+  while (!pid_of(old).empty()) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));
+    if (!started.empty() && pid_of(next) == started) continue;
+    if (pid_of(old).empty()) break;
+    GALE_TRY(run_well({kSupervisorControl, "-c", file_.path, "stop", next}));
+    return fail(ErrorCode::kUnavailable, "the new gale did not get to serving: {} goes on; see gale service logs", old);
+  }
+  fmt::print("{} took over from {}\n", next, old);
+  return {};
+}
 
 class Systemd final : public Manager {
  public:
@@ -119,6 +154,11 @@ class Systemd final : public Manager {
   }
   Result<int> logs() const override {
     return run({kJournal, "--no-pager", "-n", "200", "-u", "gale.service", "-u", "gale-ui.service"});
+  }
+  Status upgrade() const override {
+    GALE_TRY(run_well({kSystemControl, "reload", "gale.service"}));
+    fmt::print("the new gale loads beside the running one and takes over then: see gale service logs\n");
+    return {};
   }
   Status stop() const override {
     return run_well({kSystemControl, "disable", "--now", "gale.service", "gale-ui.service"});
@@ -196,6 +236,7 @@ Result<int> act(const ServiceConfig& config) {
   GALE_ASSIGN(const ServicePlan plan, make_plan(config));
   GALE_ASSIGN(const std::unique_ptr<Manager> manager, make_manager(plan));
   if (config.action == "install") GALE_TRY(install(*manager, plan));
+  if (config.action == "upgrade") GALE_TRY(manager->upgrade());
   if (config.action == "uninstall") GALE_TRY(uninstall(*manager, config.is_dry_run));
   if (config.action == "status") return manager->status();
   if (config.action == "logs") return manager->logs();

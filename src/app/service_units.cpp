@@ -10,11 +10,13 @@ namespace {
 constexpr std::string_view kSystemdFolder = "/etc/systemd/system";
 constexpr std::string_view kPasswordFile = "/etc/gale/ui.env";
 
-Config front_config(const ServicePlan& plan) {
+Config front_config(const ServicePlan& plan, const std::string& runtime_dir) {
   Config out;
+  out.serve.runtime_dir = runtime_dir;
   out.engine.model_dir = plan.service.model;
   out.server.http.host = plan.service.host;
   out.server.http.port = plan.service.port;
+  out.serve.takes_over = true;         // the one that runs, if one does: so it is upgraded
   return out;
 }
 
@@ -40,13 +42,12 @@ std::string escaped(std::string text) {
   return text;
 }
 
+// A front that left to its successor ends with 0 and is not started again; the page is, however it ended.
 std::string supervisor_program(std::string_view name, const std::string& command, const std::string& folder,
                                std::string_view more) {
   return fmt::format(R"(
 [program:{0}]
 command={1}
-autostart=true
-autorestart=true
 startsecs=1
 startretries=3
 stopsignal=TERM
@@ -106,10 +107,13 @@ supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
 serverurl=unix://{0}/supervisor.sock
 )", escaped(folder));
   // The front drains for 30 s; its engine leaves with it, so that only a kill has to reach the group.
-  text += supervisor_program("gale", command_line(plan, "serve", Command::kServe, front_config(plan)), folder,
-                             "priority=10\n");
+  // Two places for it, of which one is taken: an upgrade starts the other, which takes over.
+  const std::string front = command_line(plan, "serve", Command::kServe, front_config(plan, folder + "/run"));
+  constexpr std::string_view kFront = "autorestart=unexpected\nexitcodes=0\npriority=10\n";
+  text += supervisor_program(kFirstFront, front, folder, fmt::format("autostart=true\n{}", kFront));
+  text += supervisor_program(kSecondFront, front, folder, fmt::format("autostart=false\n{}", kFront));
   text += supervisor_program("gale-ui", command_line(plan, "ui", Command::kUi, page_config(plan)), folder,
-                             "priority=20\n" + password);
+                             "autostart=true\nautorestart=true\npriority=20\n" + password);
   return {folder + "/supervisord.conf", std::move(text), true};
 }
 
@@ -126,6 +130,10 @@ StartLimitBurst=10
 Type=notify
 NotifyAccess=main
 ExecStart={}
+# Starts the program that lies there now, which takes over; this one says who is the main process then, and leaves.
+ExecReload=/bin/kill -USR2 $MAINPID
+RuntimeDirectory=gale
+RuntimeDirectoryMode=0700
 Restart=on-failure
 RestartSec=1
 WatchdogSec=30
@@ -135,7 +143,7 @@ KillMode=mixed
 {}
 [Install]
 WantedBy=multi-user.target
-)", escaped(command_line(plan, "serve", Command::kServe, front_config(plan))), kHardening)});
+)", escaped(command_line(plan, "serve", Command::kServe, front_config(plan, ""))), kHardening)});
   const std::string password = plan.service.password.empty() ? "" : fmt::format("EnvironmentFile={}\n", kPasswordFile);
   out.push_back({fmt::format("{}/gale-ui.service", kSystemdFolder), fmt::format(R"([Unit]
 Description=The web page of gale

@@ -19,6 +19,10 @@ struct UnitFile {
   bool is_secret = false;              // holds the page's password: for its owner's eyes only
 };
 
+// The places of a front under supervisor: one serves, the other is for the one that takes over from it.
+inline constexpr const char* kFirstFront = "gale";
+inline constexpr const char* kSecondFront = "gale-2";
+
 // An own supervisord in the service's folder: front (which starts its engine) and page, each restarted for itself.
 [[nodiscard]] UnitFile supervisor_file(const ServicePlan& plan);
 

@@ -4,48 +4,42 @@
 #include <signal.h>
 #include <time.h>
 
+#include <initializer_list>
+
 namespace gale {
 namespace {
 
-sigset_t stop_set() {
+sigset_t set_of(std::initializer_list<int> signals) {
   sigset_t set;
   sigemptyset(&set);
-  sigaddset(&set, SIGTERM);
-  sigaddset(&set, SIGINT);
+  for (const int signal : signals) sigaddset(&set, signal);
   return set;
 }
 
-sigset_t reload_set() {
-  sigset_t set;
-  sigemptyset(&set);
-  sigaddset(&set, SIGHUP);
-  return set;
+bool has_come(int signal) {
+  const sigset_t set = set_of({signal});
+  const timespec now{};
+  return sigtimedwait(&set, nullptr, &now) > 0;
 }
 
 }  // namespace
 
 StopSignals::StopSignals() {
-  const sigset_t set = stop_set();
-  pthread_sigmask(SIG_BLOCK, &set, nullptr);
-  const sigset_t reload = reload_set();
-  pthread_sigmask(SIG_BLOCK, &reload, nullptr);
-  signal(SIGHUP, SIG_DFL);
+  const sigset_t all = set_of({SIGTERM, SIGINT, SIGHUP, SIGUSR2});
+  pthread_sigmask(SIG_BLOCK, &all, nullptr);
   // A shell starts background jobs with SIGINT ignored, and what is ignored never becomes pending.
-  signal(SIGINT, SIG_DFL);
-  signal(SIGTERM, SIG_DFL);
+  for (const int one : {SIGTERM, SIGINT, SIGHUP, SIGUSR2}) signal(one, SIG_DFL);
 }
 
 bool StopSignals::wait(std::chrono::milliseconds timeout) const {
-  const sigset_t set = stop_set();
+  const sigset_t set = set_of({SIGTERM, SIGINT});
   constexpr long kNsPerMs = 1'000'000;
   const timespec limit{.tv_sec = timeout.count() / 1000, .tv_nsec = timeout.count() % 1000 * kNsPerMs};
   return sigtimedwait(&set, nullptr, &limit) > 0;
 }
 
-bool StopSignals::wants_reload() const {
-  const sigset_t set = reload_set();
-  const timespec now{};
-  return sigtimedwait(&set, nullptr, &now) > 0;
-}
+bool StopSignals::wants_reload() const { return has_come(SIGHUP); }
+
+bool StopSignals::wants_successor() const { return has_come(SIGUSR2); }
 
 }  // namespace gale

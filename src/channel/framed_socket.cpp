@@ -41,10 +41,6 @@ bool wait_for(int fd, short events, std::chrono::milliseconds timeout) {
 
 }  // namespace
 
-UniqueFd::~UniqueFd() {
-  if (fd_ >= 0) ::close(fd_);
-}
-
 Status FrameReader::take_frames(std::vector<std::string>& frames) {
   size_t begin = 0;
   while (buffer_.size() - begin >= kHeaderBytes) {

@@ -6,30 +6,12 @@
 #include <mutex>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "base/result.h"
+#include "base/unique_fd.h"
 
 namespace gale {
-
-// Owns a file descriptor.
-class UniqueFd {
- public:
-  UniqueFd() = default;
-  explicit UniqueFd(int fd) : fd_(fd) {}
-  UniqueFd(UniqueFd&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-  UniqueFd& operator=(UniqueFd&& other) noexcept {
-    std::swap(fd_, other.fd_);
-    return *this;
-  }
-  ~UniqueFd();
-  [[nodiscard]] int get() const { return fd_; }
-  void reset() { UniqueFd closed(std::exchange(fd_, -1)); }
-
- private:
-  int fd_ = -1;
-};
 
 // Cuts a stream of bytes into frames: 4 bytes of length, little-endian, then as many bytes of content.
 class FrameReader {

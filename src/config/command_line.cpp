@@ -80,6 +80,7 @@ Result<Invocation> read_sources(std::span<const std::string> arguments, const En
     return out;
   }
   out.notes = std::move(parsed.notes);
+  out.config.config_file = parsed.config_file.value_or("");
   Values from_file;
   if (parsed.config_file) {
     GALE_ASSIGN(from_file, parse_config_file(out.command, *parsed.config_file));

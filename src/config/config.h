@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -29,12 +30,18 @@ struct ChatConfig {
   bool think = true;                   // let a thinking model think
 };
 
+// Where the engine of a server that takes over starts: beside the running one, or when that has left.
+enum class TakeoverEngine : uint8_t { kAuto, kBeside, kAfter };
+
 // What only `gale serve` itself has.
 struct ServeConfig {
   std::vector<std::string> served_model_names;   // empty: MODEL as it was written
   std::string tokenizer;                         // tokenizer.json's folder; empty: the model's
   std::string api_key_file;                      // hashes of further keys; read again at SIGHUP
   std::string chat_template;                     // a file; empty: the model's
+  bool takes_over = false;                       // the place of a server that runs on this port, if there is one
+  TakeoverEngine takeover_engine = TakeoverEngine::kAuto;
+  std::string runtime_dir;                       // where it is met; empty: see app/takeover_messages.h
   std::string notify_socket;                     // of the service manager that started us; empty: none
 };
 
@@ -45,7 +52,7 @@ struct EngineProcessConfig {
 
 // `gale service`.
 struct ServiceConfig {
-  std::string action;                  // install, status, logs, uninstall
+  std::string action;                  // install, status, logs, upgrade, uninstall
   std::string manager = "auto";
   std::string model;
   std::string host = "127.0.0.1";      // of the API
@@ -56,6 +63,16 @@ struct ServiceConfig {
   std::string folder = "/var/lib/gale";   // supervisor's files and logs
   std::string program;                 // the gale that is run; empty: this one
   bool is_dry_run = false;
+};
+
+// `gale doctor`.
+struct DoctorConfig {
+  std::string url = "http://127.0.0.1:8000";   // of the server that is asked about its memory
+  std::string api_key;
+  int ui_port = 7860;
+  std::string folder = "/var/lib/gale";        // of `gale service`
+  std::vector<std::string> logs;               // further ones, for the archive
+  std::string bundle;                          // the archive to write; empty: none
 };
 
 struct InspectConfig {
@@ -78,6 +95,7 @@ struct Config {
   ChatConfig chat;
   EngineProcessConfig engine_process;
   InspectConfig inspect;
+  DoctorConfig doctor;
   BenchConfig bench;
   LatencyConfig latency;
 };

@@ -66,17 +66,58 @@ std::vector<Option> chat_options() {
   };
 }
 
+std::vector<Option> doctor_options() {
+  using D = DoctorConfig;
+  constexpr CommandSet kDoctor = in(Command::kDoctor);
+  return {
+      option<&Config::doctor, &D::url>({.flag = "--url",
+                                        .placeholder = "URL",
+                                        .help = "The server that is asked who holds its memory.",
+                                        .group = kClient,
+                                        .commands = kDoctor}),
+      option<&Config::doctor, &D::api_key>({.flag = "--api-key",
+                                            .placeholder = "KEY",
+                                            .help = "Sent to it as bearer token.",
+                                            .group = kClient,
+                                            .commands = kDoctor,
+                                            .environment = "VLLM_API_KEY"}),
+      option<&Config::doctor, &D::ui_port>({.flag = "--ui-port",
+                                            .placeholder = "N",
+                                            .help = "The port of the page.",
+                                            .group = kClient,
+                                            .commands = kDoctor,
+                                            .rules = range(1, 65535)}),
+      option<&Config::doctor, &D::folder>({.flag = "--folder",
+                                           .placeholder = "DIR",
+                                           .help = "Where gale service keeps supervisor's files and logs.",
+                                           .group = kClient,
+                                           .commands = kDoctor}),
+      option<&Config::doctor, &D::bundle>({.flag = "--bundle",
+                                           .placeholder = "FILE",
+                                           .help = "Write a support archive (tar.gz): findings, settings, metrics and "
+                                                   "the end of the logs, without keys, passwords and prompts.",
+                                           .group = kClient,
+                                           .commands = kDoctor}),
+      option<&Config::doctor, &D::logs>({.flag = "--log-file",
+                                         .placeholder = "FILE",
+                                         .help = "A further log for the archive.",
+                                         .group = kClient,
+                                         .commands = kDoctor}),
+  };
+}
+
 }  // namespace
 
 std::vector<Option> client_options() {
   std::vector<Option> out = chat_options();
+  for (Option& option : doctor_options()) out.push_back(std::move(option));
   out.push_back(option<&Config::config_file>(
       {.flag = "--config",
        .placeholder = "FILE",
        .help = "A TOML file with options; the command line counts before it.",
        .group = OptionGroup::kHelp,
        .commands = in(Command::kServe, Command::kUi, Command::kChat, Command::kBenchServe, Command::kBenchThroughput,
-                      Command::kBenchLatency, Command::kInspect)}));
+                      Command::kBenchLatency, Command::kInspect, Command::kDoctor)}));
   return out;
 }
 

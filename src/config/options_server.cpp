@@ -6,6 +6,13 @@
 namespace gale {
 
 template <>
+struct EnumNames<TakeoverEngine> {
+  static constexpr std::array names = {std::pair{std::string_view("auto"), TakeoverEngine::kAuto},
+                                       std::pair{std::string_view("beside"), TakeoverEngine::kBeside},
+                                       std::pair{std::string_view("after"), TakeoverEngine::kAfter}};
+};
+
+template <>
 struct EnumNames<LogLevel> {
   static constexpr std::array names = {
       std::pair{std::string_view("debug"), LogLevel::kDebug}, std::pair{std::string_view("info"), LogLevel::kInfo},
@@ -35,6 +42,18 @@ std::vector<Option> pipeline_options() {
           .help = "The folder of tokenizer.json; none: MODEL.", .group = kModel, .commands = kServe}),
       option<&Config::serve, &ServeConfig::chat_template>({.flag = "--chat-template", .placeholder = "FILE",
           .help = "A Jinja template; none: the model's own.", .group = kChat, .commands = kServe}),
+      option<&Config::serve, &ServeConfig::takes_over>({.flag = "--takeover",
+          .help = "Take the place of the gale that runs on this port, without a request lost; if there is none, just "
+                  "serve.",
+          .group = kRuntime, .commands = kServe}),
+      option<&Config::serve, &ServeConfig::takeover_engine>({.flag = "--takeover-engine", .placeholder = "WHEN",
+          .help = "beside: load while the running one serves; after: when it has left, requests wait meanwhile; auto: "
+                  "beside where there is memory for two.",
+          .group = kRuntime, .commands = kServe}),
+      option<&Config::serve, &ServeConfig::runtime_dir>({.flag = "--runtime-dir", .placeholder = "DIR",
+          .help = "Where servers of this user meet for --takeover. None: /run/gale for root, /run/user/UID/gale or "
+                  "/tmp/gale-UID for others.",
+          .group = kRuntime, .commands = kServe, .environment = "RUNTIME_DIRECTORY"}),
       option<&Config::serve, &ServeConfig::notify_socket>({.flag = "--notify-socket", .placeholder = "PATH",
           .help = "Where systemd hears that the server is ready and alive.", .group = kRuntime, .commands = kServe,
           .environment = "NOTIFY_SOCKET"}),

@@ -12,10 +12,10 @@ std::vector<Option> service_options() {
   return {
       option<&Config::service, &S::action>({.flag = "--action",
                                             .placeholder = "ACTION",
-                                            .help = "install, status, logs or uninstall.",
+                                            .help = "install, status, logs, upgrade or uninstall.",
                                             .group = kRuntime,
                                             .commands = kInstalled,
-                                            .rules = one_of({"install", "status", "logs", "uninstall"}),
+                                            .rules = one_of({"install", "status", "logs", "upgrade", "uninstall"}),
                                             .is_positional = true}),
       option<&Config::service, &S::model>({.flag = "--model",
                                            .placeholder = "DIR",

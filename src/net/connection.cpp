@@ -1,5 +1,6 @@
 #include "net/connection.h"
 
+#include <algorithm>
 #include <boost/asio/buffer.hpp>
 #include <new>
 
@@ -10,6 +11,7 @@ namespace {
 
 constexpr size_t kMaxPipelinedBytes = size_t{64} << 10;   // beyond, reading waits until the answer is out
 constexpr size_t kKeptCapacity = size_t{64} << 10;
+constexpr std::chrono::milliseconds kSuccessorIdle{1000};   // a client that is quiet for so long sends nothing just now
 
 TimePoint now() { return std::chrono::steady_clock::now(); }
 
@@ -209,7 +211,7 @@ void Connection::sweep(TimePoint at) {
     case State::kClosed: return;
     case State::kHead:
       if (parser_->has_begun() && elapsed > config().header_timeout) fail_request({408, "the request's head took too long"});
-      else if (!parser_->has_begun() && elapsed > config().idle_timeout) close(ExchangeEnd::kSent);
+      else if (!parser_->has_begun() && elapsed > idle_timeout()) close(ExchangeEnd::kSent);
       return;
     case State::kBody: {
       const auto wanted = static_cast<size_t>(static_cast<double>(config().min_body_bytes_per_s) * seconds(elapsed));
@@ -226,6 +228,10 @@ void Connection::sweep(TimePoint at) {
       if (elapsed > config().linger) close(ExchangeEnd::kSent);
       return;
   }
+}
+
+std::chrono::milliseconds Connection::idle_timeout() const {
+  return thread_->server().has_successor ? std::min(kSuccessorIdle, config().idle_timeout) : config().idle_timeout;
 }
 
 void Connection::close_if_idle() {

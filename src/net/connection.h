@@ -6,6 +6,7 @@
 #include <boost/asio/basic_waitable_timer.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
+#include <latch>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -33,9 +34,11 @@ struct ServerState {
   HttpServerConfig config;
   HttpHandler& handler;
   std::atomic<int> num_connections{0};
+  std::atomic<int> num_web_sockets{0};
   std::atomic<int> num_exchanges{0};
   std::atomic<bool> is_closing_after_answers{false};
   std::atomic<bool> is_accepting{true};
+  std::atomic<bool> has_successor{false};
 };
 
 class Connection;
@@ -50,6 +53,8 @@ class IoThread : public std::enable_shared_from_this<IoThread> {
   ~IoThread();
   void start();
   void stop_accepting();       // from any thread
+  // From any thread; connections stay as they are. Counts down when no new one can come.
+  void close_listeners(const std::shared_ptr<std::latch>& closed);
   void shut_down();            // closes everything and joins
 
   // From any thread: `connection` has output. One task in the loop takes all that came since the last.
@@ -117,6 +122,7 @@ class Connection final : public OutputOwner, public std::enable_shared_from_this
   void on_written(const boost::system::error_code& error, size_t num_bytes);
   void finish_answer();
   void linger();
+  [[nodiscard]] std::chrono::milliseconds idle_timeout() const;
   [[nodiscard]] const HttpServerConfig& config() const { return thread_->server().config; }
 
   std::shared_ptr<IoThread> thread_;

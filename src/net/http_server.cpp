@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <boost/asio/post.hpp>
+#include <latch>
 
 #include "base/fault_point.h"
 #include "base/log.h"
@@ -64,7 +65,10 @@ void IoThread::accept(size_t listener) {
 }
 
 void IoThread::on_accepted(size_t listener, const boost::system::error_code& error, IoSocket socket) {
-  if (!acceptors_[listener].is_open()) return;
+  if (!acceptors_[listener].is_open()) {   // accepted before, told now: nobody else has this client
+    if (!error && server_.has_successor) admit(std::move(socket));
+    return;
+  }
   const bool is_exhausted = error.value() == EMFILE || error.value() == ENFILE || error.value() == ENOBUFS ||
                             error.value() == ENOMEM || (!error && fault_happens("net.accept"));
   if (is_exhausted) {
@@ -130,8 +134,10 @@ void IoThread::forget(const std::shared_ptr<Connection>& connection) { connectio
 void IoThread::adopt_web_socket(const RequestHead& head, IoSocket socket) {
   const auto peer = make_web_socket_peer(std::move(socket), head, server_.config, context_, shared_from_this());
   web_sockets_.insert(peer);
+  ++server_.num_web_sockets;
   peer->start(server_.handler.open_web_socket(head, peer), [this, key = peer.get()] {
     --server_.num_connections;
+    --server_.num_web_sockets;
     std::erase_if(web_sockets_, [key](const auto& held) { return held.get() == key; });
   });
 }
@@ -167,6 +173,14 @@ void IoThread::stop_accepting() {
   });
 }
 
+// Whom the kernel gave us before that is told by a task that is queued already: the second one runs behind it.
+void IoThread::close_listeners(const std::shared_ptr<std::latch>& closed) {
+  asio::post(context_, [this, closed] {
+    close_acceptors();
+    asio::post(context_, [closed] { closed->count_down(); });
+  });
+}
+
 void IoThread::shut_down() {
   asio::post(context_, [this] {
     is_shut_down_ = true;
@@ -189,7 +203,10 @@ class AsioHttpServer final : public HttpServer {
  public:
   AsioHttpServer(const HttpServerConfig& config, HttpHandler& handler, const Listeners& listeners)
       : state_{.config = config, .handler = handler}, port_(listeners.port) {
-    for (const auto& group : listeners.groups) threads_.push_back(std::make_shared<IoThread>(state_, group));
+    for (const auto& group : listeners.groups) {
+      threads_.push_back(std::make_shared<IoThread>(state_, group));
+      listening_.insert(listening_.end(), group.begin(), group.end());
+    }
     for (const auto& thread : threads_) thread->start();
   }
   ~AsioHttpServer() override {
@@ -199,7 +216,23 @@ class AsioHttpServer final : public HttpServer {
 
   int port() const override { return port_; }
   int num_connections() const override { return state_.num_connections; }
+  int num_web_sockets() const override { return state_.num_web_sockets; }
   int num_exchanges() const override { return state_.num_exchanges; }
+  std::vector<int> duplicate_listeners() const override {
+    std::vector<int> copies;
+    for (const int fd : listening_) {
+      const int copy = state_.has_successor || !state_.is_accepting ? -1 : ::fcntl(fd, F_DUPFD_CLOEXEC, 0);
+      if (copy >= 0) copies.push_back(copy);
+    }
+    return copies;
+  }
+  void leave_to_successor() override {
+    state_.has_successor = true;
+    state_.is_closing_after_answers = true;
+    const auto closed = std::make_shared<std::latch>(static_cast<std::ptrdiff_t>(threads_.size()));
+    for (const auto& thread : threads_) thread->close_listeners(closed);
+    closed->wait();
+  }
   void close_after_answers() override { state_.is_closing_after_answers = true; }
   void stop_accepting() override {
     state_.is_accepting = false;
@@ -210,6 +243,7 @@ class AsioHttpServer final : public HttpServer {
  private:
   ServerState state_;
   const int port_;
+  std::vector<int> listening_;          // owned by the threads
   std::vector<std::shared_ptr<IoThread>> threads_;   // shared with connections, see IoThread
 };
 
@@ -218,6 +252,12 @@ class AsioHttpServer final : public HttpServer {
 Result<std::unique_ptr<HttpServer>> HttpServer::start(const HttpServerConfig& config, HttpHandler& handler) {
   const int num_threads = std::max(1, config.num_io_threads);
   GALE_ASSIGN(const Listeners listeners, open_listeners(config.host, config.port, num_threads, config.backlog));
+  return std::make_unique<AsioHttpServer>(config, handler, listeners);
+}
+
+Result<std::unique_ptr<HttpServer>> HttpServer::start_on(const HttpServerConfig& config, HttpHandler& handler,
+                                                         const std::vector<int>& listening_sockets) {
+  GALE_ASSIGN(const Listeners listeners, adopt_listeners(listening_sockets, std::max(1, config.num_io_threads)));
   return std::make_unique<AsioHttpServer>(config, handler, listeners);
 }
 

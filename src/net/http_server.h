@@ -35,14 +35,24 @@ class HttpServer {
   // Listens and serves. kBusy if the port is taken, kInvalidArgument if the host is no address of this machine.
   // `handler` outlives the server.
   [[nodiscard]] static Result<std::unique_ptr<HttpServer>> start(const HttpServerConfig& config, HttpHandler& handler);
+  // The same on sockets that listen already (another server's duplicate_listeners()); they are this server's from now
+  // on. Host and port of the configuration mean nothing.
+  [[nodiscard]] static Result<std::unique_ptr<HttpServer>> start_on(const HttpServerConfig& config, HttpHandler& handler,
+                                                                    const std::vector<int>& listening_sockets);
   // Cuts whatever is still open.
   virtual ~HttpServer() = default;
 
   [[nodiscard]] virtual int port() const = 0;
   [[nodiscard]] virtual int num_connections() const = 0;
+  [[nodiscard]] virtual int num_web_sockets() const = 0;    // of the connections
   [[nodiscard]] virtual int num_exchanges() const = 0;      // requests being answered
+  // Descriptors of the listening sockets, the caller's to close: they listen on when this server no longer does.
+  [[nodiscard]] virtual std::vector<int> duplicate_listeners() const = 0;
   // From now on every answer closes its connection, so that clients move elsewhere.
   virtual void close_after_answers() = 0;
+  // Another server accepts from now on: connections that are there are served on, one request each; those that bring
+  // none are closed after a moment, long enough that a request on its way is not lost.
+  virtual void leave_to_successor() = 0;
   // Stops accepting and closes idle connections; exchanges go on.
   virtual void stop_accepting() = 0;
 };

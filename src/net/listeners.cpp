@@ -1,5 +1,6 @@
 #include "net/listeners.h"
 
+#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
@@ -116,7 +117,37 @@ Address any_address(int family) {
   return address;
 }
 
+// The port that a listening TCP socket has; 0 if `fd` is none.
+int listening_port(int fd) {
+  int is_listening = 0;
+  socklen_t length = sizeof is_listening;
+  if (::getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &is_listening, &length) != 0 || is_listening == 0) return 0;
+  Address address;
+  address.length = sizeof address.storage;
+  if (::getsockname(fd, reinterpret_cast<sockaddr*>(&address.storage), &address.length) != 0) return 0;
+  const bool is_internet = address.storage.ss_family == AF_INET || address.storage.ss_family == AF_INET6;
+  return is_internet ? address.port() : 0;
+}
+
 }  // namespace
+
+Result<Listeners> adopt_listeners(const std::vector<int>& handed, int num_groups) {
+  Sockets sockets;
+  auto& groups = sockets.listeners.groups;
+  groups.resize(static_cast<size_t>(num_groups));
+  for (size_t i = 0; i < handed.size(); ++i) groups[i % groups.size()].push_back(handed[i]);
+  for (const int fd : handed) {
+    sockets.listeners.port = listening_port(fd);
+    if (sockets.listeners.port == 0) return fail(ErrorCode::kCorrupt, "descriptor {} is no socket that listens", fd);
+  }
+  if (handed.empty()) return fail(ErrorCode::kCorrupt, "no socket was handed over");
+  for (size_t i = handed.size(); i < groups.size(); ++i) {   // more loops than sockets: two share one queue
+    const int fd = ::fcntl(handed[i % handed.size()], F_DUPFD_CLOEXEC, 0);
+    if (fd < 0) return fail(ErrorCode::kInternal, "cannot share a listening socket: {}", std::strerror(errno));
+    groups[i].push_back(fd);
+  }
+  return sockets.take();
+}
 
 Result<Listeners> open_listeners(const std::string& host, int port, int num_groups, int backlog) {
   Sockets sockets;

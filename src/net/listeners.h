@@ -15,4 +15,8 @@ struct Listeners {
 };
 [[nodiscard]] Result<Listeners> open_listeners(const std::string& host, int port, int num_groups, int backlog);
 
+// Sockets that listen already, as another process handed them on, spread over the groups: each is in one, and no group
+// is without. Takes them over; kCorrupt if one is no listening TCP socket.
+[[nodiscard]] Result<Listeners> adopt_listeners(const std::vector<int>& sockets, int num_groups);
+
 }  // namespace gale

@@ -32,8 +32,10 @@ class BeastApiServer final : public ApiServer, private HttpHandler {
         workers_(kNumWorkers, kMaxWaitingBodies) {}
   ~BeastApiServer() override { endpoints_.generations().abort_all(kLeaving); }
 
-  [[nodiscard]] Status listen() {
-    GALE_ASSIGN(http_, HttpServer::start(config_.http, *this));
+  // Without `handed_over` sockets it opens its own.
+  [[nodiscard]] Status listen(const std::vector<int>& handed_over) {
+    GALE_ASSIGN(http_, handed_over.empty() ? HttpServer::start(config_.http, *this)
+                                           : HttpServer::start_on(config_.http, *this, handed_over));
     if (config_.stats_interval.count() > 0) stats_.emplace(pipeline_, metrics_, config_.stats_interval);
     return {};
   }
@@ -47,6 +49,8 @@ class BeastApiServer final : public ApiServer, private HttpHandler {
   }
   int num_live_requests() const override { return endpoints_.generations().num_live(); }
   void set_file_keys(std::vector<KeyHash> keys) override { keys_.set_file_keys(std::move(keys)); }
+  std::vector<int> duplicate_listeners() const override { return http_->duplicate_listeners(); }
+  int leave_to_successor(const ShutdownPlan& plan, const std::function<bool()>& is_urged) override;
   int shut_down(const ShutdownPlan& plan, const std::function<bool()>& is_urged) override;
 
  private:
@@ -58,6 +62,7 @@ class BeastApiServer final : public ApiServer, private HttpHandler {
   bool takes_web_socket(const RequestHead& head) override { return head.method == "GET" && head.path == kChatSocketPath; }
   std::shared_ptr<WebSocketListener> open_web_socket(const RequestHead& head, std::shared_ptr<WebSocket> socket) override;
   HttpResponse protocol_error(const HttpError& error) override;
+  int end_all();
   [[nodiscard]] bool is_foreign(const RequestHead& head) const {
     return config_.is_protected && keys_.is_empty() && config_.http.host.empty() && !head.peer_is_loopback;
   }
@@ -153,16 +158,38 @@ HttpResponse BeastApiServer::protocol_error(const HttpError& error) {
   return refusal({}, "none", error.status, protocol_error_body(error.status, error.message));
 }
 
+// `limit` counts from `start`.
+void wait_until(std::chrono::steady_clock::time_point start, std::chrono::milliseconds limit,
+                const std::function<bool()>& is_done, const std::function<bool()>& is_urged) {
+  while (std::chrono::steady_clock::now() - start < limit && !is_done() && !is_urged())
+    std::this_thread::sleep_for(kDrainPoll);
+}
+
+int BeastApiServer::leave_to_successor(const ShutdownPlan& plan, const std::function<bool()>& is_urged) {
+  const auto start = std::chrono::steady_clock::now();
+  endpoints_.leave();
+  http_->leave_to_successor();
+  const auto is_alone = [this] {
+    return http_->num_connections() == http_->num_web_sockets() && endpoints_.generations().num_live() == 0;
+  };
+  wait_until(start, plan.timeout, is_alone, is_urged);
+  endpoints_.generations().refuse_work();
+  return end_all();
+}
+
 int BeastApiServer::shut_down(const ShutdownPlan& plan, const std::function<bool()>& is_urged) {
   const auto start = std::chrono::steady_clock::now();
-  const auto wait_until = [&](std::chrono::milliseconds limit, const std::function<bool()>& is_done) {
-    while (std::chrono::steady_clock::now() - start < limit && !is_done() && !is_urged()) std::this_thread::sleep_for(kDrainPoll);
-  };
   endpoints_.leave();
-  wait_until(plan.drain_delay, [] { return false; });
+  wait_until(start, plan.drain_delay, [] { return false; }, is_urged);
   endpoints_.generations().refuse_work();
   http_->close_after_answers();
-  wait_until(plan.drain_delay + plan.timeout, [this] { return http_->num_exchanges() == 0 && endpoints_.generations().num_live() == 0; });
+  const auto is_done = [this] { return http_->num_exchanges() == 0 && endpoints_.generations().num_live() == 0; };
+  wait_until(start, plan.drain_delay + plan.timeout, is_done, is_urged);
+  return end_all();
+}
+
+// What is still there gets its last words. How many requests that were.
+int BeastApiServer::end_all() {
   const int num_cut = endpoints_.generations().abort_all(kLeaving);
   http_->stop_accepting();
   const auto last = std::chrono::steady_clock::now();
@@ -173,8 +200,13 @@ int BeastApiServer::shut_down(const ShutdownPlan& plan, const std::function<bool
 }  // namespace
 
 Result<std::unique_ptr<ApiServer>> ApiServer::start(const ServerConfig& config, Pipeline& pipeline) {
+  return start_on({}, config, pipeline);
+}
+
+Result<std::unique_ptr<ApiServer>> ApiServer::start_on(const std::vector<int>& listening_sockets,
+                                                       const ServerConfig& config, Pipeline& pipeline) {
   auto server = std::make_unique<BeastApiServer>(config, pipeline);
-  GALE_TRY(server->listen());
+  GALE_TRY(server->listen(listening_sockets));
   log_info("Starting gale {} server on {}", config.version, server->url());
   log_info("Available routes are:");
   for (const Route& route : all_routes()) log_info("Route: {}, Methods: {}", route.path, route.method);

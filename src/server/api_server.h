@@ -26,6 +26,9 @@ class ApiServer {
  public:
   // Errors as HttpServer::start. `pipeline` outlives the server; it may still be loading.
   [[nodiscard]] static Result<std::unique_ptr<ApiServer>> start(const ServerConfig& config, Pipeline& pipeline);
+  // The same on sockets that listen already, handed on by another server; they are this one's from now on.
+  [[nodiscard]] static Result<std::unique_ptr<ApiServer>> start_on(const std::vector<int>& listening_sockets,
+                                                                   const ServerConfig& config, Pipeline& pipeline);
   virtual ~ApiServer() = default;
 
   [[nodiscard]] virtual int port() const = 0;
@@ -34,6 +37,12 @@ class ApiServer {
 
   // The keys of --api-key-file, from now on. Requests that are being answered go on.
   virtual void set_file_keys(std::vector<KeyHash> keys) = 0;
+
+  // Its listening sockets for another server; the caller closes them.
+  [[nodiscard]] virtual std::vector<int> duplicate_listeners() const = 0;
+  // Leaves to a server that has these sockets: accepts nobody, but serves on whoever is connected, each for one request
+  // more. Returns when all have left, or after plan.timeout; then as shut_down().
+  virtual int leave_to_successor(const ShutdownPlan& plan, const std::function<bool()>& is_urged) = 0;
 
   // Returns when everything was answered. `is_urged` is asked every few milliseconds: true ends the waiting at once (a
   // second SIGTERM). The number of requests that had to be cut.

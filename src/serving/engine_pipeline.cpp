@@ -54,7 +54,7 @@ Result<std::unique_ptr<RequestHandle>> Implementation::submit(GenerateRequest re
   if (request.n < 1 || request.n > kMaxChoices) {
     return fail_param(ErrorCode::kInvalidArgument, "n", "n is {}, expected 1 to {}", request.n, kMaxChoices);
   }
-  EngineCapacity capacity;
+  EngineCapacity capacity = parts_->config.expected.value_or(ExpectedEngine{}).capacity;
   if (const std::optional<Ready> ready = parts_->supervisor.ready()) {
     capacity = {.max_num_seqs = ready->max_num_seqs, .num_cache_tokens = ready->num_blocks * ready->block_size};
   }

@@ -16,10 +16,17 @@ namespace gale {
 
 class Tokenizer;
 
+// What the first engine will be able to do, as far as is known before it is there.
+struct ExpectedEngine {
+  int max_model_len = 0;
+  EngineCapacity capacity;
+};
+
 struct PipelineConfig {
   ServedModel model;                           // max_model_len 0: the engine's; else the smaller of both counts
   std::optional<int> default_max_tokens;       // for requests that name none; none: what is left of the context
   int num_workers = 2;                         // threads for templates, tokenising, detokenising, parsing
+  std::optional<ExpectedEngine> expected;      // given: requests wait for the first engine instead of being refused
   Duration request_timeout{};                  // from submission to the last token; 0: no limit
   AdmissionConfig admission;
   SupervisorConfig supervisor;

@@ -33,7 +33,9 @@ Status EngineSupervisor::availability_locked() const {
   switch (phase_) {
     case EnginePhase::kReady:
     case EnginePhase::kRestarting: return {};
-    case EnginePhase::kLoading: return fail(ErrorCode::kUnavailable, "the model is loading");
+    case EnginePhase::kLoading:
+      if (config_.holds_while_loading) return {};
+      return fail(ErrorCode::kUnavailable, "the model is loading");
     case EnginePhase::kDead: return fail(ErrorCode::kUnavailable, "the engine does not stay up; starting it is tried again");
     case EnginePhase::kStopped: return fail(ErrorCode::kUnavailable, "the server is shutting down");
   }

@@ -35,6 +35,7 @@ struct SupervisorConfig {
   Duration load_timeout = std::chrono::minutes(30);         // from start to Ready
   Duration calm_life = std::chrono::seconds(60);            // an engine that lived so long forgives earlier deaths
   std::chrono::milliseconds poll{50};                       // how often silence and exit are looked for
+  bool holds_while_loading = false;                         // sequences wait for the first engine, too, as for the next
   RestartPolicyConfig restart;
 };
 

@@ -13,6 +13,15 @@
 #include "tokenizer/tokenizer.h"
 
 namespace gale {
+namespace {
+
+SupervisorConfig supervisor_config(const PipelineConfig& config) {
+  SupervisorConfig out = config.supervisor;
+  if (config.expected) out.holds_while_loading = true;
+  return out;
+}
+
+}  // namespace
 
 PipelineParts::PipelineParts(PipelineConfig config_in, std::unique_ptr<Tokenizer> tokenizer_in,
                              std::unique_ptr<ChatTemplate> chat_template_in, GenerationDefaults defaults_in,
@@ -26,7 +35,7 @@ PipelineParts::PipelineParts(PipelineConfig config_in, std::unique_ptr<Tokenizer
       vocabulary(std::make_shared<const Vocabulary>(vocabulary_of(*tokenizer, defaults.eos_token_ids))),
       admission(config.admission, clock, random_bits()),
       workers(config.num_workers),
-      supervisor(config.supervisor, clock, std::move(launcher), {*vocabulary}) {
+      supervisor(supervisor_config(config), clock, std::move(launcher), {*vocabulary}) {
   if (config.grammar_compiler) grammars = std::make_unique<GrammarService>(config.grammars, config.grammar_compiler, vocabulary);
 }
 
@@ -36,11 +45,11 @@ SequenceLimits PipelineParts::limits() const {
   SequenceLimits limits{.max_model_len = config.model.max_model_len,
                         .vocab_size = tokenizer->vocab_size(),
                         .default_max_tokens = config.default_max_tokens};
-  if (const std::optional<Ready> ready = supervisor.ready()) {
-    limits.vocab_size = ready->vocab_size;
-    const bool is_engine_shorter = limits.max_model_len <= 0 || ready->max_model_len < limits.max_model_len;
-    if (is_engine_shorter) limits.max_model_len = ready->max_model_len;
-  }
+  const std::optional<Ready> ready = supervisor.ready();
+  if (ready) limits.vocab_size = ready->vocab_size;
+  const int of_engine = ready ? ready->max_model_len : config.expected.value_or(ExpectedEngine{}).max_model_len;
+  const bool is_known = ready || config.expected;
+  if (is_known && (limits.max_model_len <= 0 || of_engine < limits.max_model_len)) limits.max_model_len = of_engine;
   return limits;
 }
 

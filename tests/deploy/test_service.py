@@ -1,27 +1,20 @@
 """gale as a service: what is installed is what deploy/ shows, it is really started, killed and removed."""
 
-import http.client
 import json
 import os
 import re
 import shutil
-import signal
 import socket
 import subprocess
-import time
 from pathlib import Path
 
+import kubernetes_validate
 import pytest
 import yaml
-from gale_server import NANO_FLASH, ROOT, GaleServer, free_port
+from gale_server import NANO_FLASH, ROOT, GaleServer
+from installed_service import service
 
 PLAN = ["--model", "/models/glm", "--program", "/usr/local/bin/gale"]
-
-
-def service(binary, *arguments, **more):
-    return subprocess.run(
-        [binary, "service", *map(str, arguments)], capture_output=True, text=True, timeout=120, **more
-    )
 
 
 @pytest.mark.parametrize("manager, folder", [("supervisor", "supervisor"), ("systemd", "systemd")])
@@ -54,120 +47,9 @@ def test_what_cannot_be_installed_is_said(binary, arguments, code, message):
     assert told.returncode == code and message in told.stderr
 
 
-def get(port, path="/ui/state", timeout=5):
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
-    try:
-        connection.request("GET", path)
-        response = connection.getresponse()
-        return response.status, response.read()
-    finally:
-        connection.close()
-
-
-def wait_for(holds, seconds, what):
-    begin = time.monotonic()
-    while time.monotonic() - begin < seconds:
-        try:
-            if holds():
-                return time.monotonic() - begin
-        except OSError:
-            pass
-        time.sleep(0.02)
-    raise AssertionError(f"not within {seconds} s: {what}")
-
-
-def processes(folder):
-    """Ids of the two programs of the service, by name, once both count as running."""
-    for _ in range(600):
-        told = subprocess.run(
-            ["supervisorctl", "-c", f"{folder}/supervisord.conf", "status"], capture_output=True, text=True
-        ).stdout
-        found = {
-            line.split()[0]: int(re.search(r"pid (\d+)", line)[1]) for line in told.splitlines() if "RUNNING" in line
-        }
-        if len(found) == 2:
-            return found
-        time.sleep(0.1)
-    raise AssertionError(f"not running:\n{told}")
-
-
-def children(pid):
-    return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def is_there(pid):
-    try:
-        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return False
-
-
-@pytest.fixture(scope="module")
-def installed(binary, tmp_path_factory):
-    if not shutil.which("supervisord"):
-        pytest.fail("supervisor is not installed: ./check installs it")
-    folder = tmp_path_factory.mktemp("service") / "gale"
-    port, ui_port = free_port(), free_port()
-    flags = ["--manager", "supervisor", "--folder", folder]
-    told = service(binary, "install", "--model", NANO_FLASH, "--port", port, "--ui-port", ui_port, *flags)
-    assert told.returncode == 0, told.stdout + told.stderr
-    try:
-        wait_for(lambda: get(port, "/ready")[0] == 200, 120, "the API is ready")
-        wait_for(lambda: get(ui_port)[0] == 200, 120, "the page answers")
-        yield folder, port, ui_port, flags
-    finally:
-        gone = processes(folder)
-        told = service(binary, "uninstall", *flags)
-        assert told.returncode == 0, told.stdout + told.stderr
-        assert not folder.exists()
-        assert not any(is_there(pid) for pid in gone.values())
-        with pytest.raises(OSError):
-            get(port, "/live")
-
-
-def test_the_page_that_is_killed_is_back_and_inference_did_not_notice(installed, promised):
-    folder, port, ui_port, _ = installed
-    front = processes(folder)["gale"]
-    engine = children(front)
-    for _ in range(3):
-        page = processes(folder)["gale-ui"]
-        os.kill(page, signal.SIGKILL)
-        wait_for(lambda: not is_there(page), 30, "it is gone")
-        assert wait_for(lambda: get(ui_port)[0] == 200, promised(3), "the page is back")
-    assert processes(folder)["gale"] == front and children(front) == engine
-    assert get(port, "/ready")[0] == 200
-
-
-def test_the_front_that_is_killed_is_back_without_orphans(installed, promised):
-    folder, port, _, _ = installed
-    for _ in range(2):
-        front = processes(folder)["gale"]
-        engine = children(front)
-        os.kill(front, signal.SIGKILL)
-        wait_for(lambda: not is_there(front), 30, "it is gone")
-        assert wait_for(lambda: get(port, "/live")[0] == 200, promised(3), "it accepts again")
-        wait_for(lambda: not any(is_there(pid) for pid in engine), promised(3), "its engine left with it")
-        wait_for(lambda: get(port, "/ready")[0] == 200, 120, "it serves again")
-
-
-def test_the_engine_that_is_killed_costs_an_answer_a_pause(installed):
-    folder, port, _, _ = installed
-    front = processes(folder)["gale"]
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    body = {"prompt": "The wind", "max_tokens": 300, "ignore_eos": True, "temperature": 0}
-    connection.request("POST", "/v1/completions", json.dumps(body), {"Content-Type": "application/json"})
-    time.sleep(0.3)
-    for pid in children(front):
-        os.kill(pid, signal.SIGKILL)
-    response = connection.getresponse()
-    assert response.status == 200 and json.loads(response.read())["usage"]["completion_tokens"] == 300
-    connection.close()
-    assert processes(folder)["gale"] == front
-
-
 def test_status_and_logs_are_told(binary, installed):
-    folder, _, _, flags = installed
-    assert re.search(r"gale\s+RUNNING", service(binary, "status", *flags).stdout)
+    folder, flags = installed.folder, installed.flags
+    assert re.search(r"gale\S*\s+RUNNING", service(binary, "status", *flags).stdout)
     assert "Application startup complete." in service(binary, "logs", *flags).stdout
     assert oct((folder / "supervisord.conf").stat().st_mode)[-3:] == "600"
 
@@ -207,6 +89,39 @@ def test_manifests_are_whole():
     assert pod["terminationGracePeriodSeconds"] > sum(times)
     compose = yaml.safe_load((ROOT / "deploy/container/compose.yaml").read_text())
     assert set(compose["services"]) == {"api", "page"}
+
+
+def test_manifests_are_what_kubernetes_understands():
+    """By its own schemas, strictly. The PodMonitor is the Prometheus operator's: they have none for it."""
+    unknown = []
+    for manifest in yaml.safe_load_all((ROOT / "deploy/kubernetes/gale.yaml").read_text()):
+        try:
+            kubernetes_validate.validate(manifest, "1.31", strict=True)
+        except kubernetes_validate.utils.SchemaNotFoundError:
+            unknown.append(manifest["kind"])
+    assert unknown == ["PodMonitor"]
+    broken = next(yaml.safe_load_all((ROOT / "deploy/kubernetes/gale.yaml").read_text()))
+    broken["spec"]["replica"] = broken["spec"].pop("replicas")
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(broken, "1.31", strict=True)
+
+
+def test_the_dashboard_is_one_that_grafana_takes():
+    dashboard = json.loads((ROOT / "deploy/grafana/dashboard.json").read_text())
+    assert dashboard["schemaVersion"] >= 36 and dashboard["title"] and dashboard["uid"]
+    ids = [panel["id"] for panel in dashboard["panels"]]
+    assert len(set(ids)) == len(ids)
+    taken = set()
+    for panel in dashboard["panels"]:
+        place = panel["gridPos"]
+        cells = {
+            (x, y)
+            for x in range(place["x"], place["x"] + place["w"])
+            for y in range(place["y"], place["y"] + place["h"])
+        }
+        assert place["x"] + place["w"] <= 24 and not cells & taken, panel["title"]
+        taken |= cells
+        assert panel["title"] and panel["type"] and all(target["refId"] for target in panel["targets"]), panel["title"]
 
 
 def test_dashboard_and_alerts_ask_for_metrics_that_exist(binary):

@@ -1,0 +1,131 @@
+"""Under supervisor, really started: whatever is killed comes back, and who was not killed does not notice."""
+
+import os
+import signal
+import socket
+import statistics
+import time
+from pathlib import Path
+
+import pytest
+from installed_service import children, get, is_there, processes, wait_for
+from killing import engine_of
+from upgrade_load import Load
+
+NUM_KILLS = 10
+BACK_S = 3  # what is promised
+PATIENCE_S = 30  # of a machine that does a lot else
+NUM_CLIENTS = 4
+
+
+def run_time_of_one_life():
+    """Supervisor counts a program as started that lived for a second; one that ends before is started ever later."""
+    time.sleep(1.2)
+
+
+def tell(what, times):
+    print(f"\n{what}: back after {statistics.median(times):.2f} s (median), {max(times):.2f} s at most, of {len(times)}")
+    assert statistics.median(times) < BACK_S
+
+
+def check_nothing_is_left(installed):
+    """One door, with somebody behind it; one engine."""
+    front = processes(installed.folder)["gale"]
+    doors = list((installed.folder / "run").iterdir())
+    assert [door.name for door in doors] == [f"serve-{installed.port}.sock"]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as probe:
+        probe.connect(str(doors[0]))
+    engines = [pid for pid in children(front) if b"engine" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    assert engines == [engine_of(front)]
+    program = str(installed.program).encode()
+    fronts = [
+        int(path.parent.name)
+        for path in Path("/proc").glob("[0-9]*/cmdline")
+        if path.exists() and path.read_bytes().split(b"\0")[:2] == [program, b"serve"]
+    ]
+    assert fronts == [front]
+
+
+def test_the_page_that_is_killed_is_back_and_inference_did_not_notice(installed):
+    front = processes(installed.folder)["gale"]
+    engine = engine_of(front)
+    times = []
+    with Load(lambda: installed.port, NUM_CLIENTS) as load:
+        for _ in range(NUM_KILLS):
+            page = processes(installed.folder)["gale-ui"]
+            run_time_of_one_life()
+            os.kill(page, signal.SIGKILL)
+            wait_for(lambda: not is_there(page), PATIENCE_S, "it is gone")
+            times.append(wait_for(lambda: get(installed.ui_port)[0] == 200, PATIENCE_S, "the page is back"))
+        load.wait_for(10)
+    tell("page", times)
+    assert load.failures == []
+    assert processes(installed.folder)["gale"] == front and engine_of(front) == engine
+
+
+def test_the_front_that_is_killed_is_back_without_orphans(installed):
+    times = []
+    page = processes(installed.folder)["gale-ui"]
+    with Load(lambda: installed.port, NUM_CLIENTS) as load:
+        for _ in range(NUM_KILLS):
+            front = processes(installed.folder)["gale"]
+            run_time_of_one_life()
+            engine = children(front)
+            os.kill(front, signal.SIGKILL)
+            wait_for(lambda: not is_there(front), PATIENCE_S, "it is gone")
+            times.append(wait_for(lambda: get(installed.port, "/live")[0] == 200, PATIENCE_S, "it accepts again"))
+            wait_for(lambda: not any(is_there(pid) for pid in engine), PATIENCE_S, "its engine left with it")
+            wait_for(lambda: get(installed.port, "/ready")[0] == 200, 120, "it serves again")
+            load.wait_for(4)
+    tell("front", times)
+    # Who was cut or came while it loaded was told so; nobody got half an answer as a whole one.
+    assert all(one.split(":")[0] != "KeyError" for one in load.failures)
+    assert all("status 503" in one or not one.startswith("AssertionError") for one in load.failures), load.failures
+    assert processes(installed.folder)["gale-ui"] == page
+    check_nothing_is_left(installed)
+
+
+def test_the_engine_that_is_killed_costs_an_answer_a_pause(installed):
+    front = processes(installed.folder)["gale"]
+    times = []
+    with Load(lambda: installed.port, NUM_CLIENTS) as load:
+        for _ in range(NUM_KILLS):
+            load.wait_for(4)
+            engine = engine_of(front)
+            os.kill(engine, signal.SIGKILL)
+            begin = time.monotonic()
+            assert get(installed.port, "/live")[0] == 200
+            times.append(time.monotonic() - begin)
+            wait_for(lambda: engine_of(front) not in (None, engine), 120, "the next engine is there")
+            load.wait_for(4)
+    tell("engine (the front accepts)", times)
+    assert load.failures == []
+    assert processes(installed.folder)["gale"] == front
+    check_nothing_is_left(installed)
+
+
+@pytest.mark.parametrize("turn", ["to the second place", "and back"])
+def test_an_upgrade_under_supervisor_loses_nothing(installed, turn):
+    before = processes(installed.folder)["gale"]
+    with Load(lambda: installed.port, NUM_CLIENTS) as load:
+        load.wait_for(10)
+        told = installed.do("upgrade")
+        assert told.returncode == 0, told.stdout + told.stderr
+        load.wait_for(10)
+    assert "took over from" in told.stdout and load.failures == []
+    assert not is_there(before)
+    check_nothing_is_left(installed)
+
+
+def test_an_upgrade_to_a_broken_program_changes_nothing(installed):
+    before = processes(installed.folder)["gale"]
+    whole = os.readlink(installed.program)
+    installed.program.unlink()
+    installed.program.symlink_to("/bin/false")
+    try:
+        told = installed.do("upgrade")
+        assert told.returncode != 0
+    finally:
+        installed.program.unlink()
+        installed.program.symlink_to(whole)
+    assert processes(installed.folder)["gale"] == before and get(installed.port, "/ready")[0] == 200

@@ -1,0 +1,83 @@
+"""Clients that ask all the time, each on its kept connection, and never try again: what fails is counted."""
+
+import http.client
+import json
+import threading
+import time
+
+
+def body_of(number):
+    """Every other one streams; every fourth goes without ignoring what the script says."""
+    return {
+        "prompt": [101, 102, 103 + number % 50],
+        "max_tokens": 2 + number % 7,
+        "ignore_eos": True,
+        "temperature": 0,
+        "stream": number % 2 == 0,
+    }
+
+
+def check(body, status, raw):
+    assert status == 200, f"status {status}: {raw[:200]}"
+    if not body["stream"]:
+        assert json.loads(raw)["usage"]["completion_tokens"] == body["max_tokens"], raw[:200]
+        return
+    events = [line[6:] for line in raw.decode().splitlines() if line.startswith("data: ")]
+    assert events[-1] == "[DONE]" and not any('"error"' in event for event in events), raw[-300:]
+    finishes = [json.loads(event)["choices"][0]["finish_reason"] for event in events[:-1]]
+    assert finishes[-1] == "length", raw[-300:]
+
+
+class Load:
+    """`choose` gives the port for the next request of a client; the others know one server only."""
+
+    def __init__(self, choose, num_clients=12):
+        self.choose = choose
+        self.num_done = 0
+        self.failures = []
+        self.is_over = False
+        self.lock = threading.Lock()
+        self.threads = [threading.Thread(target=self.client, args=(i,)) for i in range(num_clients)]
+
+    def client(self, number):
+        connections = {}
+        turn = number
+        while not self.is_over:
+            turn += len(self.threads)
+            port, body = self.choose(), body_of(turn)
+            connection = connections.get(port) or http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+            connections[port] = connection
+            try:
+                connection.request(
+                    "POST", "/v1/completions", json.dumps(body), {"Content-Type": "application/json"}
+                )
+                response = connection.getresponse()
+                check(body, response.status, response.read())
+            except (AssertionError, OSError, http.client.HTTPException, ValueError, KeyError) as trouble:
+                with self.lock:
+                    self.failures.append(f"{type(trouble).__name__}: {trouble}")
+                connections.pop(port).close()
+            with self.lock:
+                self.num_done += 1
+        for connection in connections.values():
+            connection.close()
+
+    def __enter__(self):
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+
+    def stop(self):
+        self.is_over = True
+        for thread in self.threads:
+            thread.join()
+
+    def wait_for(self, num_done, seconds=600):
+        """Until so many more have been answered."""
+        wanted, deadline = self.num_done + num_done, time.monotonic() + seconds
+        while self.num_done < wanted:
+            assert time.monotonic() < deadline, f"{self.num_done} answers, {wanted} expected"
+            time.sleep(0.02)
