@@ -35,6 +35,9 @@ void truncate_prompt(const GenerateRequest& request, const SequenceLimits& limit
 // What the tokens are, for grammars. End-of-sequence ids beyond the vocabulary are left out.
 [[nodiscard]] Vocabulary vocabulary_of(const Tokenizer& tokenizer, const std::vector<TokenId>& eos_token_ids);
 
+// What counts where a request says nothing: the model's own defaults before ours.
+[[nodiscard]] SamplingParams default_sampling(const GenerationDefaults& defaults);
+
 // The sequence to compute: defaults filled in, lengths and ids checked. Its id and seed are the caller's to set, its
 // prompt logprobs those of choice 0.
 [[nodiscard]] Result<Submit> make_submit(const GenerateRequest& request, std::vector<TokenId> prompt,
