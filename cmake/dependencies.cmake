@@ -95,3 +95,7 @@ find_path(spdlog_headers spdlog/spdlog.h REQUIRED)    # MIT, spdlog >= 1.10: inc
 add_library(spdlog_header_only INTERFACE)
 target_compile_definitions(spdlog_header_only INTERFACE SPDLOG_FMT_EXTERNAL)
 find_path(tomlplusplus_headers toml++/toml.h REQUIRED)   # MIT
+
+# --- for building only ------------------------------------------------------------------------------------------------
+pypi(mistune 3.4.0 d03cec4c8620f21517a996d82d14f3b59c30d79bda2cc6c56bd32b839f18ce6b
+     mistune/* mistune-3.4.0.dist-info/licenses/LICENSE)   # BSD-3-Clause

@@ -1,3 +1,5 @@
+#include <cmath>
+
 #include "server/endpoints.h"
 #include "server/openapi.h"
 
@@ -22,6 +24,18 @@ void reply_health(Call& call, const PipelineStatus& status, bool is_good, std::s
   HttpFields fields;
   if (!is_good) fields.emplace_back("Retry-After", "1");
   call.reply(is_good ? 200 : 503, dump_json(body), "application/json", std::move(fields));
+}
+
+double rounded(float value) { return std::round(double{value} * 1e6) / 1e6; }   // 0.95, not 0.949999988
+
+Json sampling_json(const SamplingParams& sampling) {
+  return {{"temperature", rounded(sampling.temperature)},
+          {"top_p", rounded(sampling.top_p)},
+          {"top_k", sampling.top_k},
+          {"min_p", rounded(sampling.min_p)},
+          {"repetition_penalty", rounded(sampling.repetition_penalty)},
+          {"presence_penalty", rounded(sampling.presence_penalty)},
+          {"frequency_penalty", rounded(sampling.frequency_penalty)}};
 }
 
 }  // namespace
@@ -59,7 +73,8 @@ void Endpoints::root(Call& call) {
                                  {"version", config_.version},
                                  {"models", "/v1/models"},
                                  {"health", "/health"},
-                                 {"openapi", "/openapi.json"}}));
+                                 {"openapi", "/openapi.json"},
+                                 {"guide", "/docs/guide"}}));
 }
 
 void Endpoints::load(Call& call) { call.reply(200, dump_json(Json{{"server_load", generations_.num_live()}})); }
@@ -86,6 +101,7 @@ void Endpoints::server_info(Call& call) {
                                  {"num_engine_restarts", status.num_engine_restarts},
                                  {"num_live_requests", status.num_live_requests},
                                  {"engine", std::move(engine)},
+                                 {"sampling_defaults", sampling_json(pipeline_.model().sampling)},
                                  {"limits", limits}}));
 }
 

@@ -1,5 +1,7 @@
 #include "server/routes.h"
 
+#include "server/guide.h"
+
 namespace gale {
 namespace {
 
@@ -88,6 +90,8 @@ constexpr Route kRoutes[] = {
     {"GET", "/server_info", &Endpoints::server_info, {kState, "Model, engine and limits.", "", "Object"}},
     {"GET", "/metrics", &Endpoints::metrics, {kState, "Metrics in Prometheus' format."}},
     {"GET", "/openapi.json", &Endpoints::openapi, {kState, "This description.", "", "Object"}},
+    {"GET", kGuidePath, &Endpoints::guide, {kState, "The guide: how to use and run this server, as web pages."}},
+    {"GET", "/docs/guide/*", &Endpoints::guide, {kState, "A page of it, or a picture.", "", "", "", "page"}},
     {"GET", "/", &Endpoints::root, {kState, "Where to go from here.", "", "Object"}},
     {"POST", "/pooling", &Endpoints::unsupported, {kNone, "501.", "", "Object"}},
     {"POST", "/classify", &Endpoints::unsupported, {kNone, "501.", "", "Object"}},

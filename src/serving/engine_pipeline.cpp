@@ -148,6 +148,7 @@ bool Implementation::shutdown(Duration patience) {
 std::unique_ptr<EnginePipeline> make_pipeline(PipelineConfig config, std::unique_ptr<Tokenizer> tokenizer,
                                               std::unique_ptr<ChatTemplate> chat_template, GenerationDefaults defaults,
                                               const Clock& clock, EngineLauncher launcher) {
+  config.model.sampling = default_sampling(defaults);
   auto parts = std::make_shared<PipelineParts>(std::move(config), std::move(tokenizer), std::move(chat_template),
                                                std::move(defaults), clock, std::move(launcher));
   return std::make_unique<Implementation>(std::move(parts), clock);

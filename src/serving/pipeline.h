@@ -12,6 +12,7 @@
 #include "base/token.h"
 #include "chat/generation.h"
 #include "request/messages.h"
+#include "request/sampling_params.h"
 
 namespace gale {
 
@@ -32,6 +33,7 @@ struct ServedModel {
   std::string path;
   int max_model_len = 0;
   int64_t created = 0;                          // unix seconds
+  SamplingParams sampling;                      // what counts where a request says nothing
 };
 
 enum class Health : uint8_t { kLoading, kReady, kDraining, kStalled, kDead };

@@ -72,16 +72,15 @@ Result<int> choose_max_tokens(const GenerateRequest& request, int prompt_length,
 
 SamplingParams choose_sampling(const GenerateRequest& request, const GenerationDefaults& defaults) {
   const SamplingOverrides& asked = request.sampling;
-  const SamplingParams own;
-  SamplingParams out;
-  out.temperature = asked.temperature.value_or(defaults.temperature.value_or(own.temperature));
+  SamplingParams out = default_sampling(defaults);
+  out.temperature = asked.temperature.value_or(out.temperature);
   if (out.temperature < kMinTemperature) out.temperature = 0;
-  out.top_p = asked.top_p.value_or(defaults.top_p.value_or(own.top_p));
-  out.min_p = asked.min_p.value_or(defaults.min_p.value_or(own.min_p));
-  out.top_k = asked.top_k.value_or(defaults.top_k.value_or(own.top_k));
-  out.repetition_penalty = asked.repetition_penalty.value_or(defaults.repetition_penalty.value_or(own.repetition_penalty));
-  out.frequency_penalty = asked.frequency_penalty.value_or(own.frequency_penalty);
-  out.presence_penalty = asked.presence_penalty.value_or(own.presence_penalty);
+  out.top_p = asked.top_p.value_or(out.top_p);
+  out.min_p = asked.min_p.value_or(out.min_p);
+  out.top_k = asked.top_k.value_or(out.top_k);
+  out.repetition_penalty = asked.repetition_penalty.value_or(out.repetition_penalty);
+  out.frequency_penalty = asked.frequency_penalty.value_or(out.frequency_penalty);
+  out.presence_penalty = asked.presence_penalty.value_or(out.presence_penalty);
   out.logit_bias = request.logit_bias;
   out.allowed_token_ids = request.allowed_token_ids;
   out.num_logprobs = request.num_logprobs;
@@ -90,6 +89,16 @@ SamplingParams choose_sampling(const GenerateRequest& request, const GenerationD
 }
 
 }  // namespace
+
+SamplingParams default_sampling(const GenerationDefaults& defaults) {
+  SamplingParams out;
+  out.temperature = defaults.temperature.value_or(out.temperature);
+  out.top_p = defaults.top_p.value_or(out.top_p);
+  out.min_p = defaults.min_p.value_or(out.min_p);
+  out.top_k = defaults.top_k.value_or(out.top_k);
+  out.repetition_penalty = defaults.repetition_penalty.value_or(out.repetition_penalty);
+  return out;
+}
 
 Result<std::vector<TokenId>> encode_prompt(const PromptInput& prompt, const Tokenizer& tokenizer,
                                            const ChatTemplate* chat_template, int vocab_size) {

@@ -39,6 +39,9 @@ void truncate_prompt(const GenerateRequest& request, const SequenceLimits& limit
 [[nodiscard]] Result<Submit> make_pooled_submit(const GenerateRequest& request, std::vector<TokenId> prompt,
                                                 const SequenceLimits& limits);
 
+// What counts where a request says nothing: the model's own defaults before ours.
+[[nodiscard]] SamplingParams default_sampling(const GenerationDefaults& defaults);
+
 // The sequence to compute: defaults filled in, lengths and ids checked. Its id and seed are the caller's to set, its
 // prompt logprobs those of choice 0.
 [[nodiscard]] Result<Submit> make_submit(const GenerateRequest& request, std::vector<TokenId> prompt,

@@ -49,6 +49,17 @@ def check_paths(tree: Tree) -> list[str]:
     return problems
 
 
+def check_promises(tree: Tree) -> list[str]:
+    """Every test that tests/ui/README.md names is there, and every promise names one."""
+    page = tree.files["tests/ui/README.md"]
+    code = "".join(text for path, text in tree.files.items() if path.startswith("tests/ui/") and path.endswith(".py"))
+    tests = set(re.findall(r"^def (test_\w+)", code, re.M))
+    named = re.findall(r"`(test_\w+)`", page)
+    problems = [f"tests/ui/README.md: there is no {name}" for name in named if name not in tests]
+    rows = [line for line in page.splitlines() if line.startswith("| ") and not line.startswith("| promise")]
+    return problems + [f"tests/ui/README.md: no test holds to: {row}" for row in rows if "`test_" not in row]
+
+
 def options_by_command(page: str) -> dict[str, set[str]]:
     known: dict[str, set[str]] = {}
     for section in re.split(r"^## gale ", page, flags=re.M)[1:]:

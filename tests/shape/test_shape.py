@@ -34,6 +34,8 @@ PLANTED = [
      "the same 6 lines"),
     (documents.check_paths, "docs/planted.md", "See `src/base/nowhere.h`.\n", "there is no `src/base/nowhere.h`"),
     (documents.check_paths, "docs/planted.md", "See [this](nowhere.md).\n", "to link to"),
+    (documents.check_promises, "tests/ui/README.md", "| a page | `test_planted` |\n", "there is no test_planted"),
+    (documents.check_promises, "tests/ui/README.md", "| a page | nothing |\n", "no test holds to"),
     (documents.check_commands, "docs/planted.md", "```\ngale serve m --max-num-sheep 3\n```\n",
      "no option --max-num-sheep"),
     (documents.check_commands, "docs/planted.md", "Run `./nowhere`.\n", "there is no ./nowhere"),

@@ -81,9 +81,12 @@ $$\\rule{9999999em}{9999999em}$$
 
 The end of it.
 """
-TOOL = "</think>I will look it up.<tool_call>get_weather<arg_key>city</arg_key><arg_value>Paris</arg_value></tool_call>"
+TOOL = (
+    "</think>I will look it up.<tool_call>get_weather<arg_key>city</arg_key><arg_value>Paris</arg_value></tool_call>"
+)
 LONG = "</think>" + "".join(
-    f"Paragraph {i} of a long answer says that streams must stay smooth, however long they are.\n\n" for i in range(150)
+    f"Paragraph {i} of a long answer says that streams must stay smooth, however long they are.\n\n"
+    for i in range(150)
 )
 
 ANSWERS = {

@@ -1,6 +1,7 @@
 """A headless Chromium that tests speak to over its DevTools pipe; no driver and no library in between."""
 
 import base64
+import contextlib
 import json
 import os
 import select
@@ -26,6 +27,7 @@ FLAGS = [
     "--disable-features=Translate,OptimizationHints,MediaRouter",
     "--force-color-profile=srgb",
     "--lang=en-US",
+    "--host-resolver-rules=MAP evil.example 127.0.0.1",  # a name that is not ours and leads here
 ]
 KEYS = {
     "Enter": (13, "\r"),
@@ -51,6 +53,7 @@ class Browser:
         assert self.binary, "chromium is not installed: ./check installs it"
         self.profile = tempfile.mkdtemp(prefix="gale-chromium-")
         self.pages = {}
+        self.trace_events, self.is_traced = [], False
         self.next_id = 0
         self.answers = {}
 
@@ -120,6 +123,10 @@ class Browser:
             message = json.loads(text)
             if "id" in message:
                 self.answers[message["id"]] = message
+            elif message["method"] == "Tracing.dataCollected":
+                self.trace_events += message["params"]["value"]
+            elif message["method"] == "Tracing.tracingComplete":
+                self.is_traced = True
             elif message.get("sessionId") in self.pages:
                 self.pages[message["sessionId"]].note(message["method"], message["params"])
 
@@ -149,6 +156,20 @@ class Page:
     def start(self):
         for domain in ("Page", "Runtime", "Network", "Log", "Audits"):
             self.call(f"{domain}.enable")
+
+    @contextlib.contextmanager
+    def trace(self):
+        """Notes what the browser does meanwhile, as DevTools' performance panel does; yields the list of events."""
+        self.browser.trace_events, self.browser.is_traced = [], False
+        categories = ["devtools.timeline", "disabled-by-default-devtools.timeline", "v8.execute"]
+        config = {"includedCategories": categories, "recordMode": "recordAsMuchAsPossible"}
+        self.call("Tracing.start", {"transferMode": "ReportEvents", "traceConfig": config})
+        events = []
+        yield events
+        self.call("Tracing.end")
+        while not self.browser.is_traced:
+            self.browser.pump(120, "Tracing.end")
+        events += self.browser.trace_events
 
     def call(self, method, params=None, timeout=120):
         return self.browser.call(method, params, self.session, timeout)

@@ -13,8 +13,10 @@ def test_hostile_markdown_runs_nothing_and_asks_nobody(page, ui):
     assert page.dialogs == []
     assert [url for url in page.requests if not url.startswith((ui.url, "blob:", "data:"))] == []
     assert (
-        page.run("""[...document.querySelectorAll('.answer *')].filter((one) => [...one.attributes].some((attribute) =>
-        attribute.name.startsWith('on') || /^\\s*(javascript|vbscript|data:text)/i.test(attribute.value))).length""")
+        page.run(
+            """[...document.querySelectorAll('.answer *')].filter((one) => [...one.attributes].some((attribute) =>
+        attribute.name.startsWith('on') || /^\\s*(javascript|vbscript|data:text)/i.test(attribute.value))).length"""
+        )
         == 0
     )
     forbidden = "script, iframe, object, embed, form, base, link, meta, style, video, svg a, input:not([type=checkbox]), [ping], [srcdoc], img[src^=http]"

@@ -19,7 +19,8 @@ def axe_findings(page, axe):
     page.run(axe)
     found = page.run(
         """axe.run(document, {resultTypes: ['violations']}).then((result) => result.violations
-        .filter((one) => ['serious', 'critical'].includes(one.impact)).map((one) => one.id + ': ' + one.nodes.map((node) => node.html.slice(0, 160)).join(' | ')))""",
+        .filter((one) => ['serious', 'critical'].includes(one.impact)).map((one) => one.id + ': ' +
+          one.nodes.map((node) => node.html.slice(0, 160)).join(' | ')))""",
         60,
     )
     return found
@@ -91,7 +92,9 @@ def test_every_word_is_there_in_both_languages():
     for key in words["en"]:
         assert set(re.findall(r"\{\w+\}", words["en"][key])) == set(re.findall(r"\{\w+\}", words["zh"][key])), key
     code = "".join(
-        path.read_text() for path in (ROOT / "web" / "js").glob("*.js") if not path.name.startswith(("words-", "i18n"))
+        path.read_text()
+        for path in (ROOT / "web" / "js").glob("*.js")
+        if not path.name.startswith(("words-", "i18n"))
     )
     used = set(re.findall(r"\bt\('(\w+)'", code))
     assert used - words["en"].keys() == set()
@@ -188,39 +191,3 @@ def test_a_password_is_asked_for_on_the_page(browser, binary, api):
         page.reload()
         page.wait("document.querySelector('.message.assistant')")
         page.close()
-
-
-def test_a_long_answer_costs_little_time_a_frame(page, promised):
-    page.run(
-        """(() => { window.frames_ = [];
-        new PerformanceObserver((list) => list.getEntries().forEach((one) => window.frames_.push(one.duration))).observe({type: 'longtask', buffered: false}); })()"""
-    )
-    ask(page, "a long quick answer")
-    page.wait("document.querySelectorAll('.answer .block').length === 150")
-    long_tasks = page.run("window.frames_")
-    assert len([one for one in long_tasks if one > 1e3 * promised(0.2)]) == 0, long_tasks
-
-
-@pytest.mark.full
-def test_twenty_thousand_tokens_cost_little_a_frame(page):
-    page.run("""(async () => {
-        const base = document.querySelector('script[type=module]').src.replace('main.js', '');
-        const {MarkdownView} = await import(base + 'markdown.js');
-        const show = MarkdownView.prototype.show;
-        window.costs = [];
-        MarkdownView.prototype.show = function (...all) {
-          const begin = performance.now();
-          show.apply(this, all);
-          window.costs.push(performance.now() - begin);
-        };
-    })()""")
-    ask(page, "an answer of twenty thousand tokens", wait=False)
-    page.wait(DONE, 300)
-    costs = sorted(page.run("window.costs"))
-    output = int(
-        re.search(r"([\d,]+) out", page.run("document.querySelector('.message.assistant .numbers').textContent"))[
-            1
-        ].replace(",", "")
-    )
-    assert output >= 20_000
-    assert len(costs) > 50 and costs[len(costs) * 95 // 100] <= 16, costs[-20:]

@@ -20,11 +20,11 @@ def upload(ui, data, **headers):
 
 def drop(page, name, data):
     """As if the file had been dropped on the page."""
-    page.run(
-        f"""(() => {{ const bytes = Uint8Array.from(atob({json.dumps(base64.b64encode(data).decode())}), (one) => one.charCodeAt(0));
+    page.run(f"""(() => {{ const text = atob({json.dumps(base64.b64encode(data).decode())});
+        const bytes = Uint8Array.from(text, (one) => one.charCodeAt(0));
         const transfer = new DataTransfer(); transfer.items.add(new File([bytes], {json.dumps(name)}));
-        document.body.dispatchEvent(new DragEvent('drop', {{dataTransfer: transfer, bubbles: true, cancelable: true}})); }})()"""
-    )
+        document.body.dispatchEvent(new DragEvent('drop',
+          {{dataTransfer: transfer, bubbles: true, cancelable: true}})); }})()""")
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,8 @@ def test_a_dropped_file_is_shown_with_its_length_and_sent(page):
     assert page.run("document.querySelector('.message.user .file-name').textContent") == "notes <b>.txt"
     sent = page.run("""(async () => {
         const base = document.querySelector('script[type=module]').src.replace('main.js', '');
-        const [{requestFor}, {state}, {path}] = await Promise.all(['generate.js', 'app-state.js', 'conversation.js'].map((one) => import(base + one)));
+        const [{requestFor}, {state}, {path}] = await Promise.all(['generate.js', 'app-state.js', 'conversation.js']
+          .map((one) => import(base + one)));
         return requestFor(state.current, path(state.current)[0]).messages[0].content;
     })()""")
     assert (
@@ -115,9 +116,64 @@ def test_a_file_that_cannot_be_read_is_named_on_the_page(page):
 
 def test_a_long_paste_becomes_a_file(page):
     page.click("#message")
-    page.run(
-        """(() => { const data = new DataTransfer(); data.setData('text/plain', 'wind '.repeat(2000));
-        document.activeElement.dispatchEvent(new ClipboardEvent('paste', {clipboardData: data, bubbles: true, cancelable: true})); })()"""
-    )
+    page.run("""(() => { const data = new DataTransfer(); data.setData('text/plain', 'wind '.repeat(2000));
+        document.activeElement.dispatchEvent(new ClipboardEvent('paste',
+          {clipboardData: data, bubbles: true, cancelable: true})); })()""")
     page.wait("document.querySelector('.composer .file-name')?.textContent === 'Pasted text.txt'")
     assert page.run("document.querySelector('#message').value") == ""
+
+
+@pytest.mark.parametrize(
+    "name, data, why",
+    [
+        ("secret.pdf", ENCRYPTED.read_bytes(), "the PDF is encrypted"),
+        ("cut.pdf", b"%PDF-1.7 nothing of the kind", "the file is damaged"),
+        ("photo.txt", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "neither text nor PDF"),
+        ("blank.md", b" \n", "no text in it"),
+        ('<img src=x onerror="window.hacked=1">.txt', b"\x7fELF\x02", "neither text nor PDF"),
+    ],
+)
+def test_every_failure_names_the_file_and_the_reason(page, name, data, why):
+    drop(page, name, data)
+    page.wait("document.querySelector('.toast')")
+    assert page.run("document.querySelector('.toast').textContent") == f"{name}: {why}"
+    assert page.run("document.querySelectorAll('.composer .file').length") == 0
+    assert page.run("window.hacked ?? 0") == 0
+    page.browser.drain()
+    page.troubles = [one for one in page.troubles if "422" not in one]
+
+
+def test_limits_are_told_before_and_hold_before_anything_is_sent(page):
+    assert page.run("document.querySelector('.composer .icon-button').title").endswith("up to 34 MB)")
+    page.run("""(() => { const transfer = new DataTransfer();
+        transfer.items.add(new File([new Uint8Array(50_000_000)], 'big.csv'));
+        document.body.dispatchEvent(new DragEvent('drop',
+          {dataTransfer: transfer, bubbles: true, cancelable: true})); })()""")
+    page.wait("document.querySelector('.toast')?.textContent === 'big.csv: larger than 34 MB'")
+    page.browser.drain()
+    assert not any(url.endswith("/ui/extract") for url in page.requests)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "gbk"])
+def test_chinese_files_arrive_in_the_message(page, encoding):
+    drop(page, "笔记.txt", CHINESE.encode(encoding))
+    page.wait("/\\d+ tokens/.test(document.querySelector('.composer .file')?.textContent ?? '')")
+    page.click("#message")
+    page.type("文件里写了什么？")
+    page.press("Enter")
+    page.wait(DONE)
+    kept = page.run("""(async () => {
+        const base = document.querySelector('script[type=module]').src.replace('main.js', '');
+        const [{state}, {path}] = await Promise.all(['app-state.js', 'conversation.js']
+          .map((one) => import(base + one)));
+        return path(state.current)[0].attachments[0].text;
+    })()""")
+    assert kept == CHINESE.strip()
+
+
+def test_a_file_can_be_pasted_outside_of_the_box(page):
+    page.run("document.activeElement.blur()")
+    page.run("""(() => { const data = new DataTransfer(); data.items.add(new File(['a,b\\n1,2\\n'], 'table.csv'));
+        document.body.dispatchEvent(new ClipboardEvent('paste',
+          {clipboardData: data, bubbles: true, cancelable: true})); })()""")
+    page.wait("/\\d+ tokens/.test(document.querySelector('.composer .file')?.textContent ?? '')")

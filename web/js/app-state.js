@@ -10,6 +10,7 @@ export const state = {
   current: null, // the one shown
   models: [], // {id, max_model_len}
   limits: {upload_bytes: 0},
+  defaults: {}, // what the server takes where a field is blank, by the field's name
   running: new Map(), // conversation id → Generation
   status: {kind: 'checking'},
 };

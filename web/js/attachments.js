@@ -3,9 +3,10 @@ import {t} from './i18n.js';
 import {state} from './app-state.js';
 import {countTokens} from './generate.js';
 
-const pastes = new WeakSet();
-export const isPaste = (file) => {
-  pastes.add(file);
+const texts = new WeakSet();
+// Marks a file as text that the page made itself: nobody has to find out what is in it.
+export const asText = (file) => {
+  texts.add(file);
   return file;
 };
 
@@ -33,7 +34,7 @@ export function pagesOf(text, count) {
 export async function readFile(file, entry, redraw) {
   const limit = state.limits.upload_bytes;
   if (limit && file.size > limit) throw new Error(t('file_too_large', {mb: Math.round(limit / 1e6)}));
-  const pages = pastes.has(file) ? [await file.text()] : await extract(file);
+  const pages = texts.has(file) ? [await file.text()] : await extract(file);
   if (!pages.some((page) => page.trim())) throw new Error(t('file_empty'));
   entry.numPages = pages.length;
   entry.choosePages = async (range) => {

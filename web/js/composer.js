@@ -2,7 +2,7 @@
 import {h, icon, iconButton, replace, toast} from './dom.js';
 import {number, t} from './i18n.js';
 import {effective, emit, keep, on, settings, state} from './app-state.js';
-import {isPaste, readFile} from './attachments.js';
+import {asText, readFile} from './attachments.js';
 
 const LONG_PASTE = 4000; // characters: longer ones become a file
 
@@ -161,7 +161,7 @@ export class Composer {
     const text = event.clipboardData.getData('text/plain');
     if (text.length < LONG_PASTE) return;
     event.preventDefault();
-    this.add([isPaste(new File([text], `${t('pasted_text')}.txt`, {type: 'text/plain'}))]);
+    this.add([asText(new File([text], `${t('pasted_text')}.txt`, {type: 'text/plain'}))]);
   }
 
   async add(files) {

@@ -4,6 +4,8 @@ import {effective, emit, keep, modelId, state} from './app-state.js';
 import {addNode, messagesFor, newId, touch} from './conversation.js';
 
 const PAINT_MS = 30;
+const MAX_REVIVALS = 3; // of an answer whose server forgot it
+const REVIVE_MS = [500, 1000, 1000, 2000, 2000, 4000, 4000, 8000, 8000, 15000, 15000];
 const NUMBERS = [
   'temperature',
   'top_p',
@@ -23,7 +25,7 @@ export function requestFor(conversation, parent, partial = null) {
     model: modelId(),
     messages: messagesFor(conversation, parent, wanted.system),
     stream: true,
-    stream_options: {include_usage: true},
+    stream_options: {include_usage: true, continuous_usage_stats: true}, // so that a stopped answer has its counts
   };
   for (const name of NUMBERS) if (wanted[name] !== undefined && wanted[name] !== '') body[name] = Number(wanted[name]);
   if (wanted.stop) body.stop = wanted.stop.split('\n').filter(Boolean).slice(0, 4);
@@ -51,7 +53,7 @@ class Generation {
       numTokens: 0,
     });
     this.started = performance.now();
-    this.firstAt = this.firstTextAt = this.lastAt = null;
+    this.firstAt = this.firstTextAt = this.lastAt = this.rateFrom = null;
     this.timer = 0;
   }
 
@@ -60,9 +62,15 @@ class Generation {
     this.abort.abort(new DOMException('stopped', 'AbortError'));
   }
 
+  // Tokens of this stream so far: several may come in one chunk.
+  get count() {
+    return this.usage?.completion_tokens ?? this.numTokens;
+  }
+
   get tokensPerSecond() {
-    const seconds = (this.lastAt - this.firstAt) / 1000;
-    return this.firstAt !== null && seconds > 0.2 ? (this.numTokens - 1) / seconds : 0;
+    if (!this.rateFrom) return 0;
+    const seconds = (this.lastAt - this.rateFrom.at) / 1000;
+    return seconds > 0.2 ? (this.count - this.rateFrom.count) / seconds : 0;
   }
 
   paintSoon() {
@@ -85,6 +93,7 @@ class Generation {
       this.lastAt = performance.now();
       this.firstAt ??= this.lastAt;
       this.numTokens++;
+      this.rateFrom ??= {at: this.lastAt, count: this.count};
       this.isBroken = false;
     }
     if (reasoning) node.reasoning = (node.reasoning ?? '') + reasoning;
@@ -108,11 +117,20 @@ class Generation {
   }
 
   async run(chunks) {
+    for (let revivals = 0; chunks; revivals++) chunks = await this.read(chunks, revivals < MAX_REVIVALS);
+    this.end();
+  }
+
+  // Reads a stream to its end; the stream to go on with, or null.
+  async read(chunks, mayRevive) {
     const {node} = this;
     try {
       for await (const chunk of chunks) this.take(chunk);
       if (!node.finish) throw new ApiError(0, '', {code: 'interrupted'});
     } catch (error) {
+      const isLost = error.code === 'interrupted' && !this.abort.signal.aborted;
+      if (isLost && mayRevive && this.firstAt !== null && !node.toolCalls && (await this.waitForServer()))
+        return this.takeUpAnew();
       if (this.abort.signal.aborted) node.finish = 'stopped';
       else if (error.code === 'interrupted') node.finish = 'cut';
       else {
@@ -120,7 +138,32 @@ class Generation {
         node.error = {message: error.message, code: error.code ?? '', status: error.status ?? 0};
       }
     }
-    this.end();
+    return null;
+  }
+
+  // A server that was started anew has forgotten the stream. The text is still here, so the answer is asked to go on from it.
+  takeUpAnew() {
+    const {node, conversation} = this;
+    node.stream = {id: '', last: null};
+    Object.assign(this, {usage: null, numTokens: 0, rateFrom: null});
+    if (!node.content) node.reasoning = ''; // a thought that was cut short cannot be gone on with
+    this.requestId = `page-${newId()}`;
+    this.request = requestFor(conversation, conversation.nodes[node.parent], node.content ? node : null);
+    return streamChat(this.request, this.options());
+  }
+
+  async waitForServer() {
+    for (const ms of REVIVE_MS) {
+      if (await fetch('/ready', {cache: 'no-store'}).then((response) => response.ok, () => false)) return true;
+      this.isBroken = true;
+      emit('token', this);
+      await new Promise((resolve) => {
+        const timer = setTimeout(resolve, ms);
+        this.abort.signal.addEventListener('abort', () => (clearTimeout(timer), resolve()), {once: true});
+      });
+      if (this.abort.signal.aborted) return false;
+    }
+    return false;
   }
 
   end() {
@@ -131,7 +174,7 @@ class Generation {
     if (usage || this.numTokens) {
       node.numbers = {
         prompt: usage?.prompt_tokens ?? null,
-        output: usage?.completion_tokens ?? this.numTokens,
+        output: this.count,
         cached: usage?.prompt_tokens_details?.cached_tokens ?? 0,
         reasoning: usage?.completion_tokens_details?.reasoning_tokens ?? 0,
         firstMs: this.firstAt === null ? null : this.firstAt - this.started,

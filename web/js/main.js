@@ -222,6 +222,10 @@ function build() {
   on('reload-chats', reloadChats);
   on('quota', () => toast(t('quota'), {label: t('export_all'), run: () => openSettings('data')}));
   on('login-needed', () => location.reload());
+  on('new-chat-with', (files) => {
+    create();
+    composer.add(files);
+  });
   on('log-out', async () => {
     await ask('POST', '/ui/logout', {});
     location.reload();

@@ -1,6 +1,6 @@
 // Settings: of the page, of the model (for all chats and for this one), the chats as data, the shortcuts.
 import {confirmDialog, download, h, icon, openDialog, replace, toast} from './dom.js';
-import {languages, t} from './i18n.js';
+import {languages, number, t} from './i18n.js';
 import {effective, emit, keep, settings, state} from './app-state.js';
 import {fromJson, toJson, touch} from './conversation.js';
 import * as store from './store.js';
@@ -77,7 +77,10 @@ function general(redraw) {
 
 // Fields of the request. `values` is what they write to; blank leaves it to what `inherited` says, else to the server.
 function modelFields(values, inherited, onchange) {
-  const placeholder = (name) => (inherited[name] ? t('from_all', {value: inherited[name]}) : t('server_default'));
+  const placeholder = (name) => {
+    if (inherited[name]) return t('from_all', {value: inherited[name]});
+    return name in state.defaults ? t('server_default_is', {value: number(state.defaults[name], 6)}) : t('server_default');
+  };
   const set = (name, value) => {
     if (value === '' || value === false) delete values[name];
     else values[name] = value;

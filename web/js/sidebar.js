@@ -120,6 +120,7 @@ export class Sidebar {
           icon('settings'),
           t('settings'),
         ),
+        h('a', {class: 'row-button', href: '/docs/guide', target: '_blank', rel: 'noopener'}, icon('book'), t('guide')),
       ),
     );
     this.draw();
@@ -205,6 +206,14 @@ export class Sidebar {
         label: t('export_markdown'),
         icon: 'download',
         run: () => download(`${fileName(conversation)}.md`, 'text/markdown', toMarkdown(conversation, labels())),
+      },
+      {
+        label: t('print'),
+        icon: 'file',
+        run: () => {
+          this.actions.open(conversation);
+          requestAnimationFrame(() => window.print());
+        },
       },
       {label: t('export_html'), icon: 'download', run: () => exportHtml(conversation)},
       {

@@ -74,6 +74,7 @@ export class StatusLight {
   async learnModels() {
     try {
       state.models = (await askJson('GET', '/v1/models')).data ?? [];
+      state.defaults = (await askJson('GET', '/server_info').catch(() => ({}))).sampling_defaults ?? {};
       emit('models');
     } catch {
       /* the next look asks again */

@@ -1,9 +1,11 @@
 // The column of messages: which are shown, where the reader is, what is told to people who do not see it.
-import {h, replace} from './dom.js';
+import {h, replace, toast} from './dom.js';
 import {number, t} from './i18n.js';
 import {contextLength, emit, keep, modelId, on, state} from './app-state.js';
-import {addNode, path, showSibling, touch} from './conversation.js';
+import {asText} from './attachments.js';
+import {addNode, path, showSibling, titleOf, touch} from './conversation.js';
 import {answer, goOn} from './generate.js';
+import {summaryOf} from './summary.js';
 import {MessageView} from './view-message.js';
 
 const NEAR_END = 60; // pixels: closer than that the reader is at the end
@@ -126,8 +128,10 @@ export class ChatView {
         {class: 'context-words'},
         level === 'low' ? words : `${t(share >= 0.98 ? 'context_full' : 'context_near')} ${words}`,
       ),
-      level === 'full' &&
+      level === 'full' && [
         h('button', {type: 'button', class: 'link-button', onclick: () => this.dropOldest()}, t('drop_oldest')),
+        h('button', {type: 'button', class: 'link-button', onclick: (event) => this.summarise(event)}, t('summarise')),
+      ],
     );
   }
 
@@ -145,6 +149,20 @@ export class ChatView {
     touch(state.current, null);
     keep(state.current);
     this.show();
+  }
+
+  // A new chat that has a summary of this one in its box.
+  async summarise(event) {
+    const button = event.currentTarget;
+    const conversation = state.current;
+    Object.assign(button, {disabled: true, textContent: t('summarising')});
+    try {
+      const text = await summaryOf(conversation, path(conversation).at(-1));
+      emit('new-chat-with', [asText(new File([text], t('summary_file', {title: titleOf(conversation)})))]);
+    } catch (error) {
+      toast(t('summary_failed', {why: error.message}));
+      this.updateBar();
+    }
   }
 
   // ---- where the reader is --------------------------------------------------------------------------------------------
@@ -208,8 +226,10 @@ export class ChatView {
     toolResults: (node, texts) => {
       if (this.isBusy) return;
       let parent = node;
+      const tookMs = Date.now() - node.changed;
       texts.forEach((content, index) => {
-        parent = addNode(state.current, parent.id, {role: 'tool', content, toolCallId: node.toolCalls[index].id});
+        const {id} = node.toolCalls[index];
+        parent = addNode(state.current, parent.id, {role: 'tool', content, toolCallId: id, tookMs});
       });
       answer(state.current, parent);
       this.show();

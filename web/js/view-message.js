@@ -121,12 +121,14 @@ export class MessageView {
   }
 
   updateToolResult() {
+    const ms = this.node.tookMs;
+    const took = ms && h('span', {class: 'took'}, t('tool_took', {time: duration(ms)}));
     replace(
       this.element,
       h(
         'details',
         {class: 'tool-result'},
-        h('summary', {}, icon('tool'), t('tool_result')),
+        h('summary', {}, icon('tool'), t('tool_result'), took),
         h('pre', {tabindex: '0'}, this.node.content),
       ),
     );
