@@ -40,14 +40,21 @@ class ParameterStore {
   // many threads can read them; without it they are copied from memory.
   Status load(Device& device, OpContext& ops, const std::function<void(double)>& on_progress,
               const Checkpoint* files = nullptr);
-  // The same without sources: seeded random numbers on the device. Matrices [N, K] get a spread of 0.5 / sqrt(K), so that what a
-  // layer adds is small beside the embedding (spread 1): hidden states then differ from token to token, and routers, whose scores
-  // are random directions of them, choose all experts about equally often. Vectors (norms, biases) are 1.
+  // The same without sources: seeded random numbers on the device. Matrices [N, K] get a spread of 0.5 / sqrt(K), so
+  // that what a layer adds is small beside the embedding (spread 1): hidden states then differ from token to token, and
+  // routers, whose scores are random directions of them, choose all experts about equally often. Vectors (norms,
+  // biases) are 1.
   Status load_random(Device& device, OpContext& ops, const std::function<void(double)>& on_progress);
   [[nodiscard]] size_t num_bytes() const { return arena_ ? arena_->capacity_bytes() : 0; }
 
  private:
-  struct Matrices { PackedWeight packed; std::vector<Tensor> sources; int64_t num_matrices; RowOrder order; WeightFormat format; };
+  struct Matrices {
+    PackedWeight packed;
+    std::vector<Tensor> sources;
+    int64_t num_matrices;
+    RowOrder order;
+    WeightFormat format;
+  };
   struct Joined { Tensor tensor; std::vector<Tensor> sources; };
 
   Status load_joined(Device& device, OpContext& ops, Arena& arena, Joined& item, uint64_t seed) const;
