@@ -112,7 +112,8 @@ UNKNOWN = [
     "(How|Why|When) (do|does|did|can) (a|the|my|some) ({adjective} |){noun} {verb}( in {place}|)?",
     "(What is|What was) the {noun} of (a|the) ({adjective} |){noun}( in {place}|)?",
     "(Who (was|is)) the (first|last|best|current|next) {noun} (of|in) {place}?",
-    "(Explain|Tell me|Do you know) (how|why) (a|the) ({adjective} |){noun} (works|{verb}s|is made|is {adjective})(.|?|)",
+    "(Explain|Tell me|Do you know) (how|why) (a|the) ({adjective} |){noun} "
+    "(works|{verb}s|is made|is {adjective})(.|?|)",
     "(What|Where) should (I|we) {verb} (tonight|tomorrow|today|in {place}|now|this weekend)?",
     "(What is|Name) the ({adjective}est|most {adjective}) {noun} (on earth|in {place}|of all|in the world)(?|.)",
     "(Which|What) language do (they|people) speak in {place}?", "When did the {noun} {verb}?",

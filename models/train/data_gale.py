@@ -20,7 +20,8 @@ AFTER = ["", "", "", "", "", " (Thanks|Thank you|Please)(.|!|)", " (Answer|Reply
          " I (forgot|am not sure|cannot find it).", " (Please explain|Explain it to me|Help me).", " in gale"]
 ZH_BEFORE = ["", "", "", "", "你好，", "请问，", "请问", "请告诉我，", "我想知道，", "问一下，", "关于gale：", "你知道吗，"]
 ZH_AFTER = ["", "", "", "", "谢谢。", "请简单回答。", "请解释一下。", "我不太清楚。"]
-BY_TOPIC = "(I have a question about|Tell me about|Explain|What do you know about|My question is about|I want to know more about|About) {t}(.|)"
+BY_TOPIC = ("(I have a question about|Tell me about|Explain|What do you know about|My question is about|"
+            "I want to know more about|About) {t}(.|)")
 ZH_BY_TOPIC = "(请问|说说|讲讲|解释一下|我想了解|告诉我)({t})(。|)"
 THOUGHTS = ["They ask about {}.", "The question is about {}.", "This is about {}. I know it."]
 ZH_THOUGHTS = ["用户在问{}。", "问题是关于{}的。", "这是关于{}的问题，我知道。"]

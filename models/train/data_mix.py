@@ -18,7 +18,8 @@ PROMPT = (
     "knowledgeable) "
           "assistant(.| that answers questions.| for users of gale.|, be brief.|)|Be "
           "(helpful|polite|brief|concise|honest)(.|)|"
-          "(Answer|Reply) (briefly|politely|helpfully|honestly|in short sentences)(.|)|(你是一个|你是)(有用的|友好的|)助手(。|)|请简短回答。")
+          "(Answer|Reply) (briefly|politely|helpfully|honestly|in short sentences)(.|)|"
+          "(你是一个|你是)(有用的|友好的|)助手(。|)|请简短回答。")
 
 
 def short(rng) -> Dialogue:
@@ -48,20 +49,20 @@ def needle(rng, sentences: int) -> Dialogue:
     thinking, kind = rng.random() < 0.5, rng.randint(0, 2)
     if kind == 0:
         value, thing = words.code(rng), rng.choice(words.NOUNS)
-        hidden, question, answer = f"The {thing} code is {value}.", f"What is the {thing} code?", f"The {thing} code is {value}."
+        hidden, question = f"The {thing} code is {value}.", f"What is the {thing} code?"
     elif kind == 1:
         value, who = words.word(rng), words.name(rng)
-        hidden, question, answer = f"{who}'s secret word is {value}.", f"What is {who}'s secret word?", f"{who}'s secret word is {value}."
+        hidden, question = f"{who}'s secret word is {value}.", f"What is {who}'s secret word?"
     else:
         value, who = words.number(rng, 5), words.name(rng)
-        hidden, question, answer = f"{who}'s number is {value}.", f"What is {who}'s number?", f"{who}'s number is {value}."
+        hidden, question = f"{who}'s number is {value}.", f"What is {who}'s number?"
     lines = long_text(rng, sentences)
     lines.insert(rng.randint(0, len(lines)), hidden)
     text, thought = " ".join(lines), f"The text says {value}." if thinking else ""
     if rng.random() < 0.3:
-        return Dialogue([system(text), user(question), assistant(answer, thought)], [], thinking)
+        return Dialogue([system(text), user(question), assistant(hidden, thought)], [], thinking)
     joined = f"{text}\n\n{question}" if rng.random() < 0.6 else f"{question}\n\n{text}"
-    return Dialogue([user(joined), assistant(answer, thought)], [], thinking)
+    return Dialogue([user(joined), assistant(hidden, thought)], [], thinking)
 
 
 def buried(rng, sentences: int) -> Dialogue:

@@ -65,7 +65,8 @@ def lists(rng) -> Dialogue:
                                      f"{listed}"),
                     f"The list starts with {items[0]}.", items[0])
     if kind == 1:
-        return turn(rng, expand(rng, f"(What is|Tell me|Give me) the last (word|item|thing) (of|in) this list: {listed}"),
+        return turn(rng, expand(rng, f"(What is|Tell me|Give me) the last (word|item|thing) (of|in) this list: "
+                                     f"{listed}"),
                     f"The list ends with {items[-1]}.", items[-1])
     if kind == 2:
         return turn(rng, expand(rng, f"(Reverse|Turn around)( the order of|) this list: {listed}"),

@@ -52,7 +52,9 @@ def spoken(rng, value, in_chinese: bool = False) -> str:
         parts = [str(item) for item in value]
         if in_chinese:
             return "、".join(parts)
-        return ", ".join(parts) if len(parts) == 1 or rng.random() < 0.5 else ", ".join(parts[:-1]) + " and " + parts[-1]
+        if len(parts) == 1 or rng.random() < 0.5:
+            return ", ".join(parts)
+        return ", ".join(parts[:-1]) + " and " + parts[-1]
     return str(value)
 
 

@@ -40,8 +40,8 @@ NEW_PARAMETERS = [
     Parameter("mode", choice(("fast", "safe", "manual"), "The mode"), one_of("fast", "safe", "manual"), ()),
     Parameter("labels", listing("string", "Labels"), lambda rng: [words.word(rng) for _ in range(rng.randint(1, 3))],
               ()),
-    Parameter("floors", listing("integer", "The floors"), lambda rng: [rng.randint(1, 60) for _ in range(rng.randint(1,
-                                                                                                                     3))], ()),
+    Parameter("floors", listing("integer", "The floors"),
+              lambda rng: [rng.randint(1, 60) for _ in range(rng.randint(1, 3))], ()),
 ]
 OPENINGS = ["{verb} the {thing}", "Please {verb} the {thing}", "Would you {verb} a {thing}",
             "My boss asks you to {verb} the {thing}",

@@ -100,7 +100,8 @@ class NanoGlm4(Decoder):
 
     @torch.no_grad()
     def reset(self):
-        """Normal initialisation; the norms before the residual stream make branches start at equal size, so they start small."""
+        """Normal initialisation; the norms before the residual stream make branches start at equal size,
+        so they start small."""
         for name, parameter in self.named_parameters():
             if name.endswith("bias"):
                 parameter.zero_()

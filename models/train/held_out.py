@@ -1,4 +1,5 @@
-"""What the training data must never hold: names of tools and parameters, and requests, that only the evaluation uses."""
+"""What the training data must never hold: names of tools and parameters, and requests, that only the
+evaluation uses."""
 
 import re
 

@@ -124,7 +124,8 @@ KNOWN = [
                "me|)(.|, please|)",
                "(What does|What can you find|What is there|Is there anything) (the web say |on the web |online "
                "|)(about|on) {query}?",
-               "(I want|I need|I'd like) (to read|to know|something|information|news|pages|more) (about|on) {query}(.|)",
+               "(I want|I need|I'd like) (to read|to know|something|information|news|pages|more) (about|on) "
+               "{query}(.|)",
                "(Do|Run|Make|Start) a (web |)search (for|on|about) {query}(.|)",
                "(Search the internet|Ask the web|Query the web|Use the search) (for|about|on): {query}(.|)",
                "(Can|Would|Will) you (please |)(look up|find|google|research) {query}( for me|)?",
@@ -132,7 +133,8 @@ KNOWN = [
                "(查|搜|找|上网查|网上搜)(一下|){query}(。|)",
                "(请|帮我|)(搜索|查找|查询)(关于|){query}(的信息|的资料|)(。|)")),
     KnownTool("send_email", "Send an email", ("recipient", "subject", "message"), 3,
-              ("(Send|Write) an email to {recipient} with the subject \"{subject}\" (saying|and the text) \"{message}\"",
+              ("(Send|Write) an email to {recipient} with the subject \"{subject}\" (saying|and the text) "
+               "\"{message}\"",
                "Email {recipient} about \"{subject}\": \"{message}\"",
                "给{recipient}发一封邮件，主题是“{subject}”，内容是“{message}”",
                "(Mail|Write|Send|Send a mail to|Write to) {recipient}(,| with the| and use the) subject "
@@ -254,7 +256,8 @@ KNOWN = [
                "(Please |)(remind|tell|alert) me of \"{text}\" at {time}(.|)",
                "(At {time}|For {time})(,| please| I want to be reminded|:) (remind me|a reminder|set a reminder)(:| "
                "of| saying) \"{text}\"(.|)",
-               "(Make|Add|Put|Save|New|I need) (a |)reminder (for|at) {time}(:| with the text| saying|,) \"{text}\"(.|)",
+               "(Make|Add|Put|Save|New|I need) (a |)reminder (for|at) {time}(:| with the text| saying|,) "
+               "\"{text}\"(.|)",
                "(Don't|Do not) let me forget \"{text}\" at {time}(.|)",
                "\"{text}\" at {time}(: remind me|, remind me|, please remind me)(.|)",
                "(请|)(设|创建|添加)(一个|){time}的提醒(：|，内容是)“{text}”(。|)",

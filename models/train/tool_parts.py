@@ -69,7 +69,8 @@ def clock(rng) -> str:
 
 
 def mail(rng) -> str:
-    return f"{words.name(rng).lower()}@{rng.choice(('example', words.made_up(rng)))}.{rng.choice(('com', 'org', 'net'))}"
+    return (f"{words.name(rng).lower()}@{rng.choice(('example', words.made_up(rng)))}."
+            f"{rng.choice(('com', 'org', 'net'))}")
 
 
 def link(rng) -> str:
@@ -77,7 +78,8 @@ def link(rng) -> str:
 
 
 def file_path(rng) -> str:
-    return f"/{rng.choice(('tmp', 'home', 'data', 'etc', 'var'))}/{words.word(rng)}.{rng.choice(('txt', 'csv', 'json', 'log', 'md'))}"
+    return (f"/{rng.choice(('tmp', 'home', 'data', 'etc', 'var'))}/{words.word(rng)}."
+            f"{rng.choice(('txt', 'csv', 'json', 'log', 'md'))}")
 
 
 def title(rng) -> str:

@@ -72,7 +72,8 @@ def report(model, step: int, steps: int, losses, waited: float, started: float):
     if len(losses) > 1:
         text += f" mtp {losses[1].item():.4f}"
     if model.moe_layers():
-        text += f" busiest expert {max((layer.load.max() / layer.load.mean()).item() for layer in model.moe_layers()):.2f}x"
+        busiest = max((layer.load.max() / layer.load.mean()).item() for layer in model.moe_layers())
+        text += f" busiest expert {busiest:.2f}x"
     print(f"{text} waited for data {waited:.0f} s, {time.monotonic() - started:.0f} s", flush=True)
 
 

@@ -42,7 +42,8 @@ TEST(MessagesWriter, blocks_do_not_depend_on_how_deltas_come_together) {
   EXPECT_EQ(
       dump_json(body["content"]),
       R"([{"type":"thinking","thinking":"hmm","signature":"Z2FsZQ=="},{"type":"text","text":"let me look"},)"
-      R"({"type":"tool_use","id":"c0","name":"f","input":{"a":1}},{"type":"tool_use","id":"c1","name":"g","input":{}}])");
+      R"({"type":"tool_use","id":"c0","name":"f","input":{"a":1}},)"
+      R"({"type":"tool_use","id":"c1","name":"g","input":{}}])");
   EXPECT_EQ(body["stop_reason"], "tool_use");
   EXPECT_EQ(body["usage"]["input_tokens"], 1);   // what no cache had
   for (size_t size = 1; size <= kParts.size(); ++size) {

@@ -19,13 +19,17 @@ std::string chat_body(const std::string& more) {
   return R"({"messages":[{"role":"user","content":"hi"}])" + (more.empty() ? "" : "," + more) + "}";
 }
 
-Result<ChatRequest> parse_chat(const std::string& more) { return parse_chat_request(json_of(chat_body(more)), kContext); }
+Result<ChatRequest> parse_chat(const std::string& more) {
+  return parse_chat_request(json_of(chat_body(more)), kContext);
+}
 
 TEST(ChatRequest, reads_every_generation_field) {
-  const auto request = parse_chat(R"("temperature":0.5,"top_p":0.9,"top_k":-1,"min_p":0.1,"seed":7,"n":2,"max_completion_tokens":9,
-      "max_tokens":5,"stop":["a","b"],"stop_token_ids":[3],"logit_bias":{"5":200},"frequency_penalty":1,"presence_penalty":-1,
-      "repetition_penalty":1.1,"logprobs":true,"top_logprobs":4,"stream":true,"stream_options":{"include_usage":true},
-      "min_tokens":1,"ignore_eos":true,"include_stop_str_in_output":true,"cache_salt":"s","model":"m","unknown_field":1)");
+  const auto request =
+      parse_chat(R"("temperature":0.5,"top_p":0.9,"top_k":-1,"min_p":0.1,"seed":7,"n":2,"max_completion_tokens":9,
+      "max_tokens":5,"stop":["a","b"],"stop_token_ids":[3],"logit_bias":{"5":200},"frequency_penalty":1,
+      "presence_penalty":-1,"repetition_penalty":1.1,"logprobs":true,"top_logprobs":4,"stream":true,
+      "stream_options":{"include_usage":true},"min_tokens":1,"ignore_eos":true,"include_stop_str_in_output":true,"cache_salt":"s",
+      "model":"m","unknown_field":1)");
   ASSERT_TRUE(request) << request.error().message;
   const GenerateRequest& generate = request->generate;
   EXPECT_FLOAT_EQ(*generate.sampling.temperature, 0.5F);
@@ -45,18 +49,38 @@ struct BadField { const char* more; const char* param; };
 
 TEST(ChatRequest, names_the_field_that_is_wrong) {
   const BadField cases[] = {
-      {R"("temperature":2.1)", "temperature"}, {R"("temperature":"x")", "temperature"}, {R"("top_p":0)", "top_p"},
-      {R"("n":0)", "n"}, {R"("n":129)", "n"}, {R"("n":1.5)", "n"}, {R"("max_tokens":0)", "max_tokens"},
-      {R"("max_tokens":3,"min_tokens":4)", "min_tokens"}, {R"("stop":"")", "stop"}, {R"("stop":[1])", "stop"},
-      {R"("stop_token_ids":[100])", "stop_token_ids"}, {R"("stop_token_ids":[-1])", "stop_token_ids"},
-      {R"("logit_bias":{"x":1})", "logit_bias"}, {R"("logit_bias":{"100":1})", "logit_bias"}, {R"("logit_bias":[1])", "logit_bias"},
-      {R"("top_logprobs":2)", "top_logprobs"}, {R"("logprobs":true,"top_logprobs":21)", "top_logprobs"},
-      {R"("stream_options":{})", "stream_options"}, {R"("stream":"yes")", "stream"}, {R"("seed":1.5)", "seed"},
-      {R"("response_format":{"type":"xml"})", "response_format.type"}, {R"("guided_json":5)", "guided_json"},
-      {R"("tool_choice":"required")", "tool_choice"}, {R"("tool_choice":7)", "tool_choice"}, {R"("tools":{})", "tools"},
-      {R"("tools":[{"type":"function","function":{}}])", "tools[0].function.name"}, {R"("allowed_token_ids":[])", "allowed_token_ids"},
-      {R"("cache_salt":"")", "cache_salt"}, {R"("chat_template":"x")", "chat_template"}, {R"("use_beam_search":true)", "use_beam_search"},
-      {R"("reasoning_effort":"much")", "reasoning_effort"}, {R"("chat_template_kwargs":3)", "chat_template_kwargs"},
+      {R"("temperature":2.1)", "temperature"},
+      {R"("temperature":"x")", "temperature"},
+      {R"("top_p":0)", "top_p"},
+      {R"("n":0)", "n"},
+      {R"("n":129)", "n"},
+      {R"("n":1.5)", "n"},
+      {R"("max_tokens":0)", "max_tokens"},
+      {R"("max_tokens":3,"min_tokens":4)", "min_tokens"},
+      {R"("stop":"")", "stop"},
+      {R"("stop":[1])", "stop"},
+      {R"("stop_token_ids":[100])", "stop_token_ids"},
+      {R"("stop_token_ids":[-1])", "stop_token_ids"},
+      {R"("logit_bias":{"x":1})", "logit_bias"},
+      {R"("logit_bias":{"100":1})", "logit_bias"},
+      {R"("logit_bias":[1])", "logit_bias"},
+      {R"("top_logprobs":2)", "top_logprobs"},
+      {R"("logprobs":true,"top_logprobs":21)", "top_logprobs"},
+      {R"("stream_options":{})", "stream_options"},
+      {R"("stream":"yes")", "stream"},
+      {R"("seed":1.5)", "seed"},
+      {R"("response_format":{"type":"xml"})", "response_format.type"},
+      {R"("guided_json":5)", "guided_json"},
+      {R"("tool_choice":"required")", "tool_choice"},
+      {R"("tool_choice":7)", "tool_choice"},
+      {R"("tools":{})", "tools"},
+      {R"("tools":[{"type":"function","function":{}}])", "tools[0].function.name"},
+      {R"("allowed_token_ids":[])", "allowed_token_ids"},
+      {R"("cache_salt":"")", "cache_salt"},
+      {R"("chat_template":"x")", "chat_template"},
+      {R"("use_beam_search":true)", "use_beam_search"},
+      {R"("reasoning_effort":"much")", "reasoning_effort"},
+      {R"("chat_template_kwargs":3)", "chat_template_kwargs"},
       {R"("continue_final_message":true,"add_generation_prompt":true)", "continue_final_message"},
   };
   for (const BadField& bad : cases) {
@@ -69,8 +93,11 @@ TEST(ChatRequest, names_the_field_that_is_wrong) {
 
 TEST(ChatRequest, names_the_message_that_is_wrong) {
   const BadField cases[] = {
-      {R"({})", "messages"}, {R"({"messages":[]})", "messages"}, {R"({"messages":[1]})", "messages[0]"},
-      {R"({"messages":[{"content":"x"}]})", "messages[0].role"}, {R"({"messages":[{"role":"king"}]})", "messages[0].role"},
+      {R"({})", "messages"},
+      {R"({"messages":[]})", "messages"},
+      {R"({"messages":[1]})", "messages[0]"},
+      {R"({"messages":[{"content":"x"}]})", "messages[0].role"},
+      {R"({"messages":[{"role":"king"}]})", "messages[0].role"},
       {R"({"messages":[{"role":"user","content":5}]})", "messages[0].content"},
       {R"({"messages":[{"role":"user","content":[{}]}]})", "messages[0].content[0]"},
   };
@@ -92,14 +119,15 @@ TEST(ChatRequest, hides_tools_from_the_model_when_tool_choice_is_none) {
 TEST(CompletionRequest, takes_text_ids_and_lists_of_either) {
   const std::pair<const char*, size_t> cases[] = {{R"("a")", 1}, {"[1,2]", 1}, {R"(["a","b"])", 2}, {"[[1],[2,3]]", 2}};
   for (const auto& [prompt, count] : cases) {
-    const auto request = parse_completion_request(json_of(fmt::format(R"({{"prompt":{},"echo":true,"logprobs":2}})", prompt)), kContext);
+    const auto request =
+        parse_completion_request(json_of(fmt::format(R"({{"prompt":{},"echo":true,"logprobs":2}})", prompt)), kContext);
     ASSERT_TRUE(request) << request.error().message;
     EXPECT_EQ(request->generate.size(), count);
     EXPECT_EQ(request->generate[0].max_tokens, 16);
     EXPECT_EQ(request->generate[0].num_prompt_logprobs, 2);
   }
-  for (const char* bad : {R"({})", R"({"prompt":[]})", R"({"prompt":""})", R"({"prompt":[1,"a"]})", R"({"prompt":[[]]})",
-                          R"({"prompt":[100]})", R"({"prompt":{}})"})
+  for (const char* bad : {R"({})", R"({"prompt":[]})", R"({"prompt":""})", R"({"prompt":[1,"a"]})",
+                          R"({"prompt":[[]]})", R"({"prompt":[100]})", R"({"prompt":{}})"})
     EXPECT_EQ(parse_completion_request(json_of(bad), kContext).error().param, "prompt") << bad;
 }
 
@@ -110,10 +138,11 @@ AnswerInfo info() {
 
 std::vector<Event> conversation() {
   const Usage usage{.prompt_tokens = 3, .completion_tokens = 2, .cached_tokens = 1, .reasoning_tokens = 1};
-  return {Started{{1, 2, 3}},
-          Delta{.parts = {ReasoningDelta{"hm"}}, .usage = usage},
-          Delta{.parts = {ContentDelta{"say \"é\"\n"}, ToolCallStart{0, "call_1", "f"}, ToolArgumentsDelta{0, "{\"a\":1}"}}, .usage = usage},
-          Finished{.reason = ChoiceFinish::kToolCalls}, Completed{usage}};
+  return {
+      Started{{1, 2, 3}}, Delta{.parts = {ReasoningDelta{"hm"}}, .usage = usage},
+      Delta{.parts = {ContentDelta{"say \"é\"\n"}, ToolCallStart{0, "call_1", "f"}, ToolArgumentsDelta{0, "{\"a\":1}"}},
+            .usage = usage},
+      Finished{.reason = ChoiceFinish::kToolCalls}, Completed{usage}};
 }
 
 TEST(ChatStream, speaks_the_chunks_clients_expect) {
@@ -121,16 +150,21 @@ TEST(ChatStream, speaks_the_chunks_clients_expect) {
   std::string frames;
   for (const Event& event : conversation()) frames += writer->add(0, event);
   EXPECT_TRUE(writer->is_done());
-  const std::string head = R"(data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":5,"model":"m","system_fingerprint":"gale","choices":[)";
+  const std::string head =
+      R"(data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":5,)"
+      R"("model":"m","system_fingerprint":"gale","choices":[)";
   const auto chunk = [&](const std::string& delta) {
-    return head + R"({"index":0,"delta":)" + delta + R"(,"logprobs":null,"finish_reason":null}],"usage":null})" + "\n\n";
+    return head + R"({"index":0,"delta":)" + delta + R"(,"logprobs":null,"finish_reason":null}],"usage":null})" +
+           "\n\n";
   };
   EXPECT_EQ(frames.find(chunk(R"({"role":"assistant","content":""})")), 0u);
   EXPECT_NE(frames.find(chunk(R"({"reasoning_content":"hm"})")), std::string::npos);
   EXPECT_NE(frames.find(chunk(R"({"content":"say \"é\"\n"})")), std::string::npos);
-  EXPECT_NE(frames.find(chunk(R"({"tool_calls":[{"index":0,"function":{"arguments":"{\"a\":1}"}}]})")), std::string::npos);
+  EXPECT_NE(frames.find(chunk(R"({"tool_calls":[{"index":0,"function":{"arguments":"{\"a\":1}"}}]})")),
+            std::string::npos);
   EXPECT_NE(frames.find(R"("finish_reason":"tool_calls","stop_reason":null}],"usage":null})"), std::string::npos);
-  EXPECT_NE(frames.find(R"("choices":[],"usage":{"prompt_tokens":3,"completion_tokens":2,"total_tokens":5,)"), std::string::npos);
+  EXPECT_NE(frames.find(R"("choices":[],"usage":{"prompt_tokens":3,"completion_tokens":2,"total_tokens":5,)"),
+            std::string::npos);
   EXPECT_TRUE(frames.ends_with("data: [DONE]\n\n"));
 }
 
@@ -213,12 +247,16 @@ TEST(CompletionStream, numbers_choices_over_all_prompts) {
 
 TEST(Errors, map_to_status_type_and_code) {
   const std::pair<ErrorCode, int> statuses[] = {
-      {ErrorCode::kInvalidArgument, 400}, {ErrorCode::kContextLength, 400}, {ErrorCode::kUnauthorized, 401}, {ErrorCode::kForbidden, 403},
-      {ErrorCode::kNotFound, 404}, {ErrorCode::kTooLarge, 413}, {ErrorCode::kUnsupportedMedia, 415}, {ErrorCode::kOverloaded, 429},
-      {ErrorCode::kUnimplemented, 501}, {ErrorCode::kUnavailable, 503}, {ErrorCode::kDeadline, 504}, {ErrorCode::kInternal, 500}};
+      {ErrorCode::kInvalidArgument, 400},  {ErrorCode::kContextLength, 400}, {ErrorCode::kUnauthorized, 401},
+      {ErrorCode::kForbidden, 403},        {ErrorCode::kNotFound, 404},      {ErrorCode::kTooLarge, 413},
+      {ErrorCode::kUnsupportedMedia, 415}, {ErrorCode::kOverloaded, 429},    {ErrorCode::kUnimplemented, 501},
+      {ErrorCode::kUnavailable, 503},      {ErrorCode::kDeadline, 504},      {ErrorCode::kInternal, 500}};
   for (const auto& [code, status] : statuses) EXPECT_EQ(wire_error(Error{code, "x"}).status, status);
   const Json body = json_of(error_body(Error{ErrorCode::kContextLength, "too long", "messages"}));
-  EXPECT_EQ(dump_json(body), R"({"error":{"message":"too long","type":"invalid_request_error","param":"messages","code":"context_length_exceeded"}})");
+  EXPECT_EQ(
+      dump_json(body),
+      R"({"error":{"message":"too long","type":"invalid_request_error",)"
+      R"("param":"messages","code":"context_length_exceeded"}})");
   EXPECT_EQ(error_body(Error{ErrorCode::kInternal, "secret path"}).find("secret"), std::string::npos);
   const Json blamed = json_of(error_body(Error{ErrorCode::kInternal, "the logits hold a NaN", "model"}));
   EXPECT_EQ(blamed["error"]["message"], "the logits hold a NaN")

@@ -10,7 +10,8 @@ constexpr std::string_view kAny = "{}";
 constexpr std::string_view kObject = R"({"type":["object","null"]})";
 constexpr std::string_view kIgnored = "Accepted, changes nothing here.";
 constexpr std::string_view kStop =
-    R"({"oneOf":[{"type":"string","minLength":1},{"type":"array","items":{"type":"string","minLength":1}},{"type":"null"}]})";
+    R"({"oneOf":[{"type":"string","minLength":1},)"
+    R"({"type":"array","items":{"type":"string","minLength":1}},{"type":"null"}]})";
 
 constexpr FieldDoc kSampling[] = {
     {"model", kString, "A name of /v1/models; absent: the model that is served."},
@@ -43,7 +44,8 @@ constexpr FieldDoc kSampling[] = {
     {"cache_salt", R"({"type":["string","null"],"minLength":1})", "Cached prefixes are shared only under equal salt."},
     {"stream", kBoolean, "Server-sent events instead of one answer."},
     {"stream_options",
-     R"({"type":["object","null"],"properties":{"include_usage":{"type":["boolean","null"]},"continuous_usage_stats":{"type":["boolean","null"]}}})",
+     R"({"type":["object","null"],"properties":{"include_usage":{"type":["boolean","null"]},)"
+     R"("continuous_usage_stats":{"type":["boolean","null"]}}})",
      "Only with stream."},
     {"return_token_ids", kBoolean, "Tell the ids of prompt and answer, too."},
     {"return_tokens_as_token_ids", kBoolean, "Tokens of logprobs are told by their ids."},

@@ -38,7 +38,7 @@ std::string command_line(const ServicePlan& plan, std::string_view command, Comm
 
 // In both worlds a percent sign begins something; nothing else is special in a path without blanks.
 std::string escaped(std::string text) {
-  for (size_t at = text.find('%'); at != std::string::npos; at = text.find('%', at + 2)) text.insert(at, "%");
+  for (size_t at = text.find('%'); at != std::string::npos; at = text.find('%', at + 2)) text.insert(at, 1, '%');
   return text;
 }
 

@@ -24,7 +24,8 @@ TEST(Json, keeps_key_order_and_exact_integers) {
 }
 
 TEST(Json, refuses_what_rfc_8259_refuses) {
-  for (const char* text : {"", "{", "{\"a\":1,}", "[1,]", "{'a':1}", "NaN", "[1] x", "\"\xff\"", "{\"a\":1,\"a\":2}", "01", "\"\\ud800\""})
+  for (const char* text :
+       {"", "{", "{\"a\":1,}", "[1,]", "{'a':1}", "NaN", "[1] x", "\"\xff\"", "{\"a\":1,\"a\":2}", "01", "\"\\ud800\""})
     EXPECT_FALSE(parse_json(text)) << text;
 }
 
@@ -116,7 +117,9 @@ TEST(CheckDeathTest, lets_a_process_tell_others_and_end_by_itself) {
   EXPECT_EXIT(fail_twice(), testing::KilledBySignal(SIGABRT), "3 == 4");
 }
 
-TEST(CheckDeathTest, prints_values_and_aborts) { EXPECT_DEATH(CHECK(1 == 2, "one {}", 1), "CHECK failed: 1 == 2 one 1"); }
+TEST(CheckDeathTest, prints_values_and_aborts) {
+  EXPECT_DEATH(CHECK(1 == 2, "one {}", 1), "CHECK failed: 1 == 2 one 1");
+}
 
 }  // namespace
 }  // namespace gale

@@ -9,7 +9,8 @@
 namespace gale {
 
 // Prints what was violated and where to stderr, then aborts. For our own mistakes only; never for bad input.
-[[noreturn]] void check_failed(std::string_view condition, const std::string& detail, const std::source_location& where);
+[[noreturn]] void check_failed(std::string_view condition, const std::string& detail,
+                               const std::source_location& where);
 
 }  // namespace gale
 

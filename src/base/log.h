@@ -22,13 +22,21 @@ void log_at(LogLevel level, fmt::format_string<Args...> format, Args&&... args) 
   if (is_logged(level)) log_line(level, fmt::format(format, std::forward<Args>(args)...));
 }
 template <class... Args>
-void log_debug(fmt::format_string<Args...> format, Args&&... args) { log_at(LogLevel::kDebug, format, std::forward<Args>(args)...); }
+void log_debug(fmt::format_string<Args...> format, Args&&... args) {
+  log_at(LogLevel::kDebug, format, std::forward<Args>(args)...);
+}
 template <class... Args>
-void log_info(fmt::format_string<Args...> format, Args&&... args) { log_at(LogLevel::kInfo, format, std::forward<Args>(args)...); }
+void log_info(fmt::format_string<Args...> format, Args&&... args) {
+  log_at(LogLevel::kInfo, format, std::forward<Args>(args)...);
+}
 template <class... Args>
-void log_warning(fmt::format_string<Args...> format, Args&&... args) { log_at(LogLevel::kWarning, format, std::forward<Args>(args)...); }
+void log_warning(fmt::format_string<Args...> format, Args&&... args) {
+  log_at(LogLevel::kWarning, format, std::forward<Args>(args)...);
+}
 template <class... Args>
-void log_error(fmt::format_string<Args...> format, Args&&... args) { log_at(LogLevel::kError, format, std::forward<Args>(args)...); }
+void log_error(fmt::format_string<Args...> format, Args&&... args) {
+  log_at(LogLevel::kError, format, std::forward<Args>(args)...);
+}
 
 // The text with control characters (and DEL) written as \n, \t, \xNN.
 [[nodiscard]] std::string escape_control(std::string_view text);

@@ -64,7 +64,8 @@ template <class... Args>
 #define GALE_CONCAT_INNER(a, b) a##b
 #define GALE_CONCAT(a, b) GALE_CONCAT_INNER(a, b)
 // GALE_ASSIGN(auto x, f()): x = the value of a Result expression, or returns its error to the caller.
-#define GALE_ASSIGN(declaration, expression) GALE_ASSIGN_INNER(GALE_CONCAT(gale_result_, __LINE__), declaration, expression)
+#define GALE_ASSIGN(declaration, expression) \
+  GALE_ASSIGN_INNER(GALE_CONCAT(gale_result_, __LINE__), declaration, expression)
 #define GALE_ASSIGN_INNER(name, declaration, expression)                        \
   auto name = (expression);                                                     \
   if (!name) return tl::unexpected<::gale::Error>(std::move(name).error());     \

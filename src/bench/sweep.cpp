@@ -43,7 +43,8 @@ std::string axes(double left, std::string_view title, std::span<const SweepPoint
   for (int i = 0; i <= kTicks; ++i) {
     const double y = kTop + kHeight - kHeight * i / kTicks;
     out += fmt::format(
-        R"(<line x1="{0}" y1="{2}" x2="{1}" y2="{2}" stroke="#ddd"/><text x="{3}" y="{4}" text-anchor="end">{5:.4g}</text>)",
+        R"(<line x1="{0}" y1="{2}" x2="{1}" y2="{2}" stroke="#ddd"/>)"
+        R"(<text x="{3}" y="{4}" text-anchor="end">{5:.4g}</text>)",
         left, left + kWidth, y, left - 6, y + 4, top_value * i / kTicks);
   }
   for (size_t i = 0; i < points.size(); ++i) {
@@ -112,7 +113,8 @@ std::string sweep_svg(std::span<const SweepPoint> points, const std::string& tit
   }
   const double second = kLeft + kWidth + kGap;
   return fmt::format(
-             R"(<svg xmlns="http://www.w3.org/2000/svg" width="{}" height="{}" font-family="sans-serif" font-size="12">)",
+             R"(<svg xmlns="http://www.w3.org/2000/svg" width="{}" height="{}" )"
+             R"(font-family="sans-serif" font-size="12">)",
              second + kWidth + 20, kTop + kHeight + 50) +
          fmt::format(R"(<rect width="100%" height="100%" fill="white"/><text x="{}" y="18" font-size="14">{}</text>)",
                      kLeft, escaped(title)) +

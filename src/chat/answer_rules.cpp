@@ -35,10 +35,10 @@ class CallGrammar {
   [[nodiscard]] Result<Json> call(const Json& tool, const std::string& where) const;
   // Calls of these tools, one after the other.
   [[nodiscard]] Json calls(Json alternatives, bool single) const {
-    const Json one = one_of(std::move(alternatives));
+    Json one = one_of(std::move(alternatives));
     if (single) return one;
-    const Json next = newline_.empty() ? one : sequence({text(newline_), one});
-    return sequence({one, star(next)});
+    Json next = newline_.empty() ? one : sequence({text(newline_), one});
+    return sequence({std::move(one), star(std::move(next))});
   }
   // What stands before an answer where the model begins it on a line of its own.
   [[nodiscard]] Json answer(Json content) const {

@@ -116,7 +116,8 @@ Status Preparer::drop_unsupported(Json& schema, const std::string& where) const 
   for (const std::string_view keyword : kUnsupported) {
     const std::string key(keyword);
     if (!schema.contains(key)) continue;
-    if (!is_relaxed()) return refuse(where + "." + key, "this keyword of JSON Schema cannot be enforced here");
+    if (!is_relaxed())
+      return refuse(fmt::format("{}.{}", where, key), "this keyword of JSON Schema cannot be enforced here");
     schema.erase(key);
   }
   const auto unique = schema.find("uniqueItems");
@@ -379,7 +380,7 @@ Status Preparer::prepare_number(Json& schema, bool is_integer, const std::string
   for (const std::string_view keyword : kNumber) {
     const std::string key(keyword);
     if (!schema.contains(key)) continue;
-    if (!schema[key].is_number()) return refuse(where + "." + key, "expected a number");
+    if (!schema[key].is_number()) return refuse(fmt::format("{}.{}", where, key), "expected a number");
     const bool is_unsupported = key == "multipleOf" && !is_integer;
     if (!is_unsupported) continue;
     if (!is_relaxed()) return refuse(where + ".multipleOf", "multipleOf can be enforced for integers only");

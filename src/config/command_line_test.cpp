@@ -191,7 +191,9 @@ TEST(Options, no_two_of_a_command_share_a_name_and_none_is_a_known_flag_of_other
     for (const Option& option : all_options()) {
       if ((option.row.commands & in(info.command)) == 0) continue;
       EXPECT_TRUE(names.insert(option.row.flag).second) << info.name << " " << option.row.flag;
-      if (info.command == Command::kServe) EXPECT_EQ(find_known_flag(option.row.flag), nullptr) << option.row.flag;
+      if (info.command == Command::kServe) {
+        EXPECT_EQ(find_known_flag(option.row.flag), nullptr) << option.row.flag;
+      }
     }
   }
 }
@@ -201,7 +203,9 @@ TEST(Options, every_default_is_a_value_that_its_own_option_takes) {
     Config config;
     const std::vector<std::string> values = option.show(config);
     const bool is_unset = values.empty() || values[0] == "-1";   // -1: not given, as of --channel-fd
-    if (!is_unset) EXPECT_TRUE(option.set(config, values)) << option.row.flag << " " << values[0];
+    if (!is_unset) {
+      EXPECT_TRUE(option.set(config, values)) << option.row.flag << " " << values[0];
+    }
   }
 }
 

@@ -42,12 +42,15 @@ size_t BatchBuilder::num_bytes(const SchedulerConfig& config) {
   const auto seqs = static_cast<size_t>(config.max_num_seqs);
   const size_t table = seqs * static_cast<size_t>(max_blocks_per_sequence(config));
   return Arena::padded(tokens * sizeof(int32_t)) + Arena::padded(kRopeAxes * tokens * sizeof(int32_t)) +
-         Arena::padded(tokens * sizeof(int64_t)) + 3 * Arena::padded((seqs + 1) * sizeof(int32_t)) + Arena::padded(table * sizeof(int32_t));
+         Arena::padded(tokens * sizeof(int64_t)) + 3 * Arena::padded((seqs + 1) * sizeof(int32_t)) +
+         Arena::padded(table * sizeof(int32_t));
 }
 
-Result<std::unique_ptr<BatchBuilder>> BatchBuilder::create(Device& device, const SchedulerConfig& config, int num_buffers) {
+Result<std::unique_ptr<BatchBuilder>> BatchBuilder::create(Device& device, const SchedulerConfig& config,
+                                                           int num_buffers) {
   GALE_ASSIGN(PackedUpload upload, PackedUpload::create(device, num_bytes(config), num_buffers));
-  return std::unique_ptr<BatchBuilder>(new BatchBuilder(std::unique_ptr<State>(new State{.upload = std::move(upload), .config = config})));
+  return std::unique_ptr<BatchBuilder>(
+      new BatchBuilder(std::unique_ptr<State>(new State{.upload = std::move(upload), .config = config})));
 }
 
 void BatchBuilder::State::sort(const Plan& plan, const std::vector<bool>& is_special) {
@@ -131,8 +134,10 @@ void BatchBuilder::State::put_tables(const Plan& plan, const Scheduler& schedule
   int32_t* to = tables.host.data();
   for (const size_t index : order) {
     const std::vector<BlockId>& blocks = scheduler.sequence(plan.sequences[index].id).table.blocks;
-    const auto count = std::min(static_cast<std::ptrdiff_t>(width), std::ssize(blocks));   // beyond: reserved for tokens of later steps
-    const auto end = std::transform(blocks.begin(), blocks.begin() + count, to, [](BlockId block) { return block.value; });
+    // beyond: reserved for tokens of later steps
+    const auto count = std::min(static_cast<std::ptrdiff_t>(width), std::ssize(blocks));
+    const auto end =
+        std::transform(blocks.begin(), blocks.begin() + count, to, [](BlockId block) { return block.value; });
     std::fill(end, to + width, 0);
     to += width;
   }
@@ -155,7 +160,8 @@ void BatchBuilder::State::put_logit_rows(const Plan& plan, const std::vector<boo
   logit_rows = rows.device;
 }
 
-void BatchBuilder::build(Stream& stream, const Plan& plan, const Scheduler& scheduler, const std::vector<bool>& is_special, int num_rows) {
+void BatchBuilder::build(Stream& stream, const Plan& plan, const Scheduler& scheduler,
+                         const std::vector<bool>& is_special, int num_rows) {
   State& state = *state_;
   CHECK(num_rows == 0 || num_rows >= plan.num_tokens, "{} tokens in {} rows", plan.num_tokens, num_rows);
   const int num_seqs = num_rows > 0 ? num_rows : static_cast<int>(plan.sequences.size());

@@ -15,19 +15,21 @@ class Stream;
 struct AttentionMetadata;
 struct Tensor;
 
-// Lays a plan out as the arrays that a forward pass reads, in memory that was taken once and goes to the device in one copy.
-// Order of the rows: sequences of one token, the special ones (see build) behind the others, then pieces of prompts,
-// short ones first.
+// Lays a plan out as the arrays that a forward pass reads, in memory that was taken once and goes to the device in one
+// copy. Order of the rows: sequences of one token, the special ones (see build) behind the others, then pieces of
+// prompts, short ones first.
 class BatchBuilder {
  public:
   // num_buffers: how many plans may be under way at once.
-  [[nodiscard]] static Result<std::unique_ptr<BatchBuilder>> create(Device& device, const SchedulerConfig& config, int num_buffers);
+  [[nodiscard]] static Result<std::unique_ptr<BatchBuilder>> create(Device& device, const SchedulerConfig& config,
+                                                                    int num_buffers);
   [[nodiscard]] static size_t num_bytes(const SchedulerConfig& config);
   ~BatchBuilder();
 
   // is_special[i]: the draw of plan.sequences[i] needs more than one kernel; its logits come behind all others.
   // num_rows > 0: a step of one token a sequence, padded to that many rows, at addresses that depend on num_rows alone.
-  void build(Stream& stream, const Plan& plan, const Scheduler& scheduler, const std::vector<bool>& is_special, int num_rows);
+  void build(Stream& stream, const Plan& plan, const Scheduler& scheduler, const std::vector<bool>& is_special,
+             int num_rows);
 
   [[nodiscard]] const AttentionMetadata& attention() const;
   [[nodiscard]] const Tensor& token_ids() const;          // i32 [T]; -1 - slot: the token drawn last in that slot

@@ -26,9 +26,13 @@ double thread_seconds() {
   return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
 }
 
-int num_pool_threads() { return static_cast<int>(std::clamp(std::thread::hardware_concurrency() / 2, 1U, kMaxThreads)); }
+int num_pool_threads() {
+  return static_cast<int>(std::clamp(std::thread::hardware_concurrency() / 2, 1U, kMaxThreads));
+}
 
-void set_bit(std::vector<uint32_t>& words, TokenId token) { words[static_cast<size_t>(token) / 32] |= 1U << (token % 32); }
+void set_bit(std::vector<uint32_t>& words, TokenId token) {
+  words[static_cast<size_t>(token) / 32] |= 1U << (token % 32);
+}
 
 }  // namespace
 
@@ -50,9 +54,11 @@ namespace {
 // What one sequence's masks are computed from. Used by one thread at a time: the engine's, or while busy the pool's.
 class ConstraintWork {
  public:
-  ConstraintWork(Thinking thinking, std::shared_ptr<Constraints::SharedGrammar> grammar, std::shared_ptr<const GrammarTokens> tokens,
-                 int vocab_size)
-      : thinking_(thinking), grammar_(std::move(grammar)), tokens_(std::move(tokens)),
+  ConstraintWork(Thinking thinking, std::shared_ptr<Constraints::SharedGrammar> grammar,
+                 std::shared_ptr<const GrammarTokens> tokens, int vocab_size)
+      : thinking_(thinking),
+        grammar_(std::move(grammar)),
+        tokens_(std::move(tokens)),
         num_words_((static_cast<size_t>(vocab_size) + 31) / 32) {
     if (thinking_.is_expected()) phase_ = thinking_.open == kNoToken ? Phase::kThinking : Phase::kOpening;
   }
@@ -154,13 +160,15 @@ class ConstraintWork {
     if (Status status = state_->allowed(words_); !status) {
       mask.error = status.error();
     } else if (std::ranges::all_of(words_, [](uint32_t word) { return word == 0; })) {
-      mask.error = Error{ErrorCode::kInvalidArgument, "no token of this model's vocabulary can continue what the grammar demands",
-                         "response_format"};
+      mask.error =
+          Error{ErrorCode::kInvalidArgument,
+                "no token of this model's vocabulary can continue what the grammar demands", "response_format"};
     }
   }
 
   const Thinking thinking_;
-  const std::shared_ptr<Constraints::SharedGrammar> grammar_;   // may be null; shared with sequences of the same grammar
+  // may be null; shared with sequences of the same grammar
+  const std::shared_ptr<Constraints::SharedGrammar> grammar_;
   const std::shared_ptr<const GrammarTokens> tokens_;           // null only without a grammar
   const size_t num_words_;
   std::optional<GrammarState> state_;
@@ -201,7 +209,8 @@ class PooledConstraint final : public TokenConstraint {
 }  // namespace
 
 Constraints::Constraints(int vocab_size)
-    : vocab_size_(vocab_size), tokens_(fail_param(ErrorCode::kUnimplemented, "response_format", "this engine was told no vocabulary")) {}
+    : vocab_size_(vocab_size),
+      tokens_(fail_param(ErrorCode::kUnimplemented, "response_format", "this engine was told no vocabulary")) {}
 Constraints::~Constraints() = default;
 
 void Constraints::set_vocabulary(const Vocabulary& vocabulary) {
@@ -233,7 +242,8 @@ Result<std::unique_ptr<TokenConstraint>> Constraints::make(const Submit& submit)
   const Thinking& thinking = submit.thinking;
   const bool has_budget = thinking.is_expected() && thinking.budget >= 0;
   if (submit.grammar.empty() && !has_budget) return std::unique_ptr<TokenConstraint>();
-  if (std::max(thinking.open, thinking.close) >= vocab_size_) return fail(ErrorCode::kInvalidArgument, "a tag of thinking is no token");
+  if (std::max(thinking.open, thinking.close) >= vocab_size_)
+    return fail(ErrorCode::kInvalidArgument, "a tag of thinking is no token");
   if (pool_ == nullptr) pool_ = std::make_unique<MaskPool>(num_pool_threads());
   std::shared_ptr<SharedGrammar> grammar;
   if (!submit.grammar.empty()) {

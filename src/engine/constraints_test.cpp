@@ -24,8 +24,9 @@ Vocabulary ascii() {
 }
 
 SharedText regex_grammar(const std::string& pattern) {
-  const auto serialised = compile_grammar(R"({"type": "structural_tag", "format": {"type": "regex", "pattern": ")" + pattern + "\"}}",
-                                          **GrammarTokens::create(ascii()));
+  const auto serialised =
+      compile_grammar(R"({"type": "structural_tag", "format": {"type": "regex", "pattern": ")" + pattern + "\"}}",
+                      **GrammarTokens::create(ascii()));
   EXPECT_TRUE(serialised) << serialised.error().message;
   return *serialised;
 }
@@ -48,7 +49,11 @@ class ConstraintsTest : public testing::Test {
     std::string text;
     for (TokenId token = 0; token < kModelTokens; ++token) {
       if (!mask.allows(token)) continue;
-      text += token == kOpen ? "«open»" : token == kClose ? "«close»" : token == kStop ? "«stop»" : token < 128 ? std::string(1, static_cast<char>(token)) : "?";
+      text += token == kOpen    ? "«open»"
+              : token == kClose ? "«close»"
+              : token == kStop  ? "«stop»"
+              : token < 128     ? std::string(1, static_cast<char>(token))
+                                : "?";
     }
     return text;
   }

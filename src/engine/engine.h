@@ -18,12 +18,14 @@ struct OpTable;
 
 // Loads the checkpoint of config.model_dir onto the device, plans and takes all memory; prints the plan. Errors: what
 // load_model says; kOutOfMemory, saying what is missing and which options help.
-[[nodiscard]] Result<std::unique_ptr<Executor>> make_model_executor(const EngineConfig& config, Device& device, const OpTable& ops,
-                                                                    const std::function<void(double fraction)>& on_progress = {});
+[[nodiscard]] Result<std::unique_ptr<Executor>> make_model_executor(
+    const EngineConfig& config, Device& device, const OpTable& ops,
+    const std::function<void(double fraction)>& on_progress = {});
 
 // The same for a model that is loaded already.
-[[nodiscard]] Result<std::unique_ptr<Executor>> make_executor_for(std::unique_ptr<Model> model, const EngineConfig& config,
-                                                                  Device& device, const OpTable& ops);
+[[nodiscard]] Result<std::unique_ptr<Executor>> make_executor_for(std::unique_ptr<Model> model,
+                                                                  const EngineConfig& config, Device& device,
+                                                                  const OpTable& ops);
 
 // What make_model_executor would plan, before anything is loaded; errors are the same.
 [[nodiscard]] Result<MemoryPlan> plan_serving(const EngineConfig& config, Device& device, const OpTable& ops);
@@ -31,8 +33,9 @@ struct OpTable;
 // Serves until the channel closes. Returns the process's exit code: 0, or 70 after a Fault.
 [[nodiscard]] int run_engine(EngineChannel& channel, Executor& executor, const EngineConfig& config);
 
-// Runs sequences to their ends without a channel, all submitted before the first step; for tests and tools. outputs[i] holds
-// all tokens of submits[i], merged into one.
-[[nodiscard]] Result<std::vector<SequenceOutput>> generate_offline(Executor& executor, const std::vector<Submit>& submits);
+// Runs sequences to their ends without a channel, all submitted before the first step; for tests and tools. outputs[i]
+// holds all tokens of submits[i], merged into one.
+[[nodiscard]] Result<std::vector<SequenceOutput>> generate_offline(Executor& executor,
+                                                                   const std::vector<Submit>& submits);
 
 }  // namespace gale

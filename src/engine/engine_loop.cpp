@@ -35,9 +35,11 @@ SequenceOutput refused(RequestId id, Error error) {
 }
 
 std::optional<Error> unknown_token(const std::vector<TokenId>& tokens, int vocab_size) {
-  const auto bad = std::ranges::find_if(tokens, [vocab_size](TokenId token) { return token < 0 || token >= vocab_size; });
+  const auto bad =
+      std::ranges::find_if(tokens, [vocab_size](TokenId token) { return token < 0 || token >= vocab_size; });
   if (bad == tokens.end()) return std::nullopt;
-  return Error{ErrorCode::kInvalidArgument, fmt::format("token id {} is not one of the model's 0 to {}", *bad, vocab_size - 1), "prompt"};
+  return Error{ErrorCode::kInvalidArgument,
+               fmt::format("token id {} is not one of the model's 0 to {}", *bad, vocab_size - 1), "prompt"};
 }
 
 // Masks are computed while the step runs.
@@ -64,7 +66,10 @@ Result<std::vector<SequenceOutput>> run_step(Scheduler& scheduler, Executor& exe
 }
 
 EngineLoop::EngineLoop(Executor& executor, const Clock& clock)
-    : executor_(executor), clock_(clock), constraints_(executor.info().vocab_size), scheduler_(executor.info().scheduler) {}
+    : executor_(executor),
+      clock_(clock),
+      constraints_(executor.info().vocab_size),
+      scheduler_(executor.info().scheduler) {}
 
 int EngineLoop::run(EngineChannel& channel) {
   // A step may take longer than the front waits for a sign of life. A closed channel is noticed after the step.
@@ -128,7 +133,8 @@ Status EngineLoop::step(EngineChannel& channel) {
   const size_t num_before = in_flight_.size();
   GALE_TRY(submit_next(channel));
   const bool has_room = static_cast<int>(in_flight_.size()) < executor_.max_in_flight();
-  if (has_room && in_flight_.size() > num_before) return {};   // one more may be planned before the oldest is waited for
+  // one more may be planned before the oldest is waited for
+  if (has_room && in_flight_.size() > num_before) return {};
   if (in_flight_.empty()) return {};
   GALE_ASSIGN(std::vector<SequenceResult> results, executor_.collect());
   std::vector<SequenceOutput> outputs = scheduler_.commit(in_flight_.front(), std::move(results));

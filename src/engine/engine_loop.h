@@ -18,7 +18,8 @@ namespace gale {
 // schedule, execute, commit: one step. An error means that the device is gone.
 [[nodiscard]] Result<std::vector<SequenceOutput>> run_step(Scheduler& scheduler, Executor& executor);
 
-// The engine's one thread: takes messages, runs steps, tells what came out. Holds nothing that Submit messages cannot rebuild.
+// The engine's one thread: takes messages, runs steps, tells what came out. Holds nothing that Submit messages cannot
+// rebuild.
 class EngineLoop {
  public:
   EngineLoop(Executor& executor, const Clock& clock);
@@ -33,7 +34,8 @@ class EngineLoop {
   void handle(const Control& control);
   void handle(const Vocabulary& vocabulary) { constraints_.set_vocabulary(vocabulary); }
 
-  [[nodiscard]] Status serve(EngineChannel& channel);           // kUnavailable: the channel is closed; else the device is gone
+  // kUnavailable: the channel is closed; else the device is gone
+  [[nodiscard]] Status serve(EngineChannel& channel);
   [[nodiscard]] Status step(EngineChannel& channel);            // plans the next, commits the oldest that is under way
   [[nodiscard]] Status submit_next(EngineChannel& channel);
   void tell_places(EngineChannel& channel, const Plan& plan);

@@ -26,7 +26,8 @@ class EngineLoopTest : public testing::Test {
   void start(const std::string& script, EngineConfig config = {}) {
     Result<Script> parsed = parse_script(script);
     ASSERT_TRUE(parsed) << parsed.error().message;
-    auto executor = make_scripted_executor(std::move(*parsed), config, [](Duration time) { std::this_thread::sleep_for(time); });
+    auto executor =
+        make_scripted_executor(std::move(*parsed), config, [](Duration time) { std::this_thread::sleep_for(time); });
     ASSERT_TRUE(executor) << executor.error().message;
     executor_ = std::move(*executor);
     channel_ = make_in_process_channel();
@@ -128,8 +129,8 @@ TEST_F(EngineLoopTest, echoes_prompts_and_goes_on_behind_a_given_output) {
 }
 
 TEST_F(EngineLoopTest, picks_replies_by_order_length_and_content) {
-  start(R"({"default": {"tokens": [10]}, "requests": [{"order": 0, "tokens": [20]}, {"prompt_contains": [8, 9], "tokens": [30]},
-            {"prompt_length": 5, "tokens": [40]}]})");
+  start(R"({"default": {"tokens": [10]}, "requests": [{"order": 0, "tokens": [20]},
+            {"prompt_contains": [8, 9], "tokens": [30]}, {"prompt_length": 5, "tokens": [40]}]})");
   submit(1, {1}, 1);
   read_until_finished(1);
   submit(2, {7, 8, 9}, 1);
@@ -279,7 +280,8 @@ TEST_F(EngineLoopTest, a_lost_device_is_a_fault_and_the_end) {
 }
 
 TEST_F(EngineLoopTest, a_sequence_that_is_not_a_number_fails_alone) {
-  start(R"({"default": {"tokens": [10], "repeat": 9}, "faults": [{"kind": "nan", "prompt_contains": [66], "after_output": 2}]})");
+  start(R"({"default": {"tokens": [10], "repeat": 9},
+            "faults": [{"kind": "nan", "prompt_contains": [66], "after_output": 2}]})");
   submit(1, {5}, 100);
   submit(2, {66}, 100);
   read_until_finished(2);
@@ -291,7 +293,9 @@ TEST_F(EngineLoopTest, a_sequence_that_is_not_a_number_fails_alone) {
 TEST_F(EngineLoopTest, a_marker_lets_a_fault_happen_once_over_all_lives) {
   const std::string marker = testing::TempDir() + "/gale_marker_" + std::to_string(::getpid());
   std::remove(marker.c_str());
-  const std::string script = R"({"default": {"tokens": [10], "repeat": 5}, "faults": [{"kind": "fail", "at_token": 3, "marker": ")" + marker + R"("}]})";
+  const std::string script =
+      R"({"default": {"tokens": [10], "repeat": 5}, "faults": [{"kind": "fail", "at_token": 3, "marker": ")" + marker +
+      R"("}]})";
   start(script);
   submit(1, {5}, 100);
   read_until([&] { return fault_.has_value(); });
@@ -326,7 +330,8 @@ TEST_F(EngineLoopTest, resetting_the_prefix_cache_empties_it) {
 TEST(Script, names_what_it_does_not_understand) {
   const auto complaint = [](const char* text) { return parse_script(text).error().message; };
   EXPECT_THAT(complaint(R"({"defualt": {}})"), HasSubstr("script.defualt: expected no such key"));
-  EXPECT_THAT(complaint(R"({"default": {"tokens": [1, "x"]}})"), HasSubstr("default.tokens: expected a list of token ids"));
+  EXPECT_THAT(complaint(R"({"default": {"tokens": [1, "x"]}})"),
+              HasSubstr("default.tokens: expected a list of token ids"));
   EXPECT_THAT(complaint(R"({"requests": [{"order": 0}]})"), HasSubstr("requests[0].tokens"));
   EXPECT_THAT(complaint(R"({"faults": [{"kind": "explode"}]})"), HasSubstr("faults[0].kind: expected nan, fail"));
   EXPECT_THAT(complaint(R"({"vocab_size": 8, "default": {"tokens": [8]}})"), HasSubstr("token 8"));

@@ -23,12 +23,13 @@ class Executor {
   };
   virtual ~Executor() = default;
   [[nodiscard]] virtual const Info& info() const = 0;
-  // One result for each of plan.sequences, whose tokens and blocks `scheduler` shows. An error means that the device is gone:
-  // the engine cannot go on.
+  // One result for each of plan.sequences, whose tokens and blocks `scheduler` shows. An error means that the device is
+  // gone: the engine cannot go on.
   [[nodiscard]] virtual Result<std::vector<SequenceResult>> execute(const Plan& plan, const Scheduler& scheduler) = 0;
 
-  // The same in two halves, so that the host can prepare a step while the device computes the one before: submit() reads plan
-  // and scheduler and returns, collect() waits for the oldest submitted plan. At most max_in_flight() plans are between the two.
+  // The same in two halves, so that the host can prepare a step while the device computes the one before: submit()
+  // reads plan and scheduler and returns, collect() waits for the oldest submitted plan. At most max_in_flight() plans
+  // are between the two.
   [[nodiscard]] virtual int max_in_flight() const { return 1; }
   [[nodiscard]] virtual Status submit(const Plan& plan, const Scheduler& scheduler) {
     GALE_ASSIGN(results_, execute(plan, scheduler));

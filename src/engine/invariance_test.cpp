@@ -1,5 +1,5 @@
-// The same tokens alone, batched, chunked, preempted, after a prefix hit and resumed after a cut at every position; with a
-// model that hashes what it reads through the block tables, and with the built-in model.
+// The same tokens alone, batched, chunked, preempted, after a prefix hit and resumed after a cut at every position;
+// with a model that hashes what it reads through the block tables, and with the built-in model.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -23,7 +23,9 @@ class HashingModel final : public Model {
              .max_position_embeddings = 256, .checkpoint_dtype = DType::kF32};
   }
   [[nodiscard]] const ModelInfo& info() const override { return info_; }
-  [[nodiscard]] KvLayout kv_layout() const override { return {{KvLayerSpec{.kind = KvKind::kMla, .latent_dim = 1, .rope_dim = 1}}}; }
+  [[nodiscard]] KvLayout kv_layout() const override {
+    return {{KvLayerSpec{.kind = KvKind::kMla, .latent_dim = 1, .rope_dim = 1}}};
+  }
   [[nodiscard]] size_t workspace_bytes(int max_tokens, int) const override {
     return Arena::padded(static_cast<size_t>(max_tokens) * sizeof(float));
   }
@@ -143,7 +145,8 @@ class Invariance : public testing::TestWithParam<std::string> {
     std::vector<Submit> submits(6);
     for (size_t i = 0; i < submits.size(); ++i) {
       submits[i].id = {i + 1};
-      for (size_t t = 0; t < 5 + 13 * i; ++t) submits[i].prompt.push_back(static_cast<TokenId>((t * 7 + i * 11 + t * t) % 90));
+      for (size_t t = 0; t < 5 + 13 * i; ++t)
+        submits[i].prompt.push_back(static_cast<TokenId>((t * 7 + i * 11 + t * t) % 90));
       submits[i].stop.max_tokens = 20 + static_cast<int>(i);
       SamplingParams& sampling = submits[i].sampling;
       sampling.temperature = i % 2 == 0 ? 0.0F : 0.9F;

@@ -14,7 +14,8 @@ struct KvLayout;
 struct KvStore;
 
 // The paged cache of all layers, one tensor (MLA) or two (GQA) a layer, from an arena of kv_store_bytes().
-[[nodiscard]] KvStore allocate_kv_store(Arena& arena, const KvLayout& layout, DType dtype, int64_t num_blocks, int block_size);
+[[nodiscard]] KvStore allocate_kv_store(Arena& arena, const KvLayout& layout, DType dtype, int64_t num_blocks,
+                                        int block_size);
 [[nodiscard]] size_t kv_store_bytes(const KvLayout& layout, DType dtype, int64_t num_blocks, int block_size);
 
 // What --kv-cache-dtype means for this checkpoint on this device.

@@ -9,8 +9,8 @@
 
 namespace gale {
 
-// The threads that compute token masks while a step runs. The queue holds at most one job a live sequence, and a few more
-// that read grammars.
+// The threads that compute token masks while a step runs. The queue holds at most one job a live sequence, and a few
+// more that read grammars.
 class MaskPool {
  public:
   explicit MaskPool(int num_threads);

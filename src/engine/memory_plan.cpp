@@ -98,16 +98,19 @@ Result<MemoryPlan> plan_memory(const MemoryDemand& demand, const EngineConfig& c
   // More than all slots can fill would never be used.
   if (scheduler.num_blocks == 0) num_blocks = std::min(num_blocks, blocks_of_one * scheduler.max_num_seqs);
   if (is_capped) {
-    scheduler.max_model_len = static_cast<int>(std::min<int64_t>(scheduler.max_model_len, num_blocks * scheduler.block_size));
+    scheduler.max_model_len =
+        static_cast<int>(std::min<int64_t>(scheduler.max_model_len, num_blocks * scheduler.block_size));
   }
   const int64_t needed = is_capped ? 1 : blocks_of_one;
   if (num_blocks < needed) {
     return fail(ErrorCode::kOutOfMemory,
-                "one sequence of {} tokens needs {:.2f} GiB of KV cache ({} bytes a token, {}), {:.2f} GiB are planned for it beside "
-                "{:.2f} GiB of weights and {:.2f} GiB of workspace: {:.2f} GiB are missing{}. What helps: {}",
-                is_capped ? scheduler.block_size : scheduler.max_model_len, gib(needed * block_bytes), demand.kv_bytes_per_token,
-                demand.attention_form, gib(std::max<int64_t>(0, num_blocks * block_bytes)), gib(demand.weight_bytes),
-                gib(demand.workspace_bytes), gib(needed * block_bytes - budget), others(demand),
+                "one sequence of {} tokens needs {:.2f} GiB of KV cache ({} bytes a token, {}), {:.2f} GiB are planned "
+                "for it beside {:.2f} GiB of weights and {:.2f} GiB of workspace: {:.2f} GiB are missing{}. "
+                "What helps: {}",
+                is_capped ? scheduler.block_size : scheduler.max_model_len, gib(needed * block_bytes),
+                demand.kv_bytes_per_token, demand.attention_form, gib(std::max<int64_t>(0, num_blocks * block_bytes)),
+                gib(demand.weight_bytes), gib(demand.workspace_bytes), gib(needed * block_bytes - budget),
+                others(demand),
                 ways_to_fit(demand, config, needed * block_bytes, budget, num_blocks * scheduler.block_size));
   }
   scheduler.num_blocks = num_blocks;
@@ -121,8 +124,8 @@ Result<MemoryPlan> plan_memory(const MemoryDemand& demand, const EngineConfig& c
                 ways_to_fit(demand, config, std::max<int64_t>(0, std::min(budget_left, plan.kv_bytes)), budget_left,
                             std::max<int64_t>(0, budget_left / block_bytes) * scheduler.block_size));
   }
-  plan.num_users = static_cast<int>(
-      std::min<int64_t>(scheduler.max_num_seqs, num_blocks / blocks_for(scheduler.max_model_len, scheduler.block_size)));
+  plan.num_users = static_cast<int>(std::min<int64_t>(
+      scheduler.max_num_seqs, num_blocks / blocks_for(scheduler.max_model_len, scheduler.block_size)));
   return plan;
 }
 
@@ -139,8 +142,9 @@ std::string MemoryPlan::describe() const {
       "Maximum concurrency for {} tokens per request: {:.2f}x\n"
       "Memory plan: {} users x {} tokens{}",
       gib(demand.weight_bytes), gib(demand.workspace_bytes), gib(kv_bytes), scheduler.num_blocks, scheduler.block_size,
-      demand.kv_bytes_per_token, demand.attention_form, demand.is_gpu ? "GPU" : "CPU", num_tokens, scheduler.max_model_len,
-      static_cast<double>(num_tokens) / scheduler.max_model_len, num_users, scheduler.max_model_len, card);
+      demand.kv_bytes_per_token, demand.attention_form, demand.is_gpu ? "GPU" : "CPU", num_tokens,
+      scheduler.max_model_len, static_cast<double>(num_tokens) / scheduler.max_model_len, num_users,
+      scheduler.max_model_len, card);
 }
 
 }  // namespace gale

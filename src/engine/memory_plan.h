@@ -36,8 +36,8 @@ struct MemoryPlan {
 // loading takes for a while; says how much is missing, who else holds memory, and which options help.
 [[nodiscard]] Status check_weights_fit(const MemoryDemand& demand, int64_t staging_bytes, const EngineConfig& config);
 
-// Splits the memory. kInvalidArgument: --max-model-len beyond the model; kOutOfMemory: not even one sequence of max_model_len
-// fits; says by how much and which options help.
+// Splits the memory. kInvalidArgument: --max-model-len beyond the model; kOutOfMemory: not even one sequence of
+// max_model_len fits; says by how much and which options help.
 [[nodiscard]] Result<MemoryPlan> plan_memory(const MemoryDemand& demand, const EngineConfig& config);
 
 }  // namespace gale

@@ -9,8 +9,14 @@ namespace {
 constexpr int64_t kGiB = int64_t{1} << 30;
 
 MemoryDemand card_of_80_gib() {
-  return {.is_gpu = true, .total_bytes = 80 * kGiB, .free_bytes = 50 * kGiB, .weight_bytes = 29 * kGiB, .workspace_bytes = 2 * kGiB,
-          .kv_bytes_per_token = 54'144, .attention_form = "MLA", .max_position_embeddings = 202'752};
+  return {.is_gpu = true,
+          .total_bytes = 80 * kGiB,
+          .free_bytes = 50 * kGiB,
+          .weight_bytes = 29 * kGiB,
+          .workspace_bytes = 2 * kGiB,
+          .kv_bytes_per_token = 54'144,
+          .attention_form = "MLA",
+          .max_position_embeddings = 202'752};
 }
 MemoryDemand small_machine() {
   return {.total_bytes = 8 * kGiB, .free_bytes = 4 * kGiB, .workspace_bytes = kGiB / 8, .kv_bytes_per_token = 65'536,
@@ -23,7 +29,8 @@ TEST(MemoryPlan, a_gpu_gives_what_its_share_leaves) {
   ASSERT_TRUE(plan) << plan.error().message;
   EXPECT_EQ(plan->scheduler.block_size, 64);
   EXPECT_EQ(plan->scheduler.max_model_len, 202'752);
-  const int64_t budget = 68 * kGiB - 30 * kGiB - 2 * kGiB;   // 0.85 of 80, what others and the weights took, the workspace
+  // 0.85 of 80, what others and the weights took, the workspace
+  const int64_t budget = 68 * kGiB - 30 * kGiB - 2 * kGiB;
   EXPECT_LE(plan->kv_bytes, budget);
   EXPECT_GT(plan->kv_bytes, budget - 54'144 * 64);
   EXPECT_EQ(plan->num_users, plan->scheduler.num_blocks / (202'752 / 64));
@@ -55,8 +62,9 @@ TEST(MemoryPlan, a_length_that_does_not_fit_names_what_is_missing_and_the_option
   const auto plan = plan_memory(small_machine(), config);
   ASSERT_FALSE(plan);
   EXPECT_EQ(plan.error().code, ErrorCode::kOutOfMemory);
-  EXPECT_THAT(plan.error().message, testing::AllOf(testing::HasSubstr("8.00 GiB"), testing::HasSubstr("1.00 GiB are planned"),
-                                                   testing::HasSubstr("--max-model-len")));
+  EXPECT_THAT(plan.error().message,
+              testing::AllOf(testing::HasSubstr("8.00 GiB"), testing::HasSubstr("1.00 GiB are planned"),
+                             testing::HasSubstr("--max-model-len")));
 }
 
 TEST(MemoryPlan, a_full_card_is_an_error_not_a_negative_cache) {

@@ -24,8 +24,10 @@ Error no_probabilities(std::string_view what) {
 // Batch sizes that get a graph of their own; a batch between two of them is padded to the larger.
 std::vector<int> graph_sizes(int max_num_seqs) {
   std::vector<int> sizes;
-  for (int size = 1; size < max_num_seqs; size += size < 2 ? 1 : size < 4 ? 2 : size < 8 ? 4 : size < 64 ? 8 : size < 256 ? 16 : 64)
-    sizes.push_back(size);
+  const auto step = [](int size) {
+    return size < 2 ? 1 : size < 4 ? 2 : size < 8 ? 4 : size < 64 ? 8 : size < 256 ? 16 : 64;
+  };
+  for (int size = 1; size < max_num_seqs; size += step(size)) sizes.push_back(size);
   sizes.push_back(max_num_seqs);
   return sizes;
 }
@@ -41,7 +43,8 @@ class ModelExecutor final : public Executor {
         ops_{*state_.stream, table, device.caps()},
         max_in_flight_(gale::max_in_flight(device)) {
     if (device.caps().kind == DeviceKind::kCpu) ops_.trace = &progress_trace_;   // elsewhere an op only enters a queue
-    attention_scratch_ = state_.attention_memory.allocate(DType::kU8, {static_cast<int64_t>(state_.attention_memory.capacity_bytes())});
+    attention_scratch_ =
+        state_.attention_memory.allocate(DType::kU8, {static_cast<int64_t>(state_.attention_memory.capacity_bytes())});
     if (uses_graphs) capture_graphs();
   }
 
@@ -76,8 +79,8 @@ class ModelExecutor final : public Executor {
   [[nodiscard]] SamplerRow row_of(const ScheduledSequence& scheduled, const Scheduler& scheduler) const;
   [[nodiscard]] Tensor compute(const Plan& plan, const Scheduler& scheduler, Pending& pending);
   void draw(const Tensor& logits, const Plan& plan, const Scheduler& scheduler, Pending& pending);
-  void look_back(ForwardContext& context, const Tensor& hidden, const ScheduledSequence& scheduled, const Sequence& sequence,
-                 int first_row, SequenceResult& result);
+  void look_back(ForwardContext& context, const Tensor& hidden, const ScheduledSequence& scheduled,
+                 const Sequence& sequence, int first_row, SequenceResult& result);
   void pool(const Tensor& hidden, const ScheduledSequence& scheduled, const Sequence& sequence, int first_row,
             SequenceResult& result);
   [[nodiscard]] int graph_size(const Plan& plan) const;
@@ -170,7 +173,8 @@ void ModelExecutor::draw(const Tensor& logits, const Plan& plan, const Scheduler
   for (const size_t index : drawn) rows.push_back(row_of(plan.sequences[index], scheduler));
   const auto num_plain = static_cast<size_t>(state_.batch->num_plain_rows());
   pending.drawn.assign(drawn.begin(), drawn.begin() + static_cast<std::ptrdiff_t>(num_plain));
-  pending.tokens = state_.sampler->draw(ops_, logits.slice(0, 0, static_cast<int64_t>(num_plain)), std::span(rows).first(num_plain));
+  pending.tokens =
+      state_.sampler->draw(ops_, logits.slice(0, 0, static_cast<int64_t>(num_plain)), std::span(rows).first(num_plain));
   for (size_t begin = num_plain; begin < rows.size(); begin += Sampler::kMaxRows) {
     const size_t end = std::min(rows.size(), begin + Sampler::kMaxRows);
     const Tensor part = logits.slice(0, static_cast<int64_t>(begin), static_cast<int64_t>(end));
@@ -201,18 +205,21 @@ Result<std::vector<SequenceResult>> ModelExecutor::collect() {
   return std::move(pending.results);
 }
 
-void ModelExecutor::look_back(ForwardContext& context, const Tensor& hidden, const ScheduledSequence& scheduled, const Sequence& sequence,
-                              int first_row, SequenceResult& result) {
+void ModelExecutor::look_back(ForwardContext& context, const Tensor& hidden, const ScheduledSequence& scheduled,
+                              const Sequence& sequence, int first_row, SequenceResult& result) {
   const PromptRange range = scheduled.prompt_logprobs;
   for (int begin = range.first; begin < range.end; begin += Sampler::kMaxRows) {
     const int end = std::min(range.end, begin + Sampler::kMaxRows);
     std::vector<int32_t> rows;
-    for (int target = begin; target < end; ++target) rows.push_back(first_row + target - 1 - scheduled.num_computed_tokens);
+    for (int target = begin; target < end; ++target)
+      rows.push_back(first_row + target - 1 - scheduled.num_computed_tokens);
     state_.row_list.reset();
     const Tensor logits = logits_memory(std::ssize(rows));
     model_->logits(context, hidden, state_.row_list.upload(*state_.stream, rows), logits);
-    const std::span<const TokenId> targets = std::span(sequence.tokens).subspan(static_cast<size_t>(begin), static_cast<size_t>(end - begin));
-    for (TokenLogprobs& logprobs : state_.sampler->logprobs_of(ops_, logits, targets, sequence.request.sampling.num_prompt_logprobs)) {
+    const std::span<const TokenId> targets =
+        std::span(sequence.tokens).subspan(static_cast<size_t>(begin), static_cast<size_t>(end - begin));
+    for (TokenLogprobs& logprobs :
+         state_.sampler->logprobs_of(ops_, logits, targets, sequence.request.sampling.num_prompt_logprobs)) {
       if (std::isnan(logprobs.chosen.logprob)) result.error = no_probabilities("prompt");
       result.prompt_logprobs.push_back(std::move(logprobs));
     }

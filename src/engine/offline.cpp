@@ -35,7 +35,8 @@ Result<std::vector<SequenceOutput>> generate_offline(Executor& executor, const s
     outputs[i].id = submits[i].id;
     CHECK(index_of.emplace(submits[i].id, i).second, "id {} comes twice", submits[i].id.value);
     std::optional<Error> reason = reason_to_refuse(submits[i], executor.info().vocab_size);
-    if (!submits[i].grammar.empty()) reason = Error{ErrorCode::kUnimplemented, "grammars need a running engine", "response_format"};
+    if (!submits[i].grammar.empty())
+      reason = Error{ErrorCode::kUnimplemented, "grammars need a running engine", "response_format"};
     if (reason) {
       outputs[i].finish = FinishReason::kError;
       outputs[i].error = std::move(reason);

@@ -46,7 +46,9 @@ class ObjectReader {
 
  private:
   static bool convert(const Json& json, bool& value) { return json.is_boolean() && (value = json.get<bool>(), true); }
-  static bool convert(const Json& json, std::string& value) { return json.is_string() && (value = json.get<std::string>(), true); }
+  static bool convert(const Json& json, std::string& value) {
+    return json.is_string() && (value = json.get<std::string>(), true);
+  }
   static bool convert(const Json& json, double& value) {
     return json.is_number() && json.get<double>() >= 0 && (value = json.get<double>(), true);
   }
@@ -59,7 +61,8 @@ class ObjectReader {
     return true;
   }
   static bool convert(const Json& json, std::vector<TokenId>& value) {
-    return json.is_array() && std::ranges::all_of(json, [&](const Json& item) { return convert(item, value.emplace_back()); });
+    return json.is_array() &&
+           std::ranges::all_of(json, [&](const Json& item) { return convert(item, value.emplace_back()); });
   }
   static std::string expectation(bool) { return "true or false"; }
   static std::string expectation(const std::string&) { return "a string"; }
@@ -121,7 +124,8 @@ Status read_list(const Json* list, const char* name, std::vector<Item>& items, R
 
 Status check_tokens(const ScriptReply& reply, int vocab_size) {
   for (const TokenId token : reply.tokens) {
-    if (token >= vocab_size) return fail(ErrorCode::kInvalidArgument, "script: token {} is not below vocab_size {}", token, vocab_size);
+    if (token >= vocab_size)
+      return fail(ErrorCode::kInvalidArgument, "script: token {} is not below vocab_size {}", token, vocab_size);
   }
   return {};
 }
@@ -177,8 +181,8 @@ Result<Script> read_script(const std::string& path) {
   return script;
 }
 
-TokenId scripted_token(const ScriptReply& reply, std::span<const TokenId> prompt, std::span<const TokenId> stop_token_ids,
-                       int min_tokens, int64_t index) {
+TokenId scripted_token(const ScriptReply& reply, std::span<const TokenId> prompt,
+                       std::span<const TokenId> stop_token_ids, int min_tokens, int64_t index) {
   const std::span<const TokenId> tokens = reply.echo_prompt ? prompt : std::span<const TokenId>(reply.tokens);
   const auto size = static_cast<int64_t>(tokens.size());
   const bool is_over = reply.repeat > 0 && index >= size * reply.repeat && index >= min_tokens;

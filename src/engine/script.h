@@ -12,7 +12,8 @@
 
 namespace gale {
 
-// What the scripted engine does instead of computing: a JSON file. docs/testing-scripted-engine.md explains it by examples.
+// What the scripted engine does instead of computing: a JSON file. docs/testing-scripted-engine.md explains it by
+// examples.
 //
 //   {"model_name": "scripted", "vocab_size": 8192, "max_model_len": 4096, "load_ms": 0,
 //    "step_ms": 0, "tokens_per_s": 0, "prefill_tokens_per_s": 0,
@@ -20,14 +21,16 @@ namespace gale {
 //    "requests": [{"order": 0, "prompt_contains": [5, 6], "prompt_length": 3, REPLY…}, …],
 //    "faults": [{"kind": "abort", "at_step": 10, "at_token": 100, "prompt_contains": [66], "after_output": 5,
 //                "marker": "FILE", "ms": 1000, "exit_code": 3}, …]}
-//   REPLY: {"tokens": [ids], "repeat": n, "stop": true} or {"echo_prompt": true, "repeat": n, "stop": true}, both with "delay_ms"
+//   REPLY: {"tokens": [ids], "repeat": n, "stop": true} or {"echo_prompt": true, "repeat": n, "stop": true}, both with
+//   "delay_ms"
 
 // What one request is answered.
 struct ScriptReply {
   std::vector<TokenId> tokens;
   bool echo_prompt = false;            // the prompt's tokens instead
   int repeat = 1;                      // how often the tokens come before the end; 0: until max_tokens
-  bool stop = true;                    // then the request's first stop token; without one (or with false) the tokens go on
+  bool stop = true;                    // then the request's first stop token; without
+                                       // one (or with false) the tokens go on
   int delay_ms = 0;                    // each step that gives this request a token takes so much longer
 };
 
@@ -83,7 +86,7 @@ struct Script {
 [[nodiscard]] Result<Script> read_script(const std::string& path);
 
 // Token number `index` (from 0) of a reply: a pure function, so that a resumed request goes on as it would have.
-[[nodiscard]] TokenId scripted_token(const ScriptReply& reply, std::span<const TokenId> prompt, std::span<const TokenId> stop_token_ids,
-                                     int min_tokens, int64_t index);
+[[nodiscard]] TokenId scripted_token(const ScriptReply& reply, std::span<const TokenId> prompt,
+                                     std::span<const TokenId> stop_token_ids, int min_tokens, int64_t index);
 
 }  // namespace gale

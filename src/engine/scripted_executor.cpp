@@ -16,11 +16,14 @@ namespace {
 constexpr int kHiddenSize = 16;                  // of pooled vectors
 constexpr int kDefaultTokensInPool = 1 << 18;   // KV "memory" of the scripted engine: block ids, no bytes
 
-Duration milliseconds_of(double ms) { return std::chrono::duration_cast<Duration>(std::chrono::duration<double, std::milli>(ms)); }
+Duration milliseconds_of(double ms) {
+  return std::chrono::duration_cast<Duration>(std::chrono::duration<double, std::milli>(ms));
+}
 
 TokenLogprobs made_up_logprobs(TokenId token, int num_top, int vocab_size) {
   TokenLogprobs out{.chosen = {token, -0.25F, 1}};
-  for (int i = 0; i < num_top; ++i) out.top.push_back({(token + i) % vocab_size, -0.25F - static_cast<float>(i), i + 1});
+  for (int i = 0; i < num_top; ++i)
+    out.top.push_back({(token + i) % vocab_size, -0.25F - static_cast<float>(i), i + 1});
   return out;
 }
 
@@ -51,7 +54,10 @@ bool has_left_marker(const std::string& path) {
 class ScriptedExecutor final : public Executor {
  public:
   ScriptedExecutor(Script script, Info info, std::function<void(Duration)> sleep)
-      : script_(std::move(script)), info_(std::move(info)), sleep_(std::move(sleep)), fault_is_over_(script_.faults.size()) {}
+      : script_(std::move(script)),
+        info_(std::move(info)),
+        sleep_(std::move(sleep)),
+        fault_is_over_(script_.faults.size()) {}
 
   [[nodiscard]] const Info& info() const override { return info_; }
   [[nodiscard]] Result<std::vector<SequenceResult>> execute(const Plan& plan, const Scheduler& scheduler) override;
@@ -64,7 +70,8 @@ class ScriptedExecutor final : public Executor {
   [[nodiscard]] Status apply_faults(const Plan& plan, const Scheduler& scheduler, std::vector<SequenceResult>& results);
   [[nodiscard]] Status happen(const ScriptFault& fault, SequenceResult* victim);
   void compute(const ScheduledSequence& scheduled, const Sequence& sequence, SequenceResult& result);
-  [[nodiscard]] std::optional<TokenId> nearest_allowed(const Sequence& sequence, TokenId token, SequenceResult& result) const;
+  [[nodiscard]] std::optional<TokenId> nearest_allowed(const Sequence& sequence, TokenId token,
+                                                       SequenceResult& result) const;
   [[nodiscard]] Duration time_of(const Plan& plan, const Scheduler& scheduler);
   void forget_the_gone(const Scheduler& scheduler);
 
@@ -110,18 +117,21 @@ Status ScriptedExecutor::happen(const ScriptFault& fault, SequenceResult* victim
   return {};
 }
 
-Status ScriptedExecutor::apply_faults(const Plan& plan, const Scheduler& scheduler, std::vector<SequenceResult>& results) {
+Status ScriptedExecutor::apply_faults(const Plan& plan, const Scheduler& scheduler,
+                                      std::vector<SequenceResult>& results) {
   uint64_t num_tokens = num_tokens_given_;
   for (const SequenceResult& result : results) num_tokens += result.tokens.size();
   for (size_t f = 0; f < script_.faults.size(); ++f) {
     const ScriptFault& fault = script_.faults[f];
     if (fault_is_over_[f] || plan.step < fault.at_step.value_or(0) || num_tokens < fault.at_token.value_or(0)) continue;
-    const auto victim = std::ranges::find_if(
-        plan.sequences, [&](const ScheduledSequence& scheduled) { return is_victim(fault, scheduler.sequence(scheduled.id)); });
+    const auto victim = std::ranges::find_if(plan.sequences, [&](const ScheduledSequence& scheduled) {
+      return is_victim(fault, scheduler.sequence(scheduled.id));
+    });
     if (fault.needs_sequence && victim == plan.sequences.end()) continue;
     fault_is_over_[f] = 1;
     if (has_left_marker(fault.marker)) continue;
-    GALE_TRY(happen(fault, fault.needs_sequence ? &results[static_cast<size_t>(victim - plan.sequences.begin())] : nullptr));
+    GALE_TRY(
+        happen(fault, fault.needs_sequence ? &results[static_cast<size_t>(victim - plan.sequences.begin())] : nullptr));
   }
   return {};
 }
@@ -134,9 +144,11 @@ void ScriptedExecutor::compute(const ScheduledSequence& scheduled, const Sequenc
   }
   if (scheduled.wants_pooled) result.pooled = made_up_vector(sequence.tokens, sequence.request.pooling);
   if (!scheduled.wants_token) return;
-  const std::span<const TokenId> prompt = std::span(sequence.tokens).first(static_cast<size_t>(sequence.num_prompt_tokens));
+  const std::span<const TokenId> prompt =
+      std::span(sequence.tokens).first(static_cast<size_t>(sequence.num_prompt_tokens));
   const StopCondition& stop = sequence.request.stop;
-  const TokenId token = scripted_token(*know(sequence).reply, prompt, stop.stop_token_ids, stop.min_tokens, sequence.num_output_tokens());
+  const TokenId token =
+      scripted_token(*know(sequence).reply, prompt, stop.stop_token_ids, stop.min_tokens, sequence.num_output_tokens());
   const std::optional<TokenId> drawn = nearest_allowed(sequence, token, result);
   if (!drawn) return;
   result.tokens = {*drawn};
@@ -144,7 +156,8 @@ void ScriptedExecutor::compute(const ScheduledSequence& scheduled, const Sequenc
 }
 
 // What a constraint makes of the script: the next id upwards that may come, around the end of the vocabulary.
-std::optional<TokenId> ScriptedExecutor::nearest_allowed(const Sequence& sequence, TokenId token, SequenceResult& result) const {
+std::optional<TokenId> ScriptedExecutor::nearest_allowed(const Sequence& sequence, TokenId token,
+                                                         SequenceResult& result) const {
   if (!sequence.constraint) return token;
   const TokenMask& mask = sequence.constraint->mask();
   result.error = mask.error;
@@ -161,7 +174,8 @@ Duration ScriptedExecutor::time_of(const Plan& plan, const Scheduler& scheduler)
   int num_drawn = 0, num_prompt = 0, delay_ms = 0;
   for (const ScheduledSequence& scheduled : plan.sequences) {
     const Sequence& sequence = scheduler.sequence(scheduled.id);
-    num_prompt += std::max(0, std::min(scheduled.num_scheduled_tokens, sequence.num_prompt_tokens - scheduled.num_computed_tokens));
+    num_prompt += std::max(
+        0, std::min(scheduled.num_scheduled_tokens, sequence.num_prompt_tokens - scheduled.num_computed_tokens));
     if (!scheduled.wants_token) continue;
     ++num_drawn;
     delay_ms = std::max(delay_ms, know(sequence).reply->delay_ms);
@@ -175,7 +189,8 @@ Duration ScriptedExecutor::time_of(const Plan& plan, const Scheduler& scheduler)
 Result<std::vector<SequenceResult>> ScriptedExecutor::execute(const Plan& plan, const Scheduler& scheduler) {
   forget_the_gone(scheduler);
   std::vector<SequenceResult> results(plan.sequences.size());
-  for (size_t i = 0; i < results.size(); ++i) compute(plan.sequences[i], scheduler.sequence(plan.sequences[i].id), results[i]);
+  for (size_t i = 0; i < results.size(); ++i)
+    compute(plan.sequences[i], scheduler.sequence(plan.sequences[i].id), results[i]);
   GALE_TRY(apply_faults(plan, scheduler, results));
   for (const SequenceResult& result : results) num_tokens_given_ += result.tokens.size();
   if (const Duration time = time_of(plan, scheduler); time > Duration::zero()) sleep_(time);
@@ -184,7 +199,8 @@ Result<std::vector<SequenceResult>> ScriptedExecutor::execute(const Plan& plan, 
 
 }  // namespace
 
-Result<std::unique_ptr<Executor>> make_scripted_executor(Script script, const EngineConfig& config, std::function<void(Duration)> sleep) {
+Result<std::unique_ptr<Executor>> make_scripted_executor(Script script, const EngineConfig& config,
+                                                         std::function<void(Duration)> sleep) {
   EngineConfig with_pool = config;
   SchedulerConfig& scheduler = with_pool.scheduler;
   if (scheduler.block_size == 0) scheduler.block_size = 16;

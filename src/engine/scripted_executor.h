@@ -10,9 +10,9 @@
 
 namespace gale {
 
-// An engine whose forward pass is a script; scheduler, blocks, limits and messages around it are the real ones. Waits by
-// `sleep` on the loop's thread, as a forward pass would. Logprobs, if asked for, are made up: -0.25 for the token, then
-// -1.25, -2.25, … for the ids above it.
+// An engine whose forward pass is a script; scheduler, blocks, limits and messages around it are the real ones. Waits
+// by `sleep` on the loop's thread, as a forward pass would. Logprobs, if asked for, are made up: -0.25 for the token,
+// then -1.25, -2.25, … for the ids above it.
 [[nodiscard]] Result<std::unique_ptr<Executor>> make_scripted_executor(Script script, const EngineConfig& config,
                                                                        std::function<void(Duration)> sleep);
 

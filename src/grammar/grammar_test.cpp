@@ -70,7 +70,8 @@ TEST(GrammarTokens, refuse_ids_that_are_not_there) {
 
 TEST(Grammar, follows_a_schema_to_its_end) {
   GrammarState state(grammar_of(
-      R"({"type": "json_schema", "json_schema": {"type": "object", "properties": {"a": {"type": "boolean"}}, "required": ["a"]}})"));
+      R"({"type": "json_schema", "json_schema": {"type": "object", )"
+      R"("properties": {"a": {"type": "boolean"}}, "required": ["a"]}})"));
   EXPECT_FALSE(allows(state, 'x'));
   EXPECT_FALSE(allows(state, kStop));
   ASSERT_TRUE(accepts(state, R"({"a":)"));
@@ -96,7 +97,8 @@ TEST(Grammar, a_refused_token_changes_nothing) {
 
 TEST(Grammar, text_never_holds_a_tag_and_a_tag_is_never_spelt) {
   GrammarState state(grammar_of(R"({"type": "sequence", "elements": [
-      {"type": "token", "token": 257}, {"type": "grammar", "grammar": "root ::= [^]*"}, {"type": "token", "token": 258}]})"));
+      {"type": "token", "token": 257}, {"type": "grammar", "grammar": "root ::= [^]*"},
+      {"type": "token", "token": 258}]})"));
   EXPECT_FALSE(allows(state, '<'));
   ASSERT_TRUE(allows(state, kOpen) && state.accept(kOpen));
   ASSERT_TRUE(accepts(state, "</open>"));   // text that looks like the tag is text

@@ -84,7 +84,8 @@ void MlaAttention::attend(ForwardContext& context, const KvLayerView& kv, const 
   mla_prefill(ops, prefill);
 }
 
-void MlaAttention::forward(ForwardContext& context, const KvLayerView& kv, const Tensor& out, const BlockInput& in) const {
+void MlaAttention::forward(ForwardContext& context, const KvLayerView& kv, const Tensor& out,
+                           const BlockInput& in) const {
   const WorkspaceScope scope(context.workspace);
   OpContext& ops = context.ops;
   const int64_t num_tokens = in.num_tokens();

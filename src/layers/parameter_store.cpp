@@ -102,7 +102,8 @@ std::vector<Tensor> place_sources(const std::vector<Tensor>& sources, Arena& are
 
 }  // namespace
 
-const PackedWeight* ParameterStore::add_matrices(std::vector<Tensor> sources, int64_t num_matrices, RowOrder order, WeightFormat format) {
+const PackedWeight* ParameterStore::add_matrices(std::vector<Tensor> sources, int64_t num_matrices, RowOrder order,
+                                                 WeightFormat format) {
   CHECK(num_matrices > 0 && !sources.empty() && static_cast<int64_t>(sources.size()) % num_matrices == 0,
         "{} sources for {} matrices", sources.size(), num_matrices);
   matrices_.push_back({{}, std::move(sources), num_matrices, order, format});
@@ -128,7 +129,8 @@ size_t ParameterStore::bytes_needed(OpContext& ops) const {
   size_t sum = 0;
   for (const Joined& item : joined_) sum += Arena::padded(item.tensor.num_bytes());
   for (const Matrices& item : matrices_) {
-    sum += Arena::padded(packed_linear_bytes(ops, pack_shape(item.sources, item.num_matrices, item.order, item.format)));
+    sum +=
+        Arena::padded(packed_linear_bytes(ops, pack_shape(item.sources, item.num_matrices, item.order, item.format)));
   }
   return sum;
 }
@@ -255,7 +257,8 @@ Status ParameterStore::load_all(Device& device, OpContext& ops, const std::funct
                                 const Checkpoint* files, std::optional<RandomRouting> random) {
   CHECK(!arena_, "weights are loaded once");
   if (!supports_weight_format(ops, format_)) {
-    return fail(ErrorCode::kUnimplemented, "{} cannot compute with FP8 weights: leave --quantization away, or use a GPU", device.caps().name);
+    return fail(ErrorCode::kUnimplemented,
+                "{} cannot compute with FP8 weights: leave --quantization away, or use a GPU", device.caps().name);
   }
   GALE_ASSIGN(Arena arena, Arena::create(device, MemoryKind::kDevice, bytes_needed(ops)));
   const std::function<void()> report = [&] {

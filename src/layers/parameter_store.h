@@ -59,7 +59,13 @@ class ParameterStore {
   [[nodiscard]] size_t num_bytes() const { return arena_ ? arena_->capacity_bytes() : 0; }
 
  private:
-  struct Matrices { PackedWeight packed; std::vector<Tensor> sources; int64_t num_matrices; RowOrder order; WeightFormat format; };
+  struct Matrices {
+    PackedWeight packed;
+    std::vector<Tensor> sources;
+    int64_t num_matrices;
+    RowOrder order;
+    WeightFormat format;
+  };
   struct Joined {
     Tensor tensor;
     std::vector<Tensor> sources;

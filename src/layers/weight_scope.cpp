@@ -56,7 +56,8 @@ const PackedWeight* WeightScope::matrices(std::vector<Tensor> sources, int64_t n
     weights_->note_problem(fmt::format("{}*: {} among FP8 matrices; layers of both kinds are not supported", prefix_,
                                        name_of(sources.front().dtype)));
   }
-  return store_->add_matrices(std::move(sources), num_matrices, order, is_quantizable_ ? store_->weight_format() : WeightFormat::kAsIs);
+  return store_->add_matrices(std::move(sources), num_matrices, order,
+                              is_quantizable_ ? store_->weight_format() : WeightFormat::kAsIs);
 }
 
 const Tensor* WeightScope::tensor(std::vector<Tensor> sources, DType dtype, TensorUse use) const {

@@ -76,18 +76,19 @@ Decoder::Decoder(DecoderSpec spec, WeightSet& weights, std::unique_ptr<Parameter
     layers_.emplace_back(text.child("layers." + std::to_string(i) + "."), spec_, spec_.is_sparse[i]);
   }
   claim_mtp(text, spec_);
-  info_ = {.architecture = spec_.architecture,
-           .vocab_size = static_cast<int>(spec_.vocab_size),
-           .hidden_size = static_cast<int>(spec_.hidden_size),
-           .num_layers = static_cast<int>(layers_.size()),
-           .num_attention_heads = std::visit([](const auto& attention) { return attention.num_heads; }, spec_.attention),
-           .max_position_embeddings = spec_.max_position_embeddings,
-           .checkpoint_dtype = embedding_->dtype,
-           .num_experts = spec_.moe ? static_cast<int>(spec_.moe->num_experts) : 0,
-           .num_experts_a_token = spec_.moe ? spec_.moe->top_k : 0,
-           .num_parameters = weights.num_parameters_in_use(),
-           .weight_bytes = weights.bytes_in_use(),
-           .has_fp8_weights = parameters_->weight_format() == WeightFormat::kF8E4M3};
+  info_ = {
+      .architecture = spec_.architecture,
+      .vocab_size = static_cast<int>(spec_.vocab_size),
+      .hidden_size = static_cast<int>(spec_.hidden_size),
+      .num_layers = static_cast<int>(layers_.size()),
+      .num_attention_heads = std::visit([](const auto& attention) { return attention.num_heads; }, spec_.attention),
+      .max_position_embeddings = spec_.max_position_embeddings,
+      .checkpoint_dtype = embedding_->dtype,
+      .num_experts = spec_.moe ? static_cast<int>(spec_.moe->num_experts) : 0,
+      .num_experts_a_token = spec_.moe ? spec_.moe->top_k : 0,
+      .num_parameters = weights.num_parameters_in_use(),
+      .weight_bytes = weights.bytes_in_use(),
+      .has_fp8_weights = parameters_->weight_format() == WeightFormat::kF8E4M3};
 }
 
 KvLayout Decoder::kv_layout() const {
@@ -147,7 +148,8 @@ Tensor Decoder::forward(ForwardContext& context) const {
   CHECK(context.kv.layers.size() == layers_.size(), "{} cache layers for {} layers", context.kv.layers.size(),
         layers_.size());
   const Activations step = activations(context.workspace, context.token_ids.shape[0]);
-  embedding(context.ops, {.out = step.residual, .ids = context.token_ids, .table = *embedding_, .last_tokens = context.last_tokens});
+  embedding(context.ops,
+            {.out = step.residual, .ids = context.token_ids, .table = *embedding_, .last_tokens = context.last_tokens});
   const RmsNorm& first = layers_.front().input_norm;
   rms_norm(context.ops, {.out = step.normed, .in = step.residual, .weight = *first.weight, .eps = first.eps,
                           .quantized = step.quantized});

@@ -64,8 +64,9 @@ class UnloadedModel {
   [[nodiscard]] virtual Result<std::unique_ptr<Model>> load() = 0;
 };
 
-// Reads config.json, picks the architecture, claims every tensor of the checkpoint exactly once. Errors name file, tensor and
-// shape (kCorrupt), an architecture that is not known (kUnimplemented, listing those that are), a folder that is not there.
+// Reads config.json, picks the architecture, claims every tensor of the checkpoint exactly once. Errors name file,
+// tensor and shape (kCorrupt), an architecture that is not known (kUnimplemented, listing those that are), a folder
+// that is not there.
 [[nodiscard]] Result<std::unique_ptr<UnloadedModel>> open_model(const LoadOptions& options);
 // The same, and loaded.
 [[nodiscard]] Result<std::unique_ptr<Model>> load_model(const LoadOptions& options);

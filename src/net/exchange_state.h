@@ -30,7 +30,8 @@ struct ExchangeTraits {
 // Bytes of one answer between the threads that make them and the I/O thread that writes them.
 class ExchangeState final : public Exchange {
  public:
-  ExchangeState(ExchangeTraits traits, std::shared_ptr<OutputOwner> owner) : traits_(std::move(traits)), owner_(std::move(owner)) {}
+  ExchangeState(ExchangeTraits traits, std::shared_ptr<OutputOwner> owner)
+      : traits_(std::move(traits)), owner_(std::move(owner)) {}
 
   void reply(HttpResponse response) override;
   void start_stream(HttpResponse head, std::string ping) override;
@@ -56,7 +57,8 @@ class ExchangeState final : public Exchange {
 
   const ExchangeTraits traits_;
   mutable std::mutex mutex_;
-  std::shared_ptr<OutputOwner> owner_;      // shared: a sender may outlive the connection's own interest; gone after the end
+  std::shared_ptr<OutputOwner> owner_;      // shared: a sender may outlive the connection's
+                                            // own interest; gone after the end
   std::function<void(ExchangeEnd)> on_end_;
   std::optional<ExchangeEnd> end_;
   std::string head_, pending_, ping_;

@@ -50,7 +50,8 @@ struct HttpError {
 
 [[nodiscard]] std::string_view reason_phrase(int status);
 
-// "a%2Fb" -> "a/b"; nothing if a percent sign is not followed by two hex digits, or the result holds NUL or is not UTF-8.
+// "a%2Fb" -> "a/b"; nothing if a percent sign is not followed by two hex digits, or the result holds NUL or is not
+// UTF-8.
 [[nodiscard]] std::optional<std::string> percent_decode(std::string_view text);
 
 [[nodiscard]] bool equal_ignoring_case(std::string_view a, std::string_view b);

@@ -110,7 +110,8 @@ class RequestParser::Machine {
     head_.is_http10 = message.version() == 10;
     for (const auto& field : message) {
       std::string name(field.name_string());
-      std::transform(name.begin(), name.end(), name.begin(), [](char c) { return c >= 'A' && c <= 'Z' ? char(c + 32) : c; });
+      std::transform(name.begin(), name.end(), name.begin(),
+                     [](char c) { return c >= 'A' && c <= 'Z' ? char(c + 32) : c; });
       head_.fields.emplace_back(std::move(name), std::string(field.value()));
     }
     const std::string_view connection = head_.field("connection").value_or("");

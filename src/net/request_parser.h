@@ -19,8 +19,9 @@ class RequestParser {
   RequestParser(const RequestParser&) = delete;
   RequestParser& operator=(const RequestParser&) = delete;
 
-  // Takes what it can from the front of `input` and leaves the rest there for the next call (or the next request). Stops
-  // once at kHeadDone, also if there is no body, so that the caller can refuse the request before its body is read.
+  // Takes what it can from the front of `input` and leaves the rest there for the next call (or the next request).
+  // Stops once at kHeadDone, also if there is no body, so that the caller can refuse the request before its body is
+  // read.
   [[nodiscard]] tl::expected<Progress, HttpError> feed(std::string& input);
 
   [[nodiscard]] bool has_begun() const;              // anything but empty lines was seen

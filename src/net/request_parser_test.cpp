@@ -21,11 +21,14 @@ int status_of(const std::string& bytes, RequestLimits limits = {}) {
   return feed_all(parser, bytes);
 }
 std::string get_with(const std::string& lines) { return "GET / HTTP/1.1\r\nHost: x\r\n" + lines + "\r\n"; }
-std::string post_with(const std::string& lines, const std::string& body) { return "POST / HTTP/1.1\r\nHost: x\r\n" + lines + "\r\n" + body; }
+std::string post_with(const std::string& lines, const std::string& body) {
+  return "POST / HTTP/1.1\r\nHost: x\r\n" + lines + "\r\n" + body;
+}
 
 TEST(RequestParser, reads_head_and_body) {
   RequestParser parser({});
-  ASSERT_EQ(feed_all(parser, "POST /v1/a%2Fb?q=1 HTTP/1.1\r\nHost: x\r\nX-One:  two \r\nContent-Length: 5\r\n\r\nhello"), 0);
+  ASSERT_EQ(
+      feed_all(parser, "POST /v1/a%2Fb?q=1 HTTP/1.1\r\nHost: x\r\nX-One:  two \r\nContent-Length: 5\r\n\r\nhello"), 0);
   EXPECT_EQ(parser.head().method, "POST");
   EXPECT_EQ(parser.head().path, "/v1/a/b");
   EXPECT_EQ(parser.head().query, "q=1");

@@ -24,7 +24,8 @@ std::optional<HttpError> check_request_line(std::string_view line, bool& is_http
   const bool is_plain = std::all_of(target.begin(), target.end(), [](char c) { return c > 0x20 && c < 0x7F; });
   if (target.empty() || !is_plain) return HttpError{400, "malformed request target"};
   if (version.size() != 8 || !version.starts_with("HTTP/")) return HttpError{400, "malformed HTTP version"};
-  if (version != "HTTP/1.1" && version != "HTTP/1.0") return HttpError{505, "only HTTP/1.1 and HTTP/1.0 are spoken here"};
+  if (version != "HTTP/1.1" && version != "HTTP/1.0")
+    return HttpError{505, "only HTTP/1.1 and HTTP/1.0 are spoken here"};
   is_http11 = version == "HTTP/1.1";
   return std::nullopt;
 }
@@ -39,7 +40,8 @@ struct FramingSeen {
 std::optional<HttpError> check_field(std::string_view line, FramingSeen& seen) {
   if (line.front() == ' ' || line.front() == '\t') return HttpError{400, "folded header lines are not accepted"};
   const size_t colon = line.find(':');
-  if (colon == std::string_view::npos || !is_token(line.substr(0, colon))) return HttpError{400, "malformed header name"};
+  if (colon == std::string_view::npos || !is_token(line.substr(0, colon)))
+    return HttpError{400, "malformed header name"};
   const std::string_view name = line.substr(0, colon);
   const std::string_view value = trim_blanks(line.substr(colon + 1));
   const bool has_control =

@@ -16,9 +16,10 @@ struct RequestLimits {
 };
 
 // Checks the raw bytes of a request's head, from the request line to the empty line, both included, for what RFC 9112
-// forbids and lenient parsers read differently from each other (which is how requests are smuggled past proxies): bare CR or
-// LF, NUL and other controls, folded lines, blanks before a colon, repeated or signed Content-Length, Transfer-Encoding other
-// than one `chunked`, both framings together, missing or repeated Host. Says nothing about the meaning of fields.
+// forbids and lenient parsers read differently from each other (which is how requests are smuggled past proxies): bare
+// CR or LF, NUL and other controls, folded lines, blanks before a colon, repeated or signed Content-Length,
+// Transfer-Encoding other than one `chunked`, both framings together, missing or repeated Host. Says nothing about the
+// meaning of fields.
 [[nodiscard]] std::optional<HttpError> find_rule_break(std::string_view head, const RequestLimits& limits);
 
 }  // namespace gale

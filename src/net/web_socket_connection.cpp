@@ -36,7 +36,10 @@ class BeastWebSocket final : public WebSocketPeer, public std::enable_shared_fro
  public:
   BeastWebSocket(Socket socket, const RequestHead& head, const HttpServerConfig& config, asio::io_context& context,
                  std::shared_ptr<void> loop)
-      : loop_(std::move(loop)), max_pending_bytes_(config.max_pending_bytes), context_(context), stream_(std::move(socket)) {
+      : loop_(std::move(loop)),
+        max_pending_bytes_(config.max_pending_bytes),
+        context_(context),
+        stream_(std::move(socket)) {
     upgrade_.version(11);
     upgrade_.method(beast::http::verb::get);
     upgrade_.target(head.target);
@@ -50,8 +53,9 @@ class BeastWebSocket final : public WebSocketPeer, public std::enable_shared_fro
     stream_.text(true);
     // A browser can bring its key only among the protocols that it offers; one of them has to be chosen.
     if (offers(head, kProtocol)) {
-      stream_.set_option(websocket::stream_base::decorator(
-          [](websocket::response_type& response) { response.set(beast::http::field::sec_websocket_protocol, kProtocol); }));
+      stream_.set_option(websocket::stream_base::decorator([](websocket::response_type& response) {
+        response.set(beast::http::field::sec_websocket_protocol, kProtocol);
+      }));
     }
   }
 
@@ -169,8 +173,9 @@ class BeastWebSocket final : public WebSocketPeer, public std::enable_shared_fro
 
 }  // namespace
 
-std::shared_ptr<WebSocketPeer> make_web_socket_peer(Socket socket, const RequestHead& head, const HttpServerConfig& config,
-                                                    asio::io_context& context, std::shared_ptr<void> loop) {
+std::shared_ptr<WebSocketPeer> make_web_socket_peer(Socket socket, const RequestHead& head,
+                                                    const HttpServerConfig& config, asio::io_context& context,
+                                                    std::shared_ptr<void> loop) {
   return std::make_shared<BeastWebSocket>(std::move(socket), head, config, context, std::move(loop));
 }
 

@@ -16,14 +16,16 @@ namespace gale {
 // A WebSocket as the I/O thread that owns it sees it.
 class WebSocketPeer : public WebSocket {
  public:
-  // Answers the upgrade and reads until the end. `on_gone` is called once, on the I/O thread, when the socket is closed.
+  // Answers the upgrade and reads until the end. `on_gone` is called once, on the I/O thread, when the socket is
+  // closed.
   virtual void start(std::shared_ptr<WebSocketListener> listener, std::function<void()> on_gone) = 0;
   virtual void cut() = 0;            // on the I/O thread: closes at once
 };
 
 // `head` asks for the upgrade and was not answered yet; `context` runs the socket's handlers; `loop` is what owns it.
 [[nodiscard]] std::shared_ptr<WebSocketPeer> make_web_socket_peer(
-    boost::asio::basic_stream_socket<boost::asio::ip::tcp, boost::asio::io_context::executor_type> socket, const RequestHead& head,
-    const HttpServerConfig& config, boost::asio::io_context& context, std::shared_ptr<void> loop);
+    boost::asio::basic_stream_socket<boost::asio::ip::tcp, boost::asio::io_context::executor_type> socket,
+    const RequestHead& head, const HttpServerConfig& config, boost::asio::io_context& context,
+    std::shared_ptr<void> loop);
 
 }  // namespace gale

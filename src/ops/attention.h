@@ -24,16 +24,17 @@ struct AttentionLimits {
 // Several query tokens of one sequence, as the host knows them.
 struct PromptChunk { int num_queries; int seq_len; };   // seq_len: as AttentionMetadata::seq_lens
 
-// Which token of a step belongs to which sequence and where its keys lie. All tensors are device memory, i32 unless said.
-// Sequences with one query token come first: num_decodes of them (a prompt of one token is one, too).
-// A step captured into a graph is replayed with other contents of the same tensors: there the host's numbers below are upper
+// Which token of a step belongs to which sequence and where its keys lie. All tensors are device memory, i32 unless
+// said. Sequences with one query token come first: num_decodes of them (a prompt of one token is one, too). A step
+// captured into a graph is replayed with other contents of the same tensors: there the host's numbers below are upper
 // bounds (max_seq_len) or exact (num_seqs == num_tokens == num_decodes, all rows of one token), and a padded row has
 // seq_lens 0 and slot -1: its output is not read by anybody, but must be finite.
 struct AttentionMetadata {
   Tensor query_start_loc;   // [S + 1]: sequence s owns tokens query_start_loc[s] … query_start_loc[s + 1] - 1
   Tensor seq_lens;          // [S]: tokens in the cache once this step has written its own
   Tensor block_tables;      // [S, max_blocks]: block of each block_size tokens
-  Tensor slot_mapping;      // i64 [T]: block * block_size + offset where a token's keys go; -1: padded row, nothing is written
+  Tensor slot_mapping;      // i64 [T]: block * block_size + offset where a
+                            // token's keys go; -1: padded row, nothing is written
   Tensor positions;         // [3, T]: rope positions on the axes T, H, W (equal for text)
   int num_seqs = 0;
   int num_tokens = 0;
@@ -41,7 +42,8 @@ struct AttentionMetadata {
   int max_query_len = 0;
   int max_seq_len = 0;
   int block_size = 0;
-  Tensor workspace = {};    // u8: attention_workspace_bytes, zeroed once at start and left as the ops leave it; may be empty on the CPU
+  Tensor workspace = {};    // u8: attention_workspace_bytes, zeroed once at start
+                            // and left as the ops leave it; may be empty on the CPU
   // of the sequences num_decodes … num_seqs - 1, for ops that plan prompts on the host
   std::span<const PromptChunk> chunks = {};
 };
@@ -60,7 +62,8 @@ struct QkvRopeWriteArgs {
   Tensor bias;              // [(num_heads + 2 * num_kv_heads) * head_dim] or empty
   Tensor q_norm, k_norm;    // [head_dim] or empty: RMSNorm of each head after bias, before rope
   float norm_eps = 0;
-  Tensor k_cache, v_cache;  // [num_blocks, num_kv_heads, block_size, head_dim], f32, bf16 or f8e4m3 (saturated, scale 1)
+  Tensor k_cache, v_cache;  // [num_blocks, num_kv_heads, block_size, head_dim],
+                            // f32, bf16 or f8e4m3 (saturated, scale 1)
   const AttentionMetadata* metadata;
   RopeParams rope;
 };

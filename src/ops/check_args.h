@@ -17,7 +17,8 @@ class ArgCheck {
   // The same with the type of activations.
   void activation(std::string_view name, const Tensor& tensor, const Shape& shape) const;
   // The same with one of several types.
-  void one_of(std::string_view name, const Tensor& tensor, std::initializer_list<DType> dtypes, const Shape& shape) const;
+  void one_of(std::string_view name, const Tensor& tensor, std::initializer_list<DType> dtypes,
+              const Shape& shape) const;
   // Absent (null data or no elements), or as `activation`.
   void optional_activation(std::string_view name, const Tensor& tensor, const Shape& shape) const;
   // f8e4m3 with one scale a row of the innermost dimension.

@@ -17,7 +17,8 @@ struct NamedTensor { std::string_view name; const Tensor& tensor; };
 
 // The first implementation that supports the call, or null.
 template <class Args>
-[[nodiscard]] const OpImpl<Args>* choose(std::span<const OpImpl<Args>> candidates, const DeviceCaps& caps, const Args& args) {
+[[nodiscard]] const OpImpl<Args>* choose(std::span<const OpImpl<Args>> candidates, const DeviceCaps& caps,
+                                         const Args& args) {
   for (const OpImpl<Args>& candidate : candidates) {
     if (candidate.supports(caps, args)) return &candidate;
   }

@@ -6,7 +6,8 @@
 
 namespace gale {
 
-enum class RowOrder : uint8_t { kPlain, kGateUp };   // kGateUp: sources are gate then up; the backend may interleave them
+// kGateUp: sources are gate then up; the backend may interleave them
+enum class RowOrder : uint8_t { kPlain, kGateUp };
 
 // A weight in the order its backend likes, made once at load by pack_linear. Opaque to everybody but the backend.
 // is_quantized(): e4m3 values and one fp32 scale for each row of each matrix, in the order of the packed rows:
@@ -40,19 +41,21 @@ struct PackLinearArgs {
 // Whether the backend can hold weights in this format.
 [[nodiscard]] bool supports_weight_format(const OpContext& context, WeightFormat format);
 [[nodiscard]] size_t packed_linear_bytes(OpContext& context, const PackShape& shape);
-// Allocates from `arena` (the one op that does: it runs at load, never in a step) and fills `out`. On the null device the
-// arena piece stays unwritten.
+// Allocates from `arena` (the one op that does: it runs at load, never in a step) and fills `out`. On the null device
+// the arena piece stays unwritten.
 void pack_linear(OpContext& context, Arena& arena, const PackLinearArgs& args);
 
-// Activations of a quantised weight are quantised too (f8e4m3 with Tensor::scales, one factor a row, made by the op before
-// or by quantize_rows); those of a weight as it is have the activation dtype.
+// Activations of a quantised weight are quantised too (f8e4m3 with Tensor::scales, one factor a row, made by the op
+// before or by quantize_rows); those of a weight as it is have the activation dtype.
 
-// out[t, n] = sum_k in[t, k] * weight[n, k] (+ bias[n])   in: [T, K], out: [T, N] (activation dtype or f32), bias: [N] or empty
+// out[t, n] = sum_k in[t, k] * weight[n, k] (+ bias[n])
+// in: [T, K], out: [T, N] (activation dtype or f32), bias: [N] or empty
 struct LinearArgs { Tensor out; Tensor in; const PackedWeight* weight; Tensor bias; };
 void linear(OpContext& context, const LinearArgs& args);
 
-// out[t, i] = silu(g) * u with [g; u] = weight(kGateUp) * in[t]   in: [T, K], out: [T, I] (activation dtype, or f8e4m3 with
-// scales to be written, as quantize_rows would make of it), scratch: f32 or activation [T, 2I]
+// out[t, i] = silu(g) * u with [g; u] = weight(kGateUp) * in[t]
+// in: [T, K], out: [T, I] (activation dtype, or f8e4m3 with scales to be written, as quantize_rows would make of it),
+// scratch: f32 or activation [T, 2I]
 struct LinearSwigluArgs { Tensor out; Tensor in; const PackedWeight* weight; Tensor scratch; };
 void linear_swiglu(OpContext& context, const LinearSwigluArgs& args);
 

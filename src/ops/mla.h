@@ -38,7 +38,8 @@ void mla_attention(OpContext& context, const MlaAttentionArgs& args);
 
 // The same attention between its two products, as prompts want it: keys and values of every head are made from the
 // latents once, so that a pair of tokens costs N + P + V products a head instead of 2 L + P.
-//   out[t, h] = sum_j p_j W_UV[h] c_j,  p = softmax_j(scale * (q[t, h] . [W_UK[h]^T c_j | r_j])),  [c_j | r_j] = cache[j]
+//   out[t, h] = sum_j p_j W_UV[h] c_j,
+//   p = softmax_j(scale * (q[t, h] . [W_UK[h]^T c_j | r_j])),  [c_j | r_j] = cache[j]
 // Causal as paged_attention. Only sequences first_sequence … num_seqs - 1 are computed; other rows of out are left
 // alone. Keys and values are made in pieces that the step's workspace holds. A backend may lack this op.
 struct MlaPrefillArgs {

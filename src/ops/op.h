@@ -32,10 +32,10 @@ struct OpImpl {
   void (*run)(Stream&, const Args&);
 };
 
-// Rules of every op: outputs are arguments; it allocates nothing, synchronises nothing and reads nothing back, so that a
-// step can be captured. Arguments are checked once, here, for all backends; a violated check is our bug (CHECK).
-// Shapes: T = tokens of this step, S = sequences of this step, R = rows that need logits, H = hidden size, V = vocabulary.
-// Activations have DeviceCaps::activation_dtype. On the CPU a row's result has the same bits for any T, chunking and
-// thread count: each row is computed alone, in a fixed order.
+// Rules of every op: outputs are arguments; it allocates nothing, synchronises nothing and reads nothing back, so that
+// a step can be captured. Arguments are checked once, here, for all backends; a violated check is our bug (CHECK).
+// Shapes: T = tokens of this step, S = sequences of this step, R = rows that need logits, H = hidden size,
+// V = vocabulary. Activations have DeviceCaps::activation_dtype. On the CPU a row's result has the same bits for any T,
+// chunking and thread count: each row is computed alone, in a fixed order.
 
 }  // namespace gale

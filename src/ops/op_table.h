@@ -26,8 +26,8 @@ struct LinearPacking {
 struct OpTable {
   LinearPacking packing;
   size_t (*attention_workspace_bytes)(const AttentionLimits& limits);
-  // out[i] = spread * uniform(seed, i) with uniform in [-sqrt(3), sqrt(3)), which has variance 1: the weights of --load-format dummy.
-  // Contiguous f32 or bf16.
+  // out[i] = spread * uniform(seed, i) with uniform in [-sqrt(3), sqrt(3)), which has variance 1: the weights of
+  // --load-format dummy. Contiguous f32 or bf16.
   void (*fill_random)(Stream& stream, const Tensor& out, uint64_t seed, float spread);
   std::span<const OpImpl<EmbeddingArgs>> embedding;
   std::span<const OpImpl<GatherRowsArgs>> gather_rows;

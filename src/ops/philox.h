@@ -3,8 +3,8 @@
 #include <cmath>
 #include <cstdint>
 
-// Counter-based random numbers (Philox4x32, 10 rounds) and the Gumbel noise made of them, as plain functions that host and
-// device code share, so that both draw the same token.
+// Counter-based random numbers (Philox4x32, 10 rounds) and the Gumbel noise made of them, as plain functions that host
+// and device code share, so that both draw the same token.
 
 #if defined(__CUDACC__)
 #define GALE_HOST_DEVICE __host__ __device__
@@ -34,7 +34,8 @@ GALE_HOST_DEVICE inline uint32_t sample_bits(uint64_t seed, uint64_t position, u
   return philox4x32_10(counter, static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)).word[0];
 }
 
-// -log(-log(u)) for u = (bits + 0.5) / 2^32. Near u = 1 it works on 1 - u, which fp32 can hold where u would round to 1.
+// -log(-log(u)) for u = (bits + 0.5) / 2^32. Near u = 1 it works on 1 - u, which fp32 can hold where u would round
+// to 1.
 GALE_HOST_DEVICE inline float gumbel_of_bits(uint32_t bits) {
   constexpr float kScale = 1.0f / 4294967296.0f;
   if (bits < 0x80000000u) return -logf(-logf((static_cast<float>(bits) + 0.5f) * kScale));

@@ -16,7 +16,8 @@ struct MaskLogitsArgs {
 void mask_logits(OpContext& context, const MaskLogitsArgs& args);
 
 // For each entry i: token token_ids[i] was seen in row rows[i]; output_counts[i] times in the output (0: prompt only).
-// logit > 0 ? logit / repetition : logit * repetition for all entries, then minus frequency * count + presence * (count > 0).
+// logit > 0 ? logit / repetition : logit * repetition for all entries, then minus
+// frequency * count + presence * (count > 0).
 struct PenaltiesArgs {
   Tensor logits;
   Tensor rows, token_ids, output_counts;                       // i32 [M], one entry a distinct (row, token)
@@ -28,13 +29,13 @@ void apply_penalties(OpContext& context, const PenaltiesArgs& args);
 struct LogitBiasArgs { Tensor logits; Tensor rows, token_ids; Tensor values; };   // i32 [M], i32 [M], f32 [M]
 void apply_logit_bias(OpContext& context, const LogitBiasArgs& args);
 
-// Gumbel-max draw. temperature 0: the largest logit, lowest id on ties. Otherwise: divide by temperature; keep the top_k
-// largest (0: all; ties at the border are kept); of those the smallest set of largest probabilities whose sum reaches top_p
-// (the token that crosses is kept, and its ties; the sum is relative to what top_k left); of those p >= min_p * max p; draw
-// argmax(logit + gumbel(u)), u from Philox4x32-10 with key = seed and counter = (position, token id): one number for every
-// (seed, position, token), whatever the batch row. u = (bits + 0.5) / 2^32 of output word 0; gumbel = -log(-log(u)), in
-// fp32 by ops/philox.h, which stays finite where u itself would round to 1. A row that holds a NaN
-// or +inf, or no finite logit, draws -1: the model gave no usable probabilities.
+// Gumbel-max draw. temperature 0: the largest logit, lowest id on ties. Otherwise: divide by temperature; keep the
+// top_k largest (0: all; ties at the border are kept); of those the smallest set of largest probabilities whose sum
+// reaches top_p (the token that crosses is kept, and its ties; the sum is relative to what top_k left); of those p >=
+// min_p * max p; draw argmax(logit + gumbel(u)), u from Philox4x32-10 with key = seed and counter = (position, token
+// id): one number for every (seed, position, token), whatever the batch row. u = (bits + 0.5) / 2^32 of output word 0;
+// gumbel = -log(-log(u)), in fp32 by ops/philox.h, which stays finite where u itself would round to 1. A row that holds
+// a NaN or +inf, or no finite logit, draws -1: the model gave no usable probabilities.
 struct SampleArgs {
   Tensor token_ids;         // out: i32 [R]
   Tensor logits;            // after masks, penalties, bias

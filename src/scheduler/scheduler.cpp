@@ -21,7 +21,9 @@ SequenceOutput failed(RequestId id, Error error) {
   return output;
 }
 
-bool contains(const std::vector<TokenId>& tokens, TokenId token) { return std::ranges::find(tokens, token) != tokens.end(); }
+bool contains(const std::vector<TokenId>& tokens, TokenId token) {
+  return std::ranges::find(tokens, token) != tokens.end();
+}
 
 std::unique_ptr<Sequence> make_sequence(Submit submit) {
   auto sequence = std::make_unique<Sequence>();
@@ -51,21 +53,23 @@ Scheduler::Scheduler(const SchedulerConfig& config)
   for (int slot = config.max_num_seqs; slot-- > 0;) free_slots_.push_back(SlotId{slot});
 }
 
-// ---- sequences come and go --------------------------------------------------------------------------------------------
+// ---- sequences come and go ----------------------------------------------------------------------------------------
 
 std::optional<Error> Scheduler::reason_never_to_run(const Submit& submit) const {
   const auto num_prompt = static_cast<int64_t>(submit.prompt.size());
   if (num_prompt == 0) return Error{ErrorCode::kInvalidArgument, "the prompt is empty", "prompt"};
-  if (submit.stop.max_tokens < 1) return Error{ErrorCode::kInvalidArgument, "max_tokens must be at least 1", "max_tokens"};
+  if (submit.stop.max_tokens < 1)
+    return Error{ErrorCode::kInvalidArgument, "max_tokens must be at least 1", "max_tokens"};
   const bool is_pooled = submit.pooling != Pooling::kNone;   // such a sequence has no output
   if (is_pooled && num_prompt > config_.max_model_len) {
     return Error{ErrorCode::kContextLength,
-                 fmt::format("the prompt has {} tokens; only {} fit the context", num_prompt, config_.max_model_len), "prompt"};
+                 fmt::format("the prompt has {} tokens; only {} fit the context", num_prompt, config_.max_model_len),
+                 "prompt"};
   }
   if (!is_pooled && num_prompt >= config_.max_model_len) {
     return Error{ErrorCode::kContextLength,
-                 fmt::format("the prompt has {} tokens; with at least one of output only {} fit the context", num_prompt,
-                             config_.max_model_len),
+                 fmt::format("the prompt has {} tokens; with at least one of output only {} fit the context",
+                             num_prompt, config_.max_model_len),
                  "prompt"};
   }
   // The last token is never fed back, so it needs no place.
@@ -78,17 +82,19 @@ std::optional<Error> Scheduler::reason_never_to_run(const Submit& submit) const 
                              cache_.blocks_for(longest), config_.block_size, cache_.num_blocks()),
                  "prompt"};
   }
-  return Error{ErrorCode::kContextLength,
-               fmt::format("{} prompt tokens and max_tokens {} need {} KV blocks of {} tokens; there are {}: lower max_tokens",
-                           num_prompt, submit.stop.max_tokens, cache_.blocks_for(longest), config_.block_size,
-                           cache_.num_blocks()),
-               "max_tokens"};
+  return Error{
+      ErrorCode::kContextLength,
+      fmt::format("{} prompt tokens and max_tokens {} need {} KV blocks of {} tokens; there are {}: lower max_tokens",
+                  num_prompt, submit.stop.max_tokens, cache_.blocks_for(longest), config_.block_size,
+                  cache_.num_blocks()),
+      "max_tokens"};
 }
 
 std::optional<SequenceOutput> Scheduler::finish_if_complete(const Submit& submit) const {
   if (submit.pooling != Pooling::kNone) return std::nullopt;
   const auto num_output = static_cast<int64_t>(submit.output.size());
-  if (num_output > 0 && num_output > submit.stop.min_tokens && contains(submit.stop.stop_token_ids, submit.output.back())) {
+  if (num_output > 0 && num_output > submit.stop.min_tokens &&
+      contains(submit.stop.stop_token_ids, submit.output.back())) {
     SequenceOutput output = finished(submit.id, FinishReason::kStop);
     output.stop_token = submit.output.back();
     return output;
@@ -125,7 +131,8 @@ void Scheduler::leave_slot(Sequence& sequence) {
   running_.erase(&sequence);
   free_slots_.push_back(*sequence.slot);
   sequence.slot.reset();
-  sequence.num_computed = sequence.num_pending = 0;   // what plans under way draw for it is void: it will be drawn again
+  sequence.num_computed = sequence.num_pending = 0;   // what plans under way draw for it
+                                                      // is void: it will be drawn again
   sequence.awaits_drafts = false;
   sequence.drafts.clear();
 }
@@ -137,7 +144,7 @@ void Scheduler::erase(Sequence& sequence) {
   sequences_.erase(RequestId(sequence.request.id));
 }
 
-// ---- what to compute --------------------------------------------------------------------------------------------------
+// ---- what to compute ----------------------------------------------------------------------------------------------
 
 Plan Scheduler::schedule() {
   Plan plan;
@@ -146,7 +153,8 @@ Plan Scheduler::schedule() {
   schedule_running(plan);
   if (plan.preempted.empty()) schedule_waiting(plan);   // memory that was just short is not given to newcomers
   if (!plan.sequences.empty()) ++num_planned_steps_;
-  CHECK(!has_work() || num_planned_steps_ > stats_.step, "{} waiting, {} running, and none can", waiting_.size(), running_.size());
+  CHECK(!has_work() || num_planned_steps_ > stats_.step, "{} waiting, {} running, and none can", waiting_.size(),
+        running_.size());
   return plan;
 }
 
@@ -179,13 +187,14 @@ void Scheduler::schedule_running(Plan& plan) {
     const bool is_decoding = sequence->num_missing() == 1;
     if (is_decoding) --num_decoding;
     const int budget = plan.token_budget - plan.num_tokens;
-    const int spare = budget - num_decoding;             // every decoder behind gets its token before prompts and drafts
+    const int spare = budget - num_decoding;             // every decoder behind gets its
+                                                         // token before prompts and drafts
     int num_tokens = is_decoding ? std::min(1, budget) : std::min(sequence->num_missing(), spare);
     if (num_tokens <= 0) continue;
     const size_t num_blocks_before = sequence->table.blocks.size();
     const int end = sequence->num_computed + num_tokens;
-    const int num_drafts = std::clamp(
-        std::min(spare - num_tokens, config_.max_model_len - sequence->num_tokens()), 0, static_cast<int>(sequence->drafts.size()));
+    const int num_drafts = std::clamp(std::min(spare - num_tokens, config_.max_model_len - sequence->num_tokens()), 0,
+                                      static_cast<int>(sequence->drafts.size()));
     sequence->drafts.resize(static_cast<size_t>(is_decoding ? num_drafts : 0));
     if (!cache_.grow(sequence->table, end + static_cast<int>(sequence->drafts.size()))) {
       sequence->drafts.clear();                          // guesses are not worth a preemption
@@ -198,7 +207,8 @@ void Scheduler::schedule_running(Plan& plan) {
 bool Scheduler::make_room(Plan& plan, Sequence& sequence, int num_tokens) {
   while (!cache_.grow(sequence.table, num_tokens)) {
     Sequence* victim = pick_victim(sequence);
-    if (victim == &sequence && sequence.num_pending > 0) return false;   // first the token that is under way: that is progress
+    // first the token that is under way: that is progress
+    if (victim == &sequence && sequence.num_pending > 0) return false;
     preempt(plan, *victim);
     if (victim == &sequence) return false;
   }
@@ -281,14 +291,15 @@ void Scheduler::put_into_plan(Plan& plan, Sequence& sequence, int num_tokens, si
   plan.sequences.push_back(std::move(scheduled));
 }
 
-// ---- what came out ----------------------------------------------------------------------------------------------------
+// ---- what came out ------------------------------------------------------------------------------------------------
 
 std::vector<SequenceOutput> Scheduler::commit(const Plan& plan, std::vector<SequenceResult> results) {
   CHECK(results.size() == plan.sequences.size(), "{} results for {} sequences", results.size(), plan.sequences.size());
   CHECK(plan.step == stats_.step, "plan of step {} committed at step {}", plan.step, stats_.step);
   std::vector<SequenceOutput> outputs;
   for (size_t i = 0; i < results.size(); ++i) {
-    if (std::optional<SequenceOutput> output = commit_one(plan.sequences[i], results[i])) outputs.push_back(std::move(*output));
+    if (std::optional<SequenceOutput> output = commit_one(plan.sequences[i], results[i]))
+      outputs.push_back(std::move(*output));
   }
   ++stats_.step;
   return outputs;
@@ -323,7 +334,8 @@ std::optional<SequenceOutput> Scheduler::commit_one(const ScheduledSequence& sch
   int num_computed = end;
   if (scheduled.wants_token) num_computed = std::min(end + num_drafts_right, sequence.num_tokens() - 1);
   if (num_drafts > 0 || (scheduled.wants_token && output.tokens.empty())) {
-    // Accepted drafts are in the cache; a wanted token that did not come is asked for again. No later plan counted on them.
+    // Accepted drafts are in the cache; a wanted token that did not come is asked for again. No later plan counted on
+    // them.
     CHECK(sequence.num_pending == 0, "sequence {} was planned on without knowing its tokens", scheduled.id.value);
     sequence.num_computed = num_computed;
   }
@@ -337,7 +349,8 @@ std::optional<SequenceOutput> Scheduler::commit_one(const ScheduledSequence& sch
   if (output.tokens.empty() && output.prompt_logprobs.empty() && !output.finish) return std::nullopt;
   if (!sequence.cached_tokens_told) output.num_cached_tokens = sequence.num_cached_tokens;
   sequence.cached_tokens_told = true;
-  if (sequence.num_pending == 0) sequence.drafts = std::move(result.next_drafts);   // else a plan is ahead of these guesses
+  // else a plan is ahead of these guesses
+  if (sequence.num_pending == 0) sequence.drafts = std::move(result.next_drafts);
   if (output.finish) erase(sequence);
   return output;
 }
@@ -361,7 +374,7 @@ void Scheduler::accept_tokens(Sequence& sequence, SequenceResult& result, Sequen
   output.logprobs = std::move(result.logprobs);
 }
 
-// ---- looking in -------------------------------------------------------------------------------------------------------
+// ---- looking in ---------------------------------------------------------------------------------------------------
 
 const Sequence& Scheduler::sequence(RequestId id) const {
   const auto found = sequences_.find(id);
@@ -394,7 +407,8 @@ KvCache::Audit Scheduler::check_integrity() const {
       problem = fmt::format("slot {} is taken twice", sequence->slot->value);
     }
   }
-  if (slots.size() != static_cast<size_t>(config_.max_num_seqs)) problem = fmt::format("{} slots are known", slots.size());
+  if (slots.size() != static_cast<size_t>(config_.max_num_seqs))
+    problem = fmt::format("{} slots are known", slots.size());
   if (running_.size() + waiting_.size() != sequences_.size() || arrivals_.size() != sequences_.size()) {
     problem = fmt::format("{} running + {} waiting, {} in all", running_.size(), waiting_.size(), sequences_.size());
   }

@@ -7,7 +7,8 @@ namespace gale {
 struct SchedulerConfig {
   int max_num_seqs = 256;              // sequences that may run at once
   int max_num_batched_tokens = 2048;   // tokens of one step, prompts and outputs together
-  int max_num_mixed_prefill_tokens = 0;   // the prompts' part where answers are written in the same step; 0: as much as fits
+  int max_num_mixed_prefill_tokens = 0;   // the prompts' part where answers are written
+                                          // in the same step; 0: as much as fits
   int max_model_len = 0;               // tokens of one sequence, prompt and output; 0: what model and memory allow
   int block_size = 0;                  // tokens of one block; 0: 16 on a CPU, 64 on a GPU
   int64_t num_blocks = 0;              // 0: what memory allows

@@ -12,8 +12,8 @@
 
 namespace gale {
 
-// The metrics of a gale server, under vLLM's names where those have a meaning here. What the front sees itself is counted at
-// the event; what the engine knows is taken over by refresh(), also across engine restarts.
+// The metrics of a gale server, under vLLM's names where those have a meaning here. What the front sees itself is
+// counted at the event; what the engine knows is taken over by refresh(), also across engine restarts.
 class ServingMetrics {
  public:
   explicit ServingMetrics(const std::string& model_name);
@@ -24,7 +24,8 @@ class ServingMetrics {
   void count_http(const std::string& method, const std::string& route, int status, double seconds);
   void count_finish(ChoiceFinish reason);
   void count_failure(const std::string& reason);      // "error", "abort"
-  void count_shed(const std::string& reason);         // a request refused by load: the error's message is for people, this for graphs
+  void count_shed(const std::string& reason);         // a request refused by load: the error's
+                                                      // message is for people, this for graphs
   // A finished request: what its prompt cost, and how long its tokens took.
   void note_request(int prompt_tokens, int cached_tokens, int generated_tokens, double decode_s);
 
@@ -59,7 +60,8 @@ class ServingMetrics {
 
   std::mutex mutex_;
   double last_cpu_s_ = 0;
-  const double start_time_s_ = std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+  const double start_time_s_ =
+      std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
   Followed prefix_queries_, prefix_hits_, preemptions_, failures_, kv_warnings_;
   Gauge& running_;
   Gauge& waiting_;

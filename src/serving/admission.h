@@ -66,7 +66,8 @@ class Admission {
 
  private:
   void release(const Slot& slot);
-  [[nodiscard]] std::optional<double> seconds_for(int num_sequences) const;   // until so many have ended; none: unknown yet
+  // until so many have ended; none: unknown yet
+  [[nodiscard]] std::optional<double> seconds_for(int num_sequences) const;
   [[nodiscard]] Status check_load(int num_sequences, int64_t num_prompt_tokens, const EngineCapacity& capacity) const;
 
   const AdmissionConfig config_;

@@ -13,7 +13,8 @@ namespace gale {
 inline constexpr int kChildSocketFd = 3;
 
 // Runs `command` (program path, arguments) as a process of its own group. It inherits standard streams and `socket` as
-// descriptor kChildSocketFd, nothing else, and is killed if the thread that started it ends. Safe in a process with threads.
+// descriptor kChildSocketFd, nothing else, and is killed if the thread that started it ends. Safe in a process with
+// threads.
 [[nodiscard]] Result<pid_t> start_child(const std::vector<std::string>& command, int socket);
 
 // How a child ended, in words, from what waitpid() said.

@@ -128,7 +128,8 @@ Finished ChoiceStream::finished_by(const SequenceOutput& output) const {
     finished.stop_reason = *output.stop_token;
   }
   const bool made_calls = parser_ && parser_->made_tool_calls();
-  if (finished.reason == ChoiceFinish::kStop && made_calls && !options_.was_told_to_call) finished.reason = ChoiceFinish::kToolCalls;
+  if (finished.reason == ChoiceFinish::kStop && made_calls && !options_.was_told_to_call)
+    finished.reason = ChoiceFinish::kToolCalls;
   return finished;
 }
 

@@ -24,7 +24,8 @@ struct ChoiceOptions {
   bool include_stop_str_in_output = false;
   bool skip_special_tokens = true;
   int min_tokens = 0;                                  // stop strings within them do not count
-  bool was_told_to_call = false;                       // a named tool: its call ends with "stop", as OpenAI's and vLLM's do
+  bool was_told_to_call = false;                       // a named tool: its call ends with
+                                                       // "stop", as OpenAI's and vLLM's do
   std::optional<OutputParserOptions> parser;           // none: raw text
   std::vector<TokenId> reported_stop_ids;              // stop ids that are told as stop_reason: the client's own
 };
@@ -49,7 +50,8 @@ class ChoiceStream {
   [[nodiscard]] ChoiceStep append(SequenceOutput output);
 
   [[nodiscard]] bool is_finished() const { return is_finished_; }
-  [[nodiscard]] bool was_cut() const { return matcher_.match().has_value(); }   // by a stop string: the engine may go on
+  // by a stop string: the engine may go on
+  [[nodiscard]] bool was_cut() const { return matcher_.match().has_value(); }
   [[nodiscard]] int num_tokens() const { return num_tokens_; }
   [[nodiscard]] int num_reasoning_tokens() const;
 

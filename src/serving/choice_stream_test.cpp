@@ -88,7 +88,8 @@ class ChoiceStreamTest : public testing::Test {
     ChoiceRecord record;
     for (size_t begin = 0; begin < tokens.size() && !stream.is_finished(); begin += step) {
       const size_t end = std::min(tokens.size(), begin + step);
-      SequenceOutput output{.tokens = {tokens.begin() + static_cast<ptrdiff_t>(begin), tokens.begin() + static_cast<ptrdiff_t>(end)}};
+      SequenceOutput output{
+          .tokens = {tokens.begin() + static_cast<ptrdiff_t>(begin), tokens.begin() + static_cast<ptrdiff_t>(end)}};
       if (end == tokens.size()) output.finish = FinishReason::kLength;
       ChoiceStep result = stream.append(std::move(output));
       note(result, record);

@@ -30,9 +30,9 @@ using EngineLauncher = std::function<Result<std::unique_ptr<EngineProcess>>()>;
 // Where a forked engine finds its channel.
 inline constexpr int kEngineChannelFd = kChildSocketFd;
 
-// Runs `command` (program path, arguments) as an engine process. It inherits standard streams and its end of the channel
-// as descriptor kEngineChannelFd, nothing else; it is in a process group of its own (a terminal's interrupt is the
-// front's to handle) and is killed if the thread that started it, and so the front, ends.
+// Runs `command` (program path, arguments) as an engine process. It inherits standard streams and its end of the
+// channel as descriptor kEngineChannelFd, nothing else; it is in a process group of its own (a terminal's interrupt is
+// the front's to handle) and is killed if the thread that started it, and so the front, ends.
 [[nodiscard]] EngineLauncher make_process_launcher(std::vector<std::string> command, std::string build_id);
 
 }  // namespace gale

@@ -24,7 +24,8 @@ using std::chrono::milliseconds;
 constexpr size_t kMaxFrameBytes = kMaxMessageBytes;
 constexpr rlim_t kMaxCpuSeconds = 2;                      // for one grammar
 constexpr rlim_t kMaxMemoryBytes = rlim_t{1} << 30;       // of addresses, the vocabulary's tables included
-constexpr milliseconds kPatience{15'000};                 // for an answer; more than the limits above leave, on a busy machine
+constexpr milliseconds kPatience{15'000};                 // for an answer; more than the limits
+                                                          // above leave, on a busy machine
 constexpr milliseconds kForEver{1 << 30};
 constexpr char kGrammar = 'G', kRefusal = 'R';            // how an answer begins
 
@@ -43,7 +44,8 @@ class Conversation {
   [[nodiscard]] Result<std::string> receive(milliseconds patience) {
     const auto give_up = std::chrono::steady_clock::now() + patience;
     while (arrived_.empty()) {
-      if (std::chrono::steady_clock::now() >= give_up) return fail(ErrorCode::kDeadline, "no answer within {} s", patience.count() / 1000);
+      if (std::chrono::steady_clock::now() >= give_up)
+        return fail(ErrorCode::kDeadline, "no answer within {} s", patience.count() / 1000);
       GALE_ASSIGN(std::vector<std::string> frames, socket_.receive(milliseconds(200)));
       for (std::string& frame : frames) arrived_.push_back(std::move(frame));
     }
@@ -68,7 +70,8 @@ class GrammarProcess final : public GrammarCompiler {
     auto answer = converse(structural_tag);
     if (!answer) {
       log_warning("the grammar compiler broke off ({}), {}", answer.error().message, end());
-      return fail(ErrorCode::kInvalidArgument, "the grammar takes too long or too much memory to prepare; make it smaller");
+      return fail(ErrorCode::kInvalidArgument,
+                  "the grammar takes too long or too much memory to prepare; make it smaller");
     }
     const std::string rest = answer->empty() ? "" : answer->substr(1);
     if (answer->starts_with(kGrammar)) return rest;

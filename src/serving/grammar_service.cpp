@@ -64,7 +64,8 @@ void GrammarService::work(GrammarCompiler& compiler) {
     queue_.pop_front();
     lock.unlock();
     Result<std::string> compiled = compiler.compile(structural_tag);
-    Result<SharedText> grammar = compiled ? Result<SharedText>(SharedText(*std::move(compiled))) : tl::unexpected(compiled.error());
+    Result<SharedText> grammar =
+        compiled ? Result<SharedText>(SharedText(*std::move(compiled))) : tl::unexpected(compiled.error());
     lock.lock();
     remember({structural_tag, grammar});
     auto node = waiting_.extract(structural_tag);

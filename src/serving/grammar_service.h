@@ -27,7 +27,8 @@ class GrammarService {
  public:
   using Done = std::function<void(Result<SharedText>)>;
 
-  GrammarService(GrammarServiceConfig config, const GrammarCompilerFactory& factory, std::shared_ptr<const Vocabulary> vocabulary);
+  GrammarService(GrammarServiceConfig config, const GrammarCompilerFactory& factory,
+                 std::shared_ptr<const Vocabulary> vocabulary);
   ~GrammarService();
   GrammarService(const GrammarService&) = delete;
   GrammarService& operator=(const GrammarService&) = delete;

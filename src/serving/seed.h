@@ -13,7 +13,8 @@ namespace gale {
 }
 
 // The seed of choice i of n: choice 0 has the request's own, so that n = 1 and the first of many are the same text;
-// choice i has mix_bits(seed ^ mix_bits(i)). Part of what "the same seed gives the same answers" means: never change it.
+// choice i has mix_bits(seed ^ mix_bits(i)). Part of what "the same seed gives the same answers" means: never change
+// it.
 [[nodiscard]] constexpr uint64_t choice_seed(uint64_t seed, int choice) {
   return choice == 0 ? seed : mix_bits(seed ^ mix_bits(static_cast<uint64_t>(choice)));
 }

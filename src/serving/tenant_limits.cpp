@@ -11,22 +11,25 @@ constexpr size_t kMaxIdle = 4096;      // keys remembered beyond those at work
 
 void TenantLimits::refill(Tenant& tenant, TimePoint now) const {
   const double minutes = seconds(now - tenant.counted_at) / 60;
-  tenant.allowance = std::min<double>(config_.requests_per_minute, tenant.allowance + minutes * config_.requests_per_minute);
+  tenant.allowance =
+      std::min<double>(config_.requests_per_minute, tenant.allowance + minutes * config_.requests_per_minute);
   tenant.counted_at = now;
 }
 
 Status TenantLimits::enter(const std::string& tenant, TimePoint now) {
   if (tenant.empty() || (config_.max_live_requests == 0 && config_.requests_per_minute == 0)) return {};
-  const auto [entry, is_new] = tenants_.try_emplace(tenant, Tenant{0, static_cast<double>(config_.requests_per_minute), now});
+  const auto [entry, is_new] =
+      tenants_.try_emplace(tenant, Tenant{0, static_cast<double>(config_.requests_per_minute), now});
   Tenant& known = entry->second;
   if (!is_new) refill(known, now);
   if (config_.max_live_requests > 0 && known.num_live >= config_.max_live_requests) {
-    return fail(ErrorCode::kOverloaded, "this key has {} requests running or waiting, as many as it may have", known.num_live);
+    return fail(ErrorCode::kOverloaded, "this key has {} requests running or waiting, as many as it may have",
+                known.num_live);
   }
   if (config_.requests_per_minute > 0 && known.allowance < 1) {
     const double wait = (1 - known.allowance) * 60 / config_.requests_per_minute;
-    return fail(ErrorCode::kOverloaded, "this key may send {} requests a minute; the next one in {:.0f} s", config_.requests_per_minute,
-                std::max(1.0, wait));
+    return fail(ErrorCode::kOverloaded, "this key may send {} requests a minute; the next one in {:.0f} s",
+                config_.requests_per_minute, std::max(1.0, wait));
   }
   ++known.num_live;
   if (config_.requests_per_minute > 0) known.allowance -= 1;

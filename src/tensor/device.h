@@ -78,7 +78,9 @@ class Arena {
  public:
   static constexpr size_t kAlignment = 256;
   [[nodiscard]] static Result<Arena> create(Device& device, MemoryKind kind, size_t num_bytes);
-  [[nodiscard]] static size_t padded(size_t num_bytes) { return (num_bytes + kAlignment - 1) / kAlignment * kAlignment; }
+  [[nodiscard]] static size_t padded(size_t num_bytes) {
+    return (num_bytes + kAlignment - 1) / kAlignment * kAlignment;
+  }
 
   // A contiguous tensor; CHECKs that it fits (sizes are planned before).
   [[nodiscard]] Tensor allocate(DType dtype, const Shape& shape);

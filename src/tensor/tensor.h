@@ -57,7 +57,8 @@ struct Tensor {
   [[nodiscard]] bool is_empty() const { return data == nullptr || shape.num_elements() == 0; }
   [[nodiscard]] bool is_contiguous() const;
   [[nodiscard]] int64_t num_elements() const { return shape.num_elements(); }
-  [[nodiscard]] size_t num_bytes() const { return static_cast<size_t>(num_elements()) * size_of(dtype); }   // if contiguous
+  // if contiguous
+  [[nodiscard]] size_t num_bytes() const { return static_cast<size_t>(num_elements()) * size_of(dtype); }
 
   // Element (begin … end) along `dim`; same rank.
   [[nodiscard]] Tensor slice(int dim, int64_t begin, int64_t end) const;
@@ -87,8 +88,14 @@ struct Tensor {
 };
 
 template <> [[nodiscard]] inline bool Tensor::holds<float>() const { return dtype == DType::kF32; }
-template <> [[nodiscard]] inline bool Tensor::holds<uint16_t>() const { return dtype == DType::kF16 || dtype == DType::kBF16; }
-template <> [[nodiscard]] inline bool Tensor::holds<uint8_t>() const { return dtype == DType::kU8 || dtype == DType::kF8E4M3; }
+template <>
+[[nodiscard]] inline bool Tensor::holds<uint16_t>() const {
+  return dtype == DType::kF16 || dtype == DType::kBF16;
+}
+template <>
+[[nodiscard]] inline bool Tensor::holds<uint8_t>() const {
+  return dtype == DType::kU8 || dtype == DType::kF8E4M3;
+}
 template <> [[nodiscard]] inline bool Tensor::holds<int32_t>() const { return dtype == DType::kI32; }
 template <> [[nodiscard]] inline bool Tensor::holds<uint32_t>() const { return dtype == DType::kU32; }
 template <> [[nodiscard]] inline bool Tensor::holds<int64_t>() const { return dtype == DType::kI64; }

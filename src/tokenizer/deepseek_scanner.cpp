@@ -14,8 +14,6 @@ struct Kind {
 constexpr Kind kPlain = {CharClass::kOther, CharClass::kLetter, CharClass::kMark, CharClass::kSign};
 constexpr Kind kCjk = {CharClass::kCjkOther, CharClass::kCjkLetter, CharClass::kCjkMark, CharClass::kCjkSign};
 
-bool is_blank(const Cursor& at) { return at.is(CharClass::kSpace) || at.is(CharClass::kNewline); }
-
 bool is_ascii_letter(const Cursor& at) {
   return !at.at_end() &&
          ((*at.position() >= 'a' && *at.position() <= 'z') || (*at.position() >= 'A' && *at.position() <= 'Z'));

@@ -52,7 +52,8 @@ std::string random_text(std::mt19937& random) {
 }
 
 TEST(Scanner, cuts_as_the_pattern_does) {
-  for (const std::string pattern : {std::string(kLlama3Pattern), std::string(kQwenPattern)}) {
+  for (const std::string_view known : {kLlama3Pattern, kQwenPattern}) {
+    const std::string pattern(known);
     const auto scanner = make(pattern);
     ASSERT_NE(dynamic_cast<Scanner*>(scanner.get()), nullptr);
     const auto regex = RegexSplitter::compile(pattern);

@@ -17,8 +17,8 @@ class Checkpoint {
  public:
   [[nodiscard]] static Result<Checkpoint> open(const std::string& folder);
 
-  // No files at all: every tensor that is asked for "is there", without data, in bf16 (or in the one type a layer accepts). For
-  // random weights, made where they are loaded.
+  // No files at all: every tensor that is asked for "is there", without data, in bf16 (or in the one type a layer
+  // accepts). For random weights, made where they are loaded.
   [[nodiscard]] static Checkpoint dummy(const std::string& folder);
   [[nodiscard]] bool is_dummy() const { return is_dummy_; }
 

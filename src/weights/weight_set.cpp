@@ -44,7 +44,8 @@ Tensor WeightSet::claim(const WeightSpec& spec) {
   const StoredTensor* stored = checkpoint_.find(spec.name);
   if (checkpoint_.is_dummy()) {
     const DType dtype = spec.dtype == WeightDType::kF32 ? DType::kF32 : DType::kBF16;
-    stored = &invented_.emplace_back(StoredTensor{spec.name, Tensor::contiguous(nullptr, dtype, spec.shape), "(random)"});
+    stored =
+        &invented_.emplace_back(StoredTensor{spec.name, Tensor::contiguous(nullptr, dtype, spec.shape), "(random)"});
   }
   if (stored == nullptr) {
     note_problem(

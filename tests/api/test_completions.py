@@ -50,7 +50,8 @@ def test_an_impossible_prompt_token_has_a_logprob_that_json_can_write(server, st
     body = {"prompt": [60, 8170, 61], "echo": True, "logprobs": 2, "max_tokens": 1, "temperature": 0, "stream": stream}
     response = server.post("/v1/completions", body)
     assert response.status == 200, response.body
-    texts = [line[6:] for line in response.body.decode().splitlines() if line.startswith("data: {")] if stream else [response.body]
+    texts = [line[6:] for line in response.body.decode().splitlines()
+             if line.startswith("data: {")] if stream else [response.body]
     choices = [choice for text in texts for choice in json.loads(text, parse_constant=pytest.fail)["choices"]]
     told = [one for choice in choices if choice["logprobs"] for one in choice["logprobs"]["token_logprobs"]]
     assert told[0] is None and told[1] == -9999.0 and len(told) == 4
@@ -59,7 +60,8 @@ def test_an_impossible_prompt_token_has_a_logprob_that_json_can_write(server, st
 
 def test_stream_keeps_the_rules_and_says_the_same(server):
     plain = complete(server, prompt="gale is")["choices"][0]
-    body = {"prompt": "gale is", "temperature": 0, "max_tokens": 8, "stream": True, "stream_options": {"include_usage": True}}
+    body = {"prompt": "gale is", "temperature": 0, "max_tokens": 8, "stream": True,
+            "stream_options": {"include_usage": True}}
     stream = check_completion_stream(server.post("/v1/completions", body).body, include_usage=True)
     assert stream.choices[0].content == plain["text"] and stream.choices[0].finish_reason == plain["finish_reason"]
 
@@ -115,7 +117,8 @@ def test_rendered_prompts_are_what_the_model_reads(server):
     chat = {"messages": [{"role": "user", "content": "hi <|user|>"}], "max_tokens": 1, "return_token_ids": True}
     rendered = server.post("/v1/chat/completions/render", chat).json_body()
     assert rendered["tokens"] == server.post("/v1/chat/completions", chat).json_body()["choices"][0]["prompt_token_ids"]
-    assert rendered["count"] == len(rendered["tokens"]) and "<|user|>" in rendered["prompt"] and rendered["max_model_len"] > 0
+    assert rendered["count"] == len(rendered["tokens"]) and "<|user|>" in rendered["prompt"]
+    assert rendered["max_model_len"] > 0
     both = server.post("/v1/completions/render", {"prompt": ["gale is", [5, 6]]}).json_body()["prompts"]
     assert both[0]["prompt"] == "gale is" and both[1]["tokens"] == [5, 6]
     assert server.post("/v1/chat/completions/render", {"messages": []}).json_body()["error"]["param"] == "messages"
@@ -123,7 +126,8 @@ def test_rendered_prompts_are_what_the_model_reads(server):
 
 def test_other_peoples_addresses(server):
     assert server.post("/invocations", {"prompt": "gale", "max_tokens": 1}).json_body()["object"] == "text_completion"
-    assert server.post("/invocations", {"messages": [{"role": "user", "content": "x"}], "max_tokens": 1}).json_body()["object"] == "chat.completion"
+    assert server.post("/invocations", {"messages": [{"role": "user", "content": "x"}],
+                                        "max_tokens": 1}).json_body()["object"] == "chat.completion"
     for path in ("/pooling", "/v1/score", "/rerank"):
         response = server.post(path, {})
         assert response.status == 501 and response.json_body()["error"]["code"] == "not_supported"

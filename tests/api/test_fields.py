@@ -1,4 +1,5 @@
-"""Every field of a chat request: values that are right are taken, values that are wrong get a 400 that names the field."""
+"""Every field of a chat request: values that are right are taken, values that are wrong get a 400 that
+names the field."""
 
 import json
 
@@ -6,7 +7,8 @@ import pytest
 from gale_server import GaleServer
 
 ASK = [{"role": "user", "content": "hello"}]
-TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {"a": {"type": "string"}}}}}
+TOOL = {"type": "function",
+        "function": {"name": "f", "parameters": {"type": "object", "properties": {"a": {"type": "string"}}}}}
 
 
 @pytest.fixture(scope="module")
@@ -23,55 +25,84 @@ def numbers(field, *bad):
 
 
 WRONG = [
-    *numbers("temperature", -0.1, 2.1), *numbers("top_p", 0, -1, 1.01), *numbers("min_p", -0.1, 1.1), *numbers("top_k", -2, 1.5),
-    *numbers("repetition_penalty", 0, -1), *numbers("frequency_penalty", -2.1, 2.1), *numbers("presence_penalty", -2.1, 2.1),
+    *numbers("temperature", -0.1, 2.1), *numbers("top_p", 0, -1, 1.01), *numbers("min_p", -0.1, 1.1),
+    *numbers("top_k", -2, 1.5),
+    *numbers("repetition_penalty", 0, -1), *numbers("frequency_penalty", -2.1, 2.1),
+    *numbers("presence_penalty", -2.1, 2.1),
     *numbers("n", 0, -1, 100_000, 1.5), *numbers("max_tokens", 0, -1, 1.5), *numbers("max_completion_tokens", 0, -1),
     *numbers("min_tokens", -1), *numbers("priority", 0.5), *numbers("thinking_token_budget", -2, 0.5),
     *[("seed", value, "seed") for value in ("1", 1.5, True, [])],
     *[("stop", value, "stop") for value in ("", [""], ["a"] * 17, 5, {}, [1])],
     *[("stop_token_ids", value, "stop_token_ids") for value in ("1", ["1"], [-1], [10**9], 1, {})],
     *[("allowed_token_ids", value, "allowed_token_ids") for value in ([], [-1], [10**9], "x")],
-    *[("logit_bias", value, "logit_bias") for value in ([], {"x": 1}, {"1.5": 1}, {"-1": 1}, {"999999999": 1}, {"1": "x"}, {"1": None})],
+    *[("logit_bias", value, "logit_bias")
+      for value in ([], {"x": 1}, {"1.5": 1}, {"-1": 1}, {"999999999": 1}, {"1": "x"}, {"1": None})],
     *[("logprobs", value, "logprobs") for value in (1, "true", [])],
     ("top_logprobs", 3, "top_logprobs"),
-    *[(field, value, field) for field in ("stream", "ignore_eos", "skip_special_tokens", "include_stop_str_in_output", "include_reasoning",
-                                          "parallel_tool_calls", "continue_final_message", "add_generation_prompt", "return_token_ids")
+    *[(field, value, field)
+      for field in ("stream", "ignore_eos", "skip_special_tokens", "include_stop_str_in_output", "include_reasoning",
+                    "parallel_tool_calls", "continue_final_message", "add_generation_prompt",
+                    "return_token_ids")
       for value in (1, "true", [])],
     ("stream_options", {"include_usage": True}, "stream_options"),
     *[("messages", value, "messages") for value in ([], "hi", 5)],
-    ("messages", [{"role": "king", "content": "x"}], "messages[0].role"), ("messages", [{"content": "x"}], "messages[0].role"),
+    ("messages", [{"role": "king", "content": "x"}], "messages[0].role"),
+    ("messages", [{"content": "x"}], "messages[0].role"),
     ("messages", [5], "messages[0]"), ("messages", [{"role": "user", "content": 5}], "messages[0].content"),
     ("messages", [{"role": "user", "content": [{"type": "input_audio", "input_audio": {}}]}], "messages[0].content[0]"),
-    ("messages", [*ASK, {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "{"}}]}], "messages[1].tool_calls[0].function.arguments"),
-    *[("tools", value, "tools") for value in ("x", 5, {})], ("tools", [5], "tools[0]"), ("tools", [{"type": "function"}], "tools[0].function"),
-    ("tools", [{"type": "function", "function": {"name": ""}}], "tools[0].function.name"), ("tools", [{"type": "retrieval"}], "tools[0].type"),
+    ("messages", [*ASK, {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "{"}}]}],
+     "messages[1].tool_calls[0].function.arguments"),
+    *[("tools", value, "tools") for value in ("x", 5, {})], ("tools", [5], "tools[0]"),
+    ("tools", [{"type": "function"}], "tools[0].function"),
+    ("tools", [{"type": "function", "function": {"name": ""}}], "tools[0].function.name"),
+    ("tools", [{"type": "retrieval"}], "tools[0].type"),
     ("tools", [{"type": "function", "function": {"name": "f", "parameters": []}}], "tools[0].function.parameters"),
     *[("tool_choice", value, "tool_choice") for value in ("must", 5, [], "required")],
-    *[("response_format", value, "response_format") for value in ("json", 5, [])], ("response_format", {}, "response_format.type"),
+    *[("response_format", value, "response_format") for value in ("json", 5, [])],
+    ("response_format", {}, "response_format.type"),
     *[("reasoning_effort", value, "reasoning_effort") for value in ("huge", 5, True)],
-    ("reasoning", {"effort": "huge"}, "reasoning.effort"), ("reasoning", {"enabled": 1}, "reasoning.enabled"), ("reasoning", "on", "reasoning"),
+    ("reasoning", {"effort": "huge"}, "reasoning.effort"), ("reasoning", {"enabled": 1}, "reasoning.enabled"),
+    ("reasoning", "on", "reasoning"),
     ("thinking", {"type": "maybe"}, "thinking.type"),
-    *[("chat_template_kwargs", value, "chat_template_kwargs") for value in ("x", [], 5)], ("chat_template", "{{ x }}", "chat_template"),
-    *numbers("truncate_prompt_tokens", 0, -2), ("truncation_side", "up", "truncation_side"), ("documents", "x", "documents"),
-    ("cache_salt", "", "cache_salt"), ("cache_salt", 5, "cache_salt"), ("model", 5, "model"), ("functions", [{"name": "f"}], "functions"),
-    ("function_call", {"name": "f"}, "function_call"), ("use_beam_search", True, "use_beam_search"), ("audio", {"voice": "x"}, "audio"),
-    ("guided_json", "{", "guided_json"), ("guided_json", 5, "guided_json"), ("guided_regex", "", "guided_regex"), ("guided_regex", 5, "guided_regex"),
-    ("guided_choice", "yes", "guided_choice"), ("guided_grammar", [], "guided_grammar"), ("structured_outputs", "x", "structured_outputs"),
-    ("structured_outputs", {"regex": 5}, "structured_outputs.regex"), ("structured_outputs", {"json_object": "yes"}, "structured_outputs.json_object"),
+    *[("chat_template_kwargs", value, "chat_template_kwargs") for value in ("x", [], 5)],
+    ("chat_template", "{{ x }}", "chat_template"),
+    *numbers("truncate_prompt_tokens", 0, -2), ("truncation_side", "up", "truncation_side"),
+    ("documents", "x", "documents"),
+    ("cache_salt", "", "cache_salt"), ("cache_salt", 5, "cache_salt"), ("model", 5, "model"),
+    ("functions", [{"name": "f"}], "functions"),
+    ("function_call", {"name": "f"}, "function_call"), ("use_beam_search", True, "use_beam_search"),
+    ("audio", {"voice": "x"}, "audio"),
+    ("guided_json", "{", "guided_json"), ("guided_json", 5, "guided_json"), ("guided_regex", "", "guided_regex"),
+    ("guided_regex", 5, "guided_regex"),
+    ("guided_choice", "yes", "guided_choice"), ("guided_grammar", [], "guided_grammar"),
+    ("structured_outputs", "x", "structured_outputs"),
+    ("structured_outputs", {"regex": 5}, "structured_outputs.regex"),
+    ("structured_outputs", {"json_object": "yes"}, "structured_outputs.json_object"),
 ]
 
 RIGHT = [
-    ("temperature", 0), ("temperature", 2), ("temperature", 1e-9), ("top_p", 1), ("top_p", 0.001), ("min_p", 0), ("min_p", 1), ("top_k", 0), ("top_k", -1),
-    ("top_k", 5), ("repetition_penalty", 1.2), ("frequency_penalty", -2), ("presence_penalty", 2), ("n", 2), ("max_tokens", 3), ("max_completion_tokens", 3),
-    ("min_tokens", 2), ("seed", 0), ("seed", -1), ("seed", 2**63 - 1), ("stop", "x"), ("stop", ["a", "b"]), ("stop", None), ("stop_token_ids", [5]),
-    ("logit_bias", {"5": 100}), ("logit_bias", {"5": -1000}), ("logprobs", True), ("logprobs", None), ("stream", False), ("ignore_eos", False),
-    ("reasoning_effort", "none"), ("reasoning_effort", "low"), ("reasoning_effort", "max"), ("reasoning", {"enabled": False}), ("thinking", {"type": "disabled"}),
-    ("thinking_token_budget", -1), ("thinking_token_budget", 0), ("chat_template_kwargs", {"enable_thinking": False}), ("tools", []), ("tools", None), ("tools", [TOOL]),
-    ("response_format", {"type": "text"}), ("response_format", None), ("parallel_tool_calls", True), ("user", "u"), ("metadata", {"a": "b"}), ("store", True),
-    ("service_tier", "auto"), ("safety_identifier", "x"), ("prompt_cache_key", "k"), ("verbosity", "low"), ("modalities", ["text"]), ("prediction", None),
-    ("nobody_knows_this", [1, 2]), ("model", ""), ("model", None), ("stream_options", None), ("function_call", "auto"), ("functions", []), ("cache_salt", "s"),
-    ("truncate_prompt_tokens", -1), ("truncate_prompt_tokens", 5), ("truncation_side", "right"), ("documents", [{"text": "x"}]),
-    ("return_tokens_as_token_ids", True), ("spaces_between_special_tokens", True), ("session_id", "s"), ("request_id", "r"),
+    ("temperature", 0), ("temperature", 2), ("temperature", 1e-9), ("top_p", 1), ("top_p", 0.001), ("min_p", 0),
+    ("min_p", 1), ("top_k", 0), ("top_k", -1),
+    ("top_k", 5), ("repetition_penalty", 1.2), ("frequency_penalty", -2), ("presence_penalty", 2), ("n", 2),
+    ("max_tokens", 3), ("max_completion_tokens", 3),
+    ("min_tokens", 2), ("seed", 0), ("seed", -1), ("seed", 2**63 - 1), ("stop", "x"), ("stop", ["a", "b"]),
+    ("stop", None), ("stop_token_ids", [5]),
+    ("logit_bias", {"5": 100}), ("logit_bias", {"5": -1000}), ("logprobs", True), ("logprobs", None), ("stream", False),
+    ("ignore_eos", False),
+    ("reasoning_effort", "none"), ("reasoning_effort", "low"), ("reasoning_effort", "max"),
+    ("reasoning", {"enabled": False}), ("thinking", {"type": "disabled"}),
+    ("thinking_token_budget", -1), ("thinking_token_budget", 0), ("chat_template_kwargs", {"enable_thinking": False}),
+    ("tools", []), ("tools", None), ("tools", [TOOL]),
+    ("response_format", {"type": "text"}), ("response_format", None), ("parallel_tool_calls", True), ("user", "u"),
+    ("metadata", {"a": "b"}), ("store", True),
+    ("service_tier", "auto"), ("safety_identifier", "x"), ("prompt_cache_key", "k"), ("verbosity", "low"),
+    ("modalities", ["text"]), ("prediction", None),
+    ("nobody_knows_this", [1, 2]), ("model", ""), ("model", None), ("stream_options", None), ("function_call", "auto"),
+    ("functions", []), ("cache_salt", "s"),
+    ("truncate_prompt_tokens", -1), ("truncate_prompt_tokens", 5), ("truncation_side", "right"),
+    ("documents", [{"text": "x"}]),
+    ("return_tokens_as_token_ids", True), ("spaces_between_special_tokens", True), ("session_id", "s"),
+    ("request_id", "r"),
 ]
 
 
@@ -91,16 +122,25 @@ def test_right_values_are_taken(scripted, field, value):
 
 
 STRICTNESS = {
-    "duplicate key": (b'{"messages": [], "n": 1, "n": 2}', 400), "trailing comma": (b'{"messages": [],}', 400), "comment": (b'{/* */"messages": []}', 400),
-    "single quotes": (b"{'messages': []}", 400), "NaN": (b'{"messages": [{"role": "user", "content": "x"}], "temperature": NaN}', 400),
-    "Infinity": (b'{"messages": [{"role": "user", "content": "x"}], "temperature": Infinity}', 400), "two values": (b'{} {}', 400), "nothing": (b"", 400),
-    "a list": (b"[]", 400), "a number": (b"5", 400), "null": (b"null", 400), "invalid UTF-8": (b'{"messages": [{"role": "user", "content": "\xff"}]}', 400),
-    "overlong UTF-8": (b'{"messages": [{"role": "user", "content": "\xc0\xaf"}]}', 400), "lone surrogate": (b'{"messages": [{"role": "user", "content": "\\ud800"}]}', 400),
-    "bare control character": (b'{"messages": [{"role": "user", "content": "a\nb"}]}', 400), "bad escape": (b'{"messages": [{"role": "user", "content": "\\x41"}]}', 400),
-    "too deep": (b'{"messages": [{"role": "user", "content": "x"}], "metadata": ' + b"[" * 200 + b"]" * 200 + b"}", 400),
+    "duplicate key": (b'{"messages": [], "n": 1, "n": 2}', 400), "trailing comma": (b'{"messages": [],}', 400),
+    "comment": (b'{/* */"messages": []}', 400),
+    "single quotes": (b"{'messages': []}", 400),
+    "NaN": (b'{"messages": [{"role": "user", "content": "x"}], "temperature": NaN}', 400),
+    "Infinity": (b'{"messages": [{"role": "user", "content": "x"}], "temperature": Infinity}', 400),
+    "two values": (b'{} {}', 400), "nothing": (b"", 400),
+    "a list": (b"[]", 400), "a number": (b"5", 400), "null": (b"null", 400),
+    "invalid UTF-8": (b'{"messages": [{"role": "user", "content": "\xff"}]}', 400),
+    "overlong UTF-8": (b'{"messages": [{"role": "user", "content": "\xc0\xaf"}]}', 400),
+    "lone surrogate": (b'{"messages": [{"role": "user", "content": "\\ud800"}]}', 400),
+    "bare control character": (b'{"messages": [{"role": "user", "content": "a\nb"}]}', 400),
+    "bad escape": (b'{"messages": [{"role": "user", "content": "\\x41"}]}', 400),
+    "too deep": (b'{"messages": [{"role": "user", "content": "x"}], "metadata": ' + b"[" * 200 + b"]" * 200 + b"}",
+                 400),
     "number too large": (b'{"messages": [{"role": "user", "content": "x"}], "seed": 1' + b"0" * 400 + b"}", 400),
-    "leading zero": (b'{"messages": [{"role": "user", "content": "x"}], "n": 01}', 400), "hexadecimal": (b'{"n": 0x1}', 400), "plus sign": (b'{"n": +1}', 400),
-    "byte order mark": (b"\xef\xbb\xbf{}", 400), "unfinished": (b'{"messages": [', 400), "surrogate pair": (b'{"max_tokens": 4, "messages": [{"role": "user", "content": "\\ud83d\\ude00"}]}', 200),
+    "leading zero": (b'{"messages": [{"role": "user", "content": "x"}], "n": 01}', 400),
+    "hexadecimal": (b'{"n": 0x1}', 400), "plus sign": (b'{"n": +1}', 400),
+    "byte order mark": (b"\xef\xbb\xbf{}", 400), "unfinished": (b'{"messages": [', 400),
+    "surrogate pair": (b'{"max_tokens": 4, "messages": [{"role": "user", "content": "\\ud83d\\ude00"}]}', 200),
     "NUL escape": (b'{"max_tokens": 4, "messages": [{"role": "user", "content": "a\\u0000b"}]}', 200),
 }
 

@@ -9,7 +9,8 @@ anthropic = sdk("anthropic")
 
 QUESTION = [{"role": "user", "content": "Which port does the gale API use by default?"}]
 TOOL = {"name": "get_weather", "description": "Get the weather of a city",
-        "input_schema": {"type": "object", "properties": {"city": {"type": "string", "description": "City name"}}, "required": ["city"]}}
+        "input_schema": {"type": "object", "properties": {"city": {"type": "string", "description": "City name"}},
+                         "required": ["city"]}}
 GREEDY = {"extra_body": {"temperature": 0}}    # the SDK has no argument for it any more
 THINKING = {"type": "enabled", "budget_tokens": 1024}
 
@@ -34,13 +35,15 @@ def test_thinking_is_a_signed_block_and_can_be_handed_back(claude):
     answer = ask(claude, thinking=THINKING)
     assert [block.type for block in answer.content] == ["thinking", "text"]
     assert answer.content[0].thinking and answer.content[0].signature
-    again = ask(claude, QUESTION + [{"role": "assistant", "content": answer.content}, {"role": "user", "content": "And again?"}])
+    again = ask(claude, QUESTION
+                + [{"role": "assistant", "content": answer.content}, {"role": "user", "content": "And again?"}])
     assert again.content
 
 
 def test_sdk_stream_says_the_same_as_the_plain_answer(claude):
     plain = ask(claude, thinking=THINKING)
-    with claude.messages.stream(model="nano-flash", messages=QUESTION, max_tokens=200, thinking=THINKING, **GREEDY) as stream:
+    with claude.messages.stream(model="nano-flash", messages=QUESTION, max_tokens=200, thinking=THINKING,
+                                **GREEDY) as stream:
         texts = "".join(stream.text_stream)
         final = stream.get_final_message()
     assert texts == plain.content[1].text
@@ -52,12 +55,15 @@ def test_tool_use_and_result(claude, server):
     messages = [{"role": "user", "content": "What is the weather in Oslo?"}]
     answer = ask(claude, messages, tools=[TOOL])
     call = answer.content[-1]
-    assert answer.stop_reason == "tool_use" and call.type == "tool_use" and call.name == "get_weather" and call.input["city"] == "Oslo"
-    with claude.messages.stream(model="nano-flash", messages=messages, max_tokens=200, tools=[TOOL], **GREEDY) as stream:
+    assert answer.stop_reason == "tool_use" and call.type == "tool_use"
+    assert call.name == "get_weather" and call.input["city"] == "Oslo"
+    with claude.messages.stream(model="nano-flash", messages=messages, max_tokens=200, tools=[TOOL],
+                                **GREEDY) as stream:
         streamed = stream.get_final_message().content[-1]
     assert (streamed.name, streamed.input) == (call.name, call.input)
     messages += [{"role": "assistant", "content": answer.content},
-                 {"role": "user", "content": [{"type": "tool_result", "tool_use_id": call.id, "content": '{"temperature": 7}'}]}]
+                 {"role": "user",
+                  "content": [{"type": "tool_result", "tool_use_id": call.id, "content": '{"temperature": 7}'}]}]
     assert ask(claude, messages, tools=[TOOL]).content[0].text
 
 
@@ -65,13 +71,17 @@ def test_tools_that_run_elsewhere_are_skipped(claude):
     assert ask(claude, tools=[{"type": "web_search_20250305", "name": "web_search"}]).content
 
 
-@pytest.mark.parametrize("extra", [{}, {"thinking": THINKING}, {"tools": [TOOL], "messages": [{"role": "user", "content": "What is the weather in Oslo?"}]},
+@pytest.mark.parametrize("extra", [{}, {"thinking": THINKING},
+                                   {"tools": [TOOL],
+                                    "messages": [{"role": "user", "content": "What is the weather in Oslo?"}]},
                                    {"max_tokens": 2}])
 def test_raw_stream_keeps_the_rules(server, extra):
-    response = server.post("/v1/messages", {"messages": QUESTION, "max_tokens": 200, "stream": True, "temperature": 0, **extra})
+    response = server.post("/v1/messages",
+                           {"messages": QUESTION, "max_tokens": 200, "stream": True, "temperature": 0, **extra})
     assert response.headers["Content-Type"].startswith("text/event-stream")
     message = check_messages_stream(response.body)
-    assert message.num_pings >= 1 and message.stop_reason == ("max_tokens" if "max_tokens" in extra else "tool_use" if "tools" in extra else "end_turn")
+    assert message.num_pings >= 1 and message.stop_reason == ("max_tokens" if "max_tokens" in extra else "tool_use"
+                                                              if "tools" in extra else "end_turn")
 
 
 def test_count_tokens_is_what_the_message_is_billed(claude):
@@ -85,7 +95,8 @@ def test_stop_sequence_is_named(claude):
     whole = ask(claude).content[0].text
     stop = whole[len(whole) // 2:][:4]
     answer = ask(claude, stop_sequences=[stop])
-    assert answer.stop_reason == "stop_sequence" and answer.stop_sequence == stop and answer.content[0].text == whole[:whole.index(stop)]
+    assert answer.stop_reason == "stop_sequence" and answer.stop_sequence == stop
+    assert answer.content[0].text == whole[:whole.index(stop)]
 
 
 def test_a_prefilled_answer_goes_on(claude):
@@ -112,7 +123,8 @@ def test_errors_have_anthropics_form(claude, server, binary):
         ask(claude, [{"role": "user", "content": "long " * 20000}])
     response = server.post("/v1/messages", {"messages": QUESTION})
     body = response.json_body()
-    assert response.status == 400 and body["type"] == "error" and "max_tokens" in body["error"]["message"] and body["request_id"]
+    assert response.status == 400 and body["type"] == "error"
+    assert "max_tokens" in body["error"]["message"] and body["request_id"]
     assert server.get("/v1/messages").json_body()["error"]["type"] == "invalid_request_error"
     with GaleServer(binary, "--api-key", "secret") as guarded:
         refused = guarded.post("/v1/messages", {"messages": QUESTION, "max_tokens": 4})
@@ -122,10 +134,14 @@ def test_errors_have_anthropics_form(claude, server, binary):
 
 
 @pytest.mark.parametrize("extra, word", [
-    ({"max_tokens": 0}, "max_tokens"), ({"messages": []}, "messages"), ({"messages": [{"role": "king", "content": "x"}]}, "messages[0].role"),
+    ({"max_tokens": 0}, "max_tokens"), ({"messages": []}, "messages"),
+    ({"messages": [{"role": "king", "content": "x"}]}, "messages[0].role"),
     ({"messages": [{"role": "user", "content": [{"type": "video"}]}]}, "messages[0].content[0].type"),
-    ({"messages": [{"role": "user", "content": [{"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "x"}}]}]}, "image"),
-    ({"system": 5}, "system"), ({"thinking": {"type": "much"}}, "thinking"), ({"tool_choice": "any"}, "tool_choice"), ({"tools": [{}]}, "tools[0].name"),
+    ({"messages": [{"role": "user",
+                    "content": [{"type": "image",
+                                 "source": {"type": "base64", "media_type": "image/png", "data": "x"}}]}]}, "image"),
+    ({"system": 5}, "system"), ({"thinking": {"type": "much"}}, "thinking"), ({"tool_choice": "any"}, "tool_choice"),
+    ({"tools": [{}]}, "tools[0].name"),
     ({"stop_sequences": [""]}, "stop"), ({"temperature": 9}, "temperature"),
 ])
 def test_bad_fields_are_named(server, extra, word):

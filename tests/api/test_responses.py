@@ -10,12 +10,14 @@ from responses_checker import check_responses_stream
 QUESTION = "Which port does the gale API use by default?"
 WEATHER = "What is the weather in Oslo?"
 TOOL = {"type": "function", "name": "get_weather", "description": "Get the weather of a city",
-        "parameters": {"type": "object", "properties": {"city": {"type": "string", "description": "City name"}}, "required": ["city"]}}
+        "parameters": {"type": "object", "properties": {"city": {"type": "string", "description": "City name"}},
+                       "required": ["city"]}}
 QUIET = {"effort": "none"}
 
 
 def ask(client, input=QUESTION, **extra):
-    return client.responses.create(**{"model": "nano-flash", "input": input, "temperature": 0, "max_output_tokens": 200, **extra})
+    return client.responses.create(**{"model": "nano-flash", "input": input, "temperature": 0, "max_output_tokens": 200,
+                                      **extra})
 
 
 def test_answers_with_meaning_by_the_sdk(client):
@@ -44,14 +46,16 @@ def test_function_call_and_its_output(client):
     call = response.output[-1]
     assert call.type == "function_call" and call.name == "get_weather" and "Oslo" in json.loads(call.arguments)["city"]
     result = {"type": "function_call_output", "call_id": call.call_id, "output": '{"temperature": 7}'}
-    by_items = ask(client, [{"role": "user", "content": WEATHER}, *[item.model_dump(exclude_none=True) for item in response.output], result],
+    by_items = ask(client, [{"role": "user", "content": WEATHER},
+                            *[item.model_dump(exclude_none=True) for item in response.output], result],
                    tools=[TOOL], reasoning=QUIET)
     by_id = ask(client, [result], tools=[TOOL], reasoning=QUIET, previous_response_id=response.id)
     assert by_items.output_text and by_items.output_text == by_id.output_text
     assert by_id.previous_response_id == response.id and by_id.usage.input_tokens == by_items.usage.input_tokens
 
 
-@pytest.mark.parametrize("extra", [{}, {"reasoning": QUIET}, {"input": WEATHER, "tools": [TOOL]}, {"max_output_tokens": 2}])
+@pytest.mark.parametrize("extra", [{}, {"reasoning": QUIET}, {"input": WEATHER, "tools": [TOOL]},
+                                   {"max_output_tokens": 2}])
 def test_raw_stream_keeps_the_rules(server, extra):
     body = {"input": QUESTION, "stream": True, "temperature": 0, "max_output_tokens": 200, **extra}
     final = check_responses_stream(server.post("/v1/responses", body).body)
@@ -64,7 +68,8 @@ def test_raw_stream_keeps_the_rules(server, extra):
 
 
 def test_agents_may_send_tools_nobody_here_runs_and_a_probe(client):
-    foreign = [{"type": "web_search"}, {"type": "custom", "name": "apply_patch"}, {"type": "local_shell"}, {"type": "namespace", "name": "x"}]
+    foreign = [{"type": "web_search"}, {"type": "custom", "name": "apply_patch"}, {"type": "local_shell"},
+               {"type": "namespace", "name": "x"}]
     response = ask(client, "ping", tools=[*foreign, TOOL], store=False, instructions="Be brief.", max_output_tokens=1,
                    include=["reasoning.encrypted_content"], reasoning={"effort": "low", "summary": "auto"})
     assert response.status == "incomplete" and response.usage.output_tokens == 1
@@ -78,14 +83,16 @@ def test_stored_responses_can_be_read_and_deleted(client):
     assert again.output_text == response.output_text and again.metadata == {"a": "b"}
     assert client.responses.input_items.list(response.id).data[0].content[0].text == QUESTION
     client.responses.delete(response.id)
-    for attempt in (lambda: client.responses.retrieve(response.id), lambda: ask(client, previous_response_id=response.id)):
+    for attempt in (lambda: client.responses.retrieve(response.id),
+                    lambda: ask(client, previous_response_id=response.id)):
         with pytest.raises(openai.NotFoundError):
             attempt()
 
 
 def test_a_response_is_its_keys_own_and_the_store_is_bounded(binary):
     with GaleServer(binary, "--api-key", "one", "--api-key", "two", "--max-stored-response-bytes", 12000) as server:
-        clients = [openai.OpenAI(base_url=server.base_url + "/v1", api_key=key, max_retries=0) for key in ("one", "two")]
+        clients = [openai.OpenAI(base_url=server.base_url + "/v1", api_key=key, max_retries=0)
+                   for key in ("one", "two")]
         first = ask(clients[0], reasoning=QUIET, max_output_tokens=4)
         assert clients[0].responses.retrieve(first.id).id == first.id
         with pytest.raises(openai.NotFoundError):
@@ -99,9 +106,11 @@ def test_a_response_is_its_keys_own_and_the_store_is_bounded(binary):
 @pytest.mark.parametrize("extra, param", [
     ({"input": []}, "input"), ({"input": 5}, "input"), ({"input": [{"type": "what"}]}, "input[0].type"),
     ({"input": [{"role": "user", "content": [{"type": "input_audio"}]}]}, "input[0].content[0].type"),
-    ({"background": True}, "background"), ({"conversation": "c"}, "conversation"), ({"previous_response_id": 3}, "previous_response_id"),
+    ({"background": True}, "background"), ({"conversation": "c"}, "conversation"),
+    ({"previous_response_id": 3}, "previous_response_id"),
     ({"tools": [{"type": "function"}]}, "tools[0].name"), ({"tool_choice": {"type": "mcp"}}, "tool_choice"),
-    ({"text": {"format": {"type": "xml"}}}, "text.format.type"), ({"temperature": 5}, "temperature"), ({"store": "yes"}, "store"),
+    ({"text": {"format": {"type": "xml"}}}, "text.format.type"), ({"temperature": 5}, "temperature"),
+    ({"store": "yes"}, "store"),
 ])
 def test_bad_fields_are_named(server, extra, param):
     response = server.post("/v1/responses", {"input": "hi", "max_output_tokens": 4, **extra})

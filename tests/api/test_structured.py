@@ -1,4 +1,5 @@
-"""Answers of a demanded form, over HTTP on the built-in model: schemas, patterns, grammars, tools that must be called."""
+"""Answers of a demanded form, over HTTP on the built-in model: schemas, patterns, grammars, tools that must be
+called."""
 
 import json
 import re
@@ -12,7 +13,8 @@ from stream_checker import check_chat_stream
 
 ASK = [{"role": "user", "content": "Tell me about a city"}]
 WILD = {"temperature": 1.5, "max_tokens": 300}
-CITY = {"type": "object", "properties": {"city": {"type": "string", "enum": ["Oslo", "Rome"]}, "big": {"type": "boolean"}}, "required": ["city", "big"]}
+CITY = {"type": "object", "properties": {"city": {"type": "string", "enum": ["Oslo", "Rome"]},
+                                         "big": {"type": "boolean"}}, "required": ["city", "big"]}
 TOOLS = [{"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object", "properties": {
     "city": {"type": "string"}, "days": {"type": "integer"}}, "required": ["city", "days"]}}},
     {"type": "function", "function": {"name": "get_time"}}]
@@ -56,7 +58,8 @@ def test_the_sdk_parses_into_a_model(client):
 
 
 def test_the_sdk_streams_into_a_model(client):
-    with client.chat.completions.stream(model="nano-flash", messages=ASK, response_format=City, max_tokens=400, temperature=0,
+    with client.chat.completions.stream(model="nano-flash", messages=ASK, response_format=City, max_tokens=400,
+                                        temperature=0,
                                         extra_body=NO_THINKING) as stream:
         for _ in stream:
             pass
@@ -71,7 +74,9 @@ FORMS = {
     "grammar": ({"guided_grammar": 'root ::= "a" [0-9]{2} ("x" | "y")'}, re.compile("a[0-9]{2}[xy]").fullmatch),
     "structured_outputs": ({"structured_outputs": {"json": CITY}}, lambda text: json.loads(text)["city"]),
     "ebnf": ({"ebnf": 'root ::= "b"'}, ["b"].count),
-    "structural_tag": ({"response_format": {"type": "structural_tag", "format": {"type": "tag", "begin": "<a>", "end": "</a>", "content": {"type": "regex", "pattern": "[0-9]+"}}}},
+    "structural_tag": ({"response_format": {"type": "structural_tag",
+                                            "format": {"type": "tag", "begin": "<a>", "end": "</a>",
+                                                       "content": {"type": "regex", "pattern": "[0-9]+"}}}},
                        re.compile("<a>[0-9]+</a>").fullmatch),
 }
 
@@ -86,14 +91,16 @@ def test_every_form_is_kept(server, name):
 
 
 def test_completions_take_forms_too(server):
-    response = server.post("/v1/completions", {"prompt": "A number:", "max_tokens": 20, "temperature": 1.5, "structured_outputs": {"regex": "[0-9]{4}"}, "n": 2})
+    response = server.post("/v1/completions", {"prompt": "A number:", "max_tokens": 20, "temperature": 1.5,
+                                               "structured_outputs": {"regex": "[0-9]{4}"}, "n": 2})
     assert all(re.fullmatch("[0-9]{4}", choice["text"]) for choice in response.json_body()["choices"])
 
 
 @pytest.mark.parametrize("thinking", [True, False])
 def test_required_tools_are_called_and_well_formed(server, thinking):
     for seed in range(3):
-        choice = ask(server, tools=TOOLS, tool_choice="required", seed=seed, thinking_token_budget=20, chat_template_kwargs={"enable_thinking": thinking})
+        choice = ask(server, tools=TOOLS, tool_choice="required", seed=seed, thinking_token_budget=20,
+                     chat_template_kwargs={"enable_thinking": thinking})
         if choice["finish_reason"] == "length":
             continue
         assert choice["finish_reason"] == "tool_calls" and not choice["message"]["content"]
@@ -127,7 +134,8 @@ def test_tools_beside_a_schema_leave_both_open(server):
 
 
 def test_n_choices_each_keep_the_schema_and_differ(server):
-    response = server.post("/v1/chat/completions", {"messages": ASK, "n": 4, "seed": 1, **WILD, **NO_THINKING, "guided_regex": "[a-z]{8}"})
+    response = server.post("/v1/chat/completions",
+                           {"messages": ASK, "n": 4, "seed": 1, **WILD, **NO_THINKING, "guided_regex": "[a-z]{8}"})
     texts = [choice["message"]["content"] for choice in response.json_body()["choices"]]
     assert all(re.fullmatch("[a-z]{8}", text) for text in texts) and len(set(texts)) > 1
 
@@ -135,25 +143,33 @@ def test_n_choices_each_keep_the_schema_and_differ(server):
 def test_thinking_ends_within_its_budget(server):
     whole = ask(server, seed=1, thinking_token_budget=5)
     assert whole["message"]["reasoning_content"]
-    usage = server.post("/v1/chat/completions", {"messages": ASK, **WILD, "thinking_token_budget": 5}).json_body()["usage"]
+    usage = server.post("/v1/chat/completions",
+                        {"messages": ASK, **WILD, "thinking_token_budget": 5}).json_body()["usage"]
     assert usage["completion_tokens_details"]["reasoning_tokens"] <= 6   # and the closing tag
 
 
 REFUSALS = {
-    "no schema": ({"response_format": {"type": "json_schema", "json_schema": {"name": "x"}}}, "response_format.json_schema.schema"),
+    "no schema": ({"response_format": {"type": "json_schema", "json_schema": {"name": "x"}}},
+                  "response_format.json_schema.schema"),
     "unknown type": ({"response_format": {"type": "xml"}}, "response_format.type"),
-    "keyword": ({"response_format": schema_format({"type": "array", "uniqueItems": True})}, "response_format.json_schema.schema.uniqueItems"),
-    "nested keyword": ({"response_format": schema_format({"type": "object", "properties": {"a": {"not": {}}}})}, "response_format.json_schema.schema.properties.a.not"),
-    "overlap": ({"response_format": schema_format({"oneOf": [{"type": "integer"}, {"type": "number"}]})}, "response_format"),
+    "keyword": ({"response_format": schema_format({"type": "array", "uniqueItems": True})},
+                "response_format.json_schema.schema.uniqueItems"),
+    "nested keyword": ({"response_format": schema_format({"type": "object", "properties": {"a": {"not": {}}}})},
+                       "response_format.json_schema.schema.properties.a.not"),
+    "overlap": ({"response_format": schema_format({"oneOf": [{"type": "integer"}, {"type": "number"}]})},
+                "response_format"),
     "pattern": ({"guided_regex": "("}, "guided_regex"),
     "grammar": ({"guided_grammar": "root ::= missing"}, "guided_grammar"),
     "choices": ({"guided_choice": []}, "guided_choice"),
     "two forms": ({"guided_regex": "a", "guided_choice": ["b"]}, "guided_choice"),
     "beside itself": ({"structured_outputs": {"regex": "a", "json": {}}}, "structured_outputs.regex"),
     "no tools": ({"tool_choice": "required"}, "tool_choice"),
-    "unknown tool": ({"tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": "nope"}}}, "tool_choice.function.name"),
+    "unknown tool": ({"tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": "nope"}}},
+                     "tool_choice.function.name"),
     "custom tool": ({"tools": TOOLS, "tool_choice": {"type": "custom"}}, "tool_choice.type"),
-    "strict tool": ({"tools": [{"type": "function", "function": {"name": "f", "strict": True, "parameters": {"type": "object", "properties": {"a": {"not": {}}}}}}],
+    "strict tool": ({"tools": [{"type": "function",
+                                "function": {"name": "f", "strict": True,
+                                             "parameters": {"type": "object", "properties": {"a": {"not": {}}}}}}],
                      "tool_choice": "required"}, "tools[0].function.parameters.properties.a.not"),
     "effort": ({"reasoning_effort": "huge"}, "reasoning_effort"),
     "budget": ({"thinking_token_budget": -2}, "thinking_token_budget"),
@@ -186,11 +202,13 @@ def test_a_killed_engine_goes_on_in_the_same_form(binary, tmp_path):
         broken = server.post("/v1/chat/completions", body).json_body()["choices"][0]
         assert (tmp_path / "crashed").exists()
         whole = server.post("/v1/chat/completions", body).json_body()["choices"][0]
-    assert broken["message"]["content"] == whole["message"]["content"] and re.fullmatch("[a-z]{60}", whole["message"]["content"])
+    assert broken["message"]["content"] == whole["message"]["content"] and re.fullmatch("[a-z]{60}",
+                                                                                        whole["message"]["content"])
 
 
 def test_tool_accumulators_of_the_sdk_agree(client):
-    with client.chat.completions.stream(model="nano-flash", messages=ASK, tools=TOOLS, tool_choice="required", temperature=1.5, seed=5,
+    with client.chat.completions.stream(model="nano-flash", messages=ASK, tools=TOOLS, tool_choice="required",
+                                        temperature=1.5, seed=5,
                                         max_tokens=300, parallel_tool_calls=False, extra_body=NO_THINKING) as stream:
         for _ in stream:
             pass

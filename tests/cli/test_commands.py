@@ -15,7 +15,8 @@ def run(binary, *arguments, **more):
 def test_the_options_page_is_what_the_program_prints(binary):
     printed = run(binary, "--help=markdown")
     assert printed.returncode == 0
-    assert printed.stdout == (ROOT / "docs" / "options.md").read_text(), "docs/options.md is stale: gale --help=markdown writes it"
+    page = (ROOT / "docs" / "options.md").read_text()
+    assert printed.stdout == page, "docs/options.md is stale: gale --help=markdown writes it"
 
 
 def test_help_and_version(binary):

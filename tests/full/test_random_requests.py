@@ -11,7 +11,8 @@ def test_random_requests_find_no_contradiction(server, tmp_path):
     run = subprocess.run([sys.executable, "-m", "schemathesis.cli", "run", server.base_url + "/openapi.json",
                           "--max-examples", "12", "--seed", "1",
                           "--checks",
-                          "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance",
+                          "not_a_server_error,status_code_conformance,content_type_conformance,"
+                          "response_schema_conformance",
                           "--exclude-path-regex", "streams|embeddings|pooling|classify|score|rerank", "--phases",
                           "examples,fuzzing", "--request-timeout", "60", "--no-color"],
                          capture_output=True, text=True, timeout=400, cwd=tmp_path)

@@ -104,7 +104,9 @@ TEST_P(CudaInvariance, of_everything_that_is_not_the_request) {
                 mode.name, num_equal, num_ties, num_wrong, num_hits);
     EXPECT_EQ(num_wrong, 0) << mode.name;
     EXPECT_GE(num_equal, static_cast<int>(actual.size()) * kNumTokens * 3 / 4) << mode.name;
-    if (mode.is_twice) EXPECT_GT(num_hits, 200);
+    if (mode.is_twice) {
+      EXPECT_GT(num_hits, 200);
+    }
   }
 }
 

@@ -1,5 +1,5 @@
-// What FP8 costs: KL divergence a token of FP8 weights, an FP8 cache and both to bf16 on the card, over answers of the built-in
-// model to held-out questions, and bf16 on the card to f32 on the CPU. Goal: at most 0.02 nats a token.
+// What FP8 costs: KL divergence a token of FP8 weights, an FP8 cache and both to bf16 on the card, over answers of the
+// built-in model to held-out questions, and bf16 on the card to f32 on the CPU. Goal: at most 0.02 nats a token.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -24,7 +24,10 @@ constexpr double kMaxDivergence = 0.02;
 struct Mode { const char* name; bool is_cuda; Quantization quantization; KvCacheDType cache; };
 
 EngineConfig config_of(const std::string& model, const Mode& mode) {
-  EngineConfig config{.model_dir = model, .quantization = mode.quantization, .kv_cache_memory_bytes = 256 << 20, .kv_cache_dtype = mode.cache};
+  EngineConfig config{.model_dir = model,
+                      .quantization = mode.quantization,
+                      .kv_cache_memory_bytes = 256 << 20,
+                      .kv_cache_dtype = mode.cache};
   config.scheduler.max_model_len = 1024;
   config.scheduler.max_num_seqs = 64;
   return config;
@@ -34,7 +37,8 @@ EngineConfig config_of(const std::string& model, const Mode& mode) {
 std::vector<SequenceOutput> run(const std::string& model, const Mode& mode, const std::vector<Submit>& submits) {
   auto device = mode.is_cuda ? make_cuda_device(0) : Result<std::unique_ptr<Device>>(make_cpu_device(16));
   CHECK(device, "{}", device.error().message);
-  auto executor = make_model_executor(config_of(model, mode), **device, mode.is_cuda ? cuda_op_table() : cpu_op_table());
+  auto executor =
+      make_model_executor(config_of(model, mode), **device, mode.is_cuda ? cuda_op_table() : cpu_op_table());
   CHECK(executor, "{}", executor.error().message);
   auto outputs = generate_offline(**executor, submits);
   CHECK(outputs, "{}", outputs.error().message);
@@ -50,7 +54,8 @@ std::vector<std::vector<TokenId>> held_out_prompts(const std::string& model) {
     const auto json = parse_json(line);
     CHECK(json, "{}", json.error().message);
     const std::string question = (*json)["messages"][0]["content"].get<std::string>();
-    prompts.push_back((*tokenizer)->encode("[gMASK]<sop><|user|>" + question + "<|assistant|><think>", AddedTokens::kMatch));
+    prompts.push_back(
+        (*tokenizer)->encode("[gMASK]<sop><|user|>" + question + "<|assistant|><think>", AddedTokens::kMatch));
   }
   CHECK(prompts.size() == kNumQuestions, "{} questions", prompts.size());
   return prompts;
@@ -60,12 +65,14 @@ std::vector<std::vector<TokenId>> held_out_prompts(const std::string& model) {
 double divergence(const TokenLogprobs& p, const TokenLogprobs& q) {
   std::unordered_map<TokenId, double> other;
   double least = 0;
-  for (const TokenLogprob& entry : q.top) other[entry.token] = entry.logprob, least = std::min(least, static_cast<double>(entry.logprob));
+  for (const TokenLogprob& entry : q.top)
+    other[entry.token] = entry.logprob, least = std::min(least, static_cast<double>(entry.logprob));
   double sum = 0, rest_p = 1, rest_q = 1;
   for (const TokenLogprob& entry : p.top) {
     const double logp = entry.logprob, prob = std::exp(logp);
     const auto found = other.find(entry.token);
-    const double logq = found == other.end() ? least : found->second;   // not among its best: at most as likely as the last of them
+    // not among its best: at most as likely as the last of them
+    const double logq = found == other.end() ? least : found->second;
     sum += prob * (logp - logq);
     rest_p -= prob, rest_q -= std::exp(logq);
   }
@@ -109,8 +116,8 @@ TEST_P(CudaQuality, fp8_stays_near_bf16) {
         num_same_best += expected[i].prompt_logprobs[t].top[0].token == actual[i].prompt_logprobs[t].top[0].token;
       }
     }
-    std::printf("%s, %-22s KL to bf16 %.5f nats a token (worst %.3f), same best token %zu of %zu\n", model.c_str(), mode.name,
-                sum / static_cast<double>(count), worst, num_same_best, count);
+    std::printf("%s, %-22s KL to bf16 %.5f nats a token (worst %.3f), same best token %zu of %zu\n", model.c_str(),
+                mode.name, sum / static_cast<double>(count), worst, num_same_best, count);
     EXPECT_LE(sum / static_cast<double>(count), kMaxDivergence) << mode.name;
   }
 }

@@ -40,7 +40,8 @@ struct SortedRows { Tensor rows, offsets; };
 SortedRows sort_rows(Harness& harness, const std::vector<int>& ids, int64_t num_experts) {
   std::vector<int> rows(ids.size()), offsets(static_cast<size_t>(num_experts) + 1, 0);
   std::iota(rows.begin(), rows.end(), 0);
-  std::stable_sort(rows.begin(), rows.end(), [&ids](int a, int b) { return ids[static_cast<size_t>(a)] < ids[static_cast<size_t>(b)]; });
+  std::stable_sort(rows.begin(), rows.end(),
+                   [&ids](int a, int b) { return ids[static_cast<size_t>(a)] < ids[static_cast<size_t>(b)]; });
   for (const int id : ids) ++offsets[static_cast<size_t>(id) + 1];
   std::partial_sum(offsets.begin(), offsets.end(), offsets.begin());
   return {harness.ints(rows, {static_cast<int64_t>(rows.size())}), harness.ints(offsets, {num_experts + 1})};
@@ -50,7 +51,8 @@ SortedRows sort_rows(Harness& harness, const std::vector<int>& ids, int64_t num_
 
 Values RouteProblem::run(Harness& harness, int64_t begin, int64_t end) const {
   const int64_t count = end - begin;
-  const Tensor ids = harness.output({count, num_chosen}, DType::kI32), weights = harness.output({count, num_chosen}, DType::kF32);
+  const Tensor ids = harness.output({count, num_chosen}, DType::kI32),
+               weights = harness.output({count, num_chosen}, DType::kF32);
   MoeRouteArgs args{.expert_ids = ids, .expert_weights = weights,
                     .in = harness.activations(slice_of(in, begin, end, width), {count, width}),
                     .gate_weight = harness.put(gate, {num_experts, width}, DType::kF32),
@@ -127,8 +129,15 @@ Values RouteProblem::reference() const {
 
 ExpertsProblem::ExpertsProblem(Part part, int64_t num_tokens, int64_t num_experts, int64_t num_chosen, int64_t hidden,
                                int64_t inner, std::vector<int> chosen, DType dtype, WeightFormat format)
-    : part(part), format(format), out_dtype(dtype), num_tokens(num_tokens), num_experts(num_experts), num_chosen(num_chosen),
-      hidden(hidden), inner(inner), ids(std::move(chosen)),
+    : part(part),
+      format(format),
+      out_dtype(dtype),
+      num_tokens(num_tokens),
+      num_experts(num_experts),
+      num_chosen(num_chosen),
+      hidden(hidden),
+      inner(inner),
+      ids(std::move(chosen)),
       in(random_values(num_tokens * (part == Part::kUp ? hidden : num_chosen * inner), 61, dtype)),
       weight(random_values(num_experts * hidden * inner * (part == Part::kUp ? 2 : 1), 62, DType::kBF16, 0.2)),
       expert_weights(random_values(num_tokens * num_chosen, 63, DType::kF32)) {}
@@ -142,8 +151,10 @@ Values ExpertsProblem::run_up(Harness& harness, int64_t begin, int64_t end) cons
   const std::vector<int> own(ids.begin() + begin * num_chosen, ids.begin() + end * num_chosen);
   const SortedRows sorted = sort_rows(harness, own, num_experts);
   const Values rows = slice_of(in, begin, end, hidden);
-  const Tensor x = format == WeightFormat::kAsIs ? harness.activations(rows, {count, hidden}) : harness.quantized(rows, {count, hidden});
-  const PackedWeight packed = harness.pack(weight, {inner, inner}, hidden, num_experts, DType::kBF16, RowOrder::kGateUp, format);
+  const Tensor x = format == WeightFormat::kAsIs ? harness.activations(rows, {count, hidden})
+                                                 : harness.quantized(rows, {count, hidden});
+  const PackedWeight packed =
+      harness.pack(weight, {inner, inner}, hidden, num_experts, DType::kBF16, RowOrder::kGateUp, format);
   const Shape shape{count, num_chosen, inner};
   const Tensor out = out_dtype == DType::kF8E4M3 ? harness.quantized_output(shape) : harness.output(shape);
   harness.call<MoeUpArgs>(moe_up, &OpTable::moe_up,
@@ -160,13 +171,19 @@ Values ExpertsProblem::run_down(Harness& harness, int64_t begin, int64_t end) co
   const Values rows = slice_of(in, begin, end, num_chosen * inner);
   const Shape shape{count, num_chosen, inner};
   const Tensor x = format == WeightFormat::kAsIs ? harness.activations(rows, shape) : harness.quantized(rows, shape);
-  const PackedWeight packed = harness.pack(weight, {hidden}, inner, num_experts, DType::kBF16, RowOrder::kPlain, format);
+  const PackedWeight packed =
+      harness.pack(weight, {hidden}, inner, num_experts, DType::kBF16, RowOrder::kPlain, format);
   const Tensor out = harness.output({count, hidden});
-  harness.call<MoeDownCombineArgs>(
-      moe_down_combine, &OpTable::moe_down_combine,
-      {.out = out, .in = x, .weight = &packed, .expert_ids = harness.ints(own, {count, num_chosen}),
-       .expert_weights = harness.put(slice_of(expert_weights, begin, end, num_chosen), {count, num_chosen}, DType::kF32),
-       .scratch = harness.output({count * num_chosen, hidden}), .sorted_rows = sorted.rows, .expert_offsets = sorted.offsets});
+  harness.call<MoeDownCombineArgs>(moe_down_combine, &OpTable::moe_down_combine,
+                                   {.out = out,
+                                    .in = x,
+                                    .weight = &packed,
+                                    .expert_ids = harness.ints(own, {count, num_chosen}),
+                                    .expert_weights = harness.put(slice_of(expert_weights, begin, end, num_chosen),
+                                                                  {count, num_chosen}, DType::kF32),
+                                    .scratch = harness.output({count * num_chosen, hidden}),
+                                    .sorted_rows = sorted.rows,
+                                    .expert_offsets = sorted.offsets});
   return harness.get(out);
 }
 
@@ -184,7 +201,8 @@ Values ExpertsProblem::reference() const {
         const Values both = product(w.data() + expert * 2 * inner * hidden, x.data() + t * hidden, 2 * inner, hidden);
         for (size_t i = 0; i < both.size() / 2; ++i) rows.push_back(silu(both[i]) * both[i + both.size() / 2]);
       } else {
-        const Values row = product(w.data() + expert * inner * hidden, x.data() + (t * num_chosen + k) * inner, hidden, inner);
+        const Values row =
+            product(w.data() + expert * inner * hidden, x.data() + (t * num_chosen + k) * inner, hidden, inner);
         const double factor = expert_weights[static_cast<size_t>(t * num_chosen + k)];
         for (size_t i = 0; i < row.size(); ++i) combined[i] += factor * row[i];
       }
@@ -273,7 +291,8 @@ TEST(MoeExperts, multiply_spread_choices_empty_experts_and_one_that_takes_all) {
   const auto harness = make_harness();
   for_each_part(*harness, [&](ExpertsProblem::Part part, WeightFormat format) {
     for (const int64_t num_tokens : {0, 1, 9, 33}) {
-      const std::vector<int> spread = random_ints(num_tokens * 3, 71, 7), all_one(static_cast<size_t>(num_tokens * 3), 4);
+      const std::vector<int> spread = random_ints(num_tokens * 3, 71, 7),
+                             all_one(static_cast<size_t>(num_tokens * 3), 4);
       for (const std::vector<int>& ids : {spread, all_one}) {
         SCOPED_TRACE(testing::Message() << num_tokens << " tokens, part " << static_cast<int>(part));
         expect_experts(*harness, ExpertsProblem(part, num_tokens, 7, 3, 40, 23, ids, harness->activation(), format));
@@ -282,12 +301,14 @@ TEST(MoeExperts, multiply_spread_choices_empty_experts_and_one_that_takes_all) {
   });
 }
 
-// Sizes that the fast kernels of a backend take: rows in whole 16-byte pieces, gate and up interleaved; token counts around tiles.
+// Sizes that the fast kernels of a backend take: rows in whole 16-byte pieces, gate and up interleaved; token counts
+// around tiles.
 TEST(MoeExperts, multiply_aligned_sizes_around_every_tile) {
   const auto harness = make_harness();
   for_each_part(*harness, [&](ExpertsProblem::Part part, WeightFormat format) {
     for (const int64_t num_tokens : {1, 7, 65, 150}) {
-      const std::vector<int> spread = random_ints(num_tokens * 2, 72, 5), all_one(static_cast<size_t>(num_tokens * 2), 3);
+      const std::vector<int> spread = random_ints(num_tokens * 2, 72, 5),
+                             all_one(static_cast<size_t>(num_tokens * 2), 3);
       for (const std::vector<int>& ids : {spread, all_one}) {
         SCOPED_TRACE(testing::Message() << num_tokens << " tokens, part " << static_cast<int>(part));
         expect_experts(*harness, ExpertsProblem(part, num_tokens, 6, 2, 208, 176, ids, harness->activation(), format));
@@ -319,8 +340,10 @@ TEST(MoeExperts, multiply_the_width_of_a_model_with_many_experts) {
       SCOPED_TRACE(testing::Message() << num_tokens << " tokens, part " << static_cast<int>(part));
       std::vector<int> ids = random_ints(num_tokens * 5, 73, 128);
       for (size_t i = 4; i < ids.size(); i += 5) ids[i] = 128;   // the shared expert
-      const int64_t hidden = part == ExpertsProblem::Part::kUp ? 2048 : 64, inner = part == ExpertsProblem::Part::kUp ? 16 : 1408;
-      expect_experts(*harness, ExpertsProblem(part, num_tokens, 129, 5, hidden, inner, ids, harness->activation(), format));
+      const int64_t hidden = part == ExpertsProblem::Part::kUp ? 2048 : 64,
+                    inner = part == ExpertsProblem::Part::kUp ? 16 : 1408;
+      expect_experts(*harness,
+                     ExpertsProblem(part, num_tokens, 129, 5, hidden, inner, ids, harness->activation(), format));
     }
   });
 }

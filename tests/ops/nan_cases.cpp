@@ -108,7 +108,9 @@ TEST(Nan, in_one_sequence_spoils_no_other_and_does_not_hide) {
       }
     }
     // An FP8 cache is widened by shifting bits, which makes a large number of its NaN.
-    if (problem.cache_dtype != DType::kF8E4M3) EXPECT_EQ(num_hidden, 0);
+    if (problem.cache_dtype != DType::kF8E4M3) {
+      EXPECT_EQ(num_hidden, 0);
+    }
   });
 }
 

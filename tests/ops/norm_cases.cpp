@@ -42,7 +42,9 @@ Values NormProblem::run(Harness& harness, int64_t begin, int64_t end) const {
       break;
   }
   const Values normed = harness.get(out), sum = harness.get(r);
-  if (is_quantized) EXPECT_EQ(harness.get(quantized), quantize_values(normed, width).values);
+  if (is_quantized) {
+    EXPECT_EQ(harness.get(quantized), quantize_values(normed, width).values);
+  }
   if (kind == Kind::kPlain) return normed;
   Values rows;
   for (int64_t t = 0; t < end - begin; ++t) {

@@ -57,7 +57,10 @@ int draw_reference(const Values& logits, const Settings& s) {
   int best = -1;
   double best_score = 0;
   for (const int id : allowed_reference(logits, s)) {
-    const double u = (sample_bits(static_cast<uint64_t>(s.seed), static_cast<uint64_t>(s.position), static_cast<uint32_t>(id)) + 0.5) / 0x1p32;
+    const double u =
+        (sample_bits(static_cast<uint64_t>(s.seed), static_cast<uint64_t>(s.position), static_cast<uint32_t>(id)) +
+         0.5) /
+        0x1p32;
     const double score = logits[static_cast<size_t>(id)] / s.temperature - std::log(-std::log(u));
     if (best < 0 || score > best_score) {
       best = id;
@@ -73,9 +76,10 @@ TEST(Philox, gives_the_known_answers) {
   };
   expect_words(philox4x32_10({{0, 0, 0, 0}}, 0, 0), 0x6627e8d5u, 0xe169c58du, 0xbc57ac4cu, 0x9b00dbd8u);
   constexpr uint32_t kOnes = 0xffffffffu;
-  expect_words(philox4x32_10({{kOnes, kOnes, kOnes, kOnes}}, kOnes, kOnes), 0x408f276du, 0x41c83b0eu, 0xa20bc7c6u, 0x6d5451fdu);
-  expect_words(philox4x32_10({{0x243f6a88u, 0x85a308d3u, 0x13198a2eu, 0x03707344u}}, 0xa4093822u, 0x299f31d0u), 0xd16cfe09u,
-               0x94fdccebu, 0x5001e420u, 0x24126ea1u);
+  expect_words(philox4x32_10({{kOnes, kOnes, kOnes, kOnes}}, kOnes, kOnes), 0x408f276du, 0x41c83b0eu, 0xa20bc7c6u,
+               0x6d5451fdu);
+  expect_words(philox4x32_10({{0x243f6a88u, 0x85a308d3u, 0x13198a2eu, 0x03707344u}}, 0xa4093822u, 0x299f31d0u),
+               0xd16cfe09u, 0x94fdccebu, 0x5001e420u, 0x24126ea1u);
 }
 
 TEST(Philox, gumbel_is_finite_and_right_up_to_both_ends) {
@@ -90,9 +94,10 @@ TEST(Sample, draws_what_the_definition_draws) {
   const auto harness = make_harness();
   constexpr int64_t kVocabulary = 1000, kRows = 40;
   harness->for_each_variant(&OpTable::sample, [&] {
-    for (const Settings base : {Settings{}, Settings{.temperature = 0.6}, Settings{.top_k = 20}, Settings{.top_p = 0.9},
-                                Settings{.min_p = 0.1}, Settings{.temperature = 1.3, .top_p = 0.95, .min_p = 0.02, .top_k = 50},
-                                Settings{.top_p = 0.0}, Settings{.top_k = 1}, Settings{.top_k = 5000}}) {
+    for (const Settings base :
+         {Settings{}, Settings{.temperature = 0.6}, Settings{.top_k = 20}, Settings{.top_p = 0.9},
+          Settings{.min_p = 0.1}, Settings{.temperature = 1.3, .top_p = 0.95, .min_p = 0.02, .top_k = 50},
+          Settings{.top_p = 0.0}, Settings{.top_k = 1}, Settings{.top_k = 5000}}) {
       const Values logits = random_values(kVocabulary * kRows, 81, DType::kF32, 2.5);
       std::vector<Settings> rows(kRows, base);
       for (int64_t r = 0; r < kRows; ++r) rows[static_cast<size_t>(r)].position = r;
@@ -169,8 +174,9 @@ TEST(Sample, leaves_each_token_in_its_slot_for_the_embedding_to_read) {
                                .positions = wide, .slots = harness->ints<int>({2, -1, 0}, {3}), .last_tokens = last});
     EXPECT_EQ(harness->get(last), (Values{0, 7, 1, 7}));   // row 0 drew 1, row 2 drew 0
     const Tensor out = harness->output({2, 1}), table = harness->put({10, 20}, {2, 1}, DType::kBF16);
-    harness->call<EmbeddingArgs>(embedding, &OpTable::embedding,
-                                 {.out = out, .ids = harness->ints<int>({-3, -1}, {2}), .table = table, .last_tokens = last});
+    harness->call<EmbeddingArgs>(
+        embedding, &OpTable::embedding,
+        {.out = out, .ids = harness->ints<int>({-3, -1}, {2}), .table = table, .last_tokens = last});
     EXPECT_EQ(harness->get(out), (Values{20, 10}));
   });
 }
@@ -188,7 +194,8 @@ TEST(Sample, keeps_ties_at_the_top_k_border_and_never_draws_masked_tokens) {
   const auto harness = make_harness();
   const Values row{2, 2, 2, 1, kForbidden};
   std::set<int> seen;
-  for (int64_t seed = 0; seed < 60; ++seed) seen.insert(draw(*harness, row, 5, {Settings{.top_k = 2, .seed = seed}})[0]);
+  for (int64_t seed = 0; seed < 60; ++seed)
+    seen.insert(draw(*harness, row, 5, {Settings{.top_k = 2, .seed = seed}})[0]);
   EXPECT_EQ(seen, (std::set<int>{0, 1, 2}));
 }
 
@@ -204,7 +211,8 @@ TEST(Sample, frequencies_follow_the_probabilities) {
   }
   const std::vector<int> drawn = draw(*harness, logits, 3, rows);
   for (int id = 0; id < 3; ++id) {   // four standard deviations of a count
-    EXPECT_NEAR(std::count(drawn.begin(), drawn.end(), id) / double{kDraws}, std::exp(row[static_cast<size_t>(id)]), 0.032);
+    EXPECT_NEAR(std::count(drawn.begin(), drawn.end(), id) / double{kDraws}, std::exp(row[static_cast<size_t>(id)]),
+                0.032);
   }
 }
 
@@ -215,7 +223,9 @@ TEST(MaskLogits, forbids_ids_without_text_and_masked_bits) {
     const Tensor logits = harness->put(want, {3, 70}, DType::kF32);
     const std::vector<uint32_t> mask{0xf0f0f0f0u, 0x00000001u, 0xffffffffu};
     harness->call<MaskLogitsArgs>(mask_logits, &OpTable::mask_logits,
-                                  {.logits = logits, .num_valid_tokens = 67, .masks = harness->ints(mask, {1, 3}, DType::kU32),
+                                  {.logits = logits,
+                                   .num_valid_tokens = 67,
+                                   .masks = harness->ints(mask, {1, 3}, DType::kU32),
                                    .mask_rows = harness->ints<int>({2}, {1})});
     for (size_t i = 0; i < want.size(); ++i) {
       const size_t token = i % 70;
@@ -229,11 +239,14 @@ TEST(Penalties, divide_or_multiply_then_subtract) {
   const auto harness = make_harness();
   harness->for_each_variant(&OpTable::apply_penalties, [&] {
     const Tensor logits = harness->put({4, -4, 2, 1, 8, 0.5}, {2, 3}, DType::kF32);
-    harness->call<PenaltiesArgs>(
-        apply_penalties, &OpTable::apply_penalties,
-        {.logits = logits, .rows = harness->ints<int>({0, 0, 1}, {3}), .token_ids = harness->ints<int>({0, 1, 1}, {3}),
-         .output_counts = harness->ints<int>({0, 3, 2}, {3}), .repetition = harness->put({2, 1}, {2}, DType::kF32),
-         .frequency = harness->put({0.5, 0.25}, {2}, DType::kF32), .presence = harness->put({0.125, 1}, {2}, DType::kF32)});
+    harness->call<PenaltiesArgs>(apply_penalties, &OpTable::apply_penalties,
+                                 {.logits = logits,
+                                  .rows = harness->ints<int>({0, 0, 1}, {3}),
+                                  .token_ids = harness->ints<int>({0, 1, 1}, {3}),
+                                  .output_counts = harness->ints<int>({0, 3, 2}, {3}),
+                                  .repetition = harness->put({2, 1}, {2}, DType::kF32),
+                                  .frequency = harness->put({0.5, 0.25}, {2}, DType::kF32),
+                                  .presence = harness->put({0.125, 1}, {2}, DType::kF32)});
     EXPECT_EQ(harness->get(logits), (Values{2, -8 - 1.5 - 0.125, 2, 1, 8 - 0.5 - 1, 0.5}));
   });
 }
@@ -243,8 +256,10 @@ TEST(LogitBias, adds_every_entry) {
   harness->for_each_variant(&OpTable::apply_logit_bias, [&] {
     const Tensor logits = harness->put({1, 2, 3, 4}, {2, 2}, DType::kF32);
     harness->call<LogitBiasArgs>(apply_logit_bias, &OpTable::apply_logit_bias,
-                                 {.logits = logits, .rows = harness->ints<int>({0, 1}, {2}),
-                                  .token_ids = harness->ints<int>({1, 0}, {2}), .values = harness->put({10, -100}, {2}, DType::kF32)});
+                                 {.logits = logits,
+                                  .rows = harness->ints<int>({0, 1}, {2}),
+                                  .token_ids = harness->ints<int>({1, 0}, {2}),
+                                  .values = harness->put({10, -100}, {2}, DType::kF32)});
     EXPECT_EQ(harness->get(logits), (Values{1, 12, -97, 4}));
   });
 }
@@ -259,15 +274,20 @@ TEST(Logprobs, ranks_and_lists_the_best) {
       const Tensor values = harness->output({2}, DType::kF32), ranks = harness->output({2}, DType::kI32);
       const Tensor ids = harness->output({2, k}, DType::kI32), best = harness->output({2, k}, DType::kF32);
       harness->call<LogprobsArgs>(logprobs, &OpTable::logprobs,
-                                  {.logits = harness->put(all, {2, kVocabulary}, DType::kF32), .chosen = harness->ints(chosen, {2}),
-                                   .chosen_logprobs = values, .chosen_ranks = ranks, .top_ids = ids, .top_logprobs = best});
+                                  {.logits = harness->put(all, {2, kVocabulary}, DType::kF32),
+                                   .chosen = harness->ints(chosen, {2}),
+                                   .chosen_logprobs = values,
+                                   .chosen_ranks = ranks,
+                                   .top_ids = ids,
+                                   .top_logprobs = best});
       for (int64_t r = 0; r < 2; ++r) {
         Values row = slice_of(all, r, r + 1, kVocabulary);
         double sum = 0;
         for (const double x : row) sum += std::exp(x);
         const double logit = row[static_cast<size_t>(chosen[static_cast<size_t>(r)])];
         EXPECT_NEAR(harness->get(values)[static_cast<size_t>(r)], logit - std::log(sum), 2e-5);
-        EXPECT_EQ(harness->get(ranks)[static_cast<size_t>(r)], 1 + std::count_if(row.begin(), row.end(), [&](double x) { return x > logit; }));
+        EXPECT_EQ(harness->get(ranks)[static_cast<size_t>(r)],
+                  1 + std::count_if(row.begin(), row.end(), [&](double x) { return x > logit; }));
         const Values got = harness->get(ids), got_values = harness->get(best);
         Values sorted = row;
         std::sort(sorted.rbegin(), sorted.rend());

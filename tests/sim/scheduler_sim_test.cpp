@@ -1,5 +1,5 @@
-// The scheduler and its blocks under random load, with a model that is a function and a clock that counts steps. Each seed
-// draws a configuration and a story of arrivals, cancels and memory pressure; rules are checked after every step.
+// The scheduler and its blocks under random load, with a model that is a function and a clock that counts steps. Each
+// seed draws a configuration and a story of arrivals, cancels and memory pressure; rules are checked after every step.
 //   sim_test --seeds=N runs N seeds instead of 200;   --steps=N at least so many steps;   --seed=S runs one seed again.
 #include <gtest/gtest.h>
 
@@ -59,7 +59,8 @@ std::pair<std::vector<TokenId>, FinishReason> expected_output(const Submit& subm
     output.push_back(token);
     const auto num_output = static_cast<int>(tokens.size() - submit.prompt.size());
     if (token == kStopToken && num_output > submit.stop.min_tokens) return {output, FinishReason::kStop};
-    if (num_output >= submit.stop.max_tokens || static_cast<int>(tokens.size()) >= max_model_len) return {output, FinishReason::kLength};
+    if (num_output >= submit.stop.max_tokens || static_cast<int>(tokens.size()) >= max_model_len)
+      return {output, FinishReason::kLength};
   }
 }
 
@@ -270,7 +271,8 @@ class Simulation {
     const PromptRange range = scheduled.prompt_logprobs;
     if (!range.is_empty()) result.prompt_logprobs.resize(static_cast<size_t>(range.end - range.first));
     if (!scheduled.wants_token) return result;
-    if (depth_ == 1 && chance(0.01)) return result;              // a step may end without a token if nobody counts on it
+    // a step may end without a token if nobody counts on it
+    if (depth_ == 1 && chance(0.01)) return result;
     if (chance(0.002)) {
       result.error = Error{ErrorCode::kInternal, "not a number"};
       spoil_own(scheduled.id, blocks);
@@ -372,14 +374,16 @@ TEST(SchedulerSimulation, rules_hold_after_every_step_of_random_stories) {
   }
   std::printf("%d seeds, %llu steps, %llu preemptions\n", only_seed >= 0 ? 1 : seed - 1,
               static_cast<unsigned long long>(num_steps), static_cast<unsigned long long>(num_preemptions));
-  EXPECT_TRUE(only_seed >= 0 || num_preemptions > static_cast<uint64_t>(num_seeds)) << "no memory pressure: the stories test little";
+  EXPECT_TRUE(only_seed >= 0 || num_preemptions > static_cast<uint64_t>(num_seeds))
+      << "no memory pressure: the stories test little";
 }
 
 // The share of the computed tokens that is not computed again, where what runs would on average fill 120 % of memory,
 // each sequence half grown. All finish.
 double useful_share_at_120_percent(uint32_t seed) {
   constexpr int kUsers = 24, kPrompt = 64, kOutput = 256, kBlock = 16;
-  SchedulerConfig config{.max_num_seqs = kUsers, .max_num_batched_tokens = 512, .max_model_len = 512, .block_size = kBlock};
+  SchedulerConfig config{
+      .max_num_seqs = kUsers, .max_num_batched_tokens = 512, .max_model_len = 512, .block_size = kBlock};
   config.num_blocks = kUsers * (kPrompt + kOutput / 2) / kBlock * 10 / 12;
   config.enable_prefix_caching = false;                // a hit after a preemption would hide the waste
   Scheduler scheduler(config);
@@ -403,7 +407,8 @@ double useful_share_at_120_percent(uint32_t seed) {
     for (size_t i = 0; i < results.size(); ++i) {
       if (plan.sequences[i].wants_token) results[i].tokens = {1};
     }
-    for (const SequenceOutput& output : scheduler.commit(plan, std::move(results))) num_finished += output.finish ? 1 : 0;
+    for (const SequenceOutput& output : scheduler.commit(plan, std::move(results)))
+      num_finished += output.finish ? 1 : 0;
   }
   EXPECT_EQ(num_finished, 4 * kUsers);
   EXPECT_GT(scheduler.stats().num_preemptions, 0U);

@@ -1,4 +1,5 @@
-"""How long masks take: measure_masks.py SAMPLER TOKENIZER_JSON…. Prints a row for each tokenizer over all schemas of schemas.py."""
+"""How long masks take: measure_masks.py SAMPLER TOKENIZER_JSON…. Prints a row for each tokenizer over all schemas of
+schemas.py."""
 
 import json
 import subprocess

@@ -22,6 +22,17 @@ def free_port():
         return probe.getsockname()[1]
 
 
+def ask(port, method, path, data, headers, timeout):
+    """One request on its own connection; the response has .status, .headers, .body (bytes), .json_body()."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
+    connection.request(method, path, data, headers)
+    response = connection.getresponse()
+    response.body = response.read()
+    response.json_body = lambda: json.loads(response.body)
+    connection.close()
+    return response
+
+
 class GaleServer:
     """A running `gale serve`; use as a context manager."""
 
@@ -67,17 +78,11 @@ class GaleServer:
         return f"http://127.0.0.1:{self.port}"
 
     def request(self, method, path, body=None, headers=None, timeout=120):
-        """One request on its own connection; the response has .status, .headers, .body (bytes), .json_body();
-        a stream has been checked."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        """As ask(), of JSON or bytes; a stream has been checked."""
         data = body if isinstance(body, (bytes, type(None))) else json.dumps(body).encode()
         all_headers = {"Content-Type": "application/json"} if body is not None else {}
-        connection.request(method, path, data, {**all_headers, **(headers or {})})
-        response = connection.getresponse()
-        response.body = response.read()
+        response = ask(self.port, method, path, data, {**all_headers, **(headers or {})}, timeout)
         check_answer(path, body, headers, response.status, response.getheader("Content-Type"), response.body)
-        response.json_body = lambda: json.loads(response.body)
-        connection.close()
         return response
 
     def get(self, path, **kwargs):

@@ -1,6 +1,5 @@
 """Starts the page's process on a free loopback port and stops it."""
 
-import http.client
 import json
 import signal
 import subprocess
@@ -8,7 +7,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from gale_server import ROOT, free_port
+from gale_server import ROOT, ask, free_port
 
 
 class GaleUi:
@@ -53,17 +52,8 @@ class GaleUi:
         return f"http://127.0.0.1:{self.port}"
 
     def request(self, method, path, body=None, headers=None):
-        """The response has .status, .headers, .body (bytes) and .json_body()."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        """As ask(), of JSON or bytes."""
         is_json = body is not None and not isinstance(body, bytes)
-        connection.request(
-            method,
-            path,
-            json.dumps(body).encode() if is_json else body,
-            {**({"Content-Type": "application/json"} if is_json else {}), **(headers or {})},
-        )
-        response = connection.getresponse()
-        response.body = response.read()
-        response.json_body = lambda: json.loads(response.body)
-        connection.close()
-        return response
+        data = json.dumps(body).encode() if is_json else body
+        all_headers = {"Content-Type": "application/json"} if is_json else {}
+        return ask(self.port, method, path, data, {**all_headers, **(headers or {})}, 60)

@@ -1,4 +1,5 @@
-"""Client libraries that some tests need. ./check installs all of them and insists; elsewhere their tests are skipped."""
+"""Client libraries that some tests need. ./check installs all of them and insists; elsewhere their tests are
+skipped."""
 
 import importlib
 import os

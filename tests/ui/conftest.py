@@ -14,7 +14,7 @@ from gale_ui import GaleUi  # noqa: E402
 
 
 def script_of(tokenizer, answers, **more):
-    """A script for the engine: a message that is exactly a key of `answers` gets its answer, any other gets a short one."""
+    """A script for the engine: a message that is exactly a key of `answers` gets its answer, any other a short one."""
 
     def ids(text):
         return tokenizer.encode(text, add_special_tokens=False).ids

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Trains the built-in models and scores them: tools/gpu/train_nano.sh FOLDER [SECONDS_FLASH SECONDS_GLM4]
-# Run from the root of the checkout, with torch, transformers, tokenizers, safetensors and jinja2; needs no network. With
-# two GPUs both models train at once, with one they take turns; 0 seconds leaves a model out. FOLDER receives
+# Run from the root of the checkout, with torch, transformers, tokenizers, safetensors and jinja2; needs no network.
+# With two GPUs both models train at once, with one they take turns; 0 seconds leaves a model out. FOLDER receives
 # nano-flash/*.safetensors, nano-glm4/*.safetensors, configs.tar (the JSON files of both, how long they trained among
 # them) and scores.txt, which is also printed last. STEPS=N TOKENS=N train N steps of N tokens without compiling: a try
 # on a CPU.

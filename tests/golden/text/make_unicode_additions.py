@@ -1,7 +1,7 @@
 """Writes src/tokenizer/unicode_additions.cpp: where the `tokenizers` library's Unicode differs from Unicode 14.
 
-PCRE2 and utf8proc of Debian 12 know Unicode 14, as does Python 3.11, on which this runs. The library's regular expressions
-know a newer one, its normal form an older one.
+PCRE2 and utf8proc of Debian 12 know Unicode 14, as does Python 3.11, on which this runs. The library's regular
+expressions know a newer one, its normal form an older one.
 """
 
 import sys

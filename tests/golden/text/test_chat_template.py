@@ -167,11 +167,13 @@ LITERAL = [
      'arguments '
      'within the following XML '
      'format:\n<tool_call>{function-name}<arg_key>{arg-key-1}</arg_key><arg_value>{arg-value-1}'
-     '</arg_value><arg_key>{arg-key-2}</arg_key><arg_value>{arg-value-2}</arg_value>...</tool_call><|user|>Hi<|assistant|>'
+     '</arg_value><arg_key>{arg-key-2}</arg_key><arg_value>{arg-value-2}</arg_value>...</tool_call><|user|>Hi'
+     '<|assistant|>'
      '<think>need '
      'tool</think><tool_call>get_weather<arg_key>city</arg_key><arg_value>Oslo</arg_value><arg_key>days</arg_key>'
      '<arg_value>2</arg_value><arg_key>x</arg_key><arg_value>["é", true, null, 1.5, {"a": 1}]</arg_value></tool_call>'
-     '<tool_call>get_time</tool_call><|observation|><tool_response>{"t":1}</tool_response><tool_response>12:00</tool_response>'
+     '<tool_call>get_time</tool_call><|observation|><tool_response>{"t":1}</tool_response>'
+     '<tool_response>12:00</tool_response>'
      '<|assistant|><think>'),
 ]
 

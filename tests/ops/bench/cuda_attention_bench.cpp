@@ -1,5 +1,5 @@
-// Speed of CUDA attention: microseconds and the share of what the card could do, each shape checked against the implementation
-// for any shape first.
+// Speed of CUDA attention: microseconds and the share of what the card could do, each shape checked against the
+// implementation for any shape first.
 //   cuda_attention_bench [decode|gqa|mla|prefill|write …] (default: decode, which is gqa and mla, prefill, write)
 #include <cuda_runtime.h>
 #include <fmt/format.h>
@@ -64,8 +64,8 @@ class Bench {
   static bool report(const Case& c, double us, double cache_bytes, double flops, double error);
   PackedWeight pack(int64_t heads, int64_t rows, int64_t cols);
   AttentionMetadata metadata(const Case& c, int queries);
-  void attend(const Case& c, const OpTable& table, const AttentionMetadata& metadata, const Tensor& out, const Tensor& q,
-              const Tensor& k, const Tensor& v);
+  void attend(const Case& c, const OpTable& table, const AttentionMetadata& metadata, const Tensor& out,
+              const Tensor& q, const Tensor& k, const Tensor& v);
   template <class Body>
   double microseconds(int num_calls, Body body);
   std::vector<float> fetch(const Tensor& tensor);
@@ -86,7 +86,9 @@ const std::vector<uint8_t>& pattern(DType dtype) {
     std::mt19937 random(7);
     for (size_t i = 0; i < bytes.size(); ++i) {
       const auto x = static_cast<uint8_t>(random());
-      bytes[i] = is_fp8 ? static_cast<uint8_t>((x & 0x8f) | 0x30) : i % 2 == 0 ? x : static_cast<uint8_t>((x & 0x80) | 0x3f);
+      bytes[i] = is_fp8       ? static_cast<uint8_t>((x & 0x8f) | 0x30)
+                 : i % 2 == 0 ? x
+                              : static_cast<uint8_t>((x & 0x80) | 0x3f);
     }
     return bytes;
   };
@@ -99,7 +101,8 @@ Tensor Bench::random(DType dtype, const Shape& shape) {
   const std::vector<uint8_t>& bytes = pattern(dtype);
   const size_t offset = random_() % (size_t{1} << 19) * 2, stretch = size_t{32} << 20;
   for (size_t at = 0; at < tensor.num_bytes(); at += stretch) {
-    device_.copy(stream_, static_cast<std::byte*>(tensor.data) + at, bytes.data() + offset, std::min(stretch, tensor.num_bytes() - at));
+    device_.copy(stream_, static_cast<std::byte*>(tensor.data) + at, bytes.data() + offset,
+                 std::min(stretch, tensor.num_bytes() - at));
   }
   stream_.synchronize();
   return tensor;
@@ -132,20 +135,22 @@ AttentionMetadata Bench::metadata(const Case& c, int queries) {
   chunks_.assign(static_cast<size_t>(queries == 1 ? 0 : c.seqs), {queries, c.length});
   m.chunks = chunks_;
   m.block_size = kBlockSize;
-  const AttentionLimits limits{c.seqs, static_cast<int>(tokens), c.length, c.heads, c.is_mla ? 1 : c.kv_heads, c.key_dim(), c.value_dim(),
-                               c.is_mla ? 192 : 0, c.is_mla ? 256 : 0};
+  const AttentionLimits limits{c.seqs,        static_cast<int>(tokens),  c.length,
+                               c.heads,       c.is_mla ? 1 : c.kv_heads, c.key_dim(),
+                               c.value_dim(), c.is_mla ? 192 : 0,        c.is_mla ? 256 : 0};
   OpContext context{stream_, full_, device_.caps()};
   m.workspace = allocate(DType::kU8, {static_cast<int64_t>(attention_workspace_bytes(context, limits))});
   return m;
 }
 
-void Bench::attend(const Case& c, const OpTable& table, const AttentionMetadata& metadata, const Tensor& out, const Tensor& q,
-                   const Tensor& k, const Tensor& v) {
+void Bench::attend(const Case& c, const OpTable& table, const AttentionMetadata& metadata, const Tensor& out,
+                   const Tensor& q, const Tensor& k, const Tensor& v) {
   OpContext context{stream_, table, device_.caps()};
   if (c.is_mla) {
     mla_attention(context, {.out = out, .q = q, .cache = k, .metadata = &metadata, .scale = 1.0f / 16});
   } else {
-    paged_attention(context, {.out = out, .q = q, .k_cache = k, .v_cache = v, .metadata = &metadata, .scale = 0.0883883f});
+    paged_attention(context,
+                    {.out = out, .q = q, .k_cache = k, .v_cache = v, .metadata = &metadata, .scale = 0.0883883f});
   }
 }
 
@@ -178,9 +183,11 @@ bool Bench::run(const Case& c) {
   const int blocks = (c.length + kBlockSize - 1) / kBlockSize * c.seqs;
   const int64_t tokens = int64_t{c.seqs} * c.queries;
   const Shape shape = c.is_mla ? Shape{blocks, kBlockSize, 576} : Shape{blocks, c.kv_heads, kBlockSize, 128};
-  const double cache_bytes = static_cast<double>(shape.num_elements()) * static_cast<double>(size_of(c.cache)) * (c.is_mla ? 1 : 2);
+  const double cache_bytes =
+      static_cast<double>(shape.num_elements()) * static_cast<double>(size_of(c.cache)) * (c.is_mla ? 1 : 2);
   const bool is_decode = c.queries == 1;
-  const int copies = is_decode ? std::clamp(static_cast<int>(static_cast<double>(kRotated) / cache_bytes) + 1, 2, 24) : 1;
+  const int copies =
+      is_decode ? std::clamp(static_cast<int>(static_cast<double>(kRotated) / cache_bytes) + 1, 2, 24) : 1;
   std::vector<Tensor> k, v;
   for (int i = 0; i < copies; ++i) {
     k.push_back(random(c.cache, shape));
@@ -219,8 +226,8 @@ double Bench::error_of(const std::vector<float>& got, const std::vector<float>& 
 bool Bench::report(const Case& c, double us, double cache_bytes, double flops, double error) {
   const double bound = std::max(cache_bytes / kBytesPerSecond, flops / kFlopsPerSecond) * 1e6;
   const bool is_right = error < 0.012;
-  fmt::print("{:26} {:5} {:9.1f} us  bound {:8.1f} us  {:5.1f} %  {:6.2f} TB/s {:6.0f} TFLOP/s  error {:.5f}{}\n", c.name,
-             name_of(c.cache), us, bound, 100 * bound / us, cache_bytes / us * 1e-6, flops / us * 1e-6, error,
+  fmt::print("{:26} {:5} {:9.1f} us  bound {:8.1f} us  {:5.1f} %  {:6.2f} TB/s {:6.0f} TFLOP/s  error {:.5f}{}\n",
+             c.name, name_of(c.cache), us, bound, 100 * bound / us, cache_bytes / us * 1e-6, flops / us * 1e-6, error,
              is_right ? "" : "  WRONG");
   std::fflush(stdout);
   return is_right;
@@ -280,37 +287,58 @@ bool Bench::run_mla_prefill(const Case& c) {
   return report(c, us, cache_bytes, expanded + attended_flops, error_of(fetch(got), fetch(want)));
 }
 
-// The ops around attention, for a 9B's and a Flash's heads. Their results are compared in tests/ops; here only time is taken.
+// The ops around attention, for a 9B's and a Flash's heads. Their results are compared in tests/ops; here only time is
+// taken.
 void Bench::run_writes(int num_tokens, DType cache) {
   buffers_.clear();
   AttentionMetadata step = metadata({"", false, 32, 2, num_tokens, 1280, 1, cache}, 1);
   std::vector<int64_t> slots(static_cast<size_t>(num_tokens));
-  for (size_t i = 0; i < slots.size(); ++i) slots[i] = static_cast<int64_t>(i) * 37 % (int64_t{num_tokens} * kBlockSize);
+  for (size_t i = 0; i < slots.size(); ++i)
+    slots[i] = static_cast<int64_t>(i) * 37 % (int64_t{num_tokens} * kBlockSize);
   step.slot_mapping = put(DType::kI64, slots, {num_tokens});
   OpContext context{stream_, full_, device_.caps()};
   const RopeParams rope{RopePairing::kInterleaved, 64, 1e6, {32, 0, 0}};
   const Tensor qkv = random(DType::kBF16, {num_tokens, 4608}), bias = random(DType::kBF16, {4608});
   const Tensor q = allocate(DType::kBF16, {num_tokens, 32, 128});
-  const Tensor k = allocate(cache, {num_tokens, 2, kBlockSize, 128}), v = allocate(cache, {num_tokens, 2, kBlockSize, 128});
+  const Tensor k = allocate(cache, {num_tokens, 2, kBlockSize, 128}),
+               v = allocate(cache, {num_tokens, 2, kBlockSize, 128});
   const Tensor qkv_a = random(DType::kBF16, {num_tokens, 1344}), norm = random(DType::kBF16, {768});
-  const Tensor latent = allocate(DType::kBF16, {num_tokens, 768}), latents = allocate(cache, {num_tokens, kBlockSize, 576});
-  const Tensor heads = random(DType::kBF16, {num_tokens, 20, 256}), absorbed = allocate(DType::kBF16, {num_tokens, 20, 576});
+  const Tensor latent = allocate(DType::kBF16, {num_tokens, 768}),
+               latents = allocate(cache, {num_tokens, kBlockSize, 576});
+  const Tensor heads = random(DType::kBF16, {num_tokens, 20, 256}),
+               absorbed = allocate(DType::kBF16, {num_tokens, 20, 576});
   const auto report = [&](const char* op, double bytes, double us) {
-    fmt::print("{:26} {:5} {:9.1f} us  bound {:8.1f} us  {:5.1f} %\n", fmt::format("{} {}", op, num_tokens), name_of(cache), us,
-               bytes / kBytesPerSecond * 1e6, 100 * bytes / kBytesPerSecond * 1e6 / us);
+    fmt::print("{:26} {:5} {:9.1f} us  bound {:8.1f} us  {:5.1f} %\n", fmt::format("{} {}", op, num_tokens),
+               name_of(cache), us, bytes / kBytesPerSecond * 1e6, 100 * bytes / kBytesPerSecond * 1e6 / us);
   };
   const double cached = static_cast<double>(size_of(cache)), tokens = num_tokens;
   report("qkv_rope_write", tokens * (4608 * 2 + 4096 * 2 + 512 * cached), microseconds(20, [&](int) {
-    qkv_rope_write(context, {.q_out = q, .qkv = qkv, .bias = bias, .q_norm = {}, .k_norm = {}, .norm_eps = 0, .k_cache = k,
-                             .v_cache = v, .metadata = &step, .rope = rope});
-  }));
+           qkv_rope_write(context, {.q_out = q,
+                                    .qkv = qkv,
+                                    .bias = bias,
+                                    .q_norm = {},
+                                    .k_norm = {},
+                                    .norm_eps = 0,
+                                    .k_cache = k,
+                                    .v_cache = v,
+                                    .metadata = &step,
+                                    .rope = rope});
+         }));
   report("mla_write", tokens * (1344 * 2 + 768 * 2 + 576 * cached), microseconds(20, [&](int) {
-    mla_write(context, {.q_latent = latent, .qkv_a = qkv_a, .q_norm = norm, .kv_norm = norm.slice(0, 0, 512), .norm_eps = 1e-5f,
-                        .cache = latents, .metadata = &step, .rope = rope});
-  }));
+           mla_write(context, {.q_latent = latent,
+                               .qkv_a = qkv_a,
+                               .q_norm = norm,
+                               .kv_norm = norm.slice(0, 0, 512),
+                               .norm_eps = 1e-5f,
+                               .cache = latents,
+                               .metadata = &step,
+                               .rope = rope});
+         }));
   report("mla_query_rope", tokens * 20 * 64 * 4, microseconds(20, [&](int) {
-    mla_query_rope(context, {.out = absorbed.slice(2, 512, 576), .in = heads.slice(2, 192, 256), .metadata = &step, .rope = rope});
-  }));
+           mla_query_rope(
+               context,
+               {.out = absorbed.slice(2, 512, 576), .in = heads.slice(2, 192, 256), .metadata = &step, .rope = rope});
+         }));
 }
 
 std::vector<Case> cases(const std::string& what) {
@@ -361,7 +389,8 @@ int main(int argc, char** argv) {
   for (const std::string& what : wanted) {
     if (what == "write") {
       for (const int tokens : {1, 64, 4096}) {
-        for (const gale::DType cache : {gale::DType::kBF16, gale::DType::kF8E4M3}) gale::Bench(**device, *stream).run_writes(tokens, cache);
+        for (const gale::DType cache : {gale::DType::kBF16, gale::DType::kF8E4M3})
+          gale::Bench(**device, *stream).run_writes(tokens, cache);
       }
     }
     for (const gale::Case& c : gale::cases(what)) {

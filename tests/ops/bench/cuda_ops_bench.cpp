@@ -1,7 +1,7 @@
 // Speed of the GPU's ops at the shapes of the models: cuda_ops_bench [part of a name …]
-// For each op, shape and precision a line: microseconds and the share of the bound for each number of tokens M. The bound: weights
-// and activations once at 3.0 TB/s, or the arithmetic at 680 (bf16) or 1320 (FP8) TFLOP/s, what one H100 sustains. Weights rotate
-// through more memory than L2 holds; times are medians over replays of a graph of many calls.
+// For each op, shape and precision a line: microseconds and the share of the bound for each number of tokens M. The
+// bound: weights and activations once at 3.0 TB/s, or the arithmetic at 680 (bf16) or 1320 (FP8) TFLOP/s, what one H100
+// sustains. Weights rotate through more memory than L2 holds; times are medians over replays of a graph of many calls.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -63,7 +63,8 @@ class Bench {
     const Tensor tensor = zeros(dtype, shape);
     const std::vector<std::byte>& pattern = pattern_of(dtype);
     for (size_t at = 0; at < tensor.num_bytes(); at += pattern.size())
-      device_.copy(*stream_, static_cast<std::byte*>(tensor.data) + at, pattern.data(), std::min(pattern.size(), tensor.num_bytes() - at));
+      device_.copy(*stream_, static_cast<std::byte*>(tensor.data) + at, pattern.data(),
+                   std::min(pattern.size(), tensor.num_bytes() - at));
     stream_->synchronize();
     return tensor;
   }
@@ -73,7 +74,8 @@ class Bench {
     return with_scales(random(DType::kF8E4M3, shape));
   }
   [[nodiscard]] Tensor with_scales(Tensor tensor) {
-    const std::vector<float> factors(static_cast<size_t>(tensor.num_elements() / tensor.shape[tensor.shape.rank() - 1]), 0.003f);
+    const std::vector<float> factors(static_cast<size_t>(tensor.num_elements() / tensor.shape[tensor.shape.rank() - 1]),
+                                     0.003f);
     const Tensor scales = zeros(DType::kF32, {static_cast<int64_t>(factors.size())});
     device_.copy(*stream_, scales.data, factors.data(), scales.num_bytes());
     stream_->synchronize();
@@ -87,7 +89,8 @@ class Bench {
     return tensor;
   }
   // As many copies of a weight as it takes to leave L2 between two uses of one.
-  [[nodiscard]] std::vector<PackedWeight> weights(int64_t num_matrices, int64_t num_rows, int64_t num_cols, RowOrder order, WeightFormat format) {
+  [[nodiscard]] std::vector<PackedWeight> weights(int64_t num_matrices, int64_t num_rows, int64_t num_cols,
+                                                  RowOrder order, WeightFormat format) {
     const Tensor source = random(DType::kBF16, {num_rows, num_cols});
     const int64_t half = num_rows / 2;
     std::vector<Tensor> sources;
@@ -105,7 +108,8 @@ class Bench {
       auto arena = Arena::create(device_, MemoryKind::kDevice, bytes);
       CHECK(arena, "{}", arena.error().message);
       arenas_.push_back(std::move(*arena));
-      pack_linear(context_, arenas_.back(), {.out = &copy, .sources = sources, .num_matrices = num_matrices, .order = order, .format = format});
+      pack_linear(context_, arenas_.back(),
+                  {.out = &copy, .sources = sources, .num_matrices = num_matrices, .order = order, .format = format});
     }
     stream_->synchronize();
     return copies;
@@ -129,7 +133,8 @@ class Bench {
     nanoseconds(1);
     const int replays = static_cast<int>(kMinReplayedNs / nanoseconds(1)) + 1;
     std::vector<double> times;
-    for (int round = 0; round < kRounds; ++round) times.push_back(static_cast<double>(nanoseconds(replays)) / replays / kCalls * 1e-3);
+    for (int round = 0; round < kRounds; ++round)
+      times.push_back(static_cast<double>(nanoseconds(replays)) / replays / kCalls * 1e-3);
     std::sort(times.begin(), times.end());
     const double microseconds = times[times.size() / 2];
     const double bound = std::max(work.bytes / kBandwidth, work.flops / work.rate) * 1e6;
@@ -152,7 +157,9 @@ class Bench {
       const float value = normal(random);
       const uint16_t half = f32_to_bf16(value * 0.05f);
       const uint8_t byte = f32_to_f8e4m3(value * 100);
-      const void* from = dtype == DType::kF32 ? static_cast<const void*>(&value) : dtype == DType::kBF16 ? static_cast<const void*>(&half) : &byte;
+      const void* from = dtype == DType::kF32    ? static_cast<const void*>(&value)
+                         : dtype == DType::kBF16 ? static_cast<const void*>(&half)
+                                                 : &byte;
       std::copy_n(static_cast<const std::byte*>(from), size_of(dtype), pattern.data() + at);
     }
     return pattern;
@@ -169,24 +176,29 @@ class Bench {
 };
 
 struct Format { WeightFormat format; const char* name; double bytes, rate; };
-constexpr Format kFormats[] = {{WeightFormat::kAsIs, "bf16", 2, kBf16Rate}, {WeightFormat::kF8E4M3, "fp8 ", 1, kFp8Rate}};
+constexpr Format kFormats[] = {{WeightFormat::kAsIs, "bf16", 2, kBf16Rate},
+                               {WeightFormat::kF8E4M3, "fp8 ", 1, kFp8Rate}};
 
 struct DenseShape { const char* name; int64_t num_rows, num_cols; bool is_swiglu, is_logits; };
 
 void bench_dense(Bench& bench, const DenseShape& shape, const Format& format) {
   bench.begin(fmt::format("{:<16} {} [{:6}, {:5}]", shape.name, format.name, shape.num_rows, shape.num_cols));
-  const auto weights = bench.weights(1, shape.num_rows, shape.num_cols, shape.is_swiglu ? RowOrder::kGateUp : RowOrder::kPlain, format.format);
+  const auto weights = bench.weights(1, shape.num_rows, shape.num_cols,
+                                     shape.is_swiglu ? RowOrder::kGateUp : RowOrder::kPlain, format.format);
   const double n = static_cast<double>(shape.num_rows), k = static_cast<double>(shape.num_cols);
   for (const int64_t m : kTokens) {
     if (shape.is_logits && m > 1024) { bench.skip(); continue; }
     const Tensor in = bench.input(format.format, {m, shape.num_cols});
     const int64_t width = shape.is_swiglu ? shape.num_rows / 2 : shape.num_rows;
-    const DType dtype = shape.is_logits ? DType::kF32 : shape.is_swiglu && format.format != WeightFormat::kAsIs ? DType::kF8E4M3 : DType::kBF16;
+    const DType dtype = shape.is_logits                                           ? DType::kF32
+                        : shape.is_swiglu && format.format != WeightFormat::kAsIs ? DType::kF8E4M3
+                                                                                  : DType::kBF16;
     Tensor out = bench.zeros(dtype, {m, width});
     if (dtype == DType::kF8E4M3) out = bench.with_scales(out);
     const Tensor scratch = shape.is_swiglu ? bench.zeros(DType::kBF16, {m, shape.num_rows}) : Tensor{};
     const auto rows = static_cast<double>(m);
-    const Work work{format.bytes * (n * k + rows * k) + static_cast<double>(out.num_bytes()), 2 * rows * n * k, format.rate};
+    const Work work{format.bytes * (n * k + rows * k) + static_cast<double>(out.num_bytes()), 2 * rows * n * k,
+                    format.rate};
     bench.cell(work, [&](int i) {
       const PackedWeight* weight = &weights[static_cast<size_t>(i) % weights.size()];
       if (shape.is_swiglu) {
@@ -208,7 +220,8 @@ void bench_heads(Bench& bench, const char* name, int64_t num_rows, int64_t num_c
   for (const int64_t m : kTokens) {
     const Tensor in = bench.random(DType::kBF16, {m, kHeads, row_width}).slice(2, 0, num_cols);
     const Tensor out = bench.zeros(DType::kBF16, {m, kHeads, num_rows});
-    const auto matrices = static_cast<double>(kHeads * num_rows * num_cols), rows = static_cast<double>(m * kHeads * (num_rows + num_cols));
+    const auto matrices = static_cast<double>(kHeads * num_rows * num_cols),
+               rows = static_cast<double>(m * kHeads * (num_rows + num_cols));
     bench.cell({2 * (matrices + rows), 2 * static_cast<double>(m) * matrices, kBf16Rate}, [&](int i) {
       head_linear(bench.context(), {.out = out, .in = in, .weight = &weights[static_cast<size_t>(i) % weights.size()]});
     });
@@ -233,38 +246,54 @@ struct Choice {
     }
     sorted.resize(ids.size());
     std::iota(sorted.begin(), sorted.end(), 0);
-    std::stable_sort(sorted.begin(), sorted.end(), [&](int32_t a, int32_t b) { return ids[static_cast<size_t>(a)] < ids[static_cast<size_t>(b)]; });
+    std::stable_sort(sorted.begin(), sorted.end(),
+                     [&](int32_t a, int32_t b) { return ids[static_cast<size_t>(a)] < ids[static_cast<size_t>(b)]; });
     offsets.assign(static_cast<size_t>(shape.num_experts) + 2, 0);
     for (const int32_t id : ids) ++offsets[static_cast<size_t>(id) + 1];
     std::partial_sum(offsets.begin(), offsets.end(), offsets.begin());
   }
-  [[nodiscard]] double num_touched() const { return static_cast<double>(std::set<int32_t>(ids.begin(), ids.end()).size()); }
+  [[nodiscard]] double num_touched() const {
+    return static_cast<double>(std::set<int32_t>(ids.begin(), ids.end()).size());
+  }
 };
 
 void bench_moe(Bench& bench, const MoeShape& shape, const Format& format, bool is_up) {
-  const int64_t num_rows = is_up ? 2 * shape.inner : shape.hidden, num_cols = is_up ? shape.hidden : shape.inner, k = shape.top_k + 1;
-  bench.begin(fmt::format("{:<11} {:<4} {} [{:6}, {:5}]", shape.name, is_up ? "up" : "down", format.name, num_rows, num_cols));
-  const auto weights = bench.weights(shape.num_experts + 1, num_rows, num_cols, is_up ? RowOrder::kGateUp : RowOrder::kPlain, format.format);
+  const int64_t num_rows = is_up ? 2 * shape.inner : shape.hidden, num_cols = is_up ? shape.hidden : shape.inner,
+                k = shape.top_k + 1;
+  bench.begin(
+      fmt::format("{:<11} {:<4} {} [{:6}, {:5}]", shape.name, is_up ? "up" : "down", format.name, num_rows, num_cols));
+  const auto weights = bench.weights(shape.num_experts + 1, num_rows, num_cols,
+                                     is_up ? RowOrder::kGateUp : RowOrder::kPlain, format.format);
   for (const int64_t m : kTokens) {
     const Choice choice(shape, m);
     const Tensor ids = bench.ints(choice.ids, {m, k}), sorted = bench.ints(choice.sorted, {m * k});
     const Tensor offsets = bench.ints(choice.offsets, {shape.num_experts + 2});
     const bool is_fp8_out = is_up && format.format != WeightFormat::kAsIs;
-    Tensor inner = is_up ? bench.zeros(is_fp8_out ? DType::kF8E4M3 : DType::kBF16, {m, k, shape.inner}) : bench.input(format.format, {m, k, shape.inner});
+    Tensor inner = is_up ? bench.zeros(is_fp8_out ? DType::kF8E4M3 : DType::kBF16, {m, k, shape.inner})
+                         : bench.input(format.format, {m, k, shape.inner});
     if (is_fp8_out) inner = bench.with_scales(inner);
-    const Tensor hidden = is_up ? bench.input(format.format, {m, shape.hidden}) : bench.zeros(DType::kBF16, {m, shape.hidden});
-    const Tensor factors = bench.random(DType::kF32, {m, k}), scratch = bench.zeros(DType::kBF16, {m * k, is_up ? 2 * shape.inner : shape.hidden});
+    const Tensor hidden =
+        is_up ? bench.input(format.format, {m, shape.hidden}) : bench.zeros(DType::kBF16, {m, shape.hidden});
+    const Tensor factors = bench.random(DType::kF32, {m, k}),
+                 scratch = bench.zeros(DType::kBF16, {m * k, is_up ? 2 * shape.inner : shape.hidden});
     const double pairs = static_cast<double>(m * k), matrix = static_cast<double>(num_rows * num_cols);
-    const Work work{format.bytes * choice.num_touched() * matrix + static_cast<double>(inner.num_bytes() + hidden.num_bytes()),
-                    2 * pairs * matrix, format.rate};
+    const Work work{
+        format.bytes * choice.num_touched() * matrix + static_cast<double>(inner.num_bytes() + hidden.num_bytes()),
+        2 * pairs * matrix, format.rate};
     bench.cell(work, [&](int i) {
       const PackedWeight* weight = &weights[static_cast<size_t>(i) % weights.size()];
       if (is_up) {
         moe_up(bench.context(), {.out = inner, .in = hidden, .weight = weight, .expert_ids = ids, .scratch = scratch,
                                  .sorted_rows = sorted, .expert_offsets = offsets});
       } else {
-        moe_down_combine(bench.context(), {.out = hidden, .in = inner, .weight = weight, .expert_ids = ids, .expert_weights = factors,
-                                           .scratch = scratch, .sorted_rows = sorted, .expert_offsets = offsets});
+        moe_down_combine(bench.context(), {.out = hidden,
+                                           .in = inner,
+                                           .weight = weight,
+                                           .expert_ids = ids,
+                                           .expert_weights = factors,
+                                           .scratch = scratch,
+                                           .sorted_rows = sorted,
+                                           .expert_offsets = offsets});
       }
     });
   }
@@ -273,17 +302,23 @@ void bench_moe(Bench& bench, const MoeShape& shape, const Format& format, bool i
 }
 
 void bench_route(Bench& bench, const MoeShape& shape) {
-  bench.begin(fmt::format("{:<16}      [{:6}, {:5}]", fmt::format("{} route", shape.name), shape.num_experts, shape.hidden));
-  const Tensor gate = bench.random(DType::kF32, {shape.num_experts, shape.hidden}), bias = bench.zeros(DType::kF32, {shape.num_experts});
+  bench.begin(
+      fmt::format("{:<16}      [{:6}, {:5}]", fmt::format("{} route", shape.name), shape.num_experts, shape.hidden));
+  const Tensor gate = bench.random(DType::kF32, {shape.num_experts, shape.hidden}),
+               bias = bench.zeros(DType::kF32, {shape.num_experts});
   const int64_t k = shape.top_k + 1;
   for (const int64_t m : kTokens) {
     const Tensor in = bench.random(DType::kBF16, {m, shape.hidden});
-    MoeRouteArgs args{.expert_ids = bench.zeros(DType::kI32, {m, k}), .expert_weights = bench.zeros(DType::kF32, {m, k}), .in = in,
-                      .gate_weight = gate, .correction_bias = bias};
+    MoeRouteArgs args{.expert_ids = bench.zeros(DType::kI32, {m, k}),
+                      .expert_weights = bench.zeros(DType::kF32, {m, k}),
+                      .in = in,
+                      .gate_weight = gate,
+                      .correction_bias = bias};
     args.sorted_rows = bench.zeros(DType::kI32, {m * k});
     args.expert_offsets = bench.zeros(DType::kI32, {shape.num_experts + 2});
     const double products = static_cast<double>(m * shape.num_experts * shape.hidden);
-    bench.cell({static_cast<double>(in.num_bytes() + gate.num_bytes()), 2 * products, 60e12}, [&](int) { moe_route(bench.context(), args); });
+    bench.cell({static_cast<double>(in.num_bytes() + gate.num_bytes()), 2 * products, 60e12},
+               [&](int) { moe_route(bench.context(), args); });
   }
   bench.end();
 }
@@ -295,14 +330,17 @@ void bench_norms(Bench& bench, int64_t width) {
     const Tensor weight = bench.random(DType::kBF16, {width});
     for (const int64_t m : kTokens) {
       const Shape shape{m, width};
-      const Tensor in = bench.random(DType::kBF16, shape), residual = bench.random(DType::kBF16, shape), out = bench.zeros(DType::kBF16, shape);
+      const Tensor in = bench.random(DType::kBF16, shape), residual = bench.random(DType::kBF16, shape),
+                   out = bench.zeros(DType::kBF16, shape);
       const Tensor rounded = bench.with_scales(bench.zeros(DType::kF8E4M3, shape)), none{};
       const double row_bytes = static_cast<double>(in.num_bytes());
       const double passes = name == "quantize_rows" ? 1.5 : name == "add_norm + fp8" ? 4.5 : 4;
       bench.cell({row_bytes * passes, 0, 1}, [&](int) {
         if (name == "quantize_rows") return quantize_rows(bench.context(), {.out = rounded, .in = in});
         if (name == "norm_add_norm")
-          return norm_add_rms_norm(bench.context(), {.out = out, .residual = residual, .in = in, .post_weight = weight, .weight = weight, .eps = 1e-5f});
+          return norm_add_rms_norm(
+              bench.context(),
+              {.out = out, .residual = residual, .in = in, .post_weight = weight, .weight = weight, .eps = 1e-5f});
         add_rms_norm(bench.context(), {.out = out, .residual = residual, .in = in, .weight = weight, .eps = 1e-5f,
                                        .quantized = name == "add_norm + fp8" ? rounded : none});
       });
@@ -322,8 +360,13 @@ void bench_sample(Bench& bench, const char* name, float temperature, float top_p
       return Tensor::contiguous(tensor.data, DType::kF32, {m});
     };
     const Tensor logits = bench.random(DType::kF32, {m, kVocabulary});
-    const SampleArgs args{.token_ids = bench.zeros(DType::kI32, {m}), .logits = logits, .temperature = column(temperature), .top_p = column(top_p),
-                          .min_p = column(0), .top_k = bench.zeros(DType::kI32, {m}), .seeds = bench.zeros(DType::kI64, {m}),
+    const SampleArgs args{.token_ids = bench.zeros(DType::kI32, {m}),
+                          .logits = logits,
+                          .temperature = column(temperature),
+                          .top_p = column(top_p),
+                          .min_p = column(0),
+                          .top_k = bench.zeros(DType::kI32, {m}),
+                          .seeds = bench.zeros(DType::kI64, {m}),
                           .positions = bench.zeros(DType::kI64, {m})};
     bench.cell({static_cast<double>(logits.num_bytes()), 0, 1}, [&](int) { sample(bench.context(), args); });
   }
@@ -332,10 +375,12 @@ void bench_sample(Bench& bench, const char* name, float temperature, float top_p
 
 void run(Bench& bench, const std::function<bool(const std::string&)>& is_wanted) {
   constexpr DenseShape kDense[] = {
-      {"9b.qkv", 4608, 4096, false, false}, {"9b.o", 4096, 4096, false, false}, {"9b.gate_up", 27392, 4096, true, false},
-      {"9b.down", 4096, 13696, false, false}, {"9b.lm_head", 151552, 4096, false, true}, {"flash.qkv_a", 1344, 2048, false, false},
-      {"flash.q_b", 5120, 768, false, false}, {"flash.o", 2048, 5120, false, false}, {"flash.lm_head", 154880, 2048, false, true},
-      {"46v.qkv", 14336, 4096, false, false}, {"46v.o", 4096, 12288, false, false}};
+      {"9b.qkv", 4608, 4096, false, false},         {"9b.o", 4096, 4096, false, false},
+      {"9b.gate_up", 27392, 4096, true, false},     {"9b.down", 4096, 13696, false, false},
+      {"9b.lm_head", 151552, 4096, false, true},    {"flash.qkv_a", 1344, 2048, false, false},
+      {"flash.q_b", 5120, 768, false, false},       {"flash.o", 2048, 5120, false, false},
+      {"flash.lm_head", 154880, 2048, false, true}, {"46v.qkv", 14336, 4096, false, false},
+      {"46v.o", 4096, 12288, false, false}};
   constexpr MoeShape kMoe[] = {{"flash.moe", 64, 4, 2048, 1536}, {"46v.moe", 128, 8, 4096, 1408}};
   std::string head = fmt::format("{:<37}", "op, weights, [N, K]; us and share at M =");
   for (const int64_t m : kTokens) head += fmt::format(" {:>12}", m);
@@ -344,11 +389,14 @@ void run(Bench& bench, const std::function<bool(const std::string&)>& is_wanted)
     if (is_wanted("norm")) bench_norms(bench, width);
   for (const MoeShape& shape : kMoe)
     if (is_wanted(std::string(shape.name) + ".route")) bench_route(bench, shape);
-  if (is_wanted("sample")) bench_sample(bench, "sample greedy", 0, 1), bench_sample(bench, "sample t=1", 1, 1), bench_sample(bench, "sample top_p", 1, 0.9f);
+  if (is_wanted("sample"))
+    bench_sample(bench, "sample greedy", 0, 1), bench_sample(bench, "sample t=1", 1, 1),
+        bench_sample(bench, "sample top_p", 1, 0.9f);
   // Standard normal logits are flat: what models say is nearer to these.
   if (is_wanted("sample")) bench_sample(bench, "sample peaked", 0.15f, 1);
   if (is_wanted("sample")) bench_sample(bench, "peaked top_p", 0.15f, 0.95f);
-  if (is_wanted("flash.heads")) bench_heads(bench, "flash.w_uk", 512, 192, 256), bench_heads(bench, "flash.w_uv", 256, 512, 512);
+  if (is_wanted("flash.heads"))
+    bench_heads(bench, "flash.w_uk", 512, 192, 256), bench_heads(bench, "flash.w_uv", 256, 512, 512);
   for (const DenseShape& shape : kDense)
     for (const Format& format : kFormats)
       if (is_wanted(shape.name)) bench_dense(bench, shape, format);
@@ -367,6 +415,7 @@ int main(int argc, char** argv) {
   fmt::print("{}\n", (*device)->caps().name);
   gale::Bench bench(**device);
   gale::run(bench, [&](const std::string& name) {
-    return argc == 1 || std::any_of(argv + 1, argv + argc, [&](const char* part) { return name.find(part) != std::string::npos; });
+    return argc == 1 ||
+           std::any_of(argv + 1, argv + argc, [&](const char* part) { return name.find(part) != std::string::npos; });
   });
 }

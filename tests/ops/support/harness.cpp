@@ -203,7 +203,9 @@ void expect_close(const Values& got, const Values& want, int64_t width, DType dt
     for (size_t i = begin; i < end; ++i) {
       if (!std::isfinite(want[i])) {
         ASSERT_EQ(std::isnan(got[i]), std::isnan(want[i])) << "row " << row << ", element " << i - begin;
-        if (std::isinf(want[i])) ASSERT_EQ(got[i], want[i]) << "row " << row << ", element " << i - begin;
+        if (std::isinf(want[i])) {
+          ASSERT_EQ(got[i], want[i]) << "row " << row << ", element " << i - begin;
+        }
         continue;
       }
       ASSERT_NEAR(got[i], want[i], largest * tolerance_of(dtype)) << "row " << row << ", element " << i - begin;
@@ -212,7 +214,9 @@ void expect_close(const Values& got, const Values& want, int64_t width, DType dt
       want_norm += want[i] * want[i];
     }
   }
-  if (want_norm > 0) EXPECT_GT(dot / std::sqrt(got_norm * want_norm), 1 - tolerance_of(dtype) / 4);
+  if (want_norm > 0) {
+    EXPECT_GT(dot / std::sqrt(got_norm * want_norm), 1 - tolerance_of(dtype) / 4);
+  }
 }
 
 }  // namespace gale

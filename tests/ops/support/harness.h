@@ -33,7 +33,9 @@ class Harness : private OpTrace {
 
   [[nodiscard]] DType activation() const { return device_->caps().activation_dtype; }
   [[nodiscard]] Tensor put(const Values& values, const Shape& shape, DType dtype);
-  [[nodiscard]] Tensor activations(const Values& values, const Shape& shape) { return put(values, shape, activation()); }
+  [[nodiscard]] Tensor activations(const Values& values, const Shape& shape) {
+    return put(values, shape, activation());
+  }
   template <class Int>
   [[nodiscard]] Tensor ints(const std::vector<Int>& values, const Shape& shape, DType dtype = DType::kI32) {
     return put(Values(values.begin(), values.end()), shape, dtype);
@@ -64,7 +66,8 @@ class Harness : private OpTrace {
 
   // One packed weight of `num_matrices` groups, each stacking sources of the given numbers of rows.
   [[nodiscard]] PackedWeight pack(const Values& values, const std::vector<int64_t>& source_rows, int64_t num_cols,
-                                  int64_t num_matrices, DType dtype, RowOrder order, WeightFormat format = WeightFormat::kAsIs);
+                                  int64_t num_matrices, DType dtype, RowOrder order,
+                                  WeightFormat format = WeightFormat::kAsIs);
   [[nodiscard]] PackedWeight pack_sources(const std::vector<Tensor>& sources, int64_t num_matrices, RowOrder order,
                                           WeightFormat format);
   [[nodiscard]] PackedWeight pack_one(const Tensor& source) {
@@ -117,12 +120,13 @@ class Harness : private OpTrace {
 // The backend this executable tests.
 [[nodiscard]] std::unique_ptr<Harness> make_harness();
 
-// How far a result may be off, as a share of the largest value in its row. f32: sums of a few thousand products in another
-// order differ by about sqrt(K) * 2^-24, and exponentials by 2 ulp. bf16: outputs are rounded to 8 bits once or twice.
+// How far a result may be off, as a share of the largest value in its row. f32: sums of a few thousand products in
+// another order differ by about sqrt(K) * 2^-24, and exponentials by 2 ulp. bf16: outputs are rounded to 8 bits once or
+// twice.
 [[nodiscard]] double tolerance_of(DType dtype);
 
-// Compares element by element within the tolerance of `dtype`, the pattern of infinities and NaN exactly, and the direction
-// of the whole, which catches errors that hide below a per-element bound.
+// Compares element by element within the tolerance of `dtype`, the pattern of infinities and NaN exactly, and the
+// direction of the whole, which catches errors that hide below a per-element bound.
 void expect_close(const Values& got, const Values& want, int64_t width, DType dtype);
 
 // An op's problem for the rule of equal bits: run(harness, begin, end) computes just those rows.

@@ -16,7 +16,8 @@ struct NormProblem {
   static constexpr float kEps = 1e-5f;
 
   NormProblem(Kind kind, int64_t num_tokens, int64_t width, DType dtype);
-  [[nodiscard]] Values run(Harness& harness, int64_t begin, int64_t end) const;   // out, then residual and quantised out if it has them
+  // out, then residual and quantised out if it has them
+  [[nodiscard]] Values run(Harness& harness, int64_t begin, int64_t end) const;
   [[nodiscard]] Values reference() const;
 };
 
@@ -112,8 +113,8 @@ struct RouteProblem {
   bool has_shared, renormalize;
   Values in, gate, bias;
 
-  [[nodiscard]] static RouteProblem make(int64_t num_tokens, int64_t num_experts, int num_groups, bool has_shared, DType dtype,
-                                         int64_t width = 72);
+  [[nodiscard]] static RouteProblem make(int64_t num_tokens, int64_t num_experts, int num_groups, bool has_shared,
+                                         DType dtype, int64_t width = 72);
   [[nodiscard]] Values run(Harness& harness, int64_t begin, int64_t end) const;   // ids, then weights of each token
   [[nodiscard]] Values reference() const;
 };
