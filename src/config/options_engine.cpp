@@ -32,7 +32,8 @@ template <>
 struct EnumNames<LoadFormat> {
   static constexpr std::array names = {std::pair{std::string_view("auto"), LoadFormat::kAuto},
                                        std::pair{std::string_view("safetensors"), LoadFormat::kAuto},
-                                       std::pair{std::string_view("dummy"), LoadFormat::kDummy}};
+                                       std::pair{std::string_view("dummy"), LoadFormat::kDummy},
+                                       std::pair{std::string_view("dummy-zipf"), LoadFormat::kDummyZipf}};
 };
 
 namespace {
@@ -110,7 +111,7 @@ std::vector<Option> engine_options() {
           .group = kModel, .commands = kCompute, .alias = "-q"}),
       option<&Config::engine, &E::load_format>({.flag = "--load-format", .placeholder = "FORMAT",
           .help = "dummy: seeded random weights, made on the device; only config.json and the tokenizer are read. For "
-                  "measurements.",
+                  "measurements. dummy-zipf: the same with routers that prefer a few experts, by Zipf's law.",
           .group = kModel, .commands = kLoad}),
       option<&Config::engine, &E::num_threads>({.flag = "--num-threads", .placeholder = "N",
           .help = "Threads that compute on a CPU; auto: one a core.",

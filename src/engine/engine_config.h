@@ -11,7 +11,8 @@ enum class DeviceChoice : uint8_t { kAuto, kCpu, kCuda };
 // auto: f32 for f32 checkpoints on a CPU, else bf16
 enum class KvCacheDType : uint8_t { kAuto, kBF16, kF32, kF8E4M3 };
 enum class Quantization : uint8_t { kNone, kFp8 };         // kFp8: weights become e4m3 when they are loaded
-enum class LoadFormat : uint8_t { kAuto, kDummy };         // kDummy: seeded random weights, only config.json is read
+// kDummy: seeded random weights, only config.json is read, all experts alike; kDummyZipf: a few experts do most work
+enum class LoadFormat : uint8_t { kAuto, kDummy, kDummyZipf };
 
 struct EngineConfig {
   std::string model_dir;                    // a checkpoint; empty with a script

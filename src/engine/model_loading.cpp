@@ -71,7 +71,9 @@ LoadOptions load_options(const EngineConfig& config, Device& device, OpContext& 
           .device = &device,
           .ops = &context,
           .weight_format = config.quantization == Quantization::kFp8 ? WeightFormat::kF8E4M3 : WeightFormat::kAsIs,
-          .is_dummy = config.load_format == LoadFormat::kDummy};
+          .is_dummy = config.load_format != LoadFormat::kAuto,
+          .dummy_routing = config.load_format == LoadFormat::kDummyZipf ? RandomRouting::kZipf
+                                                                         : RandomRouting::kBalanced};
 }
 
 // A line now and then while weights are read: how far, how fast.

@@ -67,9 +67,11 @@ MoeBlock::MoeBlock(const WeightScope& scope, const MoeSpec& spec)
     : spec_(spec),
       dtype_(scope.activation_dtype()),
       quantizes_(scope.quantizes()),
-      gate_(scope.tensor({scope.claim("gate.weight", {spec.num_experts, spec.hidden_size})}, DType::kF32)),
-      correction_bias_(scope.tensor(
-          {scope.claim("gate.e_score_correction_bias", {spec.num_experts}, WeightDType::kF32)}, DType::kF32)) {
+      gate_(scope.tensor({scope.claim("gate.weight", {spec.num_experts, spec.hidden_size})}, DType::kF32,
+                         TensorUse::kFactor)),
+      correction_bias_(
+          scope.router_bias(scope.claim("gate.e_score_correction_bias", {spec.num_experts}, WeightDType::kF32),
+                            spec.top_k)) {
   ExpertSources sources = claim_experts(scope, spec);
   const int64_t num_matrices = spec.num_experts + (spec.has_shared_expert ? 1 : 0);
   up_ = scope.matrices(std::move(sources.gate_up), num_matrices, RowOrder::kGateUp);

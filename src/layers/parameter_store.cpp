@@ -110,13 +110,18 @@ const PackedWeight* ParameterStore::add_matrices(std::vector<Tensor> sources, in
   return &matrices_.back().packed;
 }
 
-const Tensor* ParameterStore::add_tensor(std::vector<Tensor> sources, DType dtype) {
+const Tensor* ParameterStore::add_tensor(std::vector<Tensor> sources, DType dtype, TensorUse use) {
   CHECK(!sources.empty(), "nothing to join");
   Shape shape = sources.front().shape;
   int64_t extent = 0;
   for (const Tensor& source : sources) extent += source.shape[0];
   shape.set(0, extent);
-  joined_.push_back({Tensor::contiguous(nullptr, dtype, shape), std::move(sources)});
+  joined_.push_back({Tensor::contiguous(nullptr, dtype, shape), std::move(sources), use, 0});
+  return &joined_.back().tensor;
+}
+
+const Tensor* ParameterStore::add_router_bias(const Tensor& source, int num_chosen) {
+  joined_.push_back({Tensor::contiguous(nullptr, DType::kF32, source.shape), {source}, TensorUse::kLookup, num_chosen});
   return &joined_.back().tensor;
 }
 
@@ -143,24 +148,37 @@ size_t ParameterStore::staging_bytes(const Device& device, bool is_random) const
 
 Status ParameterStore::load(Device& device, OpContext& ops, const std::function<void(double)>& on_progress,
                             const Checkpoint* files) {
-  return load_all(device, ops, on_progress, files, false);
+  return load_all(device, ops, on_progress, files, std::nullopt);
 }
 
-Status ParameterStore::load_random(Device& device, OpContext& ops, const std::function<void(double)>& on_progress) {
-  return load_all(device, ops, on_progress, nullptr, true);
+Status ParameterStore::load_random(Device& device, OpContext& ops, const std::function<void(double)>& on_progress,
+                                   RandomRouting routing) {
+  return load_all(device, ops, on_progress, nullptr, routing);
 }
 
-Status ParameterStore::load_joined(Device& device, OpContext& ops, Arena& arena, Joined& item, uint64_t seed) const {
+const std::vector<float>& ParameterStore::skewed_biases(int64_t num_experts, int num_chosen) {
+  std::vector<float>& biases = skewed_biases_[{num_experts, num_chosen}];
+  if (biases.empty()) biases = zipf_biases(static_cast<int>(num_experts), num_chosen);
+  return biases;
+}
+
+Status ParameterStore::load_joined(Device& device, OpContext& ops, Arena& arena, Joined& item, uint64_t seed,
+                                   RandomRouting routing) {
   item.tensor = arena.allocate(item.tensor.dtype, item.tensor.shape);
   const bool is_random = item.sources.front().data == nullptr;
   if (is_random && item.tensor.shape.rank() > 1) {
-    ops.table.fill_random(ops.stream, item.tensor, seed, 1.0f);
+    const auto width = static_cast<float>(item.tensor.shape[item.tensor.shape.rank() - 1]);
+    ops.table.fill_random(ops.stream, item.tensor, seed,
+                          item.use == TensorUse::kFactor ? 1 / std::sqrt(width) : 1.0f);
     return {};
   }
-  std::vector<float> ones;
+  std::vector<float> values;
   if (is_random) {
-    ones.assign(static_cast<size_t>(item.tensor.num_elements()), 1.0f);
-    item.sources = {Tensor::contiguous(ones.data(), DType::kF32, item.tensor.shape)};
+    const int64_t size = item.tensor.num_elements();
+    values = item.num_chosen > 0 && routing == RandomRouting::kZipf
+                 ? skewed_biases(size, item.num_chosen)
+                 : std::vector<float>(static_cast<size_t>(size), 1.0f);
+    item.sources = {Tensor::contiguous(values.data(), DType::kF32, item.tensor.shape)};
   }
   const std::vector<std::byte> host = join_converted(item.sources, item.tensor.dtype);
   device.copy(ops.stream, item.tensor.data, host.data(), host.size());
@@ -236,7 +254,7 @@ Status ParameterStore::load_random_matrices(Device& device, OpContext& ops, Aren
 }
 
 Status ParameterStore::load_all(Device& device, OpContext& ops, const std::function<void(double)>& on_progress,
-                                const Checkpoint* files, bool is_random) {
+                                const Checkpoint* files, std::optional<RandomRouting> random) {
   CHECK(!arena_, "weights are loaded once");
   if (!supports_weight_format(ops, format_)) {
     return fail(ErrorCode::kUnimplemented,
@@ -246,17 +264,17 @@ Status ParameterStore::load_all(Device& device, OpContext& ops, const std::funct
   const std::function<void()> report = [&] {
     if (on_progress) on_progress(static_cast<double>(arena.used_bytes()) / static_cast<double>(arena.capacity_bytes()));
   };
-  const bool is_parallel = device.caps().kind == DeviceKind::kCuda && !is_random;
+  const bool is_parallel = device.caps().kind == DeviceKind::kCuda && !random;
   uint64_t seed = kSeed << 32;
   for (Joined& item : joined_) {
     if (is_parallel && is_large_table(item)) continue;
-    GALE_TRY(load_joined(device, ops, arena, item, seed++));
+    GALE_TRY(load_joined(device, ops, arena, item, seed++, random.value_or(RandomRouting::kBalanced)));
     std::exchange(item.sources, {});
     report();
   }
   if (is_parallel) {
     GALE_TRY(load_in_parallel(device, ops, arena, files, report));
-  } else if (is_random) {
+  } else if (random) {
     GALE_TRY(load_random_matrices(device, ops, arena, report));
   } else {
     for (Matrices& item : matrices_) {

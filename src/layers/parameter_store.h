@@ -2,15 +2,22 @@
 
 #include <deque>
 #include <functional>
+#include <map>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "base/result.h"
+#include "layers/random_routing.h"
 #include "ops/linear.h"
 #include "tensor/device.h"
 #include "weights/checkpoint.h"
 
 namespace gale {
+
+// Of a tensor that is kept as it is: whether rows are looked up in it (and elements, if it is a vector), or whether it
+// is multiplied with, as a router's [experts, hidden]. Random numbers get their spread by it.
+enum class TensorUse { kLookup, kFactor };
 
 // Owns a model's weights on its device. Layers declare what they need and keep the pointers they get; load() packs and
 // copies all of it into one arena and fills what the pointers point to. Sources must stay readable until load()
@@ -30,7 +37,9 @@ class ParameterStore {
   const PackedWeight* add_matrices(std::vector<Tensor> sources, int64_t num_matrices, RowOrder order,
                                    WeightFormat format = WeightFormat::kAsIs);
   // Sources of equal trailing extents joined along their first, as `dtype`: norm weights, biases, tables, routers.
-  const Tensor* add_tensor(std::vector<Tensor> sources, DType dtype);
+  const Tensor* add_tensor(std::vector<Tensor> sources, DType dtype, TensorUse use = TensorUse::kLookup);
+  // f32 [experts], added to scores before the best num_chosen are taken.
+  const Tensor* add_router_bias(const Tensor& source, int num_chosen);
 
   // What load() takes on the device for good, and for a while beside it.
   [[nodiscard]] size_t bytes_needed(OpContext& ops) const;
@@ -41,10 +50,12 @@ class ParameterStore {
   Status load(Device& device, OpContext& ops, const std::function<void(double)>& on_progress,
               const Checkpoint* files = nullptr);
   // The same without sources: seeded random numbers on the device. Matrices [N, K] get a spread of 0.5 / sqrt(K), so
-  // that what a layer adds is small beside the embedding (spread 1): hidden states then differ from token to token, and
-  // routers, whose scores are random directions of them, choose all experts about equally often. Vectors (norms,
-  // biases) are 1.
-  Status load_random(Device& device, OpContext& ops, const std::function<void(double)>& on_progress);
+  // that what a layer adds is small beside the embedding (spread 1): hidden states then differ from token to token.
+  // Routers get 1 / sqrt(K): their logits are random directions with a spread of 1, as a trained router's are, so that
+  // all experts are chosen about equally often (a wide spread would drive the sigmoid to 1, where the first win ties).
+  // Vectors (norms, biases) are 1, but for the biases of routers that are not to be balanced.
+  Status load_random(Device& device, OpContext& ops, const std::function<void(double)>& on_progress,
+                     RandomRouting routing = RandomRouting::kBalanced);
   [[nodiscard]] size_t num_bytes() const { return arena_ ? arena_->capacity_bytes() : 0; }
 
  private:
@@ -55,11 +66,18 @@ class ParameterStore {
     RowOrder order;
     WeightFormat format;
   };
-  struct Joined { Tensor tensor; std::vector<Tensor> sources; };
+  struct Joined {
+    Tensor tensor;
+    std::vector<Tensor> sources;
+    TensorUse use = TensorUse::kLookup;
+    int num_chosen = 0;   // of a router's bias
+  };
 
-  Status load_joined(Device& device, OpContext& ops, Arena& arena, Joined& item, uint64_t seed) const;
+  Status load_joined(Device& device, OpContext& ops, Arena& arena, Joined& item, uint64_t seed,
+                     RandomRouting routing);
+  [[nodiscard]] const std::vector<float>& skewed_biases(int64_t num_experts, int num_chosen);
   Status load_all(Device& device, OpContext& ops, const std::function<void(double)>& on_progress,
-                  const Checkpoint* files, bool is_random);
+                  const Checkpoint* files, std::optional<RandomRouting> random);
   Status load_in_parallel(Device& device, OpContext& ops, Arena& arena, const Checkpoint* files,
                           const std::function<void()>& report);
   Status load_random_matrices(Device& device, OpContext& ops, Arena& arena, const std::function<void()>& report);
@@ -71,6 +89,7 @@ class ParameterStore {
   WeightFormat format_;
   std::deque<Matrices> matrices_;   // deques: layers hold pointers into them
   std::deque<Joined> joined_;
+  std::map<std::pair<int64_t, int>, std::vector<float>> skewed_biases_;   // found once, not for each layer
   std::optional<Arena> arena_;
 };
 

@@ -60,9 +60,13 @@ const PackedWeight* WeightScope::matrices(std::vector<Tensor> sources, int64_t n
                               is_quantizable_ ? store_->weight_format() : WeightFormat::kAsIs);
 }
 
-const Tensor* WeightScope::tensor(std::vector<Tensor> sources, DType dtype) const {
+const Tensor* WeightScope::tensor(std::vector<Tensor> sources, DType dtype, TensorUse use) const {
   if (use_ != WeightUse::kInUse) return nullptr;
-  return store_->add_tensor(std::move(sources), dtype);
+  return store_->add_tensor(std::move(sources), dtype, use);
+}
+
+const Tensor* WeightScope::router_bias(const Tensor& source, int num_chosen) const {
+  return use_ == WeightUse::kInUse ? store_->add_router_bias(source, num_chosen) : nullptr;
 }
 
 }  // namespace gale

@@ -35,7 +35,9 @@ class WeightScope {
   [[nodiscard]] const Tensor* vector(std::vector<Tensor> sources) const {
     return tensor(std::move(sources), activation_dtype());
   }
-  [[nodiscard]] const Tensor* tensor(std::vector<Tensor> sources, DType dtype) const;
+  [[nodiscard]] const Tensor* tensor(std::vector<Tensor> sources, DType dtype,
+                                     TensorUse use = TensorUse::kLookup) const;
+  [[nodiscard]] const Tensor* router_bias(const Tensor& source, int num_chosen) const;
 
  private:
   WeightSet* weights_;

@@ -7,6 +7,7 @@
 
 #include "base/result.h"
 #include "layers/forward_context.h"
+#include "layers/random_routing.h"
 #include "ops/linear.h"
 #include "tensor/device.h"
 
@@ -47,6 +48,7 @@ struct LoadOptions {
   WeightFormat weight_format = WeightFormat::kAsIs;  // of the matrices that may be quantised when they are loaded;
                                                      // those of an FP8 checkpoint are e4m3 wherever the device has that
   bool is_dummy = false;                                        // random weights: only config.json is read
+  RandomRouting dummy_routing = RandomRouting::kBalanced;       // of random weights
   std::function<void(double fraction)> on_progress = {};        // 0 … 1
 };
 

@@ -77,7 +77,7 @@ class ClaimedModel final : public UnloadedModel {
     CHECK(model_ != nullptr, "a model is loaded once");
     ParameterStore& parameters = model_->parameters();
     GALE_TRY(options_.is_dummy
-                 ? parameters.load_random(*options_.device, *options_.ops, options_.on_progress)
+                 ? parameters.load_random(*options_.device, *options_.ops, options_.on_progress, options_.dummy_routing)
                  : parameters.load(*options_.device, *options_.ops, options_.on_progress, &opened_.files));
     model_->set_weight_bytes(parameters.num_bytes());
     return std::move(model_);

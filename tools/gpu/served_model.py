@@ -149,7 +149,11 @@ class ServedModel(ServedCheckpoint):
     """A model of random weights: ServedModel(gale, "9b", "fp8", flags). --layers cuts its depth."""
 
     def __init__(self, gale, model, precision, flags, layers=None, environment=None):
-        flags = f"--load-format dummy {flags}" + (" --quantization fp8" if precision == "fp8" else "")
+        flags = (
+            ("" if "--load-format" in flags else "--load-format dummy ")
+            + flags
+            + (" --quantization fp8" if precision == "fp8" else "")
+        )
         self._models = tempfile.TemporaryDirectory()
         make = [sys.executable, str(HERE / "make_dummy_models.py"), self._models.name, model]
         subprocess.run(make + (["--layers", str(layers)] if layers else []), check=True, stdout=subprocess.DEVNULL)

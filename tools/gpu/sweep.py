@@ -31,6 +31,8 @@ def ledger_lines(options, users, figures):
         "precision": options.precision,
         "users": users,
     }
+    if "dummy-zipf" in options.flags:
+        common |= {"routing": "zipf"}
     if not users:
         command = "tools/gpu/sweep.py (random weights, made on the card)"
     else:
@@ -73,6 +75,12 @@ def measure(options, server, users):
     return ledger_lines(options, users, figures)
 
 
+def write(options, lines):
+    if options.ledger and not options.layers:
+        with open(options.ledger, "a", encoding="utf-8") as ledger:
+            ledger.writelines(json.dumps(line) + "\n" for line in lines)
+
+
 def main():
     arguments = load_arguments(512)
     arguments.add_argument("--range-ratio", type=float, default=0.0)
@@ -91,15 +99,11 @@ def main():
             f"{memory_used_mib()} MiB in use",
             flush=True,
         )
-        lines = []
+        write(options, ledger_lines(options, 0, {"start_s": server.ready_s}))
         for users in options.users:
-            lines += measure(options, server, users)
-        lines += ledger_lines(options, 0, {"start_s": server.ready_s})
+            write(options, measure(options, server, users))
         if os.environ.get("GALE_SHOW_LOG"):
             print(server.log()[-3000:])
-    if options.ledger and not options.layers:
-        with open(options.ledger, "a", encoding="utf-8") as ledger:
-            ledger.writelines(json.dumps(line) + "\n" for line in lines)
     return 0
 
 

@@ -61,16 +61,30 @@ AttentionMetadata metadata_of(StepTables& tables, int num_seqs, int max_blocks) 
 
 }  // namespace
 
-ModelDriver::ModelDriver()
+ModelDriver::ModelDriver(const OpTable& ops)
     : device_(make_cpu_device(kThreads)),
       stream_(device_->make_stream()),
-      ops_{.stream = *stream_, .table = cpu_op_table(), .caps = device_->caps()} {}
+      ops_{.stream = *stream_, .table = ops, .caps = device_->caps()} {}
 
 Result<std::unique_ptr<ModelDriver>> ModelDriver::load(const std::string& folder) {
-  std::unique_ptr<ModelDriver> driver(new ModelDriver());
-  GALE_ASSIGN(driver->model_, load_model({.model_dir = folder, .device = driver->device_.get(), .ops = &driver->ops_}));
-  driver->make_cache();
+  std::unique_ptr<ModelDriver> driver(new ModelDriver(cpu_op_table()));
+  GALE_TRY(driver->load_from({.model_dir = folder}));
   return driver;
+}
+
+Result<std::unique_ptr<ModelDriver>> ModelDriver::load_dummy(const std::string& folder, const OpTable& ops,
+                                                             RandomRouting routing) {
+  std::unique_ptr<ModelDriver> driver(new ModelDriver(ops));
+  GALE_TRY(driver->load_from({.model_dir = folder, .is_dummy = true, .dummy_routing = routing}));
+  return driver;
+}
+
+Status ModelDriver::load_from(LoadOptions options) {
+  options.device = device_.get();
+  options.ops = &ops_;
+  GALE_ASSIGN(model_, load_model(options));
+  make_cache();
+  return {};
 }
 
 void ModelDriver::make_cache() {

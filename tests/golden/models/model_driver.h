@@ -28,6 +28,9 @@ using Rows = std::vector<std::vector<float>>;   // logits, a row a token
 class ModelDriver {
  public:
   [[nodiscard]] static Result<std::unique_ptr<ModelDriver>> load(const std::string& folder);
+  // The model of a config.json with random weights, computed by the ops of this table, which must outlive it.
+  [[nodiscard]] static Result<std::unique_ptr<ModelDriver>> load_dummy(const std::string& folder, const OpTable& ops,
+                                                                     RandomRouting routing);
 
   [[nodiscard]] const Model& model() const { return *model_; }
   // One step; the logits of all its tokens in order.
@@ -37,7 +40,8 @@ class ModelDriver {
   std::vector<int32_t> greedy(const std::vector<int32_t>& prompt, int num_tokens);
 
  private:
-  ModelDriver();
+  explicit ModelDriver(const OpTable& ops);
+  Status load_from(LoadOptions options);
   void make_cache();
   void grow(Sequence& sequence, size_t num_tokens);
 
