@@ -162,6 +162,7 @@ Status Tokenizer::Parts::add_added_tokens(std::vector<AddedToken> tokens) {
     matcher.add(in_normalized ? normalize_nfc(token.text) : token.text, token.id);
   }
   std::vector<std::string_view> texts;
+  texts.reserve(added_tokens.size());
   for (const AddedToken& token : added_tokens) texts.push_back(token.text);
   std::sort(texts.begin(), texts.end());
   const auto twin = std::adjacent_find(texts.begin(), texts.end());
