@@ -59,7 +59,8 @@ void Endpoints::root(Call& call) {
                                  {"version", config_.version},
                                  {"models", "/v1/models"},
                                  {"health", "/health"},
-                                 {"openapi", "/openapi.json"}}));
+                                 {"openapi", "/openapi.json"},
+                                 {"docs", "/docs"}}));
 }
 
 void Endpoints::load(Call& call) { call.reply(200, dump_json(Json{{"server_load", generations_.num_live()}})); }

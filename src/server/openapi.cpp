@@ -35,6 +35,16 @@ Json body_schema(const BodyDoc& body) {
   return schema;
 }
 
+Json request_media(std::string_view name) {
+  Json media{{"schema", schema_ref(name)}};
+  for (const BodyDoc& body : body_docs()) {
+    if (body.name != name) continue;
+    for (const ExampleDoc& example : body.examples)
+      media["examples"][std::string(example.name)] = {{"value", parsed(example.body)}};
+  }
+  return media;
+}
+
 // One response for each status, which tells the codes that it can have.
 Json error_responses(std::string_view schema) {
   std::map<int, std::string> texts;
@@ -90,12 +100,12 @@ Json operation_of(const Route& route, bool asks_for_key) {
   if (!doc.event.empty() && !doc.request.empty())
     parameters.push_back({{"name", "X-Stream-Resumable"},
                           {"in", "header"},
-                          {"schema", {{"enum", Json::array({"true", "false"})}}},
-                          {"description", "true: the stream can be taken up again after a lost connection."}});
+                          {"schema", {{"type", "string"}}},
+                          {"description",
+                           "true: the stream can be taken up again after a lost connection. Anything else: it cannot."}});
   if (!parameters.empty()) operation["parameters"] = std::move(parameters);
   if (!doc.request.empty()) {
-    operation["requestBody"] = {{"required", true},
-                                {"content", {{"application/json", {{"schema", schema_ref(doc.request)}}}}}};
+    operation["requestBody"] = {{"required", true}, {"content", {{"application/json", request_media(doc.request)}}}};
   }
   Json content = Json::object();
   if (!doc.answer.empty()) content["application/json"] = {{"schema", schema_ref(doc.answer)}};

@@ -84,6 +84,8 @@ constexpr Route kRoutes[] = {
     {"GET", "/server_info", &Endpoints::server_info, {kState, "Model, engine and limits.", "", "Object"}},
     {"GET", "/metrics", &Endpoints::metrics, {kState, "Metrics in Prometheus' format."}},
     {"GET", "/openapi.json", &Endpoints::openapi, {kState, "This description.", "", "Object"}},
+    {"GET", "/docs", &Endpoints::docs, {kState, "This description as a page, to read and to try."}},
+    {"GET", "/docs/*", &Endpoints::docs, {kState, "Files of that page.", "", "", "", "file"}},
     {"GET", "/", &Endpoints::root, {kState, "Where to go from here.", "", "Object"}},
     {"POST", "/v1/embeddings", &Endpoints::unsupported, {kNone, "501.", "", "Object"}},
     {"POST", "/pooling", &Endpoints::unsupported, {kNone, "501.", "", "Object"}},
@@ -103,6 +105,8 @@ bool matches(const Route& route, std::string_view path) {
 }  // namespace
 
 std::span<const Route> all_routes() { return kRoutes; }
+
+bool is_docs(const Route& route) { return route.path == "/openapi.json" || route.path.starts_with("/docs"); }
 
 RouteMatch find_route(std::string_view method, std::string_view path) {
   RouteMatch match;
