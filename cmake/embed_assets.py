@@ -1,4 +1,4 @@
-"""Writes files into one C++ file, those of the page or those of /docs: embed_assets.py page|docs WEB_FOLDER NODE_MODULES OUTPUT."""
+"""Writes files of the page or of /docs into one C++ file: embed_assets.py page|docs WEB_FOLDER NODE_MODULES OUTPUT."""
 
 import gzip
 import hashlib
@@ -39,7 +39,8 @@ def collect(web: Path, modules: Path) -> dict[str, bytes]:
 
 def collect_docs(web: Path, modules: Path) -> dict[str, bytes]:
     files = {path.name: path.read_bytes() for path in sorted((web / "docs").iterdir())}
-    return without_source_maps(files | {name: (modules / source).read_bytes() for source, name in DOCS_LIBRARIES.items()})
+    files |= {name: (modules / source).read_bytes() for source, name in DOCS_LIBRARIES.items()}
+    return without_source_maps(files)
 
 
 def without_source_maps(files: dict[str, bytes]) -> dict[str, bytes]:
@@ -64,7 +65,8 @@ def rows_of(files: dict[str, bytes], path_of, *, packed_only: bool) -> str:
         data = b"" if packed_only else data
         texts.append(f"const char kBytes{number}[] =\n{literal(data)};\nconst char kGzip{number}[] "
                      f"=\n{literal(packed)};\n")
-        rows.append(f'    {{"{path_of(name)}", "{TYPES[Path(name).suffix]}", "{digest}", {{kBytes{number}, {len(data)}}}, '
+        rows.append(f'    {{"{path_of(name)}", "{TYPES[Path(name).suffix]}", "{digest}", '
+                    f"{{kBytes{number}, {len(data)}}}, "
                     f"{{kGzip{number}, {len(packed)}}}}},\n")
     return "".join(texts) + "\nconst Asset kAssets[] = {\n" + "".join(rows) + "};\n"
 
@@ -88,7 +90,8 @@ def write_page(web: Path, modules: Path, output: Path) -> None:
 
 
 def write_docs(web: Path, modules: Path, output: Path) -> None:
-    rows = rows_of(collect_docs(web, modules), lambda name: "/docs" if name == PAGE else f"/docs/{name}", packed_only=True)
+    files = collect_docs(web, modules)
+    rows = rows_of(files, lambda name: "/docs" if name == PAGE else f"/docs/{name}", packed_only=True)
     write(output, "server/docs_assets.h", rows, "std::span<const Asset> docs_assets() { return kAssets; }\n")
 
 

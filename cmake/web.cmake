@@ -1,6 +1,6 @@
-# The page and /docs: web/ and libraries from npm, copied (nothing is bundled or compiled) into one generated source file
-# each, of the layers ui and server. web/package-lock.json pins each library by integrity, which `npm ci` checks. Where there is no npm, the one
-# of the pinned PyPI wheel of node fetches them; node is not needed for anything else.
+# The page and /docs: web/ and libraries from npm, copied (nothing is bundled or compiled) into one generated source
+# file each, of the layers ui and server. web/package-lock.json pins each library by integrity, which `npm ci` checks.
+# Where there is no npm, the one of the pinned PyPI wheel of node fetches them; the build needs node for nothing else.
 file(SHA256 ${CMAKE_SOURCE_DIR}/web/package-lock.json web_lock)
 string(SUBSTRING ${web_lock} 0 16 web_lock)
 set(web_modules ${GALE_DOWNLOADS}/web-${web_lock})

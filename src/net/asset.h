@@ -19,8 +19,8 @@ struct Asset {
 // Null: there is no such file.
 [[nodiscard]] const Asset* find_asset(std::span<const Asset> assets, std::string_view path);
 
-// The answer to a GET for it: packed if the browser takes that, 304 if it has it. Files below /assets/ never change under
-// their path and may be kept for ever; the others are asked for each time.
+// The answer to a GET for it: packed if the browser takes that, 304 if it has it. Files below /assets/ never change
+// under their path and may be kept for ever; the others are asked for each time.
 [[nodiscard]] HttpResponse asset_response(const Asset& asset, const RequestHead& head);
 
 }  // namespace gale

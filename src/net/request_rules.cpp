@@ -22,8 +22,8 @@ std::optional<HttpError> check_request_line(std::string_view line, bool& is_http
   const std::string_view version = line.substr(last + 1);
   if (!is_token(method) || method.size() > kMaxMethodBytes) return HttpError{400, "malformed request method"};
   const bool is_plain = std::all_of(target.begin(), target.end(), [](char c) { return c > 0x20 && c < 0x7F; });
-  const bool is_known_form = target.starts_with('/') || target.starts_with("http://") || target.starts_with("https://") ||
-                             (target == "*" && method == "OPTIONS");
+  const bool is_known_form = target.starts_with('/') || target.starts_with("http://") ||
+                             target.starts_with("https://") || (target == "*" && method == "OPTIONS");
   if (!is_known_form || !is_plain) return HttpError{400, "malformed request target"};
   if (version.size() != 8 || !version.starts_with("HTTP/")) return HttpError{400, "malformed HTTP version"};
   if (version != "HTTP/1.1" && version != "HTTP/1.0") return HttpError{505, "only HTTP/1.1 and HTTP/1.0 are spoken here"};
@@ -33,8 +33,10 @@ std::optional<HttpError> check_request_line(std::string_view line, bool& is_http
 
 // What may stand in a Host field: a name or an address, with a port perhaps.
 bool is_host(std::string_view value) {
-  return std::all_of(value.begin(), value.end(),
-                     [](char c) { return c > 0x20 && c < 0x7F && std::string_view("/?#@\\<>\"").find(c) == std::string_view::npos; });
+  constexpr std::string_view kForeign = "/?#@\\<>\"";
+  return std::all_of(value.begin(), value.end(), [&](char c) {
+    return c > 0x20 && c < 0x7F && kForeign.find(c) == std::string_view::npos;
+  });
 }
 
 // What must hold for all fields together.

@@ -4,10 +4,10 @@
 namespace gale {
 namespace {
 
-// Nothing but our own files runs or is spoken to. Swagger UI writes style attributes and draws its icons from data: URLs.
+// Nothing but our own files runs or is spoken to. Swagger UI writes styles and draws its icons from data: URLs.
 constexpr std::string_view kContentSecurityPolicy =
-    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'; "
-    "frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    "connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
 
 }  // namespace
 

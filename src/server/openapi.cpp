@@ -102,7 +102,8 @@ Json operation_of(const Route& route, bool asks_for_key) {
                           {"in", "header"},
                           {"schema", {{"type", "string"}}},
                           {"description",
-                           "true: the stream can be taken up again after a lost connection. Anything else: it cannot."}});
+                           "true: the stream can be taken up again after a lost connection. "
+                           "Anything else: it cannot."}});
   if (!parameters.empty()) operation["parameters"] = std::move(parameters);
   if (!doc.request.empty()) {
     operation["requestBody"] = {{"required", true}, {"content", {{"application/json", request_media(doc.request)}}}};

@@ -1,5 +1,5 @@
-"""Tables of what attackers send: keys under tricks of path and header on every route, requests that proxies read differently,
-heads over the limits, errors that tell too much."""
+"""Tables of what attackers send: keys under tricks of path and header on every route, requests that proxies read
+differently, heads over the limits, errors that tell too much."""
 
 import json
 import random
@@ -166,70 +166,108 @@ POST = b"POST /tokenize HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\
 GET = b"GET /health HTTP/1.1\r\nHost: x\r\n"
 CHUNKS = b"2\r\n{}\r\n0\r\n\r\n"
 SMUGGLING = [
-    *(POST + fields + b"\r\n" + CHUNKS for fields in (
-        b"Content-Length: 12\r\nTransfer-Encoding: chunked\r\n",
-        b"Transfer-Encoding: chunked\r\nContent-Length: 12\r\n",
-        b"Content-Length: 0\r\nTransfer-Encoding: chunked\r\n",
-        b"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n",
-        b"Transfer-Encoding: identity\r\n",
-        b"Transfer-Encoding: chunked, identity\r\n",
-        b"Transfer-Encoding: identity, chunked\r\n",
-        b"Transfer-Encoding: xchunked\r\n",
-        b"Transfer-Encoding: chunked-\r\n",
-        b"Transfer-Encoding: \"chunked\"\r\n",
-        b"Transfer-Encoding : chunked\r\n",
-        b"Transfer-Encoding:\x0bchunked\r\n",
-        b"Transfer-Encoding:\x00chunked\r\n",
-        b"Transfer-Encoding: chunked\x00\r\n",
-        b"Transfer-Encoding:\n chunked\r\n",
-        b"Transfer-Encoding\n: chunked\r\n",
-        b"Transfer-Encoding:\r\n chunked\r\n",
-        b"X: x\r\n Transfer-Encoding: chunked\r\n",
-        b" Transfer-Encoding: chunked\r\n",
-        b"\tTransfer-Encoding: chunked\r\n",
-        b"X: x\nTransfer-Encoding: chunked\r\n",
-        b"X: x\rTransfer-Encoding: chunked\r\n",
-        b"Transfer-Encoding: gzip\r\n",
-        b"Transfer-Encoding: chunked;q=1\r\n",
-        b"Transfer-Encoding:\r\n",
-    )),
-    *(POST + fields + b"\r\n{}" for fields in (
-        b"Content-Length: 2\r\nContent-Length: 2\r\n",
-        b"Content-Length: 2\r\nContent-Length: 40\r\n",
-        b"Content-Length: 2, 2\r\n",
-        b"Content-Length: 2,40\r\n",
-        b"Content-Length: +2\r\n",
-        b"Content-Length: -2\r\n",
-        b"Content-Length: 0x2\r\n",
-        b"Content-Length: 2.0\r\n",
-        b"Content-Length: 2e0\r\n",
-        b"Content-Length: 2 0\r\n",
-        b"Content-Length: \r\n",
-        b"Content-Length: two\r\n",
-        b"Content-Length : 2\r\n",
-        b"Content-Length: 2\x00\r\n",
-        b"Content-Length: \xb2\r\n",
-        b"Content-Length: 18446744073709551618\r\n",
-        b"Content-Length: 99999999999999999999999999\r\n",
-        b"Content-Length: 2\r\nHost: y\r\n",
-        b"Content-Length: 2\r\n: empty\r\n",
-        b"Content-Length: 2\r\nno colon\r\n",
-        b"Content-Length: 2\r\nBad Name: x\r\n",
-        b"Content-Length: 2\r\nBad(Name): x\r\n",
-    )),
-    *(POST + b"Transfer-Encoding: chunked\r\n\r\n" + chunks for chunks in (
-        b"-2\r\n{}\r\n0\r\n\r\n", b"+2\r\n{}\r\n0\r\n\r\n", b"0x2\r\n{}\r\n0\r\n\r\n", b"2 \r\n{}\r\n0\r\n\r\n", b" 2\r\n{}\r\n0\r\n\r\n",
-        b"2\n{}\n0\n\n", b"2\r\n{}0\r\n\r\n", b"2\r\n{}XX0\r\n\r\n", b"ffffffffffffffff2\r\n{}\r\n0\r\n\r\n", b"\r\n{}\r\n0\r\n\r\n", b"g\r\n{}\r\n0\r\n\r\n",
-        b"2;\n{}\r\n0\r\n\r\n",
-    )),
-    *(start + b"\r\nHost: x\r\n\r\n" for start in (
-        b"GET /health", b"GET  /health HTTP/1.1", b"GET\t/health HTTP/1.1", b"GET /health\tHTTP/1.1", b"GET /hea lth HTTP/1.1", b" GET /health HTTP/1.1",
-        b"GET /health HTTP/1.1 ", b"GET /health HTTP/1.10", b"GET /health HTTP/01.1", b"GET /health http/1.1", b"GET /health HTTP/2.0", b"GET /health HTTP/0.9",
-        b"G\x00T /health HTTP/1.1", b"GET /hea\x00lth HTTP/1.1", b"GET /hea\xfflth HTTP/1.1", b"GET health HTTP/1.1", b"G{}T /health HTTP/1.1",
-    )),
-    b"GET /health HTTP/1.1\nHost: x\n\n", b"GET /health HTTP/1.1\r\n\r\n", b"GET /health HTTP/1.1\r\nHost: x\r\nHost: x\r\n\r\n",
-    b"GET /health HTTP/1.1\r\nHost: x y\r\n\r\n", b"GET /health HTTP/1.1\r\nHost: x\r\n continued\r\n\r\n",
-]  # fmt: skip
+    *(
+        POST + fields + b"\r\n" + CHUNKS
+        for fields in (
+            b"Content-Length: 12\r\nTransfer-Encoding: chunked\r\n",
+            b"Transfer-Encoding: chunked\r\nContent-Length: 12\r\n",
+            b"Content-Length: 0\r\nTransfer-Encoding: chunked\r\n",
+            b"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n",
+            b"Transfer-Encoding: identity\r\n",
+            b"Transfer-Encoding: chunked, identity\r\n",
+            b"Transfer-Encoding: identity, chunked\r\n",
+            b"Transfer-Encoding: xchunked\r\n",
+            b"Transfer-Encoding: chunked-\r\n",
+            b'Transfer-Encoding: "chunked"\r\n',
+            b"Transfer-Encoding : chunked\r\n",
+            b"Transfer-Encoding:\x0bchunked\r\n",
+            b"Transfer-Encoding:\x00chunked\r\n",
+            b"Transfer-Encoding: chunked\x00\r\n",
+            b"Transfer-Encoding:\n chunked\r\n",
+            b"Transfer-Encoding\n: chunked\r\n",
+            b"Transfer-Encoding:\r\n chunked\r\n",
+            b"X: x\r\n Transfer-Encoding: chunked\r\n",
+            b" Transfer-Encoding: chunked\r\n",
+            b"\tTransfer-Encoding: chunked\r\n",
+            b"X: x\nTransfer-Encoding: chunked\r\n",
+            b"X: x\rTransfer-Encoding: chunked\r\n",
+            b"Transfer-Encoding: gzip\r\n",
+            b"Transfer-Encoding: chunked;q=1\r\n",
+            b"Transfer-Encoding:\r\n",
+        )
+    ),
+    *(
+        POST + fields + b"\r\n{}"
+        for fields in (
+            b"Content-Length: 2\r\nContent-Length: 2\r\n",
+            b"Content-Length: 2\r\nContent-Length: 40\r\n",
+            b"Content-Length: 2, 2\r\n",
+            b"Content-Length: 2,40\r\n",
+            b"Content-Length: +2\r\n",
+            b"Content-Length: -2\r\n",
+            b"Content-Length: 0x2\r\n",
+            b"Content-Length: 2.0\r\n",
+            b"Content-Length: 2e0\r\n",
+            b"Content-Length: 2 0\r\n",
+            b"Content-Length: \r\n",
+            b"Content-Length: two\r\n",
+            b"Content-Length : 2\r\n",
+            b"Content-Length: 2\x00\r\n",
+            b"Content-Length: \xb2\r\n",
+            b"Content-Length: 18446744073709551618\r\n",
+            b"Content-Length: 99999999999999999999999999\r\n",
+            b"Content-Length: 2\r\nHost: y\r\n",
+            b"Content-Length: 2\r\n: empty\r\n",
+            b"Content-Length: 2\r\nno colon\r\n",
+            b"Content-Length: 2\r\nBad Name: x\r\n",
+            b"Content-Length: 2\r\nBad(Name): x\r\n",
+        )
+    ),
+    *(
+        POST + b"Transfer-Encoding: chunked\r\n\r\n" + chunks
+        for chunks in (
+            b"-2\r\n{}\r\n0\r\n\r\n",
+            b"+2\r\n{}\r\n0\r\n\r\n",
+            b"0x2\r\n{}\r\n0\r\n\r\n",
+            b"2 \r\n{}\r\n0\r\n\r\n",
+            b" 2\r\n{}\r\n0\r\n\r\n",
+            b"2\n{}\n0\n\n",
+            b"2\r\n{}0\r\n\r\n",
+            b"2\r\n{}XX0\r\n\r\n",
+            b"ffffffffffffffff2\r\n{}\r\n0\r\n\r\n",
+            b"\r\n{}\r\n0\r\n\r\n",
+            b"g\r\n{}\r\n0\r\n\r\n",
+            b"2;\n{}\r\n0\r\n\r\n",
+        )
+    ),
+    *(
+        start + b"\r\nHost: x\r\n\r\n"
+        for start in (
+            b"GET /health",
+            b"GET  /health HTTP/1.1",
+            b"GET\t/health HTTP/1.1",
+            b"GET /health\tHTTP/1.1",
+            b"GET /hea lth HTTP/1.1",
+            b" GET /health HTTP/1.1",
+            b"GET /health HTTP/1.1 ",
+            b"GET /health HTTP/1.10",
+            b"GET /health HTTP/01.1",
+            b"GET /health http/1.1",
+            b"GET /health HTTP/2.0",
+            b"GET /health HTTP/0.9",
+            b"G\x00T /health HTTP/1.1",
+            b"GET /hea\x00lth HTTP/1.1",
+            b"GET /hea\xfflth HTTP/1.1",
+            b"GET health HTTP/1.1",
+            b"G{}T /health HTTP/1.1",
+        )
+    ),
+    b"GET /health HTTP/1.1\nHost: x\n\n",
+    b"GET /health HTTP/1.1\r\n\r\n",
+    b"GET /health HTTP/1.1\r\nHost: x\r\nHost: x\r\n\r\n",
+    b"GET /health HTTP/1.1\r\nHost: x y\r\n\r\n",
+    b"GET /health HTTP/1.1\r\nHost: x\r\n continued\r\n\r\n",
+]
 
 
 @pytest.mark.parametrize("number", range(len(SMUGGLING)))
@@ -271,9 +309,12 @@ def test_heads_and_bodies_over_the_limits(scripted, number):
 # ---- errors that tell nothing of the inside
 
 ROUTES = ("/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages", "/tokenize", "/detokenize")
-VALUES = [None, True, -1, 0, 1.5, 2**62, 1e308, "", "x", "\x00", "/etc/passwd", "<|user|>", "\ud83d\ude00", [], [[]], [None], {}, {"type": "x"}, "a" * 3000]
-FIELDS = "messages prompt input model tools tool_choice response_format stop n seed max_tokens temperature top_p logprobs logit_bias stream".split()
-FIELDS += "stream_options tokens system thinking guided_regex guided_json guided_grammar structured_outputs reasoning_effort text".split()
+VALUES = [None, True, -1, 0, 1.5, 2**62, 1e308, "", "x", "\x00", "/etc/passwd", "<|user|>", "\ud83d\ude00"]
+VALUES += [[], [[]], [None], {}, {"type": "x"}, "a" * 3000]
+FIELDS = "messages prompt input model tools tool_choice response_format stop n seed max_tokens temperature".split()
+FIELDS += "top_p logprobs logit_bias stream".split()
+FIELDS += "stream_options tokens system thinking guided_regex guided_json guided_grammar structured_outputs".split()
+FIELDS += "reasoning_effort text".split()
 
 
 def spoiled(rng):
@@ -293,11 +334,13 @@ def test_errors_tell_no_path_no_address_and_no_key(guarded, request):
     num_errors = 0
     for number in range(num_requests):
         route = ROUTES[number % len(ROUTES)]
-        answer = guarded.request("POST", route, spoiled(rng), headers={"X-Api-Key": KEY, "Content-Type": "application/json"})
+        answer = guarded.request(
+            "POST", route, spoiled(rng), headers={"X-Api-Key": KEY, "Content-Type": "application/json"}
+        )
         assert answer.status < 500, (route, answer.body)
         if answer.status != 200:
             num_errors += 1
-            told = json.dumps(answer.json_body()["error"]).replace("/etc/passwd", "")   # our own word, told back
+            told = json.dumps(answer.json_body()["error"]).replace("/etc/passwd", "")  # our own word, told back
             assert leak_in(told) is None and KEY not in told and len(told) < 1000, told
     print(f"{num_errors} error bodies of {num_requests} requests, none of which tells of the inside")
     assert num_errors > num_requests // 3

@@ -31,7 +31,7 @@ def scripted(binary, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def cases():
-    """Texts by name; those whose bytes were no UTF-8 are not what they were, and are left out (tests/api/test_fields.py)."""
+    """Texts by name, without those that were no UTF-8 and are not what they were (see tests/api/test_fields.py)."""
     return {name: text for name, text in run_scenarios("json_cases.mjs", "").items() if "\ufffd" not in text}
 
 
@@ -54,7 +54,10 @@ def test_all_routes_read_json_strictly_and_alike(scripted, cases):
     assert counts["y"] >= 90 and counts["n"] >= 170 and counts["i"] >= 15
 
 
-@pytest.mark.parametrize("number, is_taken", [(2**63, True), (2**64 - 1, True), (-(2**63), True), (2**64, False), (2**70, False), (-(2**63) - 1, False)])
+@pytest.mark.parametrize(
+    "number, is_taken",
+    [(2**63, True), (2**64 - 1, True), (-(2**63), True), (2**64, False), (2**70, False), (-(2**63) - 1, False)],
+)
 def test_a_seed_beyond_64_bits_is_refused_with_the_limit(scripted, number, is_taken):
     body = {"messages": [{"role": "user", "content": "x"}], "max_tokens": 2, "seed": number}
     response = scripted.post("/v1/chat/completions", body)

@@ -1,4 +1,4 @@
-"""litellm and langchain-openai as they are published, on the built-in model. Those of OpenAI and Anthropic: tests/api."""
+"""litellm and langchain-openai as they are published, on the built-in model; OpenAI's and Anthropic's: tests/api."""
 
 from typing import Literal
 

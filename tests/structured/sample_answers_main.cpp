@@ -1,6 +1,7 @@
 // Random answers that a schema or format allows, token by token as an engine would draw them from flat logits:
 // sample_answers TOKENIZER_JSON ANSWERS MAX_TOKENS. Reads JSON lines {"schema": …} or {"format": …}; answers each with
-// {"answers": [{"text", "is_whole"}], "compile_ms", "mask_us": [p50, p99, max], "num_masks"} or {"error"}.
+// {"answers": [{"text", "is_whole"}], "compile_ms", "mask_us": [p50, p99, max], "num_masks"} or {"error"}. At the end
+// stderr gets {"num_masks", "mask_us"} over all lines.
 
 #include <algorithm>
 #include <chrono>
@@ -23,6 +24,13 @@ using SteadyClock = std::chrono::steady_clock;
 
 double microseconds_since(SteadyClock::time_point start) {
   return std::chrono::duration<double, std::micro>(SteadyClock::now() - start).count();
+}
+
+// P50, P99, the largest.
+Json percentiles(std::vector<double> values) {
+  if (values.empty()) return Json::array();
+  std::sort(values.begin(), values.end());
+  return {values[values.size() / 2], values[values.size() * 99 / 100], values.back()};
 }
 
 struct Answer {
@@ -57,13 +65,16 @@ class AnswerMaker {
       GALE_ASSIGN(const Answer made, draw_answer(grammar, max_tokens));
       answers.push_back({{"text", replace_invalid_utf8(made.text)}, {"is_whole", made.is_whole}});
     }
-    std::sort(mask_us_.begin(), mask_us_.end());
-    const Json percentiles = {mask_us_[mask_us_.size() / 2], mask_us_[mask_us_.size() * 99 / 100], mask_us_.back()};
+    all_mask_us_.insert(all_mask_us_.end(), mask_us_.begin(), mask_us_.end());
     return Json{{"answers", std::move(answers)},
                 {"compile_ms", compile_ms},
                 {"num_bytes", serialised.size()},
-                {"mask_us", percentiles},
+                {"mask_us", percentiles(mask_us_)},
                 {"num_masks", mask_us_.size()}};
+  }
+
+  [[nodiscard]] Json masks_of_all() const {
+    return Json{{"num_masks", all_mask_us_.size()}, {"mask_us", percentiles(all_mask_us_)}};
   }
 
  private:
@@ -105,7 +116,7 @@ class AnswerMaker {
   const std::shared_ptr<const GrammarTokens> tokens_;   // shared with grammars
   const TokenId stop_;
   std::vector<TokenId> enders_;
-  std::vector<double> mask_us_;
+  std::vector<double> mask_us_, all_mask_us_;
   std::mt19937 random_{12345};
 };
 
@@ -134,6 +145,7 @@ int run(const std::string& tokenizer_path, int num_answers, int max_tokens) {
         parsed ? maker.answer(*parsed, num_answers, max_tokens) : tl::unexpected(parsed.error());
     std::cout << dump_json(answer ? *answer : Json{{"error", answer.error().message}}) << std::endl;
   }
+  std::cerr << dump_json(maker.masks_of_all()) << "\n";
   return 0;
 }
 

@@ -3,8 +3,8 @@
 import re
 
 LEAK = re.compile(
-    r"/(?:home|root|usr|var|tmp|opt|proc|etc|work|src)/|\b0x[0-9a-fA-F]{6,}|\b[\w/]+\.(?:cpp|h|cc|hpp)\b|\bstd::|terminate called"
-    r"|\b(?:\d{1,3}\.){3}\d{1,3}\b|#\d+ +\w+|Traceback|Sanitizer"
+    r"/(?:home|root|usr|var|tmp|opt|proc|etc|work|src)/|\b0x[0-9a-fA-F]{6,}|\b[\w/]+\.(?:cpp|h|cc|hpp)\b"
+    r"|\bstd::|terminate called|\b(?:\d{1,3}\.){3}\d{1,3}\b|#\d+ +\w+|Traceback|Sanitizer"
 )
 
 
