@@ -47,7 +47,7 @@ constexpr FieldDoc kSampling[] = {
      "Only with stream."},
     {"return_token_ids", kBoolean, "Tell the ids of prompt and answer, too."},
     {"return_tokens_as_token_ids", kBoolean, "Tokens of logprobs are told by their ids."},
-    {"truncate_prompt_tokens", R"({"anyOf":[{"type":["integer","null"],"minimum":1},{"const":-1}]})",
+    {"truncate_prompt_tokens", R"({"type":["integer","null"],"minimum":-1,"not":{"const":0}})",
      "Keep so many tokens of the prompt; -1: what fits."},
     {"truncation_side", R"({"enum":["left","right",null]})", "Which end is cut off."},
     {"user", kAny, kIgnored},
@@ -124,7 +124,7 @@ constexpr FieldDoc kMessages[] = {
 
 constexpr FieldDoc kMessagesOnly[] = {
     {"max_tokens", R"({"type":"integer","minimum":1})"},
-    {"stop_sequences", R"({"type":["array","null"],"items":{"type":"string","minLength":1}})"},
+    {"stop_sequences", kStop, "The answer ends before any of these."},
     {"stream", kBoolean},
     {"temperature", R"({"type":["number","null"],"minimum":0,"maximum":2})"},
     {"top_p", R"({"type":["number","null"],"exclusiveMinimum":0,"maximum":1})"},
@@ -134,6 +134,8 @@ constexpr FieldDoc kMessagesOnly[] = {
 
 constexpr FieldDoc kTokenize[] = {
     {"prompt", kString, "Either this or messages."},
+    {"messages", R"({"type":["array","null"],"minItems":1,"items":{"type":"object","required":["role"]}})",
+     "A chat; it counts before prompt."},
     {"add_special_tokens", kBoolean},
     {"model", kString},
     {"return_token_strs", kBoolean},

@@ -111,7 +111,13 @@ Json operation_of(const Route& route, bool asks_for_key) {
   Json content = Json::object();
   if (!doc.answer.empty()) content["application/json"] = {{"schema", schema_ref(doc.answer)}};
   if (!doc.event.empty())
-    content["text/event-stream"] = {{"schema", {{"type", "string"}}}, {"x-event-schema", schema_ref(doc.event)}};
+    content["text/event-stream"] = {{"schema", {{"description", "Events: `data` is of x-event-schema, or [DONE]."}}},
+                                    {"x-event-schema", schema_ref(doc.event)}};
+  if (is_docs(route) && content.empty()) {
+    const bool is_page = doc.parameter.empty();
+    for (const char* type : {"text/html", "text/css", "text/javascript"})
+      if (is_page == (std::string_view(type) == "text/html")) content[type] = {{"schema", {{"type", "string"}}}};
+  }
   if (content.empty()) content["text/plain"] = {{"schema", {{"type", "string"}}}};
   operation["responses"]["200"] = {{"description", "The answer."}, {"content", std::move(content)}};
   const bool is_anthropic = error_dialect_of(route.path) == ErrorDialect::kAnthropic;

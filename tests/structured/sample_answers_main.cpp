@@ -3,6 +3,8 @@
 // {"answers": [{"text", "is_whole"}], "compile_ms", "mask_us": [p50, p99, max], "num_masks"} or {"error"}. At the end
 // stderr gets {"num_masks", "mask_us"} over all lines.
 
+#include <time.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
@@ -24,6 +26,13 @@ using SteadyClock = std::chrono::steady_clock;
 
 double microseconds_since(SteadyClock::time_point start) {
   return std::chrono::duration<double, std::micro>(SteadyClock::now() - start).count();
+}
+
+// The thread's own time: what others do on the machine is no cost of a mask.
+double processor_us() {
+  timespec now{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return static_cast<double>(now.tv_sec) * 1e6 + static_cast<double>(now.tv_nsec) / 1e3;
 }
 
 // P50, P99, the largest.
@@ -83,9 +92,9 @@ class AnswerMaker {
     Answer answer;
     std::vector<uint32_t> words((static_cast<size_t>(tokens_->vocab_size()) + 31) / 32);
     for (int i = 0; i < max_tokens; ++i) {
-      const auto start = SteadyClock::now();
+      const double start = processor_us();
       GALE_TRY(state.allowed(words));
-      mask_us_.push_back(microseconds_since(start));
+      mask_us_.push_back(processor_us() - start);
       GALE_ASSIGN(const TokenId token, draw(words));
       if (!state.accept(token)) return fail(ErrorCode::kInternal, "token {} was allowed and then refused", token);
       if (state.is_over()) {
