@@ -1,4 +1,4 @@
-"""Writes the page's files into one C++ file: embed_assets.py WEB_FOLDER NODE_MODULES OUTPUT."""
+"""Writes files of the page or of /docs into one C++ file: embed_assets.py page|docs WEB_FOLDER NODE_MODULES OUTPUT."""
 
 import gzip
 import hashlib
@@ -20,15 +20,30 @@ LIBRARIES = {
     "@fontsource-variable/inter/files/inter-latin-wght-italic.woff2": "vendor/inter-italic.woff2",
     "@highlightjs/cdn-assets/es/highlight.min.js": "vendor/highlight.js",
 }
+DOCS_LIBRARIES = {
+    "swagger-ui-dist/swagger-ui-bundle.js": "swagger-ui-bundle.js",
+    "swagger-ui-dist/swagger-ui.css": "swagger-ui.css",
+}
 FONTS = "katex/dist/fonts/*.woff2"
 PAGE = "index.html"
 
 
 def collect(web: Path, modules: Path) -> dict[str, bytes]:
     files = {path.relative_to(web).as_posix(): path.read_bytes() for path in sorted(web.rglob("*"))
-             if path.is_file() and path.suffix in TYPES and not path.name.startswith("package")}
+             if path.is_file() and path.suffix in TYPES and not path.name.startswith("package")
+             and path.parent != web / "docs"}
     files |= {name: (modules / source).read_bytes() for source, name in LIBRARIES.items()}
     files |= {f"vendor/katex/fonts/{font.name}": font.read_bytes() for font in sorted(modules.glob(FONTS))}
+    return without_source_maps(files)
+
+
+def collect_docs(web: Path, modules: Path) -> dict[str, bytes]:
+    files = {path.name: path.read_bytes() for path in sorted((web / "docs").iterdir())}
+    files |= {name: (modules / source).read_bytes() for source, name in DOCS_LIBRARIES.items()}
+    return without_source_maps(files)
+
+
+def without_source_maps(files: dict[str, bytes]) -> dict[str, bytes]:
     return {name: b"\n".join(line for line in data.split(b"\n") if not line.startswith(b"//# sourceMappingURL="))
             if name.endswith(".js") else data for name, data in files.items()}
 
@@ -40,30 +55,49 @@ def literal(data: bytes) -> str:
                      for at in range(0, len(data), 4096)) or '""'
 
 
-def main() -> None:
-    web, modules, output = map(Path, sys.argv[1:4])
+def rows_of(files: dict[str, bytes], path_of, *, packed_only: bool) -> str:
+    """The definition of kAssets. Files that are kept packed only are sent so to everybody."""
+    rows, texts = [], []
+    for number, (name, data) in enumerate(files.items()):
+        packed = gzip.compress(data, 9, mtime=0)
+        packed = packed if packed_only or len(packed) < len(data) * 9 // 10 else b""
+        digest = hashlib.sha256(data).hexdigest()[:16]
+        data = b"" if packed_only else data
+        texts.append(f"const char kBytes{number}[] =\n{literal(data)};\nconst char kGzip{number}[] "
+                     f"=\n{literal(packed)};\n")
+        rows.append(f'    {{"{path_of(name)}", "{TYPES[Path(name).suffix]}", "{digest}", '
+                    f"{{kBytes{number}, {len(data)}}}, "
+                    f"{{kGzip{number}, {len(packed)}}}}},\n")
+    return "".join(texts) + "\nconst Asset kAssets[] = {\n" + "".join(rows) + "};\n"
+
+
+def write(output: Path, header: str, rows: str, functions: str) -> None:
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(f'// Made by cmake/embed_assets.py.\n#include "{header}"\n\nnamespace gale {{\nnamespace {{\n\n'
+                      f"{rows}\n}}  // namespace\n\n{functions}\n}}  // namespace gale\n")
+
+
+def write_page(web: Path, modules: Path, output: Path) -> None:
     files = collect(web, modules)
     whole = hashlib.sha256()
     for name, data in files.items():
         whole.update(f"{name} {len(data)}\n".encode() + data)
     version = whole.hexdigest()[:16]
-    rows, texts = [], []
-    for number, (name, data) in enumerate(files.items()):
-        if name == PAGE:
-            data = data.replace(b"@ASSETS@", f"/assets/{version}".encode())
-        packed = gzip.compress(data, 9, mtime=0)
-        packed = packed if len(packed) < len(data) * 9 // 10 else b""
-        path = "/" if name == PAGE else f"/assets/{version}/{name}"
-        texts.append(f"const char kBytes{number}[] =\n{literal(data)};\nconst char kGzip{number}[] "
-                     f"=\n{literal(packed)};\n")
-        digest = hashlib.sha256(data).hexdigest()[:16]
-        rows.append(f'    {{"{path}", "{TYPES[Path(name).suffix]}", "{digest}", {{kBytes{number}, {len(data)}}}, '
-                    f"{{kGzip{number}, {len(packed)}}}}},\n")
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text('// Made by cmake/embed_assets.py.\n#include "ui/assets.h"\n\nnamespace gale {\nnamespace {\n\n'
-                      + "".join(texts) + "\nconst Asset kAssets[] = {\n" + "".join(rows) + "};\n\n}  // namespace\n\n"
-                      "std::span<const Asset> all_assets() { return kAssets; }\n"
-                      f'std::string_view assets_version() {{ return "{version}"; }}\n\n}}  // namespace gale\n')
+    files[PAGE] = files[PAGE].replace(b"@ASSETS@", f"/assets/{version}".encode())
+    rows = rows_of(files, lambda name: "/" if name == PAGE else f"/assets/{version}/{name}", packed_only=False)
+    write(output, "ui/assets.h", rows, "std::span<const Asset> all_assets() { return kAssets; }\n"
+          f'std::string_view assets_version() {{ return "{version}"; }}\n')
+
+
+def write_docs(web: Path, modules: Path, output: Path) -> None:
+    files = collect_docs(web, modules)
+    rows = rows_of(files, lambda name: "/docs" if name == PAGE else f"/docs/{name}", packed_only=True)
+    write(output, "server/docs_assets.h", rows, "std::span<const Asset> docs_assets() { return kAssets; }\n")
+
+
+def main() -> None:
+    which, *paths = sys.argv[1:5]
+    {"page": write_page, "docs": write_docs}[which](*map(Path, paths))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-# The page: web/ and four libraries from npm, copied (nothing is bundled or compiled) into one generated source file of
-# layer ui. web/package-lock.json pins each library by integrity, which `npm ci` checks. Where there is no npm, the one
-# of the pinned PyPI wheel of node fetches them; node is not needed for anything else.
+# The page and /docs: web/ and libraries from npm, copied (nothing is bundled or compiled) into one generated source
+# file each, of the layers ui and server. web/package-lock.json pins each library by integrity, which `npm ci` checks.
+# Where there is no npm, the one of the pinned PyPI wheel of node fetches them; the build needs node for nothing else.
 file(SHA256 ${CMAKE_SOURCE_DIR}/web/package-lock.json web_lock)
 string(SUBSTRING ${web_lock} 0 16 web_lock)
 set(web_modules ${GALE_DOWNLOADS}/web-${web_lock})
@@ -23,8 +23,11 @@ endif()
 set(GALE_WEB_MODULES ${web_modules}/node_modules)
 
 file(GLOB_RECURSE web_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/web/*)
-set(web_data ${CMAKE_BINARY_DIR}/generated/ui/assets_data.cpp)
-add_custom_command(OUTPUT ${web_data} DEPENDS ${web_sources} ${CMAKE_SOURCE_DIR}/cmake/embed_assets.py
-                   COMMAND python3 ${CMAKE_SOURCE_DIR}/cmake/embed_assets.py ${CMAKE_SOURCE_DIR}/web
-                           ${GALE_WEB_MODULES} ${web_data})
-target_sources(ui PRIVATE ${web_data})
+function(embed_assets which layer output)
+  add_custom_command(OUTPUT ${output} DEPENDS ${web_sources} ${CMAKE_SOURCE_DIR}/cmake/embed_assets.py
+                     COMMAND python3 ${CMAKE_SOURCE_DIR}/cmake/embed_assets.py ${which} ${CMAKE_SOURCE_DIR}/web
+                             ${GALE_WEB_MODULES} ${output})
+  target_sources(${layer} PRIVATE ${output})
+endfunction()
+embed_assets(page ui ${CMAKE_BINARY_DIR}/generated/ui/assets_data.cpp)
+embed_assets(docs server ${CMAKE_BINARY_DIR}/generated/server/docs_assets_data.cpp)

@@ -242,7 +242,9 @@ Result<ChatRequest> parse_messages_request(const Json& body, const ApiContext& c
 Result<CountTokensRequest> parse_count_tokens_request(const Json& body, const MessagesOptions& options) {
   GALE_ASSIGN(const Json chat, chat_body_of(body, options));
   CountTokensRequest request;
-  request.model = text_field(chat, "model");
+  RequestReader reader(chat);
+  reader.string("model", request.model);
+  GALE_TRY(reader.status());
   GALE_ASSIGN(request.prompt, parse_chat_input(chat));
   if (field_of(chat, "tool_choice") == "none") request.prompt.tools = nullptr;
   return request;

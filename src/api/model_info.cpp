@@ -47,18 +47,19 @@ Result<TokenizeRequest> parse_tokenize_request(const Json& body) {
   TokenizeRequest request;
   reader.string("model", request.model);
   reader.boolean("return_token_strs", request.return_token_strs);
+  TextPrompt prompt;
+  reader.string("prompt", prompt.text);
+  reader.boolean("add_special_tokens", prompt.add_special_tokens);
   if (reader.find("messages") != nullptr) {
     GALE_TRY(reader.status());
     GALE_ASSIGN(request.prompt, parse_chat_input(body));
     return request;
   }
-  TextPrompt prompt;
   if (reader.find("prompt") == nullptr) {
     reader.refuse("prompt", ErrorCode::kInvalidArgument, "`prompt` (a string) or `messages` is needed");
   }
-  reader.string("prompt", prompt.text);
-  reader.boolean("add_special_tokens", prompt.add_special_tokens);
   GALE_TRY(finish_reading(reader));
+  GALE_TRY(parse_chat_setting(body));   // without messages it changes nothing, and has to be right all the same
   request.prompt = std::move(prompt);
   return request;
 }

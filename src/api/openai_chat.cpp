@@ -82,11 +82,17 @@ void refuse_unsupported(RequestReader& reader) {
 }  // namespace
 
 Result<ChatInput> parse_chat_input(const Json& body) {
-  ChatInput input;
   const auto messages = body.find("messages");
   if (messages == body.end()) return refuse("messages", "this field is required");
   GALE_TRY(check_messages(*messages));
-  GALE_ASSIGN(input.messages, normalise_messages(*messages));
+  GALE_ASSIGN(Json normalised, normalise_messages(*messages));
+  GALE_ASSIGN(ChatInput input, parse_chat_setting(body));
+  input.messages = std::move(normalised);
+  return input;
+}
+
+Result<ChatInput> parse_chat_setting(const Json& body) {
+  ChatInput input;
   GALE_ASSIGN(input.tools, read_tools(body));
   if (const auto documents = body.find("documents"); documents != body.end() && !documents->is_null()) {
     if (!documents->is_array()) return refuse("documents", fmt::format("expected a list, got {}", brief(*documents)));

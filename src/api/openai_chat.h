@@ -16,5 +16,7 @@ struct ChatRequest {
 
 // The parts of a body that make a prompt ("messages", "tools", "chat_template_kwargs", …); /tokenize reads them too.
 [[nodiscard]] Result<ChatInput> parse_chat_input(const Json& body);
+// The same without "messages".
+[[nodiscard]] Result<ChatInput> parse_chat_setting(const Json& body);
 
 }  // namespace gale

@@ -75,7 +75,7 @@ void RequestReader::string(const char* key, std::string& target) {
 void RequestReader::seed(const char* key, std::optional<uint64_t>& target) {
   const Json* value = find(key);
   if (value == nullptr) return;
-  if (!value->is_number_integer()) return expected(key, "a 64-bit integer", *value);
+  if (!value->is_number_integer()) return expected(key, "an integer from -2^63 to 2^64 - 1", *value);
   if (value->is_number_unsigned()) {
     target = value->get<uint64_t>();
   } else if (value->get<int64_t>() != -1) {
@@ -103,11 +103,12 @@ bool RequestReader::check_token(const char* key, int64_t id, int vocab_size) {
 void RequestReader::token_ids(const char* key, int vocab_size, std::vector<TokenId>& target) {
   const Json* value = find(key);
   if (value == nullptr) return;
-  const auto is_id = [](const Json& item) { return item.is_number_integer(); };
-  if (!value->is_array() || !std::all_of(value->begin(), value->end(), is_id))
-    return expected(key, "a list of token ids", *value);
+  if (!value->is_array()) return expected(key, "a list of token ids", *value);
   std::vector<TokenId> ids;
   for (const Json& item : *value) {
+    if (!item.is_number_integer())
+      return refuse(key, ErrorCode::kInvalidArgument,
+                    fmt::format("{}[{}] must be a token id, got {}", key, ids.size(), brief(item)));
     if (!check_token(key, item.is_number_unsigned() && item.get<uint64_t>() > INT64_MAX ? -1 : item.get<int64_t>(),
                      vocab_size))
       return;

@@ -33,6 +33,9 @@ TEST(Json, says_where_a_text_stops_being_json) {
   EXPECT_EQ(parse_json("{\"a\": [}").error().message, "invalid JSON: line 1, column 8: this cannot stand here");
   EXPECT_EQ(parse_json("{\n \"a\" 1}").error().message, "invalid JSON: line 2, column 6: this cannot stand here");
   EXPECT_EQ(parse_json("[1, 2").error().message, "invalid JSON: the text ends too early");
+  const Error big = parse_json(R"({"a": 1.5, "seed": 1180591620717411303424, "b": 1})").error();
+  EXPECT_EQ(big.message, "\"seed\": whole numbers may be from -2^63 to 2^64 - 1");
+  EXPECT_EQ(big.param, "seed");
   EXPECT_EQ(parse_json(R"({"a\nb":1,"a\nb":2})").error().message, R"(duplicate key "a\nb" in an object)");
 }
 TEST(Json, refuses_depth_over_the_limit) {

@@ -63,17 +63,23 @@ Result<Json> convert(const simdjson::dom::element& element) {
   }
 }
 
-// Walks over a text for the place where it stops being JSON.
+// Walks over a text for the place where it stops being JSON, or for a whole number that is none of ours.
 struct PlaceOfError final : nlohmann::json_sax<Json> {
   bool null() override { return true; }
   bool boolean(bool) override { return true; }
   bool number_integer(number_integer_t) override { return true; }
   bool number_unsigned(number_unsigned_t) override { return true; }
-  bool number_float(number_float_t, const string_t&) override { return true; }
+  bool number_float(number_float_t, const string_t& text) override {
+    has_big_number = text.find_first_of(".eE") == string_t::npos;
+    return !has_big_number;
+  }
   bool string(string_t&) override { return true; }
   bool binary(binary_t&) override { return true; }
   bool start_object(size_t) override { return true; }
-  bool key(string_t&) override { return true; }
+  bool key(string_t& name) override {
+    last_key = name;
+    return true;
+  }
   bool end_object() override { return true; }
   bool start_array(size_t) override { return true; }
   bool end_array() override { return true; }
@@ -82,23 +88,35 @@ struct PlaceOfError final : nlohmann::json_sax<Json> {
     return false;
   }
   std::optional<size_t> at;   // how many bytes were read, the wrong one counted in
+  std::string last_key;
+  bool has_big_number = false;   // the walk ended at it: it is the value of last_key, or part of it
 };
 
 // The fast parser says that something is wrong; people want to know where. Large texts are not read again.
-std::string describe_error(std::string_view text, simdjson::error_code error) {
+Error describe_error(std::string_view text, simdjson::error_code error) {
   constexpr size_t kMaxReread = size_t{1} << 20;
+  constexpr size_t kMaxShownKey = 100;
+  const auto invalid = [](std::string_view reason) {
+    return Error{ErrorCode::kInvalidArgument, fmt::format("invalid JSON: {}", reason), {}};
+  };
   PlaceOfError place;
   if (text.size() <= kMaxReread) Json::sax_parse(text.begin(), text.end(), &place);
+  if (place.has_big_number && place.last_key.size() <= kMaxShownKey) {
+    return {ErrorCode::kInvalidArgument,
+            fmt::format("{}: whole numbers may be from -2^63 to 2^64 - 1",
+                        place.last_key.empty() ? "the value" : dump_json(Json(place.last_key))),
+            place.last_key};
+  }
   if (!place.at) {
     const std::string_view reason = simdjson::error_message(error);   // "CODE: reason"
     const size_t colon = reason.find(": ");
-    return std::string(reason.substr(colon == std::string_view::npos ? 0 : colon + 2));
+    return invalid(reason.substr(colon == std::string_view::npos ? 0 : colon + 2));
   }
-  if (*place.at > text.size()) return "the text ends too early";
+  if (*place.at > text.size()) return invalid("the text ends too early");
   const std::string_view before = text.substr(0, *place.at > 0 ? *place.at - 1 : 0);
   const auto line = std::count(before.begin(), before.end(), '\n') + 1;
   const size_t line_start = before.rfind('\n') + 1;   // 0 where there is none
-  return fmt::format("line {}, column {}: this cannot stand here", line, before.size() - line_start + 1);
+  return invalid(fmt::format("line {}, column {}: this cannot stand here", line, before.size() - line_start + 1));
 }
 
 }  // namespace
@@ -112,7 +130,7 @@ Result<Json> parse_json(std::string_view text, const JsonLimits& limits) {
   const simdjson::padded_string padded(text);
   simdjson::dom::element root;
   if (const auto error = parser.parse(padded).get(root); error != simdjson::SUCCESS)
-    return fail(ErrorCode::kInvalidArgument, "invalid JSON: {}", describe_error(text, error));
+    return tl::unexpected(describe_error(text, error));
   return convert(root);
 }
 

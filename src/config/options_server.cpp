@@ -139,6 +139,10 @@ std::vector<Option> http_options() {
       option<&Config::server, &S::is_protected>({.flag = "--protected-mode",
           .help = "Without --host and --api-key answer only clients on this machine.", .group = kHttp,
           .commands = kServe}),
+      option<&Config::server, &S::has_public_docs>({.flag = "--public-docs",
+          .help = "/docs and /openapi.json need no key, so that a browser can open them; what is tried there needs "
+                  "one.",
+          .group = kHttp, .commands = kServe}),
       option<&Config::server, &S::allowed_origins>({.flag = "--allowed-origins", .placeholder = "ORIGIN",
           .help = "Pages of these origins may call the API from a browser.", .group = kHttp, .commands = kServe}),
       option<&Config::shutdown, &ShutdownPlan::timeout>({.flag = "--shutdown-timeout", .placeholder = "SECONDS",

@@ -22,12 +22,22 @@ std::optional<HttpError> check_request_line(std::string_view line, bool& is_http
   const std::string_view version = line.substr(last + 1);
   if (!is_token(method) || method.size() > kMaxMethodBytes) return HttpError{400, "malformed request method"};
   const bool is_plain = std::all_of(target.begin(), target.end(), [](char c) { return c > 0x20 && c < 0x7F; });
-  if (target.empty() || !is_plain) return HttpError{400, "malformed request target"};
+  const bool is_known_form = target.starts_with('/') || target.starts_with("http://") ||
+                             target.starts_with("https://") || (target == "*" && method == "OPTIONS");
+  if (!is_known_form || !is_plain) return HttpError{400, "malformed request target"};
   if (version.size() != 8 || !version.starts_with("HTTP/")) return HttpError{400, "malformed HTTP version"};
   if (version != "HTTP/1.1" && version != "HTTP/1.0")
     return HttpError{505, "only HTTP/1.1 and HTTP/1.0 are spoken here"};
   is_http11 = version == "HTTP/1.1";
   return std::nullopt;
+}
+
+// What may stand in a Host field: a name or an address, with a port perhaps.
+bool is_host(std::string_view value) {
+  constexpr std::string_view kForeign = "/?#@\\<>\"";
+  return std::all_of(value.begin(), value.end(), [&](char c) {
+    return c > 0x20 && c < 0x7F && kForeign.find(c) == std::string_view::npos;
+  });
 }
 
 // What must hold for all fields together.
@@ -49,6 +59,7 @@ std::optional<HttpError> check_field(std::string_view line, FramingSeen& seen) {
   if (has_control) return HttpError{400, "control character in a header value"};
   if (equal_ignoring_case(name, "host")) {
     ++seen.num_hosts;
+    if (!is_host(value)) return HttpError{400, "malformed Host header"};
   } else if (equal_ignoring_case(name, "content-length")) {
     ++seen.num_lengths;
     if (!is_digits(value) || value.size() > kMaxLengthDigits) return HttpError{400, "malformed Content-Length"};

@@ -99,7 +99,8 @@ std::optional<HttpResponse> BeastApiServer::refuse(const RequestHead& head) {
     return refusal(head, kNone, 405, protocol_error_body(405, "this route takes " + match.allow, dialect), {{"Allow", match.allow}});
   }
   const Route& route = *match.route;
-  if (!route.is_public && !keys_.is_empty() && !keys_.opens(owner_of(head))) {
+  const bool is_open = route.is_public || (config_.has_public_docs && is_docs(route));
+  if (!is_open && !keys_.is_empty() && !keys_.opens(owner_of(head))) {
     const Error error{ErrorCode::kUnauthorized, "a valid API key is needed: `Authorization: Bearer KEY` or `X-Api-Key: KEY`", {}};
     return refusal(head, route.path, 401, error_body(error, dialect), {{"WWW-Authenticate", "Bearer"}});
   }

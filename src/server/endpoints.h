@@ -27,6 +27,7 @@ class Endpoints {
   void load(Call& call);
   void server_info(Call& call);
   void openapi(Call& call);
+  void docs(Call& call);
   void guide(Call& call);            // in guide.cpp
   void unsupported(Call& call);
   void list_models(Call& call);

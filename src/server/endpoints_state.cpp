@@ -74,6 +74,7 @@ void Endpoints::root(Call& call) {
                                  {"models", "/v1/models"},
                                  {"health", "/health"},
                                  {"openapi", "/openapi.json"},
+                                 {"docs", "/docs"},
                                  {"guide", "/docs/guide"}}));
 }
 

@@ -35,6 +35,16 @@ Json body_schema(const BodyDoc& body) {
   return schema;
 }
 
+Json request_media(std::string_view name) {
+  Json media{{"schema", schema_ref(name)}};
+  for (const BodyDoc& body : body_docs()) {
+    if (body.name != name) continue;
+    for (const ExampleDoc& example : body.examples)
+      media["examples"][std::string(example.name)] = {{"value", parsed(example.body)}};
+  }
+  return media;
+}
+
 // One response for each status, which tells the codes that it can have.
 Json error_responses(std::string_view schema) {
   std::map<int, std::string> texts;
@@ -90,17 +100,24 @@ Json operation_of(const Route& route, bool asks_for_key) {
   if (!doc.event.empty() && !doc.request.empty())
     parameters.push_back({{"name", "X-Stream-Resumable"},
                           {"in", "header"},
-                          {"schema", {{"enum", Json::array({"true", "false"})}}},
-                          {"description", "true: the stream can be taken up again after a lost connection."}});
+                          {"schema", {{"type", "string"}}},
+                          {"description",
+                           "true: the stream can be taken up again after a lost connection. "
+                           "Anything else: it cannot."}});
   if (!parameters.empty()) operation["parameters"] = std::move(parameters);
   if (!doc.request.empty()) {
-    operation["requestBody"] = {{"required", true},
-                                {"content", {{"application/json", {{"schema", schema_ref(doc.request)}}}}}};
+    operation["requestBody"] = {{"required", true}, {"content", {{"application/json", request_media(doc.request)}}}};
   }
   Json content = Json::object();
   if (!doc.answer.empty()) content["application/json"] = {{"schema", schema_ref(doc.answer)}};
   if (!doc.event.empty())
-    content["text/event-stream"] = {{"schema", {{"type", "string"}}}, {"x-event-schema", schema_ref(doc.event)}};
+    content["text/event-stream"] = {{"schema", {{"description", "Events: `data` is of x-event-schema, or [DONE]."}}},
+                                    {"x-event-schema", schema_ref(doc.event)}};
+  if (is_docs(route) && content.empty()) {
+    const bool is_page = doc.parameter.empty();
+    for (const char* type : {"text/html", "text/css", "text/javascript"})
+      if (is_page == (std::string_view(type) == "text/html")) content[type] = {{"schema", {{"type", "string"}}}};
+  }
   if (content.empty()) content["text/plain"] = {{"schema", {{"type", "string"}}}};
   operation["responses"]["200"] = {{"description", "The answer."}, {"content", std::move(content)}};
   const bool is_anthropic = error_dialect_of(route.path) == ErrorDialect::kAnthropic;

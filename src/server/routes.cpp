@@ -90,8 +90,10 @@ constexpr Route kRoutes[] = {
     {"GET", "/server_info", &Endpoints::server_info, {kState, "Model, engine and limits.", "", "Object"}},
     {"GET", "/metrics", &Endpoints::metrics, {kState, "Metrics in Prometheus' format."}},
     {"GET", "/openapi.json", &Endpoints::openapi, {kState, "This description.", "", "Object"}},
+    {"GET", "/docs", &Endpoints::docs, {kState, "This description as a page, to read and to try."}},
     {"GET", kGuidePath, &Endpoints::guide, {kState, "The guide: how to use and run this server, as web pages."}},
     {"GET", "/docs/guide/*", &Endpoints::guide, {kState, "A page of it, or a picture.", "", "", "", "page"}},
+    {"GET", "/docs/*", &Endpoints::docs, {kState, "Files of that page.", "", "", "", "file"}},
     {"GET", "/", &Endpoints::root, {kState, "Where to go from here.", "", "Object"}},
     {"POST", "/pooling", &Endpoints::unsupported, {kNone, "501.", "", "Object"}},
     {"POST", "/classify", &Endpoints::unsupported, {kNone, "501.", "", "Object"}},
@@ -111,10 +113,14 @@ bool matches(const Route& route, std::string_view path) {
 
 std::span<const Route> all_routes() { return kRoutes; }
 
+bool is_docs(const Route& route) { return route.path == "/openapi.json" || route.path.starts_with("/docs"); }
+
 RouteMatch find_route(std::string_view method, std::string_view path) {
   RouteMatch match;
+  std::string_view pattern;   // the first that matches: /docs/guide/* stands before /docs/*
   for (const Route& route : kRoutes) {
-    if (!matches(route, path)) continue;
+    if (!matches(route, path) || (!pattern.empty() && route.path != pattern)) continue;
+    pattern = route.path;
     const bool takes_method = route.method == method || (route.method == "GET" && method == "HEAD");
     if (takes_method) match.route = &route;
     if (!match.allow.empty()) match.allow += ", ";

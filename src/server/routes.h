@@ -29,6 +29,7 @@ struct Route {
 };
 
 [[nodiscard]] std::span<const Route> all_routes();
+[[nodiscard]] bool is_docs(const Route& route);   // what --public-docs opens
 
 struct RouteMatch {
   const Route* route = nullptr;        // null: none

@@ -15,6 +15,7 @@ struct ServerConfig {
   std::vector<std::string> api_keys;                 // any of them opens; empty: no key is asked for
   bool has_key_file = false;                         // further keys come by ApiServer::set_file_keys
   bool is_protected = true;                          // without a key and an explicit host only this machine is served
+  bool has_public_docs = false;                      // /docs and /openapi.json need no key
   std::vector<std::string> allowed_origins = {"*"};  // CORS
   int max_choices = 128;                             // n of a request
   int max_logprobs = 20;

@@ -49,15 +49,17 @@ Result<std::vector<TokenId>> encode_chat(const ChatInput& chat, const Tokenizer&
 
 Result<int> choose_max_tokens(const GenerateRequest& request, int prompt_length, const SequenceLimits& limits) {
   const int room = limits.max_model_len - prompt_length;
+  // Agents shorten their history when they read "prompt is too long" or "maximum context length is".
   if (room < 1) {
     return fail(ErrorCode::kContextLength,
-                "the prompt has {} tokens, but the model's context holds {} for prompt and output together", prompt_length,
-                limits.max_model_len);
+                "the prompt is too long: this model's maximum context length is {} tokens for prompt and output together, "
+                "the prompt has {}",
+                limits.max_model_len, prompt_length);
   }
   if (request.max_tokens && *request.max_tokens > room) {
     return fail(ErrorCode::kContextLength,
-                "the prompt has {} tokens and {} are asked for, but the model's context holds {} for both together",
-                prompt_length, *request.max_tokens, limits.max_model_len);
+                "this model's maximum context length is {} tokens, but the prompt has {} and {} more are asked for",
+                limits.max_model_len, prompt_length, *request.max_tokens);
   }
   const int max_tokens = request.max_tokens.value_or(std::min(room, limits.default_max_tokens.value_or(room)));
   if (max_tokens < 1) {

@@ -4,6 +4,7 @@ import re
 
 import pytest
 from gale_server import ROOT, GaleServer
+from random_requests import random_requests
 from sdk import sdk
 
 READS = re.compile(r'reader\.(?:number|integer|boolean|string|strings|seed|token_ids|logit_bias|find)\("(\w+)"')
@@ -72,3 +73,9 @@ def test_the_table_of_errors_is_complete(document):
         text = (ROOT / "src/api" / source).read_text()
         for status, code in re.findall(r'{(\d+), "\w+", "(\w+)"}', text) + re.findall(r'case (\d+): return "(\w+)"', text if source != "errors.cpp" else ""):
             assert (status, code) in documented, (status, code)
+
+
+def test_a_few_random_requests_find_no_contradiction(binary, tmp_path):
+    """Many more: tests/full."""
+    sdk("schemathesis")
+    assert random_requests(binary, tmp_path, num_examples=3, phases=("coverage", "fuzzing"), timeout=900) > 500

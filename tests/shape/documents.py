@@ -121,13 +121,14 @@ def check_licences(tree: Tree) -> list[str]:
             problems.append(f"tests/requirements.txt: no exact version with hashes: {block.splitlines()[0]}")
         else:
             names.add(pin[1])
-    for folder, package in json.loads(tree.files["web/package-lock.json"])["packages"].items():
-        name = folder.rpartition("node_modules/")[2]
-        if not name:
-            continue
-        names.add(name)
-        if not package.get("integrity", "").startswith("sha512-"):
-            problems.append(f"web/package-lock.json: {name} is pinned without an integrity")
+    for lock in ("web/package-lock.json", "tests/clients/package-lock.json"):
+        for folder, package in json.loads(tree.files[lock])["packages"].items():
+            name = folder.rpartition("node_modules/")[2]
+            if not name:
+                continue
+            names.add(name)
+            if not package.get("integrity", "").startswith("sha512-"):
+                problems.append(f"{lock}: {name} is pinned without an integrity")
     for name in sorted(names):
         found = [licence for row, licence in rows.items() if f"`{name.lower()}`" in row]
         if not found or not found[0]:

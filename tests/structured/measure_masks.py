@@ -1,5 +1,5 @@
-"""How long masks take: measure_masks.py SAMPLER TOKENIZER_JSON…. Prints a row for each tokenizer over all schemas of
-schemas.py."""
+"""How long masks take: measure_masks.py EVERY SAMPLER TOKENIZER_JSON…. A row for each tokenizer, over every EVERY-th
+schema of schemas.py."""
 
 import json
 import subprocess
@@ -8,14 +8,15 @@ import sys
 from schemas import all_schemas
 
 
-def row(sampler, tokenizer):
-    lines = "".join(json.dumps({"schema": schema}) + "\n" for schema in all_schemas())
+def row(schemas, sampler, tokenizer):
+    lines = "".join(json.dumps({"schema": schema}) + "\n" for schema in schemas)
     result = subprocess.run([sampler, tokenizer, "5", "200"], input=lines, capture_output=True, encoding="utf-8",
                             check=True)
     answers = [answer for answer in map(json.loads, result.stdout.splitlines()) if "error" not in answer]
-    num_masks = sum(answer["num_masks"] for answer in answers)
+    masks = json.loads(result.stderr.splitlines()[-1])
     over = sorted(answer["mask_us"][1] for answer in answers)
-    return {"schemas": len(answers), "refused": len(all_schemas()) - len(answers), "masks": num_masks,
+    return {"schemas": len(answers), "refused": len(schemas) - len(answers), "masks": masks["num_masks"],
+            "mask p50 us": masks["mask_us"][0], "mask p99 us": masks["mask_us"][1],
             "mask p50 us (median schema)": sorted(a["mask_us"][0] for a in answers)[len(answers) // 2],
             "mask p99 us (median schema)": over[len(over) // 2],
             "mask p99 us (99th schema)": over[len(over) * 99 // 100],
@@ -26,9 +27,10 @@ def row(sampler, tokenizer):
 
 
 def main():
-    for tokenizer in sys.argv[2:]:
+    every, sampler, *tokenizers = sys.argv[1:]
+    for tokenizer in tokenizers:
         print(tokenizer)
-        for name, value in row(sys.argv[1], tokenizer).items():
+        for name, value in row(all_schemas()[:: int(every)], sampler, tokenizer).items():
             print(f"  {name}: {value:.1f}" if isinstance(value, float) else f"  {name}: {value}")
 
 
