@@ -57,10 +57,11 @@ std::optional<Error> Scheduler::reason_never_to_run(const Submit& submit) const 
   const auto num_prompt = static_cast<int64_t>(submit.prompt.size());
   if (num_prompt == 0) return Error{ErrorCode::kInvalidArgument, "the prompt is empty", "prompt"};
   if (submit.stop.max_tokens < 1) return Error{ErrorCode::kInvalidArgument, "max_tokens must be at least 1", "max_tokens"};
-  const bool is_pooled = submit.pooling != Pooling::kNone;   // such a sequence has no output
+  const bool is_pooled = submit.pooling != Pooling::kNone;  // such a sequence has no output
   if (is_pooled && num_prompt > config_.max_model_len) {
     return Error{ErrorCode::kContextLength,
-                 fmt::format("the prompt has {} tokens; only {} fit the context", num_prompt, config_.max_model_len), "prompt"};
+                 fmt::format("the prompt has {} tokens; only {} fit the context", num_prompt, config_.max_model_len),
+                 "prompt"};
   }
   if (!is_pooled && num_prompt >= config_.max_model_len) {
     return Error{ErrorCode::kContextLength,
