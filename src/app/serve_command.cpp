@@ -1,6 +1,7 @@
 #include <chrono>
 #include <filesystem>
 
+#include "app/certificate_watch.h"
 #include "app/commands.h"
 #include "app/exit_code.h"
 #include "app/notify.h"
@@ -10,9 +11,9 @@
 #include "chat/chat_template.h"
 #include "config/command_line.h"
 #include "models/model.h"
+#include "server/api_server.h"
 #include "serving/engine_pipeline.h"
 #include "serving/engine_process.h"
-#include "server/api_server.h"
 #include "tokenizer/tokenizer.h"
 
 namespace gale {
@@ -113,13 +114,28 @@ void reload_keys(const Config& config, ApiServer& server) {
   server.set_file_keys(std::move(*keys));
 }
 
+// Connections that are open go on with what they shook hands with.
+void reload_certificate(std::string_view why, ApiServer& server) {
+  if (const Status loaded = server.reload_certificate(); !loaded) {
+    return log_error("{}: the old certificate stays: {}", why, loaded.error().message);
+  }
+  log_info("{}: the certificate was read again", why);
+}
+
 // Until a signal comes or the first engine fails for good. The error of the latter.
 std::optional<Error> watch(const Config& config, const EnginePipeline& pipeline, ApiServer& server,
                            const StopSignals& signals, ServiceNotifier& notifier) {
   const SteadyClock clock;
   bool was_ready = false;
+  const TlsConfig& tls = config.server.http.tls;
+  CertificateWatch certificate(tls);
   while (!signals.wait(kWatchInterval)) {
-    if (signals.wants_reload()) reload_keys(config, server);
+    if (signals.wants_reload()) {
+      reload_keys(config, server);
+      if (tls.is_on()) reload_certificate("SIGHUP", server);
+    }
+    if (config.serve.refreshes_certificate && certificate.has_changed())
+      reload_certificate("a file has changed", server);
     if (pipeline.status().health != Health::kStalled) notifier.alive(clock.now());
     if (was_ready) continue;
     if (std::optional<Error> failure = start_failure(pipeline)) return failure;

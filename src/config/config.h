@@ -35,6 +35,7 @@ struct ServeConfig {
   std::string tokenizer;                         // tokenizer.json's folder; empty: the model's
   std::string api_key_file;                      // hashes of further keys; read again at SIGHUP
   std::string chat_template;                     // a file; empty: the model's
+  bool refreshes_certificate = false;  // reads certificate and key again when their files have changed
   std::string notify_socket;                     // of the service manager that started us; empty: none
 };
 

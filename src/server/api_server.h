@@ -35,6 +35,9 @@ class ApiServer {
   // The keys of --api-key-file, from now on. Requests that are being answered go on.
   virtual void set_file_keys(std::vector<KeyHash> keys) = 0;
 
+  // Certificate and key are read again; after an error the old ones stay.
+  [[nodiscard]] virtual Status reload_certificate() = 0;
+
   // Returns when everything was answered. `is_urged` is asked every few milliseconds: true ends the waiting at once (a
   // second SIGTERM). The number of requests that had to be cut.
   virtual int shut_down(const ShutdownPlan& plan, const std::function<bool()>& is_urged) = 0;
