@@ -60,6 +60,7 @@ class Pooled : public testing::TestWithParam<std::string> {
     device_ = make_cpu_device(2);
     EngineConfig config;
     config.model_dir = data_folder(GetParam());
+    config.kv_cache_dtype = KvCacheDType::kF32;      // the reference keeps keys and values in fp32
     config.scheduler.max_model_len = 256;
     config.scheduler.num_blocks = 64;
     config.scheduler.max_num_batched_tokens = 24;  // every prompt comes in pieces
