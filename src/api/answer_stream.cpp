@@ -26,7 +26,7 @@ class StreamWriter : public AnswerBase {
                                    return on_delta(request, delta);
                                  },
                                  [&](const Finished& finished) { return on_finished(request, finished); },
-                                 [](const Pooled&) { return std::string(); },   // embeddings have a writer of their own
+                                 [](const Pooled&) { return std::string(); },  // embeddings have a writer of their own
                                  [&](const Completed& completed) { return on_completed(request, completed); },
                                  [&](const Failed& failed) { return on_failed(failed); }},
                       event);

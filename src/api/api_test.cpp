@@ -7,6 +7,7 @@
 #include "api/errors.h"
 #include "api/openai_chat.h"
 #include "api/openai_completions.h"
+#include "api/openai_embeddings.h"
 
 namespace gale {
 namespace {
@@ -143,6 +144,44 @@ std::vector<Event> conversation() {
       Delta{.parts = {ContentDelta{"say \"é\"\n"}, ToolCallStart{0, "call_1", "f"}, ToolArgumentsDelta{0, "{\"a\":1}"}},
             .usage = usage},
       Finished{.reason = ChoiceFinish::kToolCalls}, Completed{usage}};
+}
+
+TEST(Embeddings, take_what_completions_take_and_name_what_is_wrong) {
+  ApiContext context = kContext;
+  context.hidden_size = 8;
+  context.pooling = Pooling::kMean;
+  const Result<EmbeddingRequest> request =
+      parse_embedding_request(json_of(R"({"input":["a",[1,2]],"dimensions":8})"), context);
+  ASSERT_TRUE(request) << request.error().message;
+  EXPECT_EQ(request->generate.pooling->pooling, Pooling::kMean);
+  EXPECT_EQ(request->generate.pooling->inputs.size(), 2U);
+  const std::vector<std::pair<const char*, const char*>> wrong = {
+      {R"({"input":"a","dimensions":9})", "dimensions"},
+      {R"({"input":[100]})", "input"},
+      {R"({"input":[]})", "input"},
+      {R"({"input":"a","encoding_format":"hex"})", "encoding_format"}};
+  for (const auto& [body, param] : wrong)
+    EXPECT_EQ(parse_embedding_request(json_of(body), context).error().param, param) << body;
+}
+
+TEST(Embeddings, are_written_in_the_order_of_the_inputs_at_length_one) {
+  AnswerInfo info{.id = "embd-1", .model = "m"};
+  const auto writer = make_embedding_answer(info, {.dimensions = 2});
+  EXPECT_EQ(writer->add(0, Pooled{1, {0.0F, 0.0F, 5.0F}}), "");
+  EXPECT_EQ(writer->add(0, Pooled{0, {3.0F, 4.0F, 9.0F}}), "");
+  EXPECT_FALSE(writer->is_done());
+  EXPECT_EQ(writer->add(0, Completed{{.prompt_tokens = 7, .cached_tokens = 2}}), "");
+  ASSERT_TRUE(writer->is_done());
+  const Json answer = json_of(writer->body());
+  EXPECT_EQ(answer["object"], "list");
+  EXPECT_EQ(answer["usage"]["total_tokens"], 7);
+  EXPECT_EQ(answer["data"][0]["index"], 0);
+  EXPECT_FLOAT_EQ(answer["data"][0]["embedding"][0].get<float>(), 0.6F);
+  EXPECT_FLOAT_EQ(answer["data"][0]["embedding"][1].get<float>(), 0.8F);
+  EXPECT_EQ(answer["data"][1]["embedding"], Json::array({0.0, 0.0})) << "no direction, and no division by zero";
+  const auto packed = make_embedding_answer(info, {.is_base64 = true});
+  (void)packed->add(0, Pooled{0, {1.0F}});
+  EXPECT_EQ(json_of(packed->body())["data"][0]["embedding"], "AACAPw==");
 }
 
 TEST(ChatStream, speaks_the_chunks_clients_expect) {

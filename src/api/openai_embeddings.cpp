@@ -34,8 +34,8 @@ std::string little_endian_bytes(std::span<const float> vector) {
   return bytes;
 }
 
-// A list of numbers as JSON, each as short as it still is that float: a Json tree would take 16 bytes for each and write
-// twice as many digits.
+// A list of numbers as JSON, each as short as it still is that float: a Json tree would take 16 bytes for each and
+// write twice as many digits.
 std::string vector_text(std::span<const float> vector, const EmbeddingForm& form) {
   if (form.is_base64) return "\"" + base64(little_endian_bytes(vector)) + "\"";
   std::string text = "[";
@@ -61,9 +61,10 @@ class EmbeddingAnswer final : public AnswerBase {
     const Json counts{{"prompt_tokens", usage.prompt_tokens},
                       {"total_tokens", usage.prompt_tokens},
                       {"prompt_tokens_details", {{"cached_tokens", usage.cached_tokens}}}};
-    Json head{{"id", info_.id}, {"object", "list"}, {"created", info_.created}, {"model", info_.model}, {"usage", counts}};
+    Json head{
+        {"id", info_.id}, {"object", "list"}, {"created", info_.created}, {"model", info_.model}, {"usage", counts}};
     std::string text = dump_json(head);
-    text.back() = ',';                 // the head's brace
+    text.back() = ',';  // the head's brace
     text += "\"data\":[";
     for (const auto& [input, vector] : vectors_) {
       fmt::format_to(std::back_inserter(text), R"({}{{"object":"embedding","index":{},"embedding":{}}})",
@@ -74,7 +75,7 @@ class EmbeddingAnswer final : public AnswerBase {
 
  private:
   const EmbeddingForm form_;
-  std::map<int, std::string> vectors_;   // as text, by input
+  std::map<int, std::string> vectors_;  // as text, by input
 };
 
 void read_form(RequestReader& reader, const ApiContext& context, EmbeddingForm& form) {

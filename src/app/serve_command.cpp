@@ -1,6 +1,7 @@
 #include <chrono>
 #include <filesystem>
 
+#include "app/certificate_watch.h"
 #include "app/commands.h"
 #include "app/exit_code.h"
 #include "app/front_model.h"
@@ -69,6 +70,14 @@ void reload_keys(const Config& config, ApiServer& server) {
   if (!keys) return log_error("SIGHUP: the old keys stay: {}", keys.error().message);
   log_info("SIGHUP: {} keys", keys->size());
   server.set_file_keys(std::move(*keys));
+}
+
+// Connections that are open go on with what they shook hands with.
+void reload_certificate(std::string_view why, ApiServer& server) {
+  if (const Status loaded = server.reload_certificate(); !loaded) {
+    return log_error("{}: the old certificate stays: {}", why, loaded.error().message);
+  }
+  log_info("{}: the certificate was read again", why);
 }
 
 // What a server that wants this one's place is told and given.
@@ -203,8 +212,15 @@ void Front::open_door() {
 std::optional<Error> Front::serve() {
   const Host host(config_, *pipeline_, *server_);
   bool was_ready = false;
+  const TlsConfig& tls = config_.server.http.tls;
+  CertificateWatch certificate(tls);
   while (!signals_.wait(kWatchInterval)) {
-    if (signals_.wants_reload()) reload_keys(config_, *server_);
+    if (signals_.wants_reload()) {
+      reload_keys(config_, *server_);
+      if (tls.is_on()) reload_certificate("SIGHUP", *server_);
+    }
+    if (config_.serve.refreshes_certificate && certificate.has_changed())
+      reload_certificate("a file has changed", *server_);
     if (signals_.wants_successor()) successor_.start();
     successor_.look();
     if (door_ && (new_server_ = door_->look(host))) return std::nullopt;

@@ -156,7 +156,9 @@ TEST(SocketChannel, an_engine_of_another_version_is_refused_in_words) {
   const auto received = receive_some(*engine.front);
   ASSERT_FALSE(received.has_value());
   EXPECT_EQ(received.error().code, ErrorCode::kUnimplemented);
-  EXPECT_THAT(received.error().message, HasSubstr("the engine speaks channel protocol 2, this process speaks 1"));
+  EXPECT_THAT(received.error().message,
+              HasSubstr(fmt::format("the engine speaks channel protocol {}, this process speaks {}",
+                                    kProtocolVersion + 1, kProtocolVersion)));
   EXPECT_EQ(engine.front->send(Cancel{{1}}).error().code, ErrorCode::kUnavailable);
 }
 

@@ -58,7 +58,7 @@ struct GenerateRequest {
   AnswerRules rules;                            // tools and what form the answer must have
   std::optional<int> thinking_budget;           // tokens of thinking; none: no limit
   int n = 1;
-  std::optional<PoolingRequest> pooling;        // then the prompt is its inputs, and what is said of output counts for nothing
+  std::optional<PoolingRequest> pooling;        // in place of the prompt; what is said of output means nothing then
   int priority = 0;
   std::string cache_salt;
   std::string tenant;                           // whose limits count; empty: nobody's

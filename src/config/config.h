@@ -42,6 +42,7 @@ struct ServeConfig {
   bool takes_over = false;                       // the place of a server that runs on this port, if there is one
   TakeoverEngine takeover_engine = TakeoverEngine::kAuto;
   std::string runtime_dir;                       // where it is met; empty: see app/takeover_messages.h
+  bool refreshes_certificate = false;  // reads certificate and key again when their files have changed
   std::string notify_socket;                     // of the service manager that started us; empty: none
 };
 

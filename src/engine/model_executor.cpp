@@ -226,8 +226,8 @@ void ModelExecutor::look_back(ForwardContext& context, const Tensor& hidden, con
   }
 }
 
-void ModelExecutor::pool(const Tensor& hidden, const ScheduledSequence& scheduled, const Sequence& sequence, int first_row,
-                         SequenceResult& result) {
+void ModelExecutor::pool(const Tensor& hidden, const ScheduledSequence& scheduled, const Sequence& sequence,
+                         int first_row, SequenceResult& result) {
   const int num_rows = scheduled.num_scheduled_tokens;
   const int slot = scheduled.slot.value;
   if (scheduled.is_new) state_.pooler.start(slot);
@@ -240,7 +240,8 @@ void ModelExecutor::pool(const Tensor& hidden, const ScheduledSequence& schedule
   result.pooled = state_.pooler.take(slot);
   const bool is_finite = std::ranges::all_of(result.pooled, [](float value) { return std::isfinite(value); });
   if (!is_finite) {
-    result.error = Error{ErrorCode::kInternal, "the model's hidden states hold a NaN or an infinity. Only this request failed", "model"};
+    result.error = Error{ErrorCode::kInternal,
+                         "the model's hidden states hold a NaN or an infinity. Only this request failed", "model"};
   }
 }
 

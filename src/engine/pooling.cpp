@@ -1,4 +1,4 @@
-#include "engine/pooling.h"
+#include "engine/pooling_internal.h"
 
 #include <algorithm>
 #include <utility>
@@ -8,7 +8,7 @@
 namespace gale {
 namespace {
 
-constexpr int64_t kRowsAtOnce = 128;   // copied to the host before they are summed
+constexpr int64_t kRowsAtOnce = 128;  // copied to the host before they are summed
 
 template <class T, class Widen>
 void add_row(std::vector<double>& sum, const T* row, Widen widen) {
@@ -37,8 +37,10 @@ void Pooler::add(Stream& stream, int slot, const Tensor& rows) {
     device_->copy(stream, host.data, part.data, part.num_bytes());
     stream.synchronize();
     for (int64_t r = 0; r < host.shape[0]; ++r) {
-      if (host.dtype == DType::kF32) add_row(sum.values, host.row<float>(r), [](float value) { return value; });
-      else add_row(sum.values, host.row<uint16_t>(r), bf16_to_f32);
+      if (host.dtype == DType::kF32)
+        add_row(sum.values, host.row<float>(r), [](float value) { return value; });
+      else
+        add_row(sum.values, host.row<uint16_t>(r), bf16_to_f32);
     }
   }
   sum.num_rows += rows.shape[0];

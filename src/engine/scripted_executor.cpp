@@ -13,7 +13,7 @@
 namespace gale {
 namespace {
 
-constexpr int kHiddenSize = 16;                  // of pooled vectors
+constexpr int kHiddenSize = 16;                 // of pooled vectors
 constexpr int kDefaultTokensInPool = 1 << 18;   // KV "memory" of the scripted engine: block ids, no bytes
 
 Duration milliseconds_of(double ms) {
@@ -33,7 +33,8 @@ std::vector<float> made_up_vector(std::span<const TokenId> tokens, Pooling pooli
   const std::span<const TokenId> pooled = pooling == Pooling::kMean ? tokens : tokens.last(1);
   for (const TokenId token : pooled) {
     for (int i = 0; i < kHiddenSize; ++i) {
-      out[static_cast<size_t>(i)] += static_cast<float>((token * 31 + i * 17) % 101 - 50) / static_cast<float>(pooled.size());
+      out[static_cast<size_t>(i)] +=
+          static_cast<float>((token * 31 + i * 17) % 101 - 50) / static_cast<float>(pooled.size());
     }
   }
   return out;

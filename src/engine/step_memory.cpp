@@ -83,8 +83,7 @@ size_t step_bytes(const Model& model, const EngineConfig& config, SchedulerConfi
   const std::unique_ptr<Stream> stream = nothing->make_stream();
   return model.workspace_bytes(max_step_tokens(scheduler), max_logit_rows(scheduler)) +
          logits_bytes(model.info(), scheduler) + row_list_bytes() + Pooler::num_bytes(model.info().hidden_size) +
-         BatchBuilder::num_bytes(scheduler) +
-         attention_bytes(model, {*stream, table, device.caps()}, scheduler) +
+         BatchBuilder::num_bytes(scheduler) + attention_bytes(model, {*stream, table, device.caps()}, scheduler) +
          Sampler::num_bytes(sampler_options(model.info(), config, scheduler, device));
 }
 

@@ -8,7 +8,7 @@
 #include "engine/executor.h"
 #include "engine/kv_allocation.h"
 #include "engine/memory_plan.h"
-#include "engine/pooling.h"
+#include "engine/pooling_internal.h"
 #include "models/model.h"
 #include "ops/op_table.h"
 #include "sampling/sampler.h"

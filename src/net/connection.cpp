@@ -5,6 +5,7 @@
 #include <new>
 
 #include "base/fault_point.h"
+#include "base/log.h"
 
 namespace gale {
 namespace {
@@ -17,10 +18,33 @@ TimePoint now() { return std::chrono::steady_clock::now(); }
 
 }  // namespace
 
-Connection::Connection(std::shared_ptr<IoThread> thread, IoSocket socket, std::string peer)
-    : thread_(std::move(thread)), socket_(std::move(socket)), peer_(std::move(peer)) {}
+Connection::Connection(std::shared_ptr<IoThread> thread, IoStream stream, std::string peer)
+    : thread_(std::move(thread)), stream_(std::move(stream)), peer_(std::move(peer)) {}
 
 void Connection::start() {
+  if (!stream_.has_tls()) return await_request();
+  state_ = State::kHandshake;
+  since_ = now();
+  stream_.async_handshake(
+      [self = shared_from_this()](const boost::system::error_code& error) { self->on_handshake(error); });
+}
+
+void Connection::on_handshake(const boost::system::error_code& error) {
+  if (state_ == State::kClosed) return;
+  if (!error) return await_request();
+  log_debug("{}: no TLS: {}", peer_, error.message());
+  if (is_plain_http(static_cast<unsigned long>(error.value()))) {  // who typed http:// learns it
+    constexpr std::string_view kWrongScheme =
+        "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 34\r\nConnection: close\r\n\r\n"
+        "this port speaks HTTPS, not HTTP.\n";
+    boost::system::error_code ignored;
+    stream_.socket().write_some(asio::buffer(kWrongScheme), ignored);
+  }
+  close(ExchangeEnd::kClientGone);
+}
+
+void Connection::await_request() {
+  state_ = State::kHead;
   parser_ = std::make_unique<RequestParser>(config().limits);
   since_ = now();
   read();
@@ -31,24 +55,19 @@ void Connection::start() {
 void Connection::read() {
   if (is_reading_ || saw_end_of_input_ || state_ == State::kClosed) return;
   is_reading_ = true;
-  socket_.async_wait(IoSocket::wait_read, [self = shared_from_this()](const boost::system::error_code& error) {
-    self->is_reading_ = false;
-    self->on_readable(error);
-  });
+  stream_.async_read(thread_->scratch(),
+                     [self = shared_from_this()](const boost::system::error_code& error, std::string_view bytes) {
+                       self->is_reading_ = false;
+                       self->on_read(error, bytes);
+                     });
 }
 
-void Connection::on_readable(const boost::system::error_code& error) {
+void Connection::on_read(const boost::system::error_code& error, std::string_view bytes) {
   if (state_ == State::kClosed) return;
-  if (error) return on_end_of_input();
-  boost::system::error_code code;
-  std::string& scratch = thread_->scratch();
-  const size_t num_bytes = socket_.read_some(asio::buffer(scratch), code);
-  if (code == asio::error::would_block || code == asio::error::interrupted) return read();
-  if (code || num_bytes == 0) return on_end_of_input();
-  if (fault_happens("net.read")) return on_end_of_input();
+  if (error || bytes.empty() || fault_happens("net.read")) return on_end_of_input();
   try {   // a request for which there is no memory fails alone
     may_run_out_of_memory("net.request");
-    on_bytes(std::string_view(scratch).substr(0, num_bytes));
+    on_bytes(bytes);
   } catch (const std::bad_alloc&) {
     if (exchange_ || state_ == State::kClosed) return close(ExchangeEnd::kClientGone);
     fail_request({503, "there is no memory for this request now"});
@@ -57,6 +76,7 @@ void Connection::on_readable(const boost::system::error_code& error) {
 
 void Connection::on_bytes(std::string_view bytes) {
   switch (state_) {
+    case State::kHandshake:
     case State::kClosed: return;
     case State::kLingering: return read();   // not wanted any more
     case State::kAnswering:
@@ -117,7 +137,7 @@ void Connection::dispatch() {
   const bool wants_web_socket = equal_ignoring_case(request.head.field("upgrade").value_or(""), "websocket") && input_.empty();
   if (wants_web_socket && thread_->server().handler.takes_web_socket(request.head)) {
     state_ = State::kClosed;   // what follows on the socket is the WebSocket's
-    thread_->adopt_web_socket(request.head, std::move(socket_));
+    thread_->adopt_web_socket(request.head, std::move(stream_));
     return thread_->forget(shared_from_this());
   }
   begin_exchange(request.head, request.head.keep_alive);
@@ -160,7 +180,7 @@ void Connection::write() {
     num_written_ = 0;
     last_write_ = now();
   }
-  socket_.async_write_some(asio::buffer(output_.data() + num_written_, output_.size() - num_written_),
+  stream_.async_write_some(std::string_view(output_).substr(num_written_),
                            [self = shared_from_this()](const boost::system::error_code& error, size_t num_bytes) {
                              self->on_written(error, num_bytes);
                            });
@@ -186,17 +206,16 @@ void Connection::finish_answer() {
   exchange->end(ExchangeEnd::kSent);
   if (saw_end_of_input_ || !thread_->server().is_accepting) return close(ExchangeEnd::kSent);
   if (!keep_alive) return linger();
+  if (input_.empty()) return await_request();
   state_ = State::kHead;
   since_ = now();
   parser_ = std::make_unique<RequestParser>(config().limits);
-  if (input_.empty()) read();
-  else advance();
+  advance();
 }
 
 // Closing at once while unread bytes arrive would reset the connection, and the client might never see the answer.
 void Connection::linger() {
-  boost::system::error_code ignored;   // the peer may be gone already: then reading says so
-  socket_.shutdown(IoSocket::shutdown_send, ignored);
+  stream_.shut_down_sending([self = shared_from_this()](const boost::system::error_code&) {});
   state_ = State::kLingering;
   since_ = now();
   input_ = {};
@@ -209,6 +228,9 @@ void Connection::sweep(TimePoint at) {
   const Duration elapsed = at - since_;
   switch (state_) {
     case State::kClosed: return;
+    case State::kHandshake:
+      if (elapsed > config().header_timeout) close(ExchangeEnd::kClientGone);
+      return;
     case State::kHead:
       if (parser_->has_begun() && elapsed > config().header_timeout) fail_request({408, "the request's head took too long"});
       else if (!parser_->has_begun() && elapsed > idle_timeout()) close(ExchangeEnd::kSent);
@@ -243,8 +265,8 @@ void Connection::close(ExchangeEnd how) {
   const std::shared_ptr<Connection> self = shared_from_this();
   state_ = State::kClosed;
   boost::system::error_code ignored;   // closing is all that is left to do
-  if (how == ExchangeEnd::kSlowReader) socket_.set_option(asio::socket_base::linger(true, 0), ignored);
-  socket_.close(ignored);
+  if (how == ExchangeEnd::kSlowReader) stream_.socket().set_option(asio::socket_base::linger(true, 0), ignored);
+  stream_.socket().close(ignored);
   --thread_->server().num_connections;
   if (exchange_) {
     const std::shared_ptr<ExchangeState> exchange = std::move(exchange_);

@@ -2,7 +2,6 @@
 
 #include <atomic>
 #include <boost/asio/basic_socket_acceptor.hpp>
-#include <boost/asio/basic_stream_socket.hpp>
 #include <boost/asio/basic_waitable_timer.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
@@ -15,17 +14,16 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "base/guarded.h"
 #include "net/exchange_state.h"
 #include "net/http_server.h"
+#include "net/io_stream.h"
 #include "net/request_parser.h"
 #include "net/web_socket_connection.h"
 
 // Internal to net: the only header that shows Asio.
 namespace gale {
 
-namespace asio = boost::asio;
-using IoExecutor = asio::io_context::executor_type;
-using IoSocket = asio::basic_stream_socket<asio::ip::tcp, IoExecutor>;
 using IoAcceptor = asio::basic_socket_acceptor<asio::ip::tcp, IoExecutor>;
 using IoTimer = asio::basic_waitable_timer<std::chrono::steady_clock, asio::wait_traits<std::chrono::steady_clock>, IoExecutor>;
 
@@ -33,6 +31,7 @@ using IoTimer = asio::basic_waitable_timer<std::chrono::steady_clock, asio::wait
 struct ServerState {
   HttpServerConfig config;
   HttpHandler& handler;
+  Guarded<std::shared_ptr<asio::ssl::context>> tls{};   // null: plain; shared with handshakes under way
   std::atomic<int> num_connections{0};
   std::atomic<int> num_web_sockets{0};
   std::atomic<int> num_exchanges{0};
@@ -66,7 +65,7 @@ class IoThread : public std::enable_shared_from_this<IoThread> {
   [[nodiscard]] std::string& scratch() { return scratch_; }
   void forget(const std::shared_ptr<Connection>& connection);
   // Takes the connection's place: it counts on until it is closed.
-  void adopt_web_socket(const RequestHead& head, IoSocket socket);
+  void adopt_web_socket(const RequestHead& head, IoStream stream);
 
  private:
   void accept(size_t listener);
@@ -94,11 +93,11 @@ class IoThread : public std::enable_shared_from_this<IoThread> {
   std::thread thread_;
 };
 
-// One client: reads requests, has them handled one after the other, writes answers. Lives on its I/O thread. Reading goes on
-// while an answer is computed, so that a client that left is noticed at once.
+// One client: shakes hands if there is TLS, reads requests, has them handled one by one, writes answers. Lives on its
+// I/O thread. Reading goes on while an answer is computed, so that a client that left is noticed at once.
 class Connection final : public OutputOwner, public std::enable_shared_from_this<Connection> {
  public:
-  Connection(std::shared_ptr<IoThread> thread, IoSocket socket, std::string peer);
+  Connection(std::shared_ptr<IoThread> thread, IoStream stream, std::string peer);
   void start();
   void output_ready() override;
   void flush();
@@ -107,10 +106,12 @@ class Connection final : public OutputOwner, public std::enable_shared_from_this
   void close(ExchangeEnd how);
 
  private:
-  enum class State { kHead, kBody, kAnswering, kLingering, kClosed };
+  enum class State { kHandshake, kHead, kBody, kAnswering, kLingering, kClosed };
 
+  void on_handshake(const boost::system::error_code& error);
+  void await_request();
   void read();
-  void on_readable(const boost::system::error_code& error);
+  void on_read(const boost::system::error_code& error, std::string_view bytes);
   void on_bytes(std::string_view bytes);
   void on_end_of_input();
   void advance();
@@ -126,7 +127,7 @@ class Connection final : public OutputOwner, public std::enable_shared_from_this
   [[nodiscard]] const HttpServerConfig& config() const { return thread_->server().config; }
 
   std::shared_ptr<IoThread> thread_;
-  IoSocket socket_;
+  IoStream stream_;
   const std::string peer_;
   State state_ = State::kHead;
   std::unique_ptr<RequestParser> parser_;

@@ -97,15 +97,17 @@ void IoThread::admit(IoSocket socket) {
   boost::system::error_code ignored;   // a connection that is gone again shows at the first read
   socket.non_blocking(true, ignored);
   socket.set_option(asio::ip::tcp::no_delay(true), ignored);
+  const std::shared_ptr<asio::ssl::context> tls = server_.tls.with([](const auto& held) { return held; });
   if (++server_.num_connections > server_.config.max_connections) {
     --server_.num_connections;
     constexpr std::string_view kFull =
         "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
-    socket.write_some(asio::buffer(kFull), ignored);
+    if (!tls) socket.write_some(asio::buffer(kFull), ignored);
     return;
   }
   std::string peer = address_of(socket);
-  const auto connection = std::make_shared<Connection>(shared_from_this(), std::move(socket), std::move(peer));
+  const auto connection = std::make_shared<Connection>(
+      shared_from_this(), tls ? IoStream(std::move(socket), *tls) : IoStream(std::move(socket)), std::move(peer));
   connections_.insert(connection);
   connection->start();
 }
@@ -131,8 +133,8 @@ void IoThread::flush_ready() {
 
 void IoThread::forget(const std::shared_ptr<Connection>& connection) { connections_.erase(connection); }
 
-void IoThread::adopt_web_socket(const RequestHead& head, IoSocket socket) {
-  const auto peer = make_web_socket_peer(std::move(socket), head, server_.config, context_, shared_from_this());
+void IoThread::adopt_web_socket(const RequestHead& head, IoStream stream) {
+  const auto peer = make_web_socket_peer(stream.take(), head, server_.config, context_, shared_from_this());
   web_sockets_.insert(peer);
   ++server_.num_web_sockets;
   peer->start(server_.handler.open_web_socket(head, peer), [this, key = peer.get()] {
@@ -201,8 +203,10 @@ namespace {
 
 class AsioHttpServer final : public HttpServer {
  public:
-  AsioHttpServer(const HttpServerConfig& config, HttpHandler& handler, const Listeners& listeners)
+  AsioHttpServer(const HttpServerConfig& config, HttpHandler& handler, const Listeners& listeners,
+                 std::shared_ptr<asio::ssl::context> tls)
       : state_{.config = config, .handler = handler}, port_(listeners.port) {
+    state_.tls.with([&](auto& held) { held = std::move(tls); });
     for (const auto& group : listeners.groups) {
       threads_.push_back(std::make_shared<IoThread>(state_, group));
       listening_.insert(listening_.end(), group.begin(), group.end());
@@ -233,6 +237,12 @@ class AsioHttpServer final : public HttpServer {
     for (const auto& thread : threads_) thread->close_listeners(closed);
     closed->wait();
   }
+  Status reload_tls() override {
+    if (!state_.config.tls.is_on()) return {};
+    GALE_ASSIGN(std::shared_ptr<asio::ssl::context> tls, load_tls_context(state_.config.tls));
+    state_.tls.with([&](auto& held) { held = std::move(tls); });
+    return {};
+  }
   void close_after_answers() override { state_.is_closing_after_answers = true; }
   void stop_accepting() override {
     state_.is_accepting = false;
@@ -247,18 +257,26 @@ class AsioHttpServer final : public HttpServer {
   std::vector<std::shared_ptr<IoThread>> threads_;   // shared with connections, see IoThread
 };
 
+// Null without TLS.
+Result<std::shared_ptr<asio::ssl::context>> tls_context_of(const HttpServerConfig& config) {
+  if (!config.tls.is_on()) return std::shared_ptr<asio::ssl::context>();
+  return load_tls_context(config.tls);
+}
+
 }  // namespace
 
 Result<std::unique_ptr<HttpServer>> HttpServer::start(const HttpServerConfig& config, HttpHandler& handler) {
   const int num_threads = std::max(1, config.num_io_threads);
+  GALE_ASSIGN(std::shared_ptr<asio::ssl::context> tls, tls_context_of(config));
   GALE_ASSIGN(const Listeners listeners, open_listeners(config.host, config.port, num_threads, config.backlog));
-  return std::make_unique<AsioHttpServer>(config, handler, listeners);
+  return std::make_unique<AsioHttpServer>(config, handler, listeners, std::move(tls));
 }
 
 Result<std::unique_ptr<HttpServer>> HttpServer::start_on(const HttpServerConfig& config, HttpHandler& handler,
                                                          const std::vector<int>& listening_sockets) {
+  GALE_ASSIGN(std::shared_ptr<asio::ssl::context> tls, tls_context_of(config));
   GALE_ASSIGN(const Listeners listeners, adopt_listeners(listening_sockets, std::max(1, config.num_io_threads)));
-  return std::make_unique<AsioHttpServer>(config, handler, listeners);
+  return std::make_unique<AsioHttpServer>(config, handler, listeners, std::move(tls));
 }
 
 }  // namespace gale

@@ -9,6 +9,7 @@
 #include "base/result.h"
 #include "net/exchange.h"
 #include "net/request_rules.h"
+#include "net/tls_context.h"
 
 namespace gale {
 
@@ -19,20 +20,22 @@ struct HttpServerConfig {
   int backlog = 4096;
   int max_connections = 16384;             // beyond: 503 and closed
   RequestLimits limits;
+  TlsConfig tls;                           // no files: plain HTTP
   size_t max_pending_bytes = size_t{1} << 20;   // unsent bytes of a stream; a reader slower than that is cut
   int64_t min_body_bytes_per_s = 1024;     // a slower upload is cut (408), after body_grace
   std::chrono::milliseconds body_grace{10'000};
-  std::chrono::milliseconds header_timeout{10'000};
+  std::chrono::milliseconds header_timeout{10'000};   // of a TLS handshake, too
   std::chrono::milliseconds idle_timeout{75'000};
   std::chrono::milliseconds write_timeout{60'000};   // no byte of an answer could be written for that long
   std::chrono::milliseconds linger{2'000};           // reading on after an early answer, so that it is not lost
   std::chrono::milliseconds ping_interval{10'000};
 };
 
-// HTTP/1.1 over TCP: one event loop and one acceptor (SO_REUSEPORT) an I/O thread. Knows no routes.
+// HTTP/1.1 over TCP or TLS: one event loop and one acceptor (SO_REUSEPORT) an I/O thread. Knows no routes.
 class HttpServer {
  public:
-  // Listens and serves. kBusy if the port is taken, kInvalidArgument if the host is no address of this machine.
+  // Listens and serves. kBusy if the port is taken, kInvalidArgument if the host is no address of this machine, or
+  // if there is something wrong with the certificate or its key.
   // `handler` outlives the server.
   [[nodiscard]] static Result<std::unique_ptr<HttpServer>> start(const HttpServerConfig& config, HttpHandler& handler);
   // The same on sockets that listen already (another server's duplicate_listeners()); they are this server's from now
@@ -48,6 +51,8 @@ class HttpServer {
   [[nodiscard]] virtual int num_exchanges() const = 0;      // requests being answered
   // Descriptors of the listening sockets, the caller's to close: they listen on when this server no longer does.
   [[nodiscard]] virtual std::vector<int> duplicate_listeners() const = 0;
+  // Reads certificate and key again: connections from now on shake hands with them. After an error the old ones stay.
+  [[nodiscard]] virtual Status reload_tls() = 0;
   // From now on every answer closes its connection, so that clients move elsewhere.
   virtual void close_after_answers() = 0;
   // Another server accepts from now on: connections that are there are served on, one request each; those that bring

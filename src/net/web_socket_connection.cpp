@@ -4,6 +4,7 @@
 #include <boost/asio/post.hpp>
 #include <boost/beast/core/buffers_to_string.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
+#include <boost/beast/websocket/ssl.hpp>
 #include <boost/beast/websocket/stream.hpp>
 #include <deque>
 #include <mutex>
@@ -12,10 +13,8 @@
 namespace gale {
 namespace {
 
-namespace asio = boost::asio;
 namespace beast = boost::beast;
 namespace websocket = beast::websocket;
-using Socket = asio::basic_stream_socket<asio::ip::tcp, asio::io_context::executor_type>;
 
 // Beast asks for a sign of life after half of this, and closes a connection that gives none.
 constexpr int kPingsUntilIdle = 2;
@@ -32,14 +31,15 @@ bool offers(const RequestHead& head, std::string_view protocol) {
   return false;
 }
 
-class BeastWebSocket final : public WebSocketPeer, public std::enable_shared_from_this<BeastWebSocket> {
+template <class Stream>  // plain or TLS
+class BeastWebSocket final : public WebSocketPeer, public std::enable_shared_from_this<BeastWebSocket<Stream>> {
  public:
-  BeastWebSocket(Socket socket, const RequestHead& head, const HttpServerConfig& config, asio::io_context& context,
+  BeastWebSocket(Stream stream, const RequestHead& head, const HttpServerConfig& config, asio::io_context& context,
                  std::shared_ptr<void> loop)
       : loop_(std::move(loop)),
         max_pending_bytes_(config.max_pending_bytes),
         context_(context),
-        stream_(std::move(socket)) {
+        stream_(std::move(stream)) {
     upgrade_.version(11);
     upgrade_.method(beast::http::verb::get);
     upgrade_.target(head.target);
@@ -62,7 +62,7 @@ class BeastWebSocket final : public WebSocketPeer, public std::enable_shared_fro
   void start(std::shared_ptr<WebSocketListener> listener, std::function<void()> on_gone) override {
     listener_ = std::move(listener);
     on_gone_ = std::move(on_gone);
-    stream_.async_accept(upgrade_, [self = shared_from_this()](const beast::error_code& error) {
+    stream_.async_accept(upgrade_, [self = this->shared_from_this()](const beast::error_code& error) {
       if (error) return self->end();
       self->is_accepted_ = true;
       self->read();
@@ -77,12 +77,12 @@ class BeastWebSocket final : public WebSocketPeer, public std::enable_shared_fro
     const bool overflows = num_pending_bytes_ > max_pending_bytes_ && !is_overflowing_;
     if (overflows) is_overflowing_ = true;   // has to be heard of even while a write is stuck
     else if (!is_overflowing_) pending_.emplace_back(text);
-    if (overflows || !is_announced_) asio::post(context_, [self = shared_from_this()] { self->write(); });
+    if (overflows || !is_announced_) asio::post(context_, [self = this->shared_from_this()] { self->write(); });
     is_announced_ = true;
   }
 
   void close() override {
-    run_later([self = shared_from_this()] {
+    run_later([self = this->shared_from_this()] {
       if (!self->stream_.is_open()) return self->end();
       self->stream_.async_close(websocket::close_code::normal, [self](const beast::error_code&) { self->end(); });
     });
@@ -98,7 +98,7 @@ class BeastWebSocket final : public WebSocketPeer, public std::enable_shared_fro
 
  private:
   void read() {
-    stream_.async_read(input_, [self = shared_from_this()](const beast::error_code& error, size_t) {
+    stream_.async_read(input_, [self = this->shared_from_this()](const beast::error_code& error, size_t) {
       if (error) return self->end();
       std::string text = beast::buffers_to_string(self->input_.data());
       self->input_.consume(self->input_.size());
@@ -125,15 +125,16 @@ class BeastWebSocket final : public WebSocketPeer, public std::enable_shared_fro
     }
     if (overflows) return end();
     is_writing_ = true;
-    stream_.async_write(asio::buffer(output_), [self = shared_from_this()](const beast::error_code& error, size_t) {
-      if (error) return self->end();
-      self->is_writing_ = false;
-      {
-        const std::lock_guard lock(self->mutex_);
-        self->num_pending_bytes_ -= self->output_.size();
-      }
-      self->write();
-    });
+    stream_.async_write(asio::buffer(output_),
+                        [self = this->shared_from_this()](const beast::error_code& error, size_t) {
+                          if (error) return self->end();
+                          self->is_writing_ = false;
+                          {
+                            const std::lock_guard lock(self->mutex_);
+                            self->num_pending_bytes_ -= self->output_.size();
+                          }
+                          self->write();
+                        });
   }
 
   // The socket is done with, whoever ended it.
@@ -155,7 +156,7 @@ class BeastWebSocket final : public WebSocketPeer, public std::enable_shared_fro
   const std::shared_ptr<void> loop_;             // owns the context, which has to outlive the stream
   const size_t max_pending_bytes_;
   asio::io_context& context_;
-  websocket::stream<Socket, false> stream_;
+  websocket::stream<Stream, false> stream_;
   beast::http::request<beast::http::empty_body> upgrade_;
   beast::flat_buffer input_;
   std::string output_;                           // being written
@@ -173,10 +174,15 @@ class BeastWebSocket final : public WebSocketPeer, public std::enable_shared_fro
 
 }  // namespace
 
-std::shared_ptr<WebSocketPeer> make_web_socket_peer(Socket socket, const RequestHead& head,
+std::shared_ptr<WebSocketPeer> make_web_socket_peer(std::variant<IoSocket, TlsSocket> stream, const RequestHead& head,
                                                     const HttpServerConfig& config, asio::io_context& context,
                                                     std::shared_ptr<void> loop) {
-  return std::make_shared<BeastWebSocket>(std::move(socket), head, config, context, std::move(loop));
+  return std::visit(
+      [&](auto& held) -> std::shared_ptr<WebSocketPeer> {
+        using Stream = std::remove_reference_t<decltype(held)>;
+        return std::make_shared<BeastWebSocket<Stream>>(std::move(held), head, config, context, std::move(loop));
+      },
+      stream);
 }
 
 }  // namespace gale

@@ -1,13 +1,11 @@
 #pragma once
 
-#include <boost/asio/basic_stream_socket.hpp>
-#include <boost/asio/io_context.hpp>
-#include <boost/asio/ip/tcp.hpp>
 #include <functional>
 #include <memory>
 
 #include "net/http.h"
 #include "net/http_server.h"
+#include "net/io_stream.h"
 #include "net/web_socket.h"
 
 // Internal to net.
@@ -24,8 +22,7 @@ class WebSocketPeer : public WebSocket {
 
 // `head` asks for the upgrade and was not answered yet; `context` runs the socket's handlers; `loop` is what owns it.
 [[nodiscard]] std::shared_ptr<WebSocketPeer> make_web_socket_peer(
-    boost::asio::basic_stream_socket<boost::asio::ip::tcp, boost::asio::io_context::executor_type> socket,
-    const RequestHead& head, const HttpServerConfig& config, boost::asio::io_context& context,
-    std::shared_ptr<void> loop);
+    std::variant<IoSocket, TlsSocket> stream, const RequestHead& head, const HttpServerConfig& config,
+    boost::asio::io_context& context, std::shared_ptr<void> loop);
 
 }  // namespace gale

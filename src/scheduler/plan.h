@@ -31,7 +31,7 @@ struct ScheduledSequence {
           // A decoding sequence's one token may still be in the making: drawn by the plan before.
   std::vector<TokenId> draft_tokens;   // guesses behind the last known token
   bool wants_token = false;            // the last known token is among the scheduled: up to 1 + drafts tokens come out
-  bool wants_pooled = false;           // the prompt's last token is among the scheduled, and its pooled vector comes out
+  bool wants_pooled = false;           // the prompt's last token is scheduled, and its pooled vector comes out
   PromptRange prompt_logprobs;
   std::vector<BlockId> new_blocks;     // appended to its block table for this step
   bool operator==(const ScheduledSequence&) const = default;

@@ -272,9 +272,9 @@ TEST_F(SchedulerTest, a_second_submit_replaces_a_live_sequence) {
   EXPECT_FALSE(scheduler_.has_work());
 }
 
-
 TEST(Scheduler, a_pooled_sequence_ends_with_its_prompt_and_may_fill_the_context) {
-  SchedulerConfig config{.max_num_seqs = 2, .max_num_batched_tokens = 10, .max_model_len = 24, .block_size = 4, .num_blocks = 6};
+  SchedulerConfig config{
+      .max_num_seqs = 2, .max_num_batched_tokens = 10, .max_model_len = 24, .block_size = 4, .num_blocks = 6};
   Scheduler scheduler(config);
   Submit submit{.id = {1}, .prompt = std::vector<TokenId>(24, 5)};
   submit.pooling = Pooling::kMean;

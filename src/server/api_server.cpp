@@ -45,12 +45,13 @@ class BeastApiServer final : public ApiServer, private HttpHandler {
     const std::string& host = config_.http.host;
     const bool is_any = host.empty() || host == "0.0.0.0" || host == "::";
     const std::string shown = is_any ? "127.0.0.1" : host.find(':') == std::string::npos ? host : "[" + host + "]";
-    return fmt::format("http://{}:{}", shown, port());
+    return fmt::format("{}://{}:{}", config_.http.tls.is_on() ? "https" : "http", shown, port());
   }
   int num_live_requests() const override { return endpoints_.generations().num_live(); }
   void set_file_keys(std::vector<KeyHash> keys) override { keys_.set_file_keys(std::move(keys)); }
   std::vector<int> duplicate_listeners() const override { return http_->duplicate_listeners(); }
   int leave_to_successor(const ShutdownPlan& plan, const std::function<bool()>& is_urged) override;
+  Status reload_certificate() override { return http_->reload_tls(); }
   int shut_down(const ShutdownPlan& plan, const std::function<bool()>& is_urged) override;
 
  private:

@@ -43,6 +43,8 @@ class ApiServer {
   // Leaves to a server that has these sockets: accepts nobody, but serves on whoever is connected, each for one request
   // more. Returns when all have left, or after plan.timeout; then as shut_down().
   virtual int leave_to_successor(const ShutdownPlan& plan, const std::function<bool()>& is_urged) = 0;
+  // Certificate and key are read again; after an error the old ones stay.
+  [[nodiscard]] virtual Status reload_certificate() = 0;
 
   // Returns when everything was answered. `is_urged` is asked every few milliseconds: true ends the waiting at once (a
   // second SIGTERM). The number of requests that had to be cut.

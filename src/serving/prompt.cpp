@@ -148,7 +148,8 @@ Vocabulary vocabulary_of(const Tokenizer& tokenizer, const std::vector<TokenId>&
   return vocabulary;
 }
 
-Result<Submit> make_pooled_submit(const GenerateRequest& request, std::vector<TokenId> prompt, const SequenceLimits& limits) {
+Result<Submit> make_pooled_submit(const GenerateRequest& request, std::vector<TokenId> prompt,
+                                  const SequenceLimits& limits) {
   if (std::ssize(prompt) > limits.max_model_len) {
     return fail_param(ErrorCode::kContextLength, "input", "an input has {} tokens, but the model's context holds {}",
                       prompt.size(), limits.max_model_len);

@@ -53,7 +53,7 @@ TEST_F(ResumeTest, inputs_that_are_pooled_are_done_again_by_the_next_engine) {
     GenerateRequest asked = request(1);
     asked.pooling = PoolingRequest{Pooling::kMean, {}};
     std::map<int, std::vector<float>> expected;
-    for (int i = 0; i < 20; ++i) {   // more than the fake engine runs at once
+    for (int i = 0; i < 20; ++i) {  // more than the fake engine runs at once
       asked.pooling->inputs.emplace_back(TokenPrompt{{1, i, 3}});
       expected[i] = {1.0F, static_cast<float>(i), 3.0F};
     }

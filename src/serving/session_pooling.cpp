@@ -11,7 +11,7 @@ int num_pooled_at_once(size_t num_inputs, int max_num_seqs) {
 
 Status Session::submit_inputs() {
   const SequenceLimits limits = parts_->limits();
-  const std::vector<PromptInput> inputs = std::exchange(request_.pooling->inputs, {});   // large, and of no further use
+  const std::vector<PromptInput> inputs = std::exchange(request_.pooling->inputs, {});  // large, and of no further use
   std::vector<TokenId> all;
   for (const PromptInput& input : inputs) {
     GALE_ASSIGN(std::vector<TokenId> prompt,
@@ -45,7 +45,7 @@ void Session::process_pooled(size_t input, SequenceOutput output) {
   emit(Pooled{static_cast<int>(input), std::move(output.pooled)});
   if (++num_finished_ == ids_.size()) return end_with(Completed{usage()});
   if (Status submitted = submit_next_input(); !submitted) return fail_request(std::move(submitted).error());
-  if (is_over()) parts_->supervisor.cancel(ids_);   // abandoned before the engine knew of the last
+  if (is_over()) parts_->supervisor.cancel(ids_);  // abandoned before the engine knew of the last
 }
 
 }  // namespace gale

@@ -112,13 +112,27 @@ def test_a_list_longer_than_the_queue_is_answered_whole(server):
 @pytest.mark.parametrize(
     ("body", "param"),
     [
-        ({}, "input"), ({"input": None}, "input"), ({"input": ""}, "input"), ({"input": []}, "input"), ({"input": [""]}, "input"),
-        ({"input": [[]]}, "input"), ({"input": 5}, "input"), ({"input": {}}, "input"), ({"input": [1.5]}, "input"),
-        ({"input": [-1]}, "input"), ({"input": [10**9]}, "input"), ({"input": ["a", 5]}, "input"), ({"input": [["a"]]}, "input"),
-        ({"input": ["a"] * 2049}, "input"), ({"input": "a", "encoding_format": "hex"}, "encoding_format"),
-        ({"input": "a", "encoding_format": 5}, "encoding_format"), ({"input": "a", "dimensions": 0}, "dimensions"),
-        ({"input": "a", "dimensions": 100_000}, "dimensions"), ({"input": "a", "dimensions": "3"}, "dimensions"),
-        ({"input": "a", "cache_salt": ""}, "cache_salt"), ({"input": "a", "truncate_prompt_tokens": 0}, "truncate_prompt_tokens"),
+        ({}, "input"),
+        ({"input": None}, "input"),
+        ({"input": ""}, "input"),
+        ({"input": []}, "input"),
+        ({"input": [""]}, "input"),
+        ({"input": [[]]}, "input"),
+        ({"input": 5}, "input"),
+        ({"input": {}}, "input"),
+        ({"input": [1.5]}, "input"),
+        ({"input": [-1]}, "input"),
+        ({"input": [10**9]}, "input"),
+        ({"input": ["a", 5]}, "input"),
+        ({"input": [["a"]]}, "input"),
+        ({"input": ["a"] * 2049}, "input"),
+        ({"input": "a", "encoding_format": "hex"}, "encoding_format"),
+        ({"input": "a", "encoding_format": 5}, "encoding_format"),
+        ({"input": "a", "dimensions": 0}, "dimensions"),
+        ({"input": "a", "dimensions": 100_000}, "dimensions"),
+        ({"input": "a", "dimensions": "3"}, "dimensions"),
+        ({"input": "a", "cache_salt": ""}, "cache_salt"),
+        ({"input": "a", "truncate_prompt_tokens": 0}, "truncate_prompt_tokens"),
     ],
 )
 def test_a_wrong_field_is_named(server, body, param):
@@ -136,10 +150,12 @@ def test_an_engine_that_is_killed_in_the_middle_costs_nothing(binary):
         ids = [[5 + i % 90] * 200 for i in range(400)]
         expected = vectors(embed(server, input=ids[:90], dimensions=8))
         answers = []
-        asking = threading.Thread(target=lambda: answers.append(server.post("/v1/embeddings", {"input": ids, "dimensions": 8})))
+        asking = threading.Thread(
+            target=lambda: answers.append(server.post("/v1/embeddings", {"input": ids, "dimensions": 8}))
+        )
         asking.start()
         deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and asking.is_alive():   # some are done, others are not
+        while time.monotonic() < deadline and asking.is_alive():  # some are done, others are not
             load = server.get("/metrics").body.decode()
             running = [line for line in load.splitlines() if line.startswith("vllm:num_requests_running")]
             if running and float(running[0].split()[-1]) > 0:

@@ -10,6 +10,7 @@ import threading
 import time
 
 import pytest
+from certificates import make_certificate
 from gale_server import ROOT, GaleServer, free_port
 from websockets.sync.client import connect as connect_web_socket
 
@@ -18,28 +19,7 @@ from websockets.sync.client import connect as connect_web_socket
 def nginx(binary, tmp_path_factory):
     assert shutil.which("nginx"), "nginx is not installed: ./check installs it"
     folder = tmp_path_factory.mktemp("nginx")
-    subprocess.run(
-        [
-            "openssl",
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:prime256v1",
-            "-nodes",
-            "-days",
-            "2",
-            "-subj",
-            "/CN=gale.example",
-            "-keyout",
-            folder / "privkey.pem",
-            "-out",
-            folder / "fullchain.pem",
-        ],
-        check=True,
-        capture_output=True,
-    )
+    make_certificate(folder / "fullchain.pem", folder / "privkey.pem", "gale.example")
     script = folder / "script.json"
     script.write_text(
         json.dumps(

@@ -3,6 +3,7 @@
 #include "api/model_info.h"
 #include "api/openai_chat.h"
 #include "api/openai_completions.h"
+#include "api/openai_embeddings.h"
 #include "api/openai_responses.h"
 #include "base/json.h"
 #include "base/utf8.h"
@@ -62,6 +63,22 @@ void fuzz_completion_request(std::string_view input) {
     if (!request) return;
     fuzz_check(!request->generate.empty(), "a request has a prompt");
     for (const GenerateRequest& generate : request->generate) check_generation(generate);
+  });
+}
+
+void fuzz_embedding_request(std::string_view input) {
+  with_body(input, [](const Json& body) {
+    const Result<EmbeddingRequest> request = parse_embedding_request(body, kContext);
+    check_result(request);
+    if (!request) return;
+    const std::optional<PoolingRequest>& pooling = request->generate.pooling;
+    fuzz_check(pooling && !pooling->inputs.empty(), "a request has an input");
+    fuzz_check(pooling->inputs.size() <= kContext.limits.max_inputs, "a list is bounded");
+    const std::unique_ptr<AnswerWriter> writer = make_embedding_answer({.model = "m"}, request->form);
+    for (int i = 0; i < static_cast<int>(pooling->inputs.size()); ++i)
+      (void)writer->add(0, Pooled{i, {3.0F, 0.0F, 4.0F}});
+    (void)writer->add(0, Completed{});
+    fuzz_check(parse_json(writer->body()).has_value(), "an answer is JSON");
   });
 }
 

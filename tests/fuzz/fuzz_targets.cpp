@@ -11,6 +11,7 @@ constexpr std::array kTargets = {
     FuzzTarget{"sse_client", fuzz_sse_client},
     FuzzTarget{"chat_request", fuzz_chat_request},
     FuzzTarget{"completion_request", fuzz_completion_request},
+    FuzzTarget{"embedding_request", fuzz_embedding_request},
     FuzzTarget{"messages_request", fuzz_messages_request},
     FuzzTarget{"responses_request", fuzz_responses_request},
     FuzzTarget{"tokenize_request", fuzz_tokenize_request},

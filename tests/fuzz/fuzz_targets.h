@@ -10,6 +10,7 @@ void fuzz_http_request(std::string_view input);
 void fuzz_sse_client(std::string_view input);
 void fuzz_chat_request(std::string_view input);
 void fuzz_completion_request(std::string_view input);
+void fuzz_embedding_request(std::string_view input);
 void fuzz_messages_request(std::string_view input);
 void fuzz_responses_request(std::string_view input);
 void fuzz_tokenize_request(std::string_view input);

@@ -1,5 +1,5 @@
-// Pooled hidden states against transformers. The goldens hold its logits, which are head * hidden; the head has more rows
-// than columns, so that its product with a pooled vector decides the vector.
+// Pooled hidden states against transformers. The goldens hold its logits, which are head * hidden; the head has more
+// rows than columns, so that its product with a pooled vector decides the vector.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -14,7 +14,7 @@
 namespace gale::golden {
 namespace {
 
-constexpr float kTolerance = 2e-3F;    // of the largest |logit|, as for the logits of golden_models_test
+constexpr float kTolerance = 2e-3F;  // of the largest |logit|, as for the logits of golden_models_test
 constexpr int kNumPrompts = 3;
 
 struct Matrix {
@@ -60,9 +60,10 @@ class Pooled : public testing::TestWithParam<std::string> {
     device_ = make_cpu_device(2);
     EngineConfig config;
     config.model_dir = data_folder(GetParam());
+    config.kv_cache_dtype = KvCacheDType::kF32;      // the reference keeps keys and values in fp32
     config.scheduler.max_model_len = 256;
     config.scheduler.num_blocks = 64;
-    config.scheduler.max_num_batched_tokens = 24;   // every prompt comes in pieces
+    config.scheduler.max_num_batched_tokens = 24;  // every prompt comes in pieces
     Result<std::unique_ptr<Executor>> executor = make_model_executor(config, *device_, cpu_op_table());
     ASSERT_TRUE(executor) << executor.error().message;
     executor_ = std::move(*executor);
@@ -91,7 +92,8 @@ TEST_P(Pooled, vectors_are_the_references_hidden_states) {
       ASSERT_EQ(std::ssize(vector), head.num_columns);
       for (int64_t v = 0; v < head.num_rows; ++v) {
         double told = 0, expected = 0;
-        for (int64_t h = 0; h < head.num_columns; ++h) told += double{head.at(v, h)} * double{vector[static_cast<size_t>(h)]};
+        for (int64_t h = 0; h < head.num_columns; ++h)
+          told += double{head.at(v, h)} * double{vector[static_cast<size_t>(h)]};
         const int64_t first = pooling == Pooling::kMean ? 0 : logits.num_rows - 1;
         for (int64_t row = first; row < logits.num_rows; ++row) expected += double{logits.at(row, v)};
         expected /= static_cast<double>(logits.num_rows - first);

@@ -6,8 +6,8 @@
 
 namespace gale {
 
-// Pools rows of hidden states on the host: their mean, summed one after the other in double, so that the result does not
-// depend on how a prompt was cut into steps. One sum for each slot of the scheduler; needs no kernel of the device.
+// Pools rows of hidden states on the host: their mean, summed one after the other in double, so that the result does
+// not depend on how a prompt was cut into steps. One sum for each slot of the scheduler; needs no kernel of the device.
 class Pooler {
  public:
   [[nodiscard]] static Result<Pooler> create(Device& device, int hidden_size, int num_slots);
@@ -25,7 +25,8 @@ class Pooler {
     std::vector<double> values;
     int64_t num_rows = 0;
   };
-  Pooler(Device& device, Arena host, int num_slots) : device_(&device), host_(std::move(host)), sums_(static_cast<size_t>(num_slots)) {}
+  Pooler(Device& device, Arena host, int num_slots)
+      : device_(&device), host_(std::move(host)), sums_(static_cast<size_t>(num_slots)) {}
 
   Device* device_;
   Arena host_;
