@@ -70,7 +70,7 @@ class Redactor {
 
 // Of a log only lines that gale itself wrote: whatever else got in there may hold anything.
 std::string log_tail(const std::string& path, const Redactor& redactor) {
-  static const std::regex ours(R"(^(DEBUG|INFO|WARNING|ERROR) \d\d-\d\d \d\d:\d\d:\d\d.*)");
+  static const std::regex ours(R"(^(debug|info|warning|error) \d\d-\d\d \d\d:\d\d:\d\d.*)");
   std::ifstream file(path);
   std::deque<std::string> kept;
   size_t num_others = 0;

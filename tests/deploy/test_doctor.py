@@ -82,8 +82,8 @@ def test_the_archive_holds_what_helps_and_no_secret(binary, server, tmp_path):
     (folder / "logs").mkdir(parents=True)
     (folder / "logs" / "gale.log").write_text(
         server.log_text() + f"something else printed {PROMPT}\n"
-        f"INFO 11-27 07:00:00 [front] a client sent Authorization: Bearer {KEY}\n"
-        "INFO 11-27 07:00:01 [front] upstream http://joe:pass-in-url@host/ and api_key=other-canary\n"
+        f"info 11-27 07:00:00.000 [front] a client sent Authorization: Bearer {KEY}\n"
+        "info 11-27 07:00:01.000 [front] upstream http://joe:pass-in-url@host/ and api_key=other-canary\n"
     )
     (folder / "supervisord.conf").write_text(
         f'[program:gale]\ncommand=/x/gale serve --api-key={KEY} /m\nenvironment=GALE_PASSWORD="{PASSWORD}"\n'

@@ -50,7 +50,7 @@ def test_the_page_that_is_killed_is_back_and_inference_did_not_notice(installed)
     front = processes(installed.folder)["gale"]
     engine = engine_of(front)
     times = []
-    with Load(lambda: installed.port, NUM_CLIENTS) as load:
+    with Load(lambda: (installed.port, 0), NUM_CLIENTS) as load:
         for _ in range(NUM_KILLS):
             page = processes(installed.folder)["gale-ui"]
             run_time_of_one_life()
@@ -66,7 +66,7 @@ def test_the_page_that_is_killed_is_back_and_inference_did_not_notice(installed)
 def test_the_front_that_is_killed_is_back_without_orphans(installed):
     times = []
     page = processes(installed.folder)["gale-ui"]
-    with Load(lambda: installed.port, NUM_CLIENTS) as load:
+    with Load(lambda: (installed.port, 0), NUM_CLIENTS) as load:
         for _ in range(NUM_KILLS):
             front = processes(installed.folder)["gale"]
             run_time_of_one_life()
@@ -88,7 +88,7 @@ def test_the_front_that_is_killed_is_back_without_orphans(installed):
 def test_the_engine_that_is_killed_costs_an_answer_a_pause(installed):
     front = processes(installed.folder)["gale"]
     times = []
-    with Load(lambda: installed.port, NUM_CLIENTS) as load:
+    with Load(lambda: (installed.port, 0), NUM_CLIENTS) as load:
         for _ in range(NUM_KILLS):
             load.wait_for(4)
             engine = engine_of(front)
@@ -107,7 +107,7 @@ def test_the_engine_that_is_killed_costs_an_answer_a_pause(installed):
 @pytest.mark.parametrize("turn", ["to the second place", "and back"])
 def test_an_upgrade_under_supervisor_loses_nothing(installed, turn):
     before = processes(installed.folder)["gale"]
-    with Load(lambda: installed.port, NUM_CLIENTS) as load:
+    with Load(lambda: (installed.port, 0), NUM_CLIENTS) as load:
         load.wait_for(10)
         told = installed.do("upgrade")
         assert told.returncode == 0, told.stdout + told.stderr
