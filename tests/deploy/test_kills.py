@@ -71,6 +71,7 @@ def test_the_front_that_is_killed_is_back_without_orphans(installed):
             front = processes(installed.folder)["gale"]
             run_time_of_one_life()
             engine = children(front)
+            assert engine
             os.kill(front, signal.SIGKILL)
             wait_for(lambda: not is_there(front), PATIENCE_S, "it is gone")
             times.append(wait_for(lambda: get(installed.port, "/live")[0] == 200, PATIENCE_S, "it accepts again"))
