@@ -68,7 +68,8 @@ Result<TakeoverMessage> receive_takeover(int socket, std::chrono::milliseconds t
   }
   Result<Json> body = parse_json(std::string_view(text.data(), static_cast<size_t>(length)));
   const bool is_whole = (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) == 0;
-  if (!body || !body->is_object() || !is_whole) return fail(ErrorCode::kCorrupt, "what the other end says is no message");
+  if (!body || !body->is_object() || !is_whole)
+    return fail(ErrorCode::kCorrupt, "what the other end says is no message");
   out.body = std::move(*body);
   return out;
 }

@@ -24,8 +24,9 @@ def run_time_of_one_life():
 
 
 def tell(what, times):
-    print(f"\n{what}: back after {statistics.median(times):.2f} s (median), {max(times):.2f} s at most, of {len(times)}")
-    assert statistics.median(times) < BACK_S
+    median = statistics.median(times)
+    print(f"\n{what}: back after {median:.2f} s (median), {max(times):.2f} s at most, of {len(times)}")
+    assert median < BACK_S
 
 
 def check_nothing_is_left(installed):

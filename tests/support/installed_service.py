@@ -36,7 +36,7 @@ def wait_for(holds, seconds, what):
 
 
 def processes(folder):
-    """Ids of the two programs of the service that run, by name: a front ("gale", whichever place it has) and the page."""
+    """Ids of the two programs of the service that run, by name: a front (whichever place it has) and the page."""
     for _ in range(300):
         told = subprocess.run(
             ["supervisorctl", "-c", f"{folder}/supervisord.conf", "status"], capture_output=True, text=True
