@@ -27,7 +27,8 @@ int run_doctor(const Config& config) {
   std::fputs(examination.text().c_str(), stdout);
   if (!config.doctor.bundle.empty()) {
     std::fflush(stdout);
-    if (const Status written = write_bundle(config, of_server, examination, server); !written) return report(written.error());
+    const Status written = write_bundle(config, of_server, examination, server);
+    if (!written) return report(written.error());
   }
   return examination.is_fit() ? 0 : 1;
 }

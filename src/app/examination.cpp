@@ -221,7 +221,8 @@ void examine_ports(Examination& examination, const DoctorConfig& config) {
   for (const auto& [port, purpose] : ports) {
     const std::optional<ProcessFacts> holder = listener_of(port);
     if (!holder) examination.good(fmt::format("port {} ({}) is free", port, purpose));
-    else if (holder->name.starts_with("gale")) examination.good(fmt::format("port {} ({}): {}", port, purpose, who(*holder)));
+    else if (holder->name.starts_with("gale"))
+      examination.good(fmt::format("port {} ({}): {}", port, purpose, who(*holder)));
     else examination.note(fmt::format("port {} ({}) is taken by {}; end it, or choose another with --port", port,
                                       purpose, who(*holder)));
   }
@@ -242,7 +243,8 @@ void examine_runtime_dir(Examination& examination) {
   const std::string dir = runtime_dir("");
   const Status usable = check_runtime_dir(dir);
   if (!usable) {
-    if (usable.error().code != ErrorCode::kNotFound) examination.note("no upgrade by --takeover: " + usable.error().message);
+    if (usable.error().code != ErrorCode::kNotFound)
+      examination.note("no upgrade by --takeover: " + usable.error().message);
     return;
   }
   std::error_code trouble;

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/mapped_file.h"
 #include "models/model.h"
+#include "tokenizer/tokenizer.h"
 
 namespace gale {
 namespace {

@@ -5,9 +5,10 @@
 #include "base/result.h"
 #include "chat/chat_template.h"
 #include "config/config.h"
-#include "tokenizer/tokenizer.h"
 
 namespace gale {
+
+class Tokenizer;
 
 // What the front reads of a model folder; weights are the engine's.
 struct FrontModel {

@@ -59,7 +59,8 @@ Result<std::unique_ptr<Predecessor>> Predecessor::find(const std::string& dir, i
   if (!socket.is_open()) return std::unique_ptr<Predecessor>();
   GALE_ASSIGN(const Peer peer, peer_of(socket.get()));
   if (peer.uid != ::geteuid())
-    return fail(ErrorCode::kForbidden, "the server on port {} is run by user {}, not by {}", port, peer.uid, ::geteuid());
+    return fail(ErrorCode::kForbidden, "the server on port {} is run by user {}, not by {}", port, peer.uid,
+                ::geteuid());
   std::unique_ptr<Predecessor> out(new Predecessor(std::move(socket), peer));
   GALE_TRY(out->greet());
   return out;

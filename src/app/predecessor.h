@@ -16,8 +16,8 @@ namespace gale {
 // before that.
 class Predecessor {
  public:
-  // None: nobody serves that port with a door, or nobody any more. kForbidden: another user does. kDeadline: it does not
-  // answer. kUnavailable: it hands over by other rules, or to somebody else already.
+  // None: nobody serves that port with a door, or nobody any more. kForbidden: another user does. kDeadline: it does
+  // not answer. kUnavailable: it hands over by other rules, or to somebody else already.
   [[nodiscard]] static Result<std::unique_ptr<Predecessor>> find(const std::string& dir, int port);
   Predecessor(const Predecessor&) = delete;
   Predecessor& operator=(const Predecessor&) = delete;

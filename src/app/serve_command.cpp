@@ -16,6 +16,7 @@
 #include "server/api_server.h"
 #include "serving/engine_pipeline.h"
 #include "serving/engine_process.h"
+#include "tokenizer/tokenizer.h"
 
 namespace gale {
 namespace {

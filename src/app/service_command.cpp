@@ -102,7 +102,8 @@ class Supervisor final : public Manager {
   }
   void clean_up() const override {
     std::error_code trouble;
-    for (const char* name : {"/logs", "/run", "/supervisor.sock", "/supervisord.pid"}) fs::remove_all(folder() + name, trouble);
+    for (const char* name : {"/logs", "/run", "/supervisor.sock", "/supervisord.pid"})
+      fs::remove_all(folder() + name, trouble);
     fs::remove(folder(), trouble);               // unless somebody keeps something else there
   }
 

@@ -4,8 +4,8 @@
 
 namespace gale {
 
-// Takes SIGTERM, SIGINT, SIGHUP and SIGUSR2 for this process: they are held back from every thread and asked for here. Create it
-// before any thread starts, as threads inherit what is held back.
+// Takes SIGTERM, SIGINT, SIGHUP and SIGUSR2 for this process: they are held back from every thread and asked for here.
+// Create it before any thread starts, as threads inherit what is held back.
 class StopSignals {
  public:
   StopSignals();

@@ -10,12 +10,11 @@
 
 #include "app/machine_facts.h"
 #include "base/log.h"
+#include "config/command_line.h"
 #include "serving/child_process.h"
 
 namespace gale {
 namespace {
-
-constexpr const char* kTakeoverFlag = "--takeover";
 
 // With no signal held back and none ignored: what this process set for itself is not its successor's.
 Result<pid_t> spawn(const std::vector<std::string>& command) {
@@ -41,8 +40,14 @@ void Successor::start() {
   const std::vector<std::string> arguments = arguments_of(::getpid());
   if (arguments.size() < 2) return log_error("SIGUSR2: /proc does not tell how this program was started");
   if (pid_) return log_warning("SIGUSR2: process {} is on its way already", *pid_);
+  Config only;
+  only.serve.takes_over = true;
   std::vector<std::string> command = arguments;
-  if (std::ranges::find(command, kTakeoverFlag) == command.end()) command.insert(command.begin() + 2, kTakeoverFlag);
+  // In front of what may follow a "--"; said twice it means the same.
+  for (const std::string& flag : arguments_for(Command::kServe, only)) {
+    const bool is_there = std::ranges::find(command, flag) != command.end();
+    if (!is_there) command.insert(command.begin() + 2, flag);
+  }
   const Result<pid_t> pid = spawn(command);
   if (!pid) return log_error("SIGUSR2: {}; this server goes on", pid.error().message);
   pid_ = *pid;

@@ -70,7 +70,7 @@ class Redactor {
 
 // Of a log only lines that gale itself wrote: whatever else got in there may hold anything.
 std::string log_tail(const std::string& path, const Redactor& redactor) {
-  static const std::regex ours(R"(^(DEBUG|INFO|WARNING|ERROR) \d\d-\d\d \d\d:\d\d:\d\d.*)");
+  static const std::regex ours(R"(^(debug|info|warning|error) \d\d-\d\d \d\d:\d\d:\d\d.*)");
   std::ifstream file(path);
   std::deque<std::string> kept;
   size_t num_others = 0;
@@ -101,19 +101,16 @@ std::string unit_text(const std::string& path, const Redactor& redactor) {
 }
 
 // The options of gale serve that differ from their defaults; those that hold secrets by name only.
-std::string settings_of(const Config& config) {
+std::string settings_of(Config config) {
+  for (std::string& key : config.server.api_keys) key = kRemoved;
   std::string out;
-  for (const std::string& argument : arguments_for(Command::kServe, config)) {
-    const size_t equals = argument.find('=');
-    const bool is_secret = argument.starts_with("--api-key=") || argument.starts_with("--password=");
-    out += (is_secret ? argument.substr(0, equals + 1) + kRemoved : argument) + "\n";
-  }
+  for (const std::string& argument : arguments_for(Command::kServe, config)) out += argument + "\n";
   return out;
 }
 
 std::string settings_of_file(const std::string& config_file) {
   if (config_file.empty()) return "(no --config FILE was named)\n";
-  const std::vector<std::string> arguments = {"serve", "MODEL", "--config", config_file};
+  const std::vector<std::string> arguments = {"serve", "MODEL", fmt::format("--{}", "config"), config_file};
   const Result<Invocation> read = read_command_line(arguments, {});
   return read ? settings_of(read->config) : fmt::format("{} cannot be read as options of gale serve\n", config_file);
 }
@@ -164,7 +161,8 @@ Status write_bundle(const Config& config, const std::optional<Config>& of_server
       {"server_info.json", redactor.clean(server.info)},
       {"metrics.txt", redactor.clean(server.metrics)}};
   std::vector<std::string> logs = doctor.logs;
-  for (const char* name : {"gale.log", "gale-ui.log", "supervisord.log"}) logs.push_back(doctor.folder + "/logs/" + name);
+  for (const char* name : {"gale.log", "gale-2.log", "gale-ui.log", "supervisord.log"})
+    logs.push_back(doctor.folder + "/logs/" + name);
   std::error_code trouble;
   for (size_t i = 0; i < logs.size(); ++i) {
     if (!fs::is_regular_file(logs[i], trouble)) continue;

@@ -56,7 +56,8 @@ Result<std::unique_ptr<TakeoverDoor>> TakeoverDoor::open(const std::string& dir,
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   if (temporary.size() >= sizeof address.sun_path)
-    return fail(ErrorCode::kInvalidArgument, "{} is too long for a socket's name: choose a shorter --runtime-dir", path);
+    return fail(ErrorCode::kInvalidArgument, "{} is too long for a socket's name: choose a shorter --runtime-dir",
+                path);
   std::memcpy(address.sun_path, temporary.data(), temporary.size());
   UniqueFd listening(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   ::unlink(temporary.c_str());
@@ -115,7 +116,8 @@ bool TakeoverDoor::answer(const TakeoverHost& host, const Json& said) {
     log_warning("process {} did not hear the answer about taking over: {}", peer_.pid, sent.error().message);
     successor_.reset();
   };
-  if (const int64_t version = number_in(said, "takeover", is_greeted_ ? kTakeoverVersion : 0); version != kTakeoverVersion) {
+  const int64_t version = number_in(said, "takeover", is_greeted_ ? kTakeoverVersion : 0);
+  if (version != kTakeoverVersion) {
     reply(send_takeover(successor_.get(), refusal(fmt::format("gale {} hands over by version {}, not by {}", kVersion,
                                                               kTakeoverVersion, version))));
     successor_.reset();

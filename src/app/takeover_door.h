@@ -27,8 +27,8 @@ class TakeoverDoor {
   TakeoverDoor(const TakeoverDoor&) = delete;
   TakeoverDoor& operator=(const TakeoverDoor&) = delete;
 
-  // Answers what has come, and never waits. The successor that serves from now on, once: keep the door until the process
-  // ends, for that is how the successor learns of it.
+  // Answers what has come, and never waits. The successor that serves from now on, once: keep the door until the
+  // process ends, for that is how the successor learns of it.
   [[nodiscard]] std::optional<Peer> look(const TakeoverHost& host);
 
  private:

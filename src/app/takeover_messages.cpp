@@ -51,7 +51,9 @@ Result<TakeoverMessage> receive_takeover(int socket, std::chrono::milliseconds t
   message.msg_iovlen = 1;
   message.msg_control = control.data();
   message.msg_controllen = control.size();
-  const ssize_t length = ::recvmsg(socket, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+  ssize_t length = ::recvmsg(socket, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+  // An end that closed before it read everything is told first; what it said is still there.
+  if (length < 0 && errno == ECONNRESET) length = ::recvmsg(socket, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
   if (length < 0 && (errno == EAGAIN || errno == EINTR)) return fail(ErrorCode::kDeadline, "nothing came");
   if (length <= 0) return fail(ErrorCode::kUnavailable, "the other gale has left");
   TakeoverMessage out;
@@ -66,7 +68,8 @@ Result<TakeoverMessage> receive_takeover(int socket, std::chrono::milliseconds t
   }
   Result<Json> body = parse_json(std::string_view(text.data(), static_cast<size_t>(length)));
   const bool is_whole = (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) == 0;
-  if (!body || !body->is_object() || !is_whole) return fail(ErrorCode::kCorrupt, "what the other end says is no message");
+  if (!body || !body->is_object() || !is_whole)
+    return fail(ErrorCode::kCorrupt, "what the other end says is no message");
   out.body = std::move(*body);
   return out;
 }

@@ -18,7 +18,7 @@ namespace gale {
 //
 //   successor                                  running server
 //   {"takeover": 1, "version"}             ->
-//                                          <-  {"takeover": 1, "version", "host", "patience_ms", "engine": {…} or null}
+//                                          <-  {"takeover": 1, "version", "host", "patience_ms", "engine": {} or null}
 //   … loads, where both engines fit …
 //   {"want": "sockets"}                    ->
 //                                          <-  {"sockets": n, "more": false} with n descriptors
@@ -50,7 +50,8 @@ struct Peer {
 };
 [[nodiscard]] Result<Peer> peer_of(int socket);
 
-// Where the servers of this user meet. None is given: /run/gale for root, /run/user/UID/gale or /tmp/gale-UID for others.
+// Where the servers of this user meet. None is given: /run/gale for root, /run/user/UID/gale or /tmp/gale-UID for
+// others.
 [[nodiscard]] std::string runtime_dir(const std::string& given);
 [[nodiscard]] std::string takeover_path(const std::string& dir, int port);
 // kForbidden unless the folder is this user's own and nobody else may write in it; kNotFound if there is none.

@@ -30,18 +30,9 @@ namespace {
 
 constexpr CommandSet kServe = in(Command::kServe);
 
-std::vector<Option> pipeline_options() {
+std::vector<Option> takeover_options() {
   using enum OptionGroup;
-  using P = PipelineConfig;
-  using A = AdmissionConfig;
   return {
-      option<&Config::serve, &ServeConfig::served_model_names>({.flag = "--served-model-name", .placeholder = "NAME",
-          .help = "What clients call the model; the first is the one that answers carry. None: MODEL as written.",
-          .group = kModel, .commands = kServe}),
-      option<&Config::serve, &ServeConfig::tokenizer>({.flag = "--tokenizer", .placeholder = "DIR",
-          .help = "The folder of tokenizer.json; none: MODEL.", .group = kModel, .commands = kServe}),
-      option<&Config::serve, &ServeConfig::chat_template>({.flag = "--chat-template", .placeholder = "FILE",
-          .help = "A Jinja template; none: the model's own.", .group = kChat, .commands = kServe}),
       option<&Config::serve, &ServeConfig::takes_over>({.flag = "--takeover",
           .help = "Take the place of the gale that runs on this port, without a request lost; if there is none, just "
                   "serve.",
@@ -54,6 +45,21 @@ std::vector<Option> pipeline_options() {
           .help = "Where servers of this user meet for --takeover. None: /run/gale for root, /run/user/UID/gale or "
                   "/tmp/gale-UID for others.",
           .group = kRuntime, .commands = kServe, .environment = "RUNTIME_DIRECTORY"}),
+  };
+}
+
+std::vector<Option> pipeline_options() {
+  using enum OptionGroup;
+  using P = PipelineConfig;
+  using A = AdmissionConfig;
+  return {
+      option<&Config::serve, &ServeConfig::served_model_names>({.flag = "--served-model-name", .placeholder = "NAME",
+          .help = "What clients call the model; the first is the one that answers carry. None: MODEL as written.",
+          .group = kModel, .commands = kServe}),
+      option<&Config::serve, &ServeConfig::tokenizer>({.flag = "--tokenizer", .placeholder = "DIR",
+          .help = "The folder of tokenizer.json; none: MODEL.", .group = kModel, .commands = kServe}),
+      option<&Config::serve, &ServeConfig::chat_template>({.flag = "--chat-template", .placeholder = "FILE",
+          .help = "A Jinja template; none: the model's own.", .group = kChat, .commands = kServe}),
       option<&Config::serve, &ServeConfig::notify_socket>({.flag = "--notify-socket", .placeholder = "PATH",
           .help = "Where systemd hears that the server is ready and alive.", .group = kRuntime, .commands = kServe,
           .environment = "NOTIFY_SOCKET"}),
@@ -201,6 +207,7 @@ std::vector<Option> http_options() {
 std::vector<Option> server_options() {
   using enum OptionGroup;
   std::vector<Option> out = pipeline_options();
+  for (Option& option : takeover_options()) out.push_back(std::move(option));
   for (Option& option : http_options()) out.push_back(std::move(option));
   out.push_back(option<&Config::server, &ServerConfig::logs_access>({.flag = "--access-log",
       .help = "A line for each request, probes excepted.", .group = kLog, .commands = kServe}));

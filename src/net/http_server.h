@@ -40,7 +40,8 @@ class HttpServer {
   [[nodiscard]] static Result<std::unique_ptr<HttpServer>> start(const HttpServerConfig& config, HttpHandler& handler);
   // The same on sockets that listen already (another server's duplicate_listeners()); they are this server's from now
   // on. Host and port of the configuration mean nothing.
-  [[nodiscard]] static Result<std::unique_ptr<HttpServer>> start_on(const HttpServerConfig& config, HttpHandler& handler,
+  [[nodiscard]] static Result<std::unique_ptr<HttpServer>> start_on(const HttpServerConfig& config,
+                                                                    HttpHandler& handler,
                                                                     const std::vector<int>& listening_sockets);
   // Cuts whatever is still open.
   virtual ~HttpServer() = default;

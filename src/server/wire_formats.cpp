@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <ctime>
+#include <limits>
 #include <utility>
 
 #include "api/openai_chat.h"
@@ -24,7 +25,8 @@ ApiContext WireFormats::context() const {
   ApiContext context;
   context.limits.max_choices = config_.max_choices;
   context.limits.max_logprobs = config_.max_logprobs;
-  context.vocab_size = status.engine ? status.engine->vocab_size : 0;
+  // Before there is an engine only the pipeline knows which ids there are.
+  context.vocab_size = status.engine ? status.engine->vocab_size : std::numeric_limits<int>::max();
   context.hidden_size = status.engine ? status.engine->hidden_size : 0;
   context.pooling = config_.pooling;
   return context;

@@ -38,7 +38,8 @@ def test_it_says_who_holds_the_memory_of_a_server(binary, server):
     told = doctor(binary, "--url", server.base_url, "--api-key", KEY)
     assert told.returncode == 0, told.stdout + told.stderr
     numbers = re.search(
-        r"engine: weights ([\d.]+) GiB, KV cache ([\d.]+) GiB \(\d+ bytes a token\), workspace ([\d.]+) GiB", told.stdout
+        r"engine: weights ([\d.]+) GiB, KV cache ([\d.]+) GiB \(\d+ bytes a token\), workspace [\d.]+ GiB",
+        told.stdout,
     )
     assert numbers and float(numbers[2]) > 0, told.stdout
     assert re.search(r"KV cache: \d+ blocks of 16 tokens, \d+ % in use", told.stdout)
@@ -82,8 +83,8 @@ def test_the_archive_holds_what_helps_and_no_secret(binary, server, tmp_path):
     (folder / "logs").mkdir(parents=True)
     (folder / "logs" / "gale.log").write_text(
         server.log_text() + f"something else printed {PROMPT}\n"
-        f"INFO 11-27 07:00:00 [front] a client sent Authorization: Bearer {KEY}\n"
-        "INFO 11-27 07:00:01 [front] upstream http://joe:pass-in-url@host/ and api_key=other-canary\n"
+        f"info 11-27 07:00:00.000 [front] a client sent Authorization: Bearer {KEY}\n"
+        "info 11-27 07:00:01.000 [front] upstream http://joe:pass-in-url@host/ and api_key=other-canary\n"
     )
     (folder / "supervisord.conf").write_text(
         f'[program:gale]\ncommand=/x/gale serve --api-key={KEY} /m\nenvironment=GALE_PASSWORD="{PASSWORD}"\n'
@@ -103,7 +104,8 @@ def test_the_archive_holds_what_helps_and_no_secret(binary, server, tmp_path):
     for secret in (KEY, PROMPT, "secret garden", PASSWORD, "pass-in-url", "other-canary"):
         assert secret not in whole, [name for name, text in files.items() if secret in text]
     assert "vllm:kv_cache_usage_perc" in files["metrics.txt"] and '"engine"' in files["server_info.json"]
-    assert "--max-num-seqs=7" in files["settings-of-file.txt"] and "--api-key=[removed]" in files["settings-of-file.txt"]
+    settings = files["settings-of-file.txt"]
+    assert "--max-num-seqs=7" in settings and "--api-key=[removed]" in settings
     assert "settings-of-server.txt" in files and "GALE_PASSWORD\n" in files["environment.txt"]
     logs = [text for name, text in files.items() if name.startswith("log-")]
     assert len(logs) == 2 and all("Application startup complete." in text for text in logs)

@@ -36,7 +36,7 @@ def wait_for(holds, seconds, what):
 
 
 def processes(folder):
-    """Ids of the two programs of the service that run, by name: a front ("gale", whichever place it has) and the page."""
+    """Ids of the two programs of the service that run, by name: a front (whichever place it has) and the page."""
     for _ in range(300):
         told = subprocess.run(
             ["supervisorctl", "-c", f"{folder}/supervisord.conf", "status"], capture_output=True, text=True
@@ -53,7 +53,8 @@ def processes(folder):
 
 
 def children(pid):
-    return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    """Of all its threads: an engine is the child of the thread that watches it."""
+    return [int(one) for path in Path(f"/proc/{pid}/task").glob("*/children") for one in path.read_text().split()]
 
 
 def is_there(pid):

@@ -29,7 +29,8 @@ def check(body, status, raw):
 
 
 class Load:
-    """`choose` gives the port for the next request of a client; the others know one server only."""
+    """`choose` gives the port for the next request, and what a connection is kept under: as balancers do, one to a
+    server that was restarted is not used again."""
 
     def __init__(self, choose, num_clients=12):
         self.choose = choose
@@ -44,9 +45,9 @@ class Load:
         turn = number
         while not self.is_over:
             turn += len(self.threads)
-            port, body = self.choose(), body_of(turn)
-            connection = connections.get(port) or http.client.HTTPConnection("127.0.0.1", port, timeout=120)
-            connections[port] = connection
+            (port, key), body = self.choose(), body_of(turn)
+            connection = connections.get(key) or http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+            connections[key] = connection
             try:
                 connection.request(
                     "POST", "/v1/completions", json.dumps(body), {"Content-Type": "application/json"}
@@ -56,7 +57,7 @@ class Load:
             except (AssertionError, OSError, http.client.HTTPException, ValueError, KeyError) as trouble:
                 with self.lock:
                     self.failures.append(f"{type(trouble).__name__}: {trouble}")
-                connections.pop(port).close()
+                connections.pop(key).close()
             with self.lock:
                 self.num_done += 1
         for connection in connections.values():
