@@ -27,7 +27,7 @@ class GaleUi:
         )
 
     def __enter__(self):
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while time.monotonic() < deadline and self.process.poll() is None:
             try:
                 if self.request("GET", "/ui/state").status == 200:

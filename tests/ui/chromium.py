@@ -190,7 +190,9 @@ class Page:
     def open(self, url):
         self.run("delete document.documentElement.dataset.ready")  # of the page that is left
         self.call("Page.navigate", {"url": url})
-        self.wait("document.documentElement.dataset.ready === 'yes' || !document.getElementById('login')?.hidden")
+        self.wait(
+            "document.documentElement.dataset.ready === 'yes' || document.getElementById('login')?.hidden === false"
+        )
 
     def reload(self):
         self.run("delete document.documentElement.dataset.ready")
