@@ -10,10 +10,12 @@ ANSWER = "[...document.querySelectorAll('.message.assistant')].at(-1)?.querySele
 
 
 def ask(page, text, wait=True):
+    before = page.run("document.querySelectorAll('.message.assistant').length")
     page.click("#message")
+    page.wait("document.activeElement.id === 'message'")
     page.type(text)
     page.press("Enter")
-    page.wait("document.querySelector('.message.assistant')")
+    page.wait(f"document.querySelectorAll('.message.assistant').length > {before}")
     if wait:
         page.wait(DONE, 180)
 
