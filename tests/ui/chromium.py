@@ -245,7 +245,7 @@ class Page:
         at = f"JSON.stringify(document.querySelector({json.dumps(selector)}).getBoundingClientRect())"
         self.wait(
             f"document.querySelector({json.dumps(selector)}) && new Promise((done) => {{ const before = {at};"
-            f" requestAnimationFrame(() => requestAnimationFrame(() => done({at} === before))); }})"
+            f" setTimeout(() => done({at} === before), 40); }})"
         )
         x, y = self.run(
             f"""(() => {{ const e = document.querySelector({json.dumps(selector)}); e.scrollIntoView({{block: 'nearest'}});
