@@ -21,6 +21,7 @@ PAGE = """<!doctype html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <title>{title}</title>
+<link rel="icon" href="/docs/guide/icon.svg" type="image/svg+xml">
 <link rel="stylesheet" href="/docs/guide/guide.css">
 </head>
 <body>
@@ -128,6 +129,8 @@ def make_guide(mistune, docs: Path) -> dict[str, tuple[str, bytes]]:
     for name, path in files.items():
         if name in linked or name == "guide.css":
             out[f"{ROOT}/{name}"] = (TYPES[path.suffix], path.read_bytes())
+    icon = Path(__file__).resolve().parent.parent / "web" / "icon.svg"
+    out[f"{ROOT}/icon.svg"] = (TYPES[".svg"], icon.read_bytes())
     return out
 
 

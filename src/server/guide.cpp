@@ -13,7 +13,6 @@ constexpr std::string_view kPolicy =
 }  // namespace
 
 const GuideFile* find_guide_file(std::string_view path) {
-  if (path.ends_with('/')) path.remove_suffix(1);
   for (const GuideFile& file : all_guide_files()) {
     if (file.path == path) return &file;
   }

@@ -190,7 +190,9 @@ class Page:
     def open(self, url):
         self.run("delete document.documentElement.dataset.ready")  # of the page that is left
         self.call("Page.navigate", {"url": url})
-        self.wait("document.documentElement.dataset.ready === 'yes' || !document.getElementById('login')?.hidden")
+        self.wait(
+            "document.documentElement.dataset.ready === 'yes' || document.getElementById('login')?.hidden === false"
+        )
 
     def reload(self):
         self.run("delete document.documentElement.dataset.ready")
@@ -239,8 +241,12 @@ class Page:
         raise ChromiumError(f"still not true after {timeout} s: {script}")
 
     def click(self, selector):
-        """A real click in the middle of the first element that matches."""
-        self.wait(f"document.querySelector({json.dumps(selector)})")
+        """A real click in the middle of the first element that matches, once it has come to rest there."""
+        at = f"JSON.stringify(document.querySelector({json.dumps(selector)}).getBoundingClientRect())"
+        self.wait(
+            f"document.querySelector({json.dumps(selector)}) && new Promise((done) => {{ const before = {at};"
+            f" setTimeout(() => done({at} === before), 40); }})"
+        )
         x, y = self.run(
             f"""(() => {{ const e = document.querySelector({json.dumps(selector)}); e.scrollIntoView({{block: 'nearest'}});
                             const r = e.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2]; }})()"""

@@ -44,7 +44,9 @@ def script(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def api(binary, script):
-    with GaleServer(binary, "--scripted", script) as server:
+    with GaleServer(
+        binary, "--scripted", script, "--engine-beat-timeout", 60
+    ) as server:  # a busy machine is no dead engine
         yield server
 
 

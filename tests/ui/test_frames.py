@@ -12,7 +12,7 @@ GROWS = """(async () => {
   const {MarkdownView} = await import(base + 'markdown.js');
   const place = document.createElement('div');
   place.className = 'markdown answer';
-  document.querySelector('#column').replaceChildren(place);
+  document.body.append(place);
   const view = new MarkdownView(place);
   const frame = () => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
   const seen = [];

@@ -22,10 +22,11 @@ def settle(page):
 
 
 @pytest.mark.parametrize(
-    "name, scheme, width, height", [("page-light", "light", 1280, 860), ("page-dark", "dark", 1280, 860)]
+    "name, scheme, width, height",
+    [("page-light", "light", 1280, 860), ("page-dark", "dark", 1280, 860), ("page-phone", "light", 390, 844)],
 )
 def test_the_page_in_a_picture(page, request, tmp_path, name, scheme, width, height):
-    page.resize(width, height)
+    page.resize(width, height, is_phone=width < 500)
     page.prefer(prefers_color_scheme=scheme)
     ask(page, "写一首关于秋天的短诗")
     page.press("Control+Shift+O")

@@ -17,8 +17,9 @@ MODULES = """(async () => {
 LISTEN = """(() => {
   navigator.clipboard.writeText = async (text) => { window.copied = {'text/plain': text}; };
   navigator.clipboard.write = async ([item]) => {
-    window.copied = {};
-    for (const type of item.types) window.copied[type] = await (await item.getType(type)).text();
+    const all = {};
+    for (const type of item.types) all[type] = await (await item.getType(type)).text();
+    window.copied = all;
   };
   const real = URL.createObjectURL;
   URL.createObjectURL = (blob) => {
@@ -288,6 +289,17 @@ def test_a_chat_is_exported_as_markdown_and_html_under_a_safe_name(page):
     saved = page.run("window.saved")
     assert re.fullmatch(r"[\w -]+\.html", saved["name"])
     assert "<img" not in saved["text"] and "<script" not in saved["text"] and "A short answer." in saved["text"]
+
+
+def test_an_exported_page_has_its_formulas_and_needs_nobody(page):
+    page.run(LISTEN)
+    ask(page, "please answer richly")
+    page.wait("document.querySelectorAll('.answer .katex').length >= 9")
+    choose(page, ".chat-more", "Export as HTML")
+    page.wait("window.saved?.text && window.saved.name")
+    text = page.run("window.saved.text")
+    assert text.count("<math") >= 9 and "katex-html" not in text and "class HashMap" in text
+    assert re.findall(r'(?:src|href)="', text) == []
 
 
 def test_a_printed_chat_is_the_chat_alone(page):

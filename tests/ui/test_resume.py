@@ -22,8 +22,8 @@ def test_a_reload_in_the_middle_of_an_answer_goes_on_with_it(page):
     page.wait(f"{BLOCKS} > 5")
     page.reload()
     # The message is there again before its stream is: on a quick machine the answer may even be whole by then.
-    page.wait(f"document.querySelector('.message.running') || {BLOCKS} >= 150", 60)
-    page.wait(DONE, 90)
+    page.wait(f"document.querySelector('.message.running') || {BLOCKS} >= 150", 180)
+    page.wait(DONE, 300)
     assert whole(page)
     assert not page.run("document.querySelector('.notice.error')")
 
@@ -36,7 +36,7 @@ def test_the_page_server_killed_in_the_middle_of_an_answer_is_a_pause(browser, b
         ui.stop(signal.SIGKILL)
         page.wait("document.querySelector('.message-footer .numbers')?.textContent.startsWith('Connection lost')")
         ui.start()
-        page.wait(DONE, 90)
+        page.wait(DONE, 300)
         assert whole(page)
         page.close()
 

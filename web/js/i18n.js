@@ -26,4 +26,5 @@ export function t(key, values = {}) {
 export const number = (value, digits = 0) =>
   new Intl.NumberFormat(current, {maximumFractionDigits: digits}).format(value);
 export const dateTime = (ms) => new Intl.DateTimeFormat(current, {dateStyle: 'medium', timeStyle: 'short'}).format(ms);
-export const duration = (ms) => t('seconds', {n: number(ms / 1000, ms < 9950 ? 1 : 0)});
+export const duration = (ms) =>
+  t('seconds', {n: ms < 100 ? `< ${number(0.1, 1)}` : number(ms / 1000, ms < 9950 ? 1 : 0)});

@@ -44,11 +44,22 @@ export async function typeset(element, tex, isDisplay) {
   draw(await load());
 }
 
+// Formulas for a page without KaTeX's style sheet: as MathML, or as LaTeX where they have not been set yet.
+export function plainFormulas(element) {
+  for (const formula of element.querySelectorAll('.formula[data-tex]')) {
+    formula.querySelectorAll('.katex-html').forEach((one) => one.remove());
+    if (!formula.querySelector('math')) toLatex(formula);
+  }
+  return element;
+}
+
+function toLatex(formula) {
+  const mark = formula.dataset.display ? '$$' : '$';
+  formula.replaceChildren(`${mark}${formula.dataset.tex}${mark}`);
+}
+
 // Copying a selection that touches a formula gives its LaTeX, not its letters.
 export function replaceFormulas(fragment) {
-  for (const formula of fragment.querySelectorAll('.formula[data-tex]')) {
-    const mark = formula.dataset.display ? '$$' : '$';
-    formula.replaceChildren(`${mark}${formula.dataset.tex}${mark}`);
-  }
+  fragment.querySelectorAll('.formula[data-tex]').forEach(toLatex);
   return fragment;
 }

@@ -1,9 +1,10 @@
 // The list of chats: search, rename, pin, delete, export.
 import {confirmDialog, download, h, icon, iconButton, openDialog, openMenu, replace} from './dom.js';
-import {dateTime, t} from './i18n.js';
+import {dateTime, language, t} from './i18n.js';
 import {emit, keep, on, state} from './app-state.js';
 import {path, textOf, titleOf, toJson, toMarkdown, touch} from './conversation.js';
 import {toElement} from './markdown.js';
+import {plainFormulas} from './math.js';
 
 const fileName = (conversation) =>
   (titleOf(conversation) || t('untitled'))
@@ -50,27 +51,25 @@ export function rename(conversation) {
   });
 }
 
-// A page of its own that needs nothing else.
-async function exportHtml(conversation) {
-  const doc = document.implementation.createHTMLDocument(titleOf(conversation));
-  const style = doc.createElement('style');
-  style.textContent =
-    'body{max-width:46rem;margin:2rem auto;padding:0 1rem;font:17px/1.6 system-ui,sans-serif}pre{overflow:auto;padding:1rem;background:#f4f2ee;border-radius:8px}table{border-collapse:collapse}td,th{border:1px solid #ccc;padding:.3rem .6rem}.who{color:#666;margin-top:2rem}.katex-html{display:none}button{display:none}';
-  doc.head.append(style);
-  const heading = doc.createElement('h1');
-  heading.textContent = titleOf(conversation);
-  doc.body.append(heading);
-  for (const node of path(conversation)) {
-    const who = doc.createElement('p');
-    who.className = 'who';
-    who.textContent = t(node.role === 'user' ? 'you' : node.role === 'tool' ? 'tool_result' : 'assistant');
-    doc.body.append(who, doc.importNode(toElement(node.content), true));
-  }
-  await new Promise((resolve) => setTimeout(resolve, 50));
+const EXPORT_STYLE =
+  'body{max-width:46rem;margin:2rem auto;padding:0 1rem;font:17px/1.6 system-ui,sans-serif}' +
+  'pre{overflow:auto;padding:1rem;background:#f4f2ee;border-radius:8px}table{border-collapse:collapse}' +
+  'td,th{border:1px solid #ccc;padding:.3rem .6rem}.who{color:#666;margin-top:2rem}button{display:none}';
+
+// A page of its own that needs nothing else. Its style is put in as text: the page's own policy forbids to make one.
+function exportHtml(conversation) {
+  const heading = h('h1', {}, titleOf(conversation));
+  const parts = path(conversation).map((node) => [
+    h('p', {class: 'who'}, t(node.role === 'user' ? 'you' : node.role === 'tool' ? 'tool_result' : 'assistant')),
+    plainFormulas(toElement(node.content)),
+  ]);
+  const text = (element) => new XMLSerializer().serializeToString(element);
+  const title = text(document.createTextNode(titleOf(conversation)));
   download(
     `${fileName(conversation)}.html`,
     'text/html',
-    `<!doctype html>\n${new XMLSerializer().serializeToString(doc.documentElement)}`,
+    `<!doctype html>\n<html lang="${language()}"><head><meta charset="utf-8"><title>${title}</title>` +
+      `<style>${EXPORT_STYLE}</style></head><body>${[heading, ...parts.flat()].map(text).join('\n')}</body></html>\n`,
   );
 }
 

@@ -47,6 +47,7 @@ export async function save(conversation) {
     transaction.oncomplete = resolve;
     transaction.onabort = () => reject(transaction.error ?? new DOMException('aborted', 'QuotaExceededError'));
   });
+  done.catch(() => {}); // told below; an error that comes first must not leave this one unheard
   const store = transaction.objectStore(STORE);
   const merged = merge(conversation, await settled(store.get(conversation.id)));
   store.put(merged);
