@@ -118,15 +118,23 @@ std::optional<Error> watch(const Config& config, const EnginePipeline& pipeline,
                            const StopSignals& signals, ServiceNotifier& notifier) {
   const SteadyClock clock;
   bool was_ready = false;
-  while (!signals.wait(kWatchInterval)) {
+  const auto look = [&]() -> std::optional<Error> {
     if (signals.wants_reload()) reload_keys(config, server);
     if (pipeline.status().health != Health::kStalled) notifier.alive(clock.now());
-    if (was_ready) continue;
+    if (was_ready) return std::nullopt;
     if (std::optional<Error> failure = start_failure(pipeline)) return failure;
     was_ready = pipeline.status().engine.has_value();
-    if (!was_ready) continue;
+    if (!was_ready) return std::nullopt;
     log_info("Application startup complete.");
     notifier.ready();
+    return std::nullopt;
+  };
+  while (!signals.wait(kWatchInterval)) {
+    try {
+      if (std::optional<Error> failure = look()) return failure;
+    } catch (const std::bad_alloc&) {   // no reason to leave: the next look has more
+      log_warning("there was no memory for a look at the engine");
+    }
   }
   return std::nullopt;
 }

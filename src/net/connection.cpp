@@ -24,6 +24,15 @@ void Connection::start() {
   read();
 }
 
+template <class Step>
+void Connection::within_memory(Step step) {
+  try {
+    step();
+  } catch (const std::bad_alloc&) {
+    close(ExchangeEnd::kClientGone);
+  }
+}
+
 // ---- reading --------------------------------------------------------------------------------------------------------
 
 void Connection::read() {
@@ -41,7 +50,7 @@ void Connection::on_readable(const boost::system::error_code& error) {
   boost::system::error_code code;
   std::string& scratch = thread_->scratch();
   const size_t num_bytes = socket_.read_some(asio::buffer(scratch), code);
-  if (code == asio::error::would_block || code == asio::error::interrupted) return read();
+  if (code == asio::error::would_block || code == asio::error::interrupted) return within_memory([this] { read(); });
   if (code || num_bytes == 0) return on_end_of_input();
   if (fault_happens("net.read")) return on_end_of_input();
   try {   // a request for which there is no memory fails alone
@@ -144,6 +153,10 @@ void Connection::fail_request(const HttpError& error) {
 void Connection::output_ready() { thread_->add_ready(shared_from_this()); }
 
 void Connection::flush() {
+  within_memory([this] { do_flush(); });
+}
+
+void Connection::do_flush() {
   if (!exchange_ || state_ == State::kClosed) return;
   if (exchange_->is_overflowing()) return close(ExchangeEnd::kSlowReader);
   if (is_writing_) return;
@@ -167,6 +180,10 @@ void Connection::write() {
 void Connection::on_written(const boost::system::error_code& error, size_t num_bytes) {
   if (state_ == State::kClosed) return;
   if (error || fault_happens("net.write")) return close(ExchangeEnd::kClientGone);
+  within_memory([&] { after_writing(num_bytes); });
+}
+
+void Connection::after_writing(size_t num_bytes) {
   num_written_ += num_bytes;
   last_write_ = now();
   if (num_written_ < output_.size()) return write();
@@ -204,6 +221,10 @@ void Connection::linger() {
 // ---- time and end -----------------------------------------------------------------------------------------------------
 
 void Connection::sweep(TimePoint at) {
+  within_memory([&] { do_sweep(at); });
+}
+
+void Connection::do_sweep(TimePoint at) {
   const Duration elapsed = at - since_;
   switch (state_) {
     case State::kClosed: return;

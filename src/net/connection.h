@@ -52,7 +52,8 @@ class IoThread : public std::enable_shared_from_this<IoThread> {
   void stop_accepting();       // from any thread
   void shut_down();            // closes everything and joins
 
-  // From any thread: `connection` has output. One task in the loop takes all that came since the last.
+  // From any thread: `connection` has output. One task in the loop takes all that came since the last. std::bad_alloc:
+  // it may not be told of that.
   void add_ready(std::shared_ptr<Connection> connection);
 
   // ---- for connections, on this thread ------------------------------------------------------------------------------
@@ -64,6 +65,8 @@ class IoThread : public std::enable_shared_from_this<IoThread> {
   void adopt_web_socket(const RequestHead& head, IoSocket socket);
 
  private:
+  void run();
+  void arm();
   void accept(size_t listener);
   void on_accepted(size_t listener, const boost::system::error_code& error, IoSocket socket);
   void admit(IoSocket socket);
@@ -85,6 +88,7 @@ class IoThread : public std::enable_shared_from_this<IoThread> {
   bool is_shut_down_ = false;
   std::mutex ready_mutex_;
   std::vector<std::shared_ptr<Connection>> ready_;
+  bool is_flush_posted_ = false;
   bool is_deaf_ = false;       // guarded by ready_mutex_: the loop is gone
   std::thread thread_;
 };
@@ -96,14 +100,18 @@ class Connection final : public OutputOwner, public std::enable_shared_from_this
   Connection(std::shared_ptr<IoThread> thread, IoSocket socket, std::string peer);
   void start();
   void output_ready() override;
+  // A connection for which there is no memory in one of these three is closed.
   void flush();
   void sweep(TimePoint now);
+  void on_written(const boost::system::error_code& error, size_t num_bytes);
   void close_if_idle();
   void close(ExchangeEnd how);
 
  private:
   enum class State { kHead, kBody, kAnswering, kLingering, kClosed };
 
+  template <class Step>
+  void within_memory(Step step);
   void read();
   void on_readable(const boost::system::error_code& error);
   void on_bytes(std::string_view bytes);
@@ -114,7 +122,9 @@ class Connection final : public OutputOwner, public std::enable_shared_from_this
   void begin_exchange(const RequestHead& head, bool keep_alive);
   void fail_request(const HttpError& error);
   void write();
-  void on_written(const boost::system::error_code& error, size_t num_bytes);
+  void do_flush();
+  void do_sweep(TimePoint now);
+  void after_writing(size_t num_bytes);
   void finish_answer();
   void linger();
   [[nodiscard]] const HttpServerConfig& config() const { return thread_->server().config; }
