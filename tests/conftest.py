@@ -30,7 +30,7 @@ def pytest_collection_modifyitems(config, items):
 
 @pytest.fixture(scope="session")
 def promised(request):
-    """The most seconds that something may take: what is promised with --full, where the machine is ours, else ten times that."""
+    """The most seconds that something may take: as promised with --full, where the machine is ours, else tenfold."""
     return lambda seconds: seconds if request.config.getoption("--full") else 10 * seconds
 
 

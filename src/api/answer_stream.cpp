@@ -5,6 +5,8 @@
 
 #include "api/answer_parts.h"
 #include "api/errors.h"
+#include "base/json.h"
+#include "base/utf8.h"
 
 namespace gale {
 namespace {
@@ -15,7 +17,11 @@ struct Overloaded : Fs... { using Fs::operator()...; };
 // What chat and completion streams share: envelope, usage, the end.
 class StreamWriter : public AnswerBase {
  public:
-  StreamWriter(AnswerInfo info, std::string_view object) : AnswerBase(std::move(info)), object_(object) {}
+  StreamWriter(AnswerInfo info, std::string_view object)
+      : AnswerBase(std::move(info)), object_(object), head_("data: " + dump_json(envelope(object))) {
+    head_.pop_back();                  // the brace: more follows
+    head_ += ",\"choices\":[";
+  }
 
   [[nodiscard]] std::string add(int request, const Event& event) override {
     if (is_done()) return "";   // another prompt's events after one failed
@@ -39,15 +45,18 @@ class StreamWriter : public AnswerBase {
   virtual std::string on_delta(int request, const Delta& delta) = 0;
   virtual std::string on_finished(int request, const Finished& finished) = 0;
 
-  [[nodiscard]] std::string chunk(Json choice) const {
-    Json payload = envelope(object_);
-    payload["choices"] = Json::array({std::move(choice)});
+  [[nodiscard]] std::string chunk(const Json& choice) const { return chunk_of(dump_json(choice)); }
+  // As text: nearly every token is a chunk, and a tree of JSON for each costs more than all else that is done for it.
+  [[nodiscard]] std::string chunk_of(std::string_view choice) const {
+    std::string out;
+    out.reserve(head_.size() + choice.size() + 32);
+    out.append(head_).append(choice).append("]");
     if (info_.options.continuous_usage) {
-      payload["usage"] = usage_json(total_usage());
+      out.append(",\"usage\":").append(dump_json(usage_json(total_usage())));
     } else if (info_.options.include_usage) {
-      payload["usage"] = nullptr;
+      out.append(",\"usage\":null");
     }
-    return frame(payload);
+    return out.append("}\n\n");
   }
 
  private:
@@ -69,6 +78,7 @@ class StreamWriter : public AnswerBase {
   }
 
   std::string object_;
+  std::string head_;                   // of every chunk, up to its choice
 };
 
 class ChatStream final : public StreamWriter {
@@ -90,6 +100,22 @@ class ChatStream final : public StreamWriter {
   }
   std::string on_prompt_logprobs(int, const PromptLogprobs&) override { return ""; }
 
+  // A chunk of text alone, as most are; nothing where the general way is needed.
+  [[nodiscard]] std::optional<std::string> text_chunk(const Delta& delta) const {
+    const bool is_plain = delta.parts.size() == 1 && delta.logprobs.empty() && !info_.options.return_token_ids;
+    if (!is_plain) return std::nullopt;
+    const auto* content = std::get_if<ContentDelta>(&delta.parts[0]);
+    const auto* reasoning = std::get_if<ReasoningDelta>(&delta.parts[0]);
+    if (content == nullptr && (reasoning == nullptr || !info_.include_reasoning)) return std::nullopt;
+    const std::string& text = content != nullptr ? content->text : reasoning->text;
+    if (!is_valid_utf8(text)) return std::nullopt;
+    std::string choice = fmt::format("{{\"index\":{},\"delta\":{{\"{}\":", delta.choice,
+                                     content != nullptr ? "content" : "reasoning_content");
+    append_json_string(choice, text);
+    choice += "},\"logprobs\":null,\"finish_reason\":null}";
+    return chunk_of(choice);
+  }
+
   // The delta of one part; null for reasoning that is not to be shown.
   [[nodiscard]] Json part_json(const ChatDelta& part) const {
     return std::visit(
@@ -108,6 +134,7 @@ class ChatStream final : public StreamWriter {
         part);
   }
   std::string on_delta(int, const Delta& delta) override {
+    if (std::optional<std::string> text = text_chunk(delta)) return *std::move(text);
     std::vector<Json> parts;
     bool hides_reasoning = false;
     for (const ChatDelta& part : delta.parts) {
@@ -181,6 +208,13 @@ class CompletionStream final : public StreamWriter {
     const bool shows_tokens = info_.options.return_token_ids && !delta.tokens.empty();
     if (delta.text.empty() && delta.logprobs.empty() && !shows_tokens) return out;
     const int index = choice_index(request, delta.choice);
+    const bool is_plain = delta.logprobs.empty() && logprobs_[index].is_empty() && !shows_tokens;
+    if (is_plain && is_valid_utf8(delta.text)) {
+      std::string choice = fmt::format("{{\"index\":{},\"text\":", index);
+      append_json_string(choice, delta.text);
+      choice += R"(,"logprobs":null,"finish_reason":null,"stop_reason":null})";
+      return out + chunk_of(choice);
+    }
     Json choice = choice_json(index, delta.text);
     for (const TokenLogprobs& entry : delta.logprobs) logprobs_[index].add(info_, entry);
     if (!logprobs_[index].is_empty()) choice["logprobs"] = logprobs_[index].take();

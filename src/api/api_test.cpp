@@ -207,6 +207,26 @@ TEST(ChatStream, speaks_the_chunks_clients_expect) {
   EXPECT_TRUE(frames.ends_with("data: [DONE]\n\n"));
 }
 
+TEST(ChatStream, writes_text_alone_as_it_writes_text_among_other_things) {
+  const std::pair<std::string, std::string> cases[] = {
+      {"a \"b\" \\ \n\t\x01 \xC3\xA9 \xE4\xB8\xAD", ""}, {"", ""}, {"half \xE4", "half \xEF\xBF\xBD"}};
+  for (const auto& [text, shown] : cases) {
+    const auto said = [](AnswerWriter& writer, const Delta& delta) {
+      const std::string frame = writer.add(0, delta);
+      EXPECT_TRUE(frame.starts_with("data: ") && frame.ends_with("\n\n"));
+      return json_of(frame.substr(6));
+    };
+    const Json alone = said(*make_chat_stream(info()), {.parts = {ContentDelta{text}}});
+    Json among = said(*make_chat_stream(info()), {.parts = {ContentDelta{text}}, .logprobs = {TokenLogprobs{}}});
+    among["choices"][0]["logprobs"] = nullptr;
+    EXPECT_EQ(dump_json(alone), dump_json(among));
+    const std::string expected = shown.empty() ? text : shown;
+    EXPECT_EQ(alone["choices"][0]["delta"]["content"], expected);
+    const Json completion = said(*make_completion_stream(info()), {.text = text + "."});
+    EXPECT_EQ(completion["choices"][0]["text"], expected + ".");
+  }
+}
+
 TEST(ChatStream, ends_with_done_after_an_error_too) {
   const auto writer = make_chat_stream(info());
   (void)writer->add(0, Started{{1}});

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <csignal>
+#include <cstdio>
+#include <new>
 
 #include "app/commands.h"
 #include "app/exit_code.h"
@@ -31,9 +33,7 @@ int run_command(const Invocation& invocation, const std::string& program) {
   CHECK(false, "command {}", static_cast<int>(invocation.command));
 }
 
-}  // namespace
-
-int run_program(const std::string& program, const std::vector<std::string>& arguments) {
+int run_within_memory(const std::string& program, const std::vector<std::string>& arguments) {
   if (arguments == std::vector<std::string>{kGrammarCompilerCommand}) return serve_grammar_compiler(kChildSocketFd);
   std::signal(SIGPIPE, SIG_IGN);       // a reader that left is an error of write, not the end of the process
   const Result<Invocation> invocation = read_command_line(arguments, process_environment());
@@ -48,6 +48,18 @@ int run_program(const std::string& program, const std::vector<std::string>& argu
     if (shows_notes) fmt::print(stderr, "gale: note: {}\n", note);
   }
   return run_command(*invocation, program);
+}
+
+}  // namespace
+
+// What runs out of memory where nothing but the whole is left to give up.
+int run_program(const std::string& program, const std::vector<std::string>& arguments) {
+  try {
+    return run_within_memory(program, arguments);
+  } catch (const std::bad_alloc&) {
+    std::fputs("gale: cannot go on: the machine has no memory left for this process\n", stderr);
+    return kExitMemory;
+  }
 }
 
 }  // namespace gale

@@ -1,5 +1,6 @@
 #include <chrono>
 #include <filesystem>
+#include <new>
 
 #include "app/certificate_watch.h"
 #include "app/commands.h"
@@ -215,7 +216,7 @@ std::optional<Error> Front::serve() {
   bool was_ready = false;
   const TlsConfig& tls = config_.server.http.tls;
   CertificateWatch certificate(tls);
-  while (!signals_.wait(kWatchInterval)) {
+  const auto look = [&]() -> std::optional<Error> {
     if (signals_.wants_reload()) {
       reload_keys(config_, *server_);
       if (tls.is_on()) reload_certificate("SIGHUP", *server_);
@@ -224,14 +225,23 @@ std::optional<Error> Front::serve() {
       reload_certificate("a file has changed", *server_);
     if (signals_.wants_successor()) successor_.start();
     successor_.look();
-    if (door_ && (new_server_ = door_->look(host))) return std::nullopt;
+    if (door_) new_server_ = door_->look(host);
+    if (new_server_) return std::nullopt;
     if (pipeline_->status().health != Health::kStalled) notifier_.alive(clock_.now());
-    if (was_ready) continue;
+    if (was_ready) return std::nullopt;
     if (std::optional<Error> failure = start_failure(*pipeline_)) return failure;
     was_ready = pipeline_->status().engine.has_value();
-    if (!was_ready) continue;
+    if (!was_ready) return std::nullopt;
     log_info("Application startup complete.");
     notifier_.ready();
+    return std::nullopt;
+  };
+  while (!new_server_ && !signals_.wait(kWatchInterval)) {
+    try {
+      if (std::optional<Error> failure = look()) return failure;
+    } catch (const std::bad_alloc&) {   // no reason to leave: the next look has more
+      log_warning("there was no memory for a look at the engine");
+    }
   }
   return std::nullopt;
 }

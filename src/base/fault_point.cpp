@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <new>
 
 namespace gale {
 namespace {
@@ -57,20 +58,84 @@ Point* find(FaultFile& file, const char* name) {
   return nullptr;
 }
 
+FaultFile* fault_file() {
+  static FaultFile* const file = open_file();
+  return file;
+}
+
+bool fails_at(FaultFile& file, Point& point, const char* name);
+
 }  // namespace
 
 bool fault_happens(const char* name) {
-  static FaultFile* const file = open_file();
+  FaultFile* const file = fault_file();
   if (file == nullptr) return false;
   Point* point = find(*file, name);
-  if (point == nullptr) return false;
-  ++point->num_passes;
-  if (file->only[0] != '\0' && std::strncmp(file->only.data(), name, file->only.size()) != 0) return false;
-  if (++file->num_passes != file->fails_at) return false;
-  ++point->num_faults;
+  return point != nullptr && fails_at(*file, *point, name);
+}
+
+namespace {
+
+bool fails_at(FaultFile& file, Point& point, const char* name) {
+  ++point.num_passes;
+  if (file.only[0] != '\0' && std::strncmp(file.only.data(), name, file.only.size()) != 0) return false;
+  if (++file.num_passes != file.fails_at) return false;
+  ++point.num_faults;
   return true;
 }
 
+// ---- every allocation ----------------------------------------------------------------------------------------------
+
+// The allocations of this process: memory.serve, memory.engine, …, by the command it runs.
+std::array<char, 40> memory_point() {
+  std::array<char, 40> name{"memory."};
+  std::array<char, 4096> line{};
+  const int fd = ::open("/proc/self/cmdline", O_RDONLY | O_CLOEXEC);
+  const ssize_t length = fd < 0 ? 0 : ::read(fd, line.data(), line.size() - 1);
+  if (fd >= 0) ::close(fd);
+  const size_t program = std::strlen(line.data()) + 1;
+  if (static_cast<ssize_t>(program) < length) std::strncat(name.data(), line.data() + program, name.size() - 8);
+  return name;
+}
+
+// Only tests that name the point of this process pay for more than a look.
+bool allocation_fails() {
+  FaultFile* const file = fault_file();
+  if (file == nullptr || file->fails_at == 0 || std::strncmp(file->only.data(), "memory.", 7) != 0) return false;
+  static const std::array<char, 40> name = memory_point();
+  static Point* const point = find(*file, name.data());
+  return point != nullptr && fails_at(*file, *point, name.data());
+}
+
+void* allocate(size_t size, size_t alignment) {
+  if (allocation_fails()) return nullptr;
+  const size_t wanted = size == 0 ? 1 : size;
+  if (alignment <= __STDCPP_DEFAULT_NEW_ALIGNMENT__) return std::malloc(wanted);
+  return std::aligned_alloc(alignment, (wanted + alignment - 1) / alignment * alignment);
+}
+
+void* allocate_or_throw(size_t size, size_t alignment) {
+  void* memory = allocate(size, alignment);
+  if (memory == nullptr) throw std::bad_alloc();
+  return memory;
+}
+
+}  // namespace
+
 }  // namespace gale
+
+// The standard library's other forms end in these.
+void* operator new(size_t size) { return gale::allocate_or_throw(size, 1); }
+void* operator new(size_t size, std::align_val_t alignment) {
+  return gale::allocate_or_throw(size, static_cast<size_t>(alignment));
+}
+void* operator new(size_t size, const std::nothrow_t&) noexcept { return gale::allocate(size, 1); }
+void* operator new(size_t size, std::align_val_t alignment, const std::nothrow_t&) noexcept {
+  return gale::allocate(size, static_cast<size_t>(alignment));
+}
+void operator delete(void* memory) noexcept { std::free(memory); }
+void operator delete(void* memory, size_t) noexcept { std::free(memory); }
+void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
+void operator delete(void* memory, size_t, std::align_val_t) noexcept { std::free(memory); }
 
 #endif

@@ -4,6 +4,7 @@
 
 #include <exception>
 #include <filesystem>
+#include <new>
 
 #include "base/mapped_file.h"
 #include "chat/template_program_internal.h"
@@ -206,6 +207,8 @@ Result<std::vector<PromptSegment>> ChatTemplate::render(const ChatInput& input) 
     jinja::context context(program_->source);
     program_->prepare(context, input, messages, usage);
     segments = segments_of(jinja::runtime(context).execute(program_->program));
+  } catch (const std::bad_alloc&) {    // not the conversation's fault
+    throw;
   } catch (const std::exception& exception) {
     return fail_param(ErrorCode::kInvalidArgument, "messages", "the chat template refuses this conversation: {}",
                       engine_message(exception.what()));

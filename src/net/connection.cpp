@@ -31,7 +31,7 @@ void Connection::start() {
 
 void Connection::on_handshake(const boost::system::error_code& error) {
   if (state_ == State::kClosed) return;
-  if (!error) return await_request();
+  if (!error) return within_memory([this] { await_request(); });
   log_debug("{}: no TLS: {}", peer_, error.message());
   if (is_plain_http(static_cast<unsigned long>(error.value()))) {  // who typed http:// learns it
     constexpr std::string_view kWrongScheme =
@@ -48,6 +48,15 @@ void Connection::await_request() {
   parser_ = std::make_unique<RequestParser>(config().limits);
   since_ = now();
   read();
+}
+
+template <class Step>
+void Connection::within_memory(Step step) {
+  try {
+    step();
+  } catch (const std::bad_alloc&) {
+    close(ExchangeEnd::kClientGone);
+  }
 }
 
 // ---- reading --------------------------------------------------------------------------------------------------------
@@ -166,6 +175,10 @@ void Connection::fail_request(const HttpError& error) {
 void Connection::output_ready() { thread_->add_ready(shared_from_this()); }
 
 void Connection::flush() {
+  within_memory([this] { do_flush(); });
+}
+
+void Connection::do_flush() {
   if (!exchange_ || state_ == State::kClosed) return;
   if (exchange_->is_overflowing()) return close(ExchangeEnd::kSlowReader);
   if (is_writing_) return;
@@ -189,6 +202,10 @@ void Connection::write() {
 void Connection::on_written(const boost::system::error_code& error, size_t num_bytes) {
   if (state_ == State::kClosed) return;
   if (error || fault_happens("net.write")) return close(ExchangeEnd::kClientGone);
+  within_memory([&] { after_writing(num_bytes); });
+}
+
+void Connection::after_writing(size_t num_bytes) {
   num_written_ += num_bytes;
   last_write_ = now();
   if (num_written_ < output_.size()) return write();
@@ -225,6 +242,10 @@ void Connection::linger() {
 // ---- time and end -----------------------------------------------------------------------------------------------------
 
 void Connection::sweep(TimePoint at) {
+  within_memory([&] { do_sweep(at); });
+}
+
+void Connection::do_sweep(TimePoint at) {
   const Duration elapsed = at - since_;
   switch (state_) {
     case State::kClosed: return;

@@ -56,7 +56,8 @@ class IoThread : public std::enable_shared_from_this<IoThread> {
   void close_listeners(const std::shared_ptr<std::latch>& closed);
   void shut_down();            // closes everything and joins
 
-  // From any thread: `connection` has output. One task in the loop takes all that came since the last.
+  // From any thread: `connection` has output. One task in the loop takes all that came since the last. std::bad_alloc:
+  // it may not be told of that.
   void add_ready(std::shared_ptr<Connection> connection);
 
   // ---- for connections, on this thread ------------------------------------------------------------------------------
@@ -68,6 +69,8 @@ class IoThread : public std::enable_shared_from_this<IoThread> {
   void adopt_web_socket(const RequestHead& head, IoStream stream);
 
  private:
+  void run();
+  void arm();
   void accept(size_t listener);
   void on_accepted(size_t listener, const boost::system::error_code& error, IoSocket socket);
   void admit(IoSocket socket);
@@ -89,6 +92,7 @@ class IoThread : public std::enable_shared_from_this<IoThread> {
   bool is_shut_down_ = false;
   std::mutex ready_mutex_;
   std::vector<std::shared_ptr<Connection>> ready_;
+  bool is_flush_posted_ = false;
   bool is_deaf_ = false;       // guarded by ready_mutex_: the loop is gone
   std::thread thread_;
 };
@@ -100,8 +104,10 @@ class Connection final : public OutputOwner, public std::enable_shared_from_this
   Connection(std::shared_ptr<IoThread> thread, IoStream stream, std::string peer);
   void start();
   void output_ready() override;
+  // A connection for which there is no memory in one of these three is closed.
   void flush();
   void sweep(TimePoint now);
+  void on_written(const boost::system::error_code& error, size_t num_bytes);
   void close_if_idle();
   void close(ExchangeEnd how);
 
@@ -110,6 +116,8 @@ class Connection final : public OutputOwner, public std::enable_shared_from_this
 
   void on_handshake(const boost::system::error_code& error);
   void await_request();
+  template <class Step>
+  void within_memory(Step step);
   void read();
   void on_read(const boost::system::error_code& error, std::string_view bytes);
   void on_bytes(std::string_view bytes);
@@ -120,7 +128,9 @@ class Connection final : public OutputOwner, public std::enable_shared_from_this
   void begin_exchange(const RequestHead& head, bool keep_alive);
   void fail_request(const HttpError& error);
   void write();
-  void on_written(const boost::system::error_code& error, size_t num_bytes);
+  void do_flush();
+  void do_sweep(TimePoint now);
+  void after_writing(size_t num_bytes);
   void finish_answer();
   void linger();
   [[nodiscard]] std::chrono::milliseconds idle_timeout() const;

@@ -1,6 +1,7 @@
 #include "net/exchange_state.h"
 
 #include <ctime>
+#include <new>
 
 #include "base/check.h"
 
@@ -75,7 +76,13 @@ void ExchangeState::notify(std::unique_lock<std::mutex>& lock) {
   is_announced_ = true;
   const std::shared_ptr<OutputOwner> owner = owner_;
   lock.unlock();
-  owner->output_ready();
+  try {
+    owner->output_ready();
+  } catch (const std::bad_alloc&) {   // the owner does not know: the next one who has output tells it
+    lock.lock();
+    is_announced_ = false;
+    throw;
+  }
 }
 
 void ExchangeState::on_end(std::function<void(ExchangeEnd)> callback) {
@@ -141,7 +148,12 @@ void ExchangeState::end(ExchangeEnd how) {
     owner = std::move(owner_);
     pending_ = {};
   }
-  if (callback) callback(how);
+  if (!callback) return;
+  try {
+    callback(how);
+  } catch (const std::bad_alloc&) {   // this is how a request hears that nobody waits for it: once more
+    callback(how);
+  }
 }
 
 }  // namespace gale

@@ -5,6 +5,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdio>
+#include <new>
+#include <utility>
 #include <boost/asio/post.hpp>
 #include <latch>
 
@@ -52,9 +55,34 @@ IoThread::~IoThread() {
 }
 
 void IoThread::start() {
+  arm();
+  thread_ = std::thread([this] { run(); });
+}
+
+void IoThread::arm() {
   for (size_t i = 0; i < acceptors_.size(); ++i) accept(i);
   schedule_sweep();
-  thread_ = std::thread([this] { context_.run(); });
+}
+
+// What a connection does catches its own lack of memory. What is left is the loop's own: taking a connection, timers,
+// tasks. Whatever waited may be lost with the exception, so all of it is begun again.
+void IoThread::run() {
+  bool has_lost_its_waits = false;
+  while (true) {
+    try {
+      if (has_lost_its_waits && !is_shut_down_) {
+        boost::system::error_code ignored;   // nothing may be under way
+        for (IoAcceptor& acceptor : acceptors_) acceptor.cancel(ignored);
+        arm();
+      }
+      has_lost_its_waits = false;
+      context_.run();
+      return;
+    } catch (const std::bad_alloc&) {
+      has_lost_its_waits = true;
+    }
+    std::fputs("gale: there was no memory in the network loop; it goes on\n", stderr);
+  }
 }
 
 void IoThread::accept(size_t listener) {
@@ -69,6 +97,7 @@ void IoThread::on_accepted(size_t listener, const boost::system::error_code& err
     if (!error && server_.has_successor) admit(std::move(socket));
     return;
   }
+  if (error == asio::error::operation_aborted) return;
   const bool is_exhausted = error.value() == EMFILE || error.value() == ENFILE || error.value() == ENOBUFS ||
                             error.value() == ENOMEM || (!error && fault_happens("net.accept"));
   if (is_exhausted) {
@@ -105,11 +134,17 @@ void IoThread::admit(IoSocket socket) {
     if (!tls) socket.write_some(asio::buffer(kFull), ignored);
     return;
   }
-  std::string peer = address_of(socket);
-  const auto connection = std::make_shared<Connection>(
-      shared_from_this(), tls ? IoStream(std::move(socket), *tls) : IoStream(std::move(socket)), std::move(peer));
-  connections_.insert(connection);
-  connection->start();
+  std::shared_ptr<Connection> connection;
+  try {
+    std::string peer = address_of(socket);
+    connection = std::make_shared<Connection>(
+        shared_from_this(), tls ? IoStream(std::move(socket), *tls) : IoStream(std::move(socket)), std::move(peer));
+    connections_.insert(connection);
+    connection->start();
+  } catch (const std::bad_alloc&) {   // this one is closed, the others live
+    if (connection) connection->close(ExchangeEnd::kClientGone);
+    else --server_.num_connections;
+  }
 }
 
 void IoThread::add_ready(std::shared_ptr<Connection> connection) {
@@ -117,9 +152,15 @@ void IoThread::add_ready(std::shared_ptr<Connection> connection) {
     const std::lock_guard lock(ready_mutex_);
     if (is_deaf_) return;
     ready_.push_back(std::move(connection));
-    if (ready_.size() > 1) return;   // the task is under way
+    if (std::exchange(is_flush_posted_, true)) return;
   }
-  asio::post(context_, [this] { flush_ready(); });
+  try {
+    asio::post(context_, [this] { flush_ready(); });
+  } catch (const std::bad_alloc&) {   // those that counted on this task are flushed with the next, or by a sweep
+    const std::lock_guard lock(ready_mutex_);
+    is_flush_posted_ = false;
+    throw;
+  }
 }
 
 void IoThread::flush_ready() {
@@ -127,6 +168,7 @@ void IoThread::flush_ready() {
   {
     const std::lock_guard lock(ready_mutex_);
     ready.swap(ready_);
+    is_flush_posted_ = false;
   }
   for (const auto& connection : ready) connection->flush();
 }
@@ -157,6 +199,7 @@ void IoThread::sweep() {
   const std::vector<std::shared_ptr<Connection>> connections(connections_.begin(), connections_.end());
   const TimePoint now = std::chrono::steady_clock::now();
   for (const auto& connection : connections) connection->sweep(now);
+  flush_ready();
 }
 
 void IoThread::close_acceptors() {

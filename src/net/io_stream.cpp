@@ -1,6 +1,7 @@
 #include "net/io_stream.h"
 
 #include <boost/asio/buffer.hpp>
+#include <new>
 
 namespace gale {
 namespace {
@@ -33,8 +34,13 @@ void IoStream::async_read(std::string& scratch, ReadHandler handler) {
                     [this, &scratch, handler = std::move(handler)](boost::system::error_code error) mutable {
                       size_t num_bytes = 0;
                       if (!error) num_bytes = this->socket().read_some(asio::buffer(scratch), error);
-                      if (error == asio::error::would_block || error == asio::error::interrupted)
-                        return async_read(scratch, std::move(handler));
+                      if (error == asio::error::would_block || error == asio::error::interrupted) {
+                        try {
+                          return async_read(scratch, handler);
+                        } catch (const std::bad_alloc&) {   // whoever waits is told
+                          error = asio::error::no_memory;
+                        }
+                      }
                       if (error == asio::error::eof) error = {};
                       handler(error, std::string_view(scratch).substr(0, num_bytes));
                     });

@@ -64,7 +64,8 @@ class WebSocketTest : public testing::Test {
     server_ = std::move(*started);
   }
   bool is_closed() const {
-    for (int i = 0; i < 6000 && !handler_.listener->is_closed; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    for (int i = 0; i < 6000 && !handler_.listener->is_closed; ++i)
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
     return handler_.listener->is_closed;
   }
   SocketHandler handler_;

@@ -14,7 +14,7 @@
 #include "server/endpoints.h"
 #include "server/routes.h"
 #include "server/stats_reporter.h"
-#include "server/worker_pool.h"
+#include "server/task_pool.h"
 
 namespace gale {
 namespace {
@@ -76,7 +76,7 @@ class BeastApiServer final : public ApiServer, private HttpHandler {
   Endpoints endpoints_;
   std::unique_ptr<HttpServer> http_;   // goes before what its calls refer to; after the workers that make answers
   std::optional<StatsReporter> stats_;
-  WorkerPool workers_;
+  TaskPool workers_;
 };
 
 HttpResponse BeastApiServer::refusal(const RequestHead& head, std::string_view route, int status, std::string body, HttpFields fields) {

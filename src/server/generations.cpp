@@ -1,5 +1,7 @@
 #include "server/generations.h"
 
+#include <new>
+
 namespace gale {
 
 void Generations::start(const std::shared_ptr<AnswerOutlet>& outlet, Generation generation) {
@@ -17,10 +19,18 @@ void Generations::start(const std::shared_ptr<AnswerOutlet>& outlet, Generation 
           .writer = std::move(generation.writer), .is_stream = generation.is_stream, .num_requests = requests.size()},
       outlet, pipeline_, metrics_);
   sessions_.with([&](auto& sessions) { sessions.emplace(session.get(), session); });
-  outlet->on_answer_end([this, session] {
-    session->release();
-    sessions_.with([&](auto& sessions) { sessions.erase(session.get()); });
-  });
+  const auto forget = [this](GenerateSession* key) {
+    sessions_.with([&](auto& sessions) { sessions.erase(key); });
+  };
+  try {
+    outlet->on_answer_end([session, forget] {
+      session->release();
+      forget(session.get());
+    });
+  } catch (const std::bad_alloc&) {    // nothing else would end it
+    forget(session.get());
+    throw;
+  }
   session->start(std::move(requests));
 }
 

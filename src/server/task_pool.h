@@ -9,18 +9,18 @@
 namespace gale {
 
 // A few threads for work that would hold up an I/O thread. Ends by finishing what was accepted.
-class WorkerPool {
+class TaskPool {
  public:
-  WorkerPool(int num_threads, size_t capacity) : queue_(capacity) {
+  TaskPool(int num_threads, size_t capacity) : queue_(capacity) {
     for (int i = 0; i < num_threads; ++i) {
       threads_.emplace_back([this] {
         while (auto task = queue_.pop()) (*task)();
       });
     }
   }
-  WorkerPool(const WorkerPool&) = delete;
-  WorkerPool& operator=(const WorkerPool&) = delete;
-  ~WorkerPool() {
+  TaskPool(const TaskPool&) = delete;
+  TaskPool& operator=(const TaskPool&) = delete;
+  ~TaskPool() {
     queue_.close();
     for (auto& thread : threads_) thread.join();
   }

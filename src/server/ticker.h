@@ -4,6 +4,7 @@
 #include <condition_variable>
 #include <functional>
 #include <mutex>
+#include <new>
 #include <thread>
 
 namespace gale {
@@ -16,7 +17,10 @@ class Ticker {
           std::unique_lock lock(mutex_);
           while (!wake_.wait_for(lock, interval, [this] { return is_stopping_; })) {
             lock.unlock();
-            tick();
+            try {
+              tick();
+            } catch (const std::bad_alloc&) {   // there is a next time
+            }
             lock.lock();
           }
         }) {}

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <new>
 #include <utility>
 
 namespace gale {
@@ -69,12 +70,12 @@ Result<Admission::Slot> Admission::admit(int num_sequences, int64_t num_prompt_t
   std::lock_guard lock(mutex_);
   max_num_seqs_ = std::max(1, capacity.max_num_seqs);
   GALE_TRY(check_load(num_sequences, num_prompt_tokens, capacity));
-  GALE_TRY(tenants_.enter(tenant, clock_.now()));
   Slot slot;
+  slot.tenant_ = tenant;               // what takes memory comes before anything is counted
+  GALE_TRY(tenants_.enter(tenant, clock_.now()));
   slot.admission_ = this;
   slot.num_sequences_ = num_sequences;
   slot.num_prompt_tokens_ = num_prompt_tokens;
-  slot.tenant_ = tenant;
   ++num_live_requests_;
   num_live_sequences_ += num_sequences;
   num_live_prompt_tokens_ += num_prompt_tokens;
@@ -87,7 +88,10 @@ void Admission::release(const Slot& slot) {
   num_live_sequences_ -= slot.num_sequences_;
   num_live_prompt_tokens_ -= slot.num_prompt_tokens_;
   tenants_.leave(slot.tenant_, clock_.now());
-  for (int i = 0; i < slot.num_sequences_; ++i) ends_.push_back(clock_.now());
+  try {
+    for (int i = 0; i < slot.num_sequences_; ++i) ends_.push_back(clock_.now());
+  } catch (const std::bad_alloc&) {   // runs in a destructor; the pace of endings is an estimate anyway
+  }
   while (ends_.size() > kNumEndsKept) ends_.pop_front();
 }
 

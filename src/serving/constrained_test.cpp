@@ -114,7 +114,10 @@ TEST_F(ConstrainedTest, a_request_that_takes_too_long_ends_and_is_cancelled) {
   ASSERT_TRUE(client.failed());
   EXPECT_EQ(client.failed()->error.code, ErrorCode::kDeadline);
   // Where the machine was so slow that the engine had not heard of it, there is nothing to cancel.
-  EXPECT_TRUE(wait_until([this] { return record().cancels.size() == record().submits.size() && record().num_live == 0; }));
+  EXPECT_TRUE(wait_until([this] {
+    const FakeRecord told = record();
+    return told.cancels.size() == told.submits.size() && told.num_live == 0;
+  }));
 }
 
 TEST_F(ConstrainedTest, each_key_has_its_own_limit) {

@@ -1,9 +1,12 @@
 #include "serving/deadlines.h"
 
+#include <new>
 #include <utility>
 
 namespace gale {
 namespace {
+
+constexpr std::chrono::milliseconds kPauseWithoutMemory{100};
 
 TimePoint now() { return std::chrono::steady_clock::now(); }
 
@@ -46,7 +49,13 @@ void Deadlines::watch() {
     const std::weak_ptr<DeadlineHolder> due = std::move(holders_.begin()->second);
     holders_.erase(holders_.begin());
     lock.unlock();
-    if (const std::shared_ptr<DeadlineHolder> holder = due.lock()) holder->on_deadline();
+    const std::shared_ptr<DeadlineHolder> holder = due.lock();
+    try {
+      if (holder) holder->on_deadline();
+    } catch (const std::bad_alloc&) {   // a little later, then
+      std::this_thread::sleep_for(kPauseWithoutMemory);
+      if (holder) holder->on_deadline();
+    }
     lock.lock();
   }
 }

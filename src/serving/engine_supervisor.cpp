@@ -12,6 +12,8 @@ namespace {
 // How long a closed channel may precede the exit of its process before we stop asking how it ended.
 constexpr std::chrono::milliseconds kEndingPatience{1000};
 
+constexpr std::chrono::milliseconds kPauseWithoutMemory{10};
+
 }  // namespace
 
 EngineSupervisor::EngineSupervisor(SupervisorConfig config, const Clock& clock, EngineLauncher launcher, std::vector<ToEngine> preamble)
@@ -56,8 +58,21 @@ Status EngineSupervisor::submit(Submit submit, std::shared_ptr<OutputReceiver> r
   return {};
 }
 
+// Destructors call this: it waits for memory rather than fail.
 void EngineSupervisor::cancel(std::span<const RequestId> ids) {
+  while (true) {
+    try {
+      return try_cancel(ids);
+    } catch (const std::bad_alloc&) {
+      std::this_thread::sleep_for(kPauseWithoutMemory);
+    }
+  }
+}
+
+// May be tried again: what is cancelled is not in the journal any more.
+void EngineSupervisor::try_cancel(std::span<const RequestId> ids) {
   std::vector<std::shared_ptr<OutputReceiver>> released;   // destroyed without the lock
+  released.reserve(ids.size());
   {
     std::lock_guard lock(mutex_);
     const bool is_searching = journal_.num_suspects() > 0;
@@ -74,7 +89,14 @@ void EngineSupervisor::cancel(std::span<const RequestId> ids) {
 }
 
 void EngineSupervisor::hand_out_locked(const std::vector<RequestId>& due) {
-  for (const RequestId id : due) outbox_.push_back({id, false});
+  for (size_t i = 0; i < due.size(); ++i) {
+    try {
+      outbox_.push_back({due[i], false});
+    } catch (const std::bad_alloc&) {   // the rest is due again with whatever asks next
+      for (; i < due.size(); ++i) journal_.put_back(due[i]);
+      throw;
+    }
+  }
 }
 
 EngineStatus EngineSupervisor::status() const {
@@ -124,16 +146,20 @@ std::shared_ptr<OutputReceiver> EngineSupervisor::take_receiver(RequestId id) {
 void EngineSupervisor::watch() {
   Duration delay{};
   while (wait_to_start(delay)) {
-    auto engine = launcher_();
-    std::optional<Death> death;
-    if (engine) {
-      death = serve(std::shared_ptr<EngineProcess>(std::move(*engine)));
-    } else {
-      death = Death{.cause = engine.error().message, .fault = engine.error()};
+    try {
+      std::optional<Death> death = live_once();
+      if (!death) return;
+      delay = bury(*death);
+    } catch (const std::bad_alloc&) {   // for starting or burying an engine: the next try has more, or waits as long
+      delay = config_.restart.first_backoff;
     }
-    if (!death) return;
-    delay = bury(*death);
   }
+}
+
+std::optional<EngineSupervisor::Death> EngineSupervisor::live_once() {
+  auto engine = launcher_();
+  if (!engine) return Death{.cause = engine.error().message, .fault = engine.error()};
+  return serve(std::shared_ptr<EngineProcess>(std::move(*engine)));
 }
 
 bool EngineSupervisor::wait_to_start(Duration delay) {
@@ -283,24 +309,47 @@ void EngineSupervisor::handle(Ready ready) {
 }
 
 void EngineSupervisor::handle(StepOutput step) {
-  std::vector<std::pair<std::shared_ptr<OutputReceiver>, SequenceOutput>> deliveries;
+  Deliveries deliveries;
+  deliveries.reserve(step.sequences.size());   // what is in the journal is delivered, too: no memory, no entry
   bool is_woken = false;
+  bool has_memory = true;
   {
     std::lock_guard lock(mutex_);
     const bool was_searching = journal_.num_suspects() > 0;
     for (SequenceOutput& sequence : step.sequences) {
-      std::optional<SequenceOutput> news = journal_.record(std::move(sequence));
-      if (!news) continue;
-      if (!news->tokens.empty()) policy_.note_progress();
-      const auto it = receivers_.find(news->id);
-      auto receiver = news->finish ? take_receiver(news->id) : it->second;
-      deliveries.emplace_back(std::move(receiver), std::move(*news));
+      try {
+        take_in(std::move(sequence), deliveries);
+      } catch (const std::bad_alloc&) {        // it and those behind it are computed again
+        has_memory = false;
+        break;
+      }
     }
-    if (was_searching && phase_ == EnginePhase::kReady) hand_out_locked(journal_.take_due());
+    try {
+      if (was_searching && phase_ == EnginePhase::kReady) hand_out_locked(journal_.take_due());
+    } catch (const std::bad_alloc&) {
+      has_memory = false;
+    }
     is_woken = was_searching;
   }
   if (is_woken) wake_.notify_all();
-  for (auto& [receiver, output] : deliveries) receiver->on_output(std::move(output));
+  for (auto& [receiver, output] : deliveries) {
+    const RequestId id = output.id;
+    try {
+      receiver->on_output(std::move(output));
+    } catch (const std::bad_alloc&) {          // its tokens would be missing in the middle
+      receiver->on_failure(id, {ErrorCode::kUnavailable, "there is no memory for this request now"});
+    }
+  }
+  if (!has_memory) throw std::bad_alloc();     // serve() ends this engine
+}
+
+void EngineSupervisor::take_in(SequenceOutput sequence, Deliveries& deliveries) {
+  std::optional<SequenceOutput> news = journal_.record(std::move(sequence));
+  if (!news) return;
+  if (!news->tokens.empty()) policy_.note_progress();
+  const auto it = receivers_.find(news->id);
+  auto receiver = news->finish ? take_receiver(news->id) : it->second;
+  deliveries.emplace_back(std::move(receiver), std::move(*news));
 }
 
 void EngineSupervisor::handle(const Stats& stats) {
@@ -351,7 +400,12 @@ void EngineSupervisor::send_preamble(std::unique_lock<std::mutex>& lock) {
   std::shared_ptr<EngineProcess> engine = engine_;
   if (!engine) return;
   lock.unlock();
-  const Status sent = engine->channel().send(message);   // a channel that broke is the watching thread's to notice
+  Status sent;   // a channel that broke is the watching thread's to notice
+  try {
+    sent = engine->channel().send(message);
+  } catch (const std::bad_alloc&) {
+    sent = fail(ErrorCode::kOutOfMemory, "there is no memory for it");
+  }
   if (!sent) log_warning("the engine was not told everything: {}", sent.error().message);
   engine.reset();
   lock.lock();

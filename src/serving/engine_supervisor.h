@@ -96,6 +96,9 @@ class EngineSupervisor {
 
   void watch();
   [[nodiscard]] bool wait_to_start(Duration delay);
+  void try_cancel(std::span<const RequestId> ids);
+  using Deliveries = std::vector<std::pair<std::shared_ptr<OutputReceiver>, SequenceOutput>>;
+  [[nodiscard]] std::optional<Death> live_once();
   [[nodiscard]] std::optional<Death> serve(const std::shared_ptr<EngineProcess>& engine);
   [[nodiscard]] std::optional<Death> listen(EngineProcess& engine);
   [[nodiscard]] std::optional<std::string> find_trouble(EngineProcess& engine);
@@ -104,6 +107,7 @@ class EngineSupervisor {
   static void fail_live(const std::vector<JournalEntry>& entries, const Receivers& receivers);
   void handle(Ready ready);
   void handle(StepOutput step);
+  void take_in(SequenceOutput sequence, Deliveries& deliveries);   // with the lock; std::bad_alloc: nothing has changed
   void handle(const Stats& stats);
   void handle(Fault fault);
   void hand_out_locked(const std::vector<RequestId>& due);

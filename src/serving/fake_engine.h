@@ -41,7 +41,7 @@ struct FakeEngineConfig {
     for (const TokenId id : submit.prompt) hash = mix_bits(hash ^ static_cast<uint64_t>(id));
     return static_cast<TokenId>(hash % 8000);
   };
-  // False: not yet. Asked again and again on the engine's thread: tests hold an engine here instead of counting on time.
+  // False: not yet. Asked again and again on the engine's thread: tests hold an engine here, and do not count on time.
   std::function<bool(int life)> may_get_ready = [](int) { return true; };
   std::function<bool(int num_tokens)> may_step = [](int) { return true; };   // tokens sent in this life
   int max_model_len = 512;

@@ -37,6 +37,8 @@ class Journal {
   [[nodiscard]] std::vector<RequestId> take_due();
   // One more, that has just come.
   [[nodiscard]] std::vector<RequestId> take_due(RequestId id);
+  // Taken, but not to be handed over yet: as if it had not been taken.
+  void put_back(RequestId id) { entries_.at(id).is_due = false; }
   [[nodiscard]] int num_suspects() const;
   // Sequences over which engines died, at last with nothing else in their lives: ends them and returns them.
   [[nodiscard]] std::vector<JournalEntry> convict();

@@ -319,7 +319,11 @@ void Session::end_with(Event event) {
   is_over_ = true;
   slot_ = {};   // first: whoever hears the end may come with the next request at once
   released = std::move(sink_);
-  released(std::move(event));
+  try {
+    released(std::move(event));
+  } catch (const std::bad_alloc&) {   // nobody else would say that this is the end
+    released(Failed{{ErrorCode::kUnavailable, "there is no memory for this request now"}, std::nullopt});
+  }
 }
 
 }  // namespace gale

@@ -5,17 +5,35 @@
 
 namespace gale {
 
+void JobQueue::push(std::shared_ptr<Job> job) noexcept {
+  Job* const added = job.get();
+  (last_ == nullptr ? first_ : last_->next_) = std::move(job);
+  last_ = added;
+}
+
+std::shared_ptr<Job> JobQueue::pop() noexcept {
+  std::shared_ptr<Job> job = std::move(first_);
+  if (job) first_ = std::move(job->next_);
+  if (!first_) last_ = nullptr;
+  return job;
+}
+
+// One after the other: a chain that is released at its head would be released recursively.
+void JobQueue::clear() noexcept {
+  while (pop()) {}
+}
+
 WorkerPool::WorkerPool(int num_threads) : num_threads_(std::max(1, num_threads)) {
   for (int i = 0; i < num_threads_; ++i) threads_.emplace_back([this] { work(); });
 }
 
 WorkerPool::~WorkerPool() { stop(); }
 
-void WorkerPool::add(std::shared_ptr<Job> job, Kind kind) {
+void WorkerPool::add(std::shared_ptr<Job> job, Kind kind) noexcept {
   {
     std::lock_guard lock(mutex_);
     if (has_stopped_) return;
-    (kind == Kind::kPrompt ? prompts_ : outputs_).push_back(std::move(job));
+    (kind == Kind::kPrompt ? prompts_ : outputs_).push(std::move(job));
   }
   wake_.notify_one();
 }
@@ -44,8 +62,7 @@ void WorkerPool::work() {
     const bool takes_prompt = outputs_.empty();
     auto& queue = takes_prompt ? prompts_ : outputs_;
     if (queue.empty()) return;   // stopping, and nothing is left
-    std::shared_ptr<Job> job = std::move(queue.front());
-    queue.pop_front();
+    std::shared_ptr<Job> job = queue.pop();
     num_in_prompts_ += takes_prompt ? 1 : 0;
     lock.unlock();
     job->run();

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <condition_variable>
-#include <deque>
 #include <memory>
 #include <mutex>
 #include <thread>
@@ -13,11 +12,32 @@ class Job {
  public:
   virtual ~Job() = default;
   virtual void run() = 0;
+
+ private:
+  friend class JobQueue;
+  std::shared_ptr<Job> next_;          // behind it in the queue that holds it
+};
+
+// First in, first out. The jobs themselves are the links: to queue one takes no memory and cannot fail.
+class JobQueue {
+ public:
+  JobQueue() = default;
+  JobQueue(const JobQueue&) = delete;
+  JobQueue& operator=(const JobQueue&) = delete;
+  ~JobQueue() { clear(); }
+  [[nodiscard]] bool empty() const { return first_ == nullptr; }
+  void push(std::shared_ptr<Job> job) noexcept;
+  [[nodiscard]] std::shared_ptr<Job> pop() noexcept;   // null: it is empty
+  void clear() noexcept;
+
+ private:
+  std::shared_ptr<Job> first_;         // shared: a job may be cancelled while it waits here
+  Job* last_ = nullptr;
 };
 
 // The threads that turn text into tokens and back. Answers that are under way go before new prompts, and new prompts
 // never take all threads (if there are two): a long prompt does not hold up the streams. The queues are bounded by what
-// is put in: each live request at most once.
+// is put in: each live request at most once. A job is in one queue at a time.
 class WorkerPool {
  public:
   explicit WorkerPool(int num_threads);
@@ -26,7 +46,7 @@ class WorkerPool {
   WorkerPool& operator=(const WorkerPool&) = delete;
 
   enum class Kind { kOutput, kPrompt };
-  void add(std::shared_ptr<Job> job, Kind kind);
+  void add(std::shared_ptr<Job> job, Kind kind) noexcept;
 
   // Runs what is queued and what that adds, then ends the threads. Jobs that come later are dropped.
   void stop();
@@ -38,7 +58,7 @@ class WorkerPool {
   const int num_threads_;
   std::mutex mutex_;   // guards what follows
   std::condition_variable wake_;
-  std::deque<std::shared_ptr<Job>> outputs_, prompts_;   // shared: a job may be cancelled while it waits here
+  JobQueue outputs_, prompts_;
   int num_in_prompts_ = 0;
   bool is_stopping_ = false;
   bool has_stopped_ = false;

@@ -100,7 +100,8 @@ def test_sigterm_lets_streams_finish_and_refuses_new_ones(binary):
         thread = threading.Thread(target=lambda: results.append(stream_of(server, STORY)))
         thread.start()
         deadline = time.monotonic() + 60
-        while not re.search(rb"generation_tokens_total\S* [1-9]", server.get("/metrics").body) and time.monotonic() < deadline:
+        first_token = re.compile(rb"generation_tokens_total\S* [1-9]")
+        while not first_token.search(server.get("/metrics").body) and time.monotonic() < deadline:
             time.sleep(0.02)
         server.process.send_signal(signal.SIGTERM)
         thread.join(120)

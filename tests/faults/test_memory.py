@@ -1,4 +1,4 @@
-"""Every allocation on the way of a request and of a start fails once: the first, the second, and so on until none does."""
+"""Every allocation on the way of a request and of a start fails once: the first, the second, and so on."""
 
 import concurrent.futures
 import struct
@@ -12,7 +12,7 @@ SHORT_GROWTH = 1.25  # without --full: not each allocation, but some of all part
 
 
 def round_of_requests(server, faults, process, nth):
-    """What the clients of one round were told while the nth allocation of a process failed, and the allocations seen."""
+    """What the clients were told while the nth allocation of a process failed, and the allocations seen."""
     faults.arm(f"memory.{process}", nth)
     with concurrent.futures.ThreadPoolExecutor(NUM_REQUESTS) as pool:
         said = list(pool.map(lambda number: ask(server, number), range(NUM_REQUESTS)))
@@ -44,7 +44,8 @@ def fail_each(server, faults, process, growth):
     assert num_faults > 0 and ask(server, 0) == expected
     wait_for(lambda: "num_requests_running" in server.get("/metrics").body.decode(), "figures", 60)
     print(
-        f"\n{process}: {num_all} allocations for {NUM_REQUESTS} requests, {num_faults} failed, {num_hurt} requests hurt, "
+        f"\n{process}: {num_all} allocations for {NUM_REQUESTS} requests, {num_faults} failed, "
+        f"{num_hurt} requests hurt, "
         f"{deaths} engines replaced"
     )
 
