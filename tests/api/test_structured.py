@@ -3,6 +3,7 @@ called."""
 
 import json
 import re
+import threading
 from typing import Literal
 
 import openai
@@ -190,11 +191,28 @@ def test_a_grammar_that_takes_too_long_is_refused_and_others_live(server):
     assert re.fullmatch("[ab]", ask(server, guided_regex="[ab]", **NO_THINKING)["message"]["content"])
 
 
-def test_a_killed_engine_goes_on_in_the_same_form(binary, tmp_path):
+def test_long_strings_that_take_too_long_are_refused_while_others_are_served(server):
+    """Forty strings of thousands of characters: a clear 400 in bounded time, and nobody waits for it."""
+    properties = {f"a{i}": {"type": "string", "maxLength": 4096 - i} for i in range(40)}
+    answers = []
+    slow = threading.Thread(target=lambda: answers.append(refusal(server, response_format=schema_format(
+        {"type": "object", "properties": properties}))))
+    slow.start()
+    plain = server.post("/v1/chat/completions", {"messages": ASK, "max_tokens": 4})
+    assert plain.status == 200
+    assert ask(server, guided_regex="[xy]", **NO_THINKING)["message"]["content"] in ("x", "y")
+    slow.join(timeout=100)
+    assert answers[0]["param"] == "response_format" and "too long" in answers[0]["message"], answers
+    error = refusal(server, response_format=schema_format({"type": "string", "maxLength": 5000}))
+    assert "5000 is more than the 4096" in error["message"]
+
+
+@pytest.mark.parametrize("at_token", [1, 5, 10])
+def test_a_killed_engine_goes_on_in_the_same_form(binary, tmp_path, at_token):
     """The scripted engine dies in the middle of an answer; the next one follows the grammar from there."""
     tokens = list(range(300, 340))
     script = {"vocab_size": 8192, "default": {"tokens": tokens, "repeat": 0},
-              "faults": [{"kind": "abort", "at_token": 5, "marker": str(tmp_path / "crashed")}]}
+              "faults": [{"kind": "abort", "at_token": at_token, "marker": str(tmp_path / "crashed")}]}
     path = tmp_path / "script.json"
     path.write_text(json.dumps(script))
     body = {"messages": ASK, "guided_regex": "[a-z]{60}", "temperature": 0, "max_tokens": 100, **NO_THINKING}
