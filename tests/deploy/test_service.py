@@ -12,7 +12,7 @@ import kubernetes_validate
 import pytest
 import yaml
 from gale_server import NANO_FLASH, ROOT, GaleServer
-from installed_service import service
+from installed_service import service, wait_for
 
 PLAN = ["--model", "/models/glm", "--program", "/usr/local/bin/gale"]
 
@@ -49,7 +49,8 @@ def test_what_cannot_be_installed_is_said(binary, arguments, code, message):
 
 def test_status_and_logs_are_told(binary, installed):
     folder, flags = installed.folder, installed.flags
-    assert re.search(r"gale\S*\s+RUNNING", service(binary, "status", *flags).stdout)
+    # supervisor calls a program RUNNING once it has lived a second
+    wait_for(lambda: re.search(r"gale\S*\s+RUNNING", service(binary, "status", *flags).stdout), 60, "RUNNING")
     assert "Application startup complete." in service(binary, "logs", *flags).stdout
     assert oct((folder / "supervisord.conf").stat().st_mode)[-3:] == "600"
 
