@@ -11,6 +11,13 @@ using testing::HasSubstr;
 
 class ResumeTest : public PipelineTest {
  protected:
+  ~ResumeTest() override { pipeline_.reset(); }   // before the clock that it may use
+
+  SharedClock& use_shared_clock() {
+    clock_ = &shared_clock_;
+    return shared_clock_;
+  }
+
   // A seeded request of two choices beside a plain one, to their ends.
   std::vector<ChoiceRecord> run_three_sequences() {
     Client plain, two;
@@ -27,6 +34,9 @@ class ResumeTest : public PipelineTest {
     EXPECT_EQ(two.usage()->completion_tokens, 48);
     return {plain.choices()[0], two.choices()[0], two.choices()[1]};
   }
+
+ private:
+  SharedClock shared_clock_;
 };
 
 TEST_F(ResumeTest, an_engine_that_dies_at_any_token_costs_no_token_and_doubles_none) {
@@ -80,8 +90,7 @@ TEST_F(ResumeTest, an_unseeded_request_goes_on_with_the_seed_it_was_given) {
 }
 
 TEST_F(ResumeTest, a_silent_engine_is_found_killed_and_replaced) {
-  SharedClock clock;
-  clock_ = &clock;
+  SharedClock& clock = use_shared_clock();
   config_.supervisor.beat_timeout = milliseconds(60);
   engine_.life = [](int life) { return FakeLife{.tokens_until_stall = life == 1 ? 6 : -1}; };
   start_and_wait();
@@ -101,8 +110,7 @@ TEST_F(ResumeTest, a_silent_engine_is_found_killed_and_replaced) {
 }
 
 TEST_F(ResumeTest, an_engine_that_never_gets_ready_is_killed_at_the_load_timeout) {
-  SharedClock clock;
-  clock_ = &clock;
+  SharedClock& clock = use_shared_clock();
   config_.supervisor.load_timeout = milliseconds(50);
   engine_.may_get_ready = [](int life) { return life > 1; };
   start();
@@ -115,8 +123,7 @@ TEST_F(ResumeTest, an_engine_that_never_gets_ready_is_killed_at_the_load_timeout
 }
 
 TEST_F(ResumeTest, an_idle_engine_that_beats_is_left_alone) {
-  SharedClock clock;
-  clock_ = &clock;
+  SharedClock& clock = use_shared_clock();
   config_.supervisor.beat_timeout = milliseconds(300);
   start_and_wait();
   for (int i = 0; i < 20; ++i) {

@@ -8,7 +8,7 @@ class WaitingTest : public PipelineTest {
  protected:
   WaitingTest() {
     config_.expected = ExpectedEngine{.max_model_len = 100, .capacity = {.max_num_seqs = 8, .num_cache_tokens = 4096}};
-    engine_.life = [this](int life) { return life == 0 ? first_ : FakeLife{}; };
+    engine_.life = [this](int life) { return life == 1 ? first_ : FakeLife{}; };
     first_.load_time = std::chrono::milliseconds(300);
   }
   FakeLife first_;
