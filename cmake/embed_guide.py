@@ -4,13 +4,12 @@ docs/README.md is the first page; the pages it links to, in that order, are the 
 page that the first one does not name and a picture that is not there end the build.
 """
 
-import hashlib
 import html
 import re
 import sys
 from pathlib import Path
 
-from embed_assets import TYPES, literal
+from embed_assets import TYPES, rows_of, write
 
 ROOT = "/docs/guide"
 INDEX = "README.md"
@@ -102,8 +101,8 @@ def check_links(pages: dict[str, Page], files: set[str]) -> None:
                 raise GuideError(f"docs/{page.name}: docs/{name} has no heading #{anchor}")
 
 
-def make_guide(mistune, docs: Path) -> dict[str, tuple[str, bytes]]:
-    """Address to content type and bytes."""
+def make_guide(mistune, docs: Path) -> dict[str, bytes]:
+    """The files of the guide: pages by the names of their documents with .html for .md."""
     first = Page(mistune, docs, INDEX)
     order = [INDEX] + list(dict.fromkeys(name for name, _ in first.links if name.endswith(".md")))
     missing = {path.name for path in docs.glob("*.md")} - set(order)
@@ -124,13 +123,13 @@ def make_guide(mistune, docs: Path) -> dict[str, tuple[str, bytes]]:
         )
         title = page.title if page is first else f"{page.title} – gale"
         text = PAGE.format(title=html.escape(title), nav=nav, body=page.body)
-        out[address(page.name)] = ("text/html; charset=utf-8", text.encode())
+        out[str(Path(page.name).with_suffix(".html"))] = text.encode()
     linked = {name for page in pages.values() for name, _ in page.links}
     for name, path in files.items():
         if name in linked or name == "guide.css":
-            out[f"{ROOT}/{name}"] = (TYPES[path.suffix], path.read_bytes())
+            out[name] = path.read_bytes()
     icon = Path(__file__).resolve().parent.parent / "web" / "icon.svg"
-    out[f"{ROOT}/icon.svg"] = (TYPES[".svg"], icon.read_bytes())
+    out["icon.svg"] = icon.read_bytes()
     return out
 
 
@@ -143,20 +142,8 @@ def main() -> None:
         guide = make_guide(mistune, docs)
     except GuideError as error:
         sys.exit(str(error))
-    texts, rows = [], []
-    for number, (path, (kind, data)) in enumerate(guide.items()):
-        digest = hashlib.sha256(data).hexdigest()[:16]
-        texts.append(f"const char kBytes{number}[] =\n{literal(data)};\n")
-        rows.append(f'    {{"{path}", "{kind}", "{digest}", {{kBytes{number}, {len(data)}}}}},\n')
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(
-        '// Made by cmake/embed_guide.py.\n#include "server/guide.h"\n\nnamespace gale {\nnamespace {\n\n'
-        + "".join(texts)
-        + "\nconst GuideFile kFiles[] = {\n"
-        + "".join(rows)
-        + "};\n\n}  // namespace\n\nstd::span<const GuideFile> all_guide_files() { return kFiles; }\n\n"
-        + "}  // namespace gale\n"
-    )
+    rows = rows_of(guide, lambda name: address(name.replace(".html", ".md")), packed_only=False)
+    write(output, "server/guide.h", rows, "std::span<const Asset> guide_assets() { return kAssets; }\n")
 
 
 if __name__ == "__main__":

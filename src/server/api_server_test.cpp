@@ -12,14 +12,6 @@
 namespace gale {
 namespace {
 
-bool eventually(const std::function<bool()>& holds) {
-  for (int i = 0; i < 6000; ++i) {
-    if (holds()) return true;
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  }
-  return false;
-}
-
 std::string post(const std::string& path, const std::string& body, const std::string& lines = "") {
   return fmt::format("POST {} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n{}Content-Length: {}\r\n\r\n{}",
                      path, lines, body.size(), body);

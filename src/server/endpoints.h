@@ -2,6 +2,7 @@
 
 #include <atomic>
 
+#include "net/asset.h"
 #include "net/web_socket.h"
 #include "server/call.h"
 #include "server/generations.h"
@@ -62,6 +63,8 @@ class Endpoints {
   using Prepare = Result<Generation> (WireFormats::*)(const Json& body, const Asker& asker) const;
 
   void reply_error(Call& call, const Error& error) { call.reply_error(error, pipeline_.retry_after_s()); }
+  // With the fields that a page of ours wants against hostile content; in endpoints_docs.cpp.
+  static void reply_asset(Call& call, const Asset& asset, std::string_view content_security_policy);
   [[nodiscard]] Result<Json> rendered(const PromptInput& prompt) const;
   void reply_json(Call& call, const Result<Json>& body);
   void generate(Call& call, Prepare prepare);

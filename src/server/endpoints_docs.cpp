@@ -11,18 +11,21 @@ constexpr std::string_view kContentSecurityPolicy =
 
 }  // namespace
 
-void Endpoints::docs(Call& call) {
-  const RequestHead& head = call.request().head;
-  const Asset* asset = find_asset(docs_assets(), head.path);
-  if (asset == nullptr) return reply_error(call, {ErrorCode::kNotFound, "there is no such file", "file"});
-  HttpResponse response = asset_response(*asset, head);
+void Endpoints::reply_asset(Call& call, const Asset& asset, std::string_view content_security_policy) {
+  HttpResponse response = asset_response(asset, call.request().head);
   std::erase_if(response.fields, [](const auto& field) { return field.first == "Content-Type"; });   // the call adds it
-  for (const auto& [name, value] : {std::pair{"Content-Security-Policy", kContentSecurityPolicy},
+  for (const auto& [name, value] : {std::pair{"Content-Security-Policy", content_security_policy},
                                     std::pair{"X-Content-Type-Options", std::string_view("nosniff")},
                                     std::pair{"Referrer-Policy", std::string_view("no-referrer")},
                                     std::pair{"X-Frame-Options", std::string_view("DENY")}})
     response.fields.emplace_back(name, std::string(value));
-  call.reply(response.status, std::move(response.body), asset->content_type, std::move(response.fields));
+  call.reply(response.status, std::move(response.body), asset.content_type, std::move(response.fields));
+}
+
+void Endpoints::docs(Call& call) {
+  const Asset* asset = find_asset(docs_assets(), call.request().head.path);
+  if (asset == nullptr) return reply_error(call, {ErrorCode::kNotFound, "there is no such file", "file"});
+  reply_asset(call, *asset, kContentSecurityPolicy);
 }
 
 }  // namespace gale
