@@ -38,7 +38,7 @@ Result<FrontModel> load_front_model(const Config& config) {
   }
   // Headers only: an unknown architecture or a missing tensor is known before anybody waits for the engine.
   if (config.engine.script_file.empty()) {
-    const Result<ModelPlan> plan = plan_model(folder, config.engine.load_format != LoadFormat::kAuto);
+    const Result<ModelPlan> plan = plan_model(folder, config.engine.has_random_weights());
     if (!plan) return tl::unexpected(plan.error());
   }
   FrontModel out;

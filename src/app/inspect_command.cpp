@@ -65,7 +65,7 @@ void print_kernels(const OpTable& table) {
 }  // namespace
 
 int run_inspect(const Config& config) {
-  const auto plan = plan_model(config.engine.model_dir, config.engine.load_format != LoadFormat::kAuto);
+  const auto plan = plan_model(config.engine.model_dir, config.engine.has_random_weights());
   if (!plan) return report(plan.error());
   print_model(plan->info);
   print_claims(*plan);

@@ -20,6 +20,7 @@ struct EngineConfig {
   DeviceChoice device = DeviceChoice::kAuto;
   Quantization quantization = Quantization::kNone;
   LoadFormat load_format = LoadFormat::kAuto;
+  [[nodiscard]] bool has_random_weights() const { return load_format != LoadFormat::kAuto; }
   SchedulerConfig scheduler;
   double gpu_memory_utilization = 0.85;     // share of each card's memory that gale takes; GPUs only
   int64_t kv_cache_memory_bytes = 0;        // 0: what the share above leaves; on a CPU

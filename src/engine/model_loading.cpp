@@ -71,7 +71,7 @@ LoadOptions load_options(const EngineConfig& config, Device& device, OpContext& 
           .device = &device,
           .ops = &context,
           .weight_format = config.quantization == Quantization::kFp8 ? WeightFormat::kF8E4M3 : WeightFormat::kAsIs,
-          .is_dummy = config.load_format != LoadFormat::kAuto,
+          .is_dummy = config.has_random_weights(),
           .dummy_routing = config.load_format == LoadFormat::kDummyZipf ? RandomRouting::kZipf
                                                                          : RandomRouting::kBalanced};
 }

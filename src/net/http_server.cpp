@@ -244,6 +244,12 @@ void IoThread::shut_down() {
 
 namespace {
 
+// Null without TLS.
+Result<std::shared_ptr<asio::ssl::context>> tls_context_of(const HttpServerConfig& config) {
+  if (!config.tls.is_on()) return std::shared_ptr<asio::ssl::context>();
+  return load_tls_context(config.tls);
+}
+
 class AsioHttpServer final : public HttpServer {
  public:
   AsioHttpServer(const HttpServerConfig& config, HttpHandler& handler, const Listeners& listeners,
@@ -281,8 +287,7 @@ class AsioHttpServer final : public HttpServer {
     closed->wait();
   }
   Status reload_tls() override {
-    if (!state_.config.tls.is_on()) return {};
-    GALE_ASSIGN(std::shared_ptr<asio::ssl::context> tls, load_tls_context(state_.config.tls));
+    GALE_ASSIGN(std::shared_ptr<asio::ssl::context> tls, tls_context_of(state_.config));
     state_.tls.with([&](auto& held) { held = std::move(tls); });
     return {};
   }
@@ -299,12 +304,6 @@ class AsioHttpServer final : public HttpServer {
   std::vector<int> listening_;          // owned by the threads
   std::vector<std::shared_ptr<IoThread>> threads_;   // shared with connections, see IoThread
 };
-
-// Null without TLS.
-Result<std::shared_ptr<asio::ssl::context>> tls_context_of(const HttpServerConfig& config) {
-  if (!config.tls.is_on()) return std::shared_ptr<asio::ssl::context>();
-  return load_tls_context(config.tls);
-}
 
 }  // namespace
 

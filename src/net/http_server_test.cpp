@@ -14,14 +14,6 @@ namespace {
 
 using std::chrono::milliseconds;
 
-bool eventually(const std::function<bool()>& holds) {
-  for (int i = 0; i < 6000; ++i) {
-    if (holds()) return true;
-    std::this_thread::sleep_for(milliseconds(10));
-  }
-  return false;
-}
-
 // Answers POST with its body; /hold and /stream leave the exchange to the test; refuses /no before the body.
 class Echo final : public HttpHandler {
  public:

@@ -26,15 +26,8 @@ class Named final : public HttpHandler {
   const std::string name_;
 };
 
+constexpr std::chrono::seconds kPatience{30};
 const std::string kAsk = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
-
-bool eventually(const std::function<bool()>& holds) {
-  for (int i = 0; i < 3000; ++i) {
-    if (holds()) return true;
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  }
-  return false;
-}
 
 class SuccessorTest : public testing::Test {
  protected:
@@ -73,7 +66,7 @@ TEST_F(SuccessorTest, a_client_that_is_quiet_is_let_go) {
   ASSERT_NE(quiet.ask(kAsk).find("first"), std::string::npos);
   hand_over(1);
   old_->leave_to_successor();
-  EXPECT_TRUE(eventually([this] { return old_->num_connections() == 0; }));
+  EXPECT_TRUE(eventually([this] { return old_->num_connections() == 0; }, kPatience));
   EXPECT_EQ(quiet.read_all(), "");
 }
 
@@ -90,9 +83,9 @@ TEST_F(SuccessorTest, nobody_is_turned_away_while_servers_change) {
     const int before = num_asked;
     hand_over(1 + i % 3);
     old_->leave_to_successor();
-    EXPECT_TRUE(eventually([this] { return old_->num_connections() == 0; }));
+    EXPECT_TRUE(eventually([this] { return old_->num_connections() == 0; }, kPatience));
     old_ = std::move(new_);
-    EXPECT_TRUE(eventually([&] { return num_asked > before + 5; }));
+    EXPECT_TRUE(eventually([&] { return num_asked > before + 5; }, kPatience));
   }
   is_over = true;
   client.join();

@@ -7,11 +7,23 @@
 #include <unistd.h>
 
 #include <cerrno>
-
+#include <chrono>
+#include <functional>
 #include <string>
 #include <string_view>
+#include <thread>
 
 namespace gale {
+
+// Whether it holds within this time; asked every ten milliseconds.
+inline bool eventually(const std::function<bool()>& holds, std::chrono::seconds patience = std::chrono::seconds(60)) {
+  const auto give_up = std::chrono::steady_clock::now() + patience;
+  while (!holds()) {
+    if (std::chrono::steady_clock::now() > give_up) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  return true;
+}
 
 // For tests: a loopback connection that sends bytes as they are, however wrong.
 class TestClient {

@@ -2,10 +2,10 @@
 
 import http.client
 import json
-import time
 
 import pytest
 from gale_server import GaleServer
+from killing import wait_for
 from messages_checker import check_messages_stream
 from stream_checker import check_chat_stream
 
@@ -68,13 +68,6 @@ def running(server):
     return next(float(line.split()[-1]) for line in text.splitlines() if line.startswith("vllm:num_requests_running"))
 
 
-def wait_for(what, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 def test_streams_belong_to_a_key_end_after_the_window_and_can_be_cancelled(binary):
     with GaleServer(binary, "--api-key", "one", "--api-key", "two", "--stream-resume-window", 1, "--stream-resume-bytes", 20000) as server:
         one, two = ({"X-Api-Key": key} for key in ("one", "two"))
@@ -83,15 +76,16 @@ def test_streams_belong_to_a_key_end_after_the_window_and_can_be_cancelled(binar
         assert server.get(f"/v1/streams/{stream_id}", headers=two).status == 404
         assert server.request("DELETE", f"/v1/streams/{stream_id}", headers=two).status == 404
         assert server.post("/v1/chat/completions", endless, headers={**two, "Last-Event-ID": last_id(first)}).status == 404
-        wait_for(lambda: running(server) == 1)                         # it goes on without its client …
+        wait_for(lambda: running(server) == 1, "it runs", 60)   # it goes on without its client …
         assert server.request("DELETE", f"/v1/streams/{stream_id}", headers=one).status == 200
-        wait_for(lambda: running(server) == 0)
+        wait_for(lambda: running(server) == 0, "it is cancelled", 60)
         assert server.get(f"/v1/streams/{stream_id}", headers=one).status == 404
 
         stream_id, _ = begin(server, "/v1/chat/completions", endless, 30000, one)
         assert server.get(f"/v1/streams/{stream_id}?from=0", headers=one).status == 400              # … older events go …
-        wait_for(lambda: running(server) == 0, 20)                     # … and it ends when nobody comes back,
-        wait_for(lambda: server.get(f"/v1/streams/{stream_id}", headers=one).status == 404)   # or by itself, and is forgotten
+        wait_for(lambda: running(server) == 0, "it ends", 20)   # … and it ends when nobody comes back,
+        # or by itself, and is forgotten
+        wait_for(lambda: server.get(f"/v1/streams/{stream_id}", headers=one).status == 404, "it is forgotten", 60)
 
 
 def test_other_streams_end_with_their_connection_and_have_no_ids(server):

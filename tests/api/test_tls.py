@@ -14,6 +14,7 @@ import openai
 import pytest
 from certificates import make_certificate
 from gale_server import NANO_FLASH, GaleServer
+from killing import wait_for
 from sdk import sdk
 
 websockets = sdk("websockets")
@@ -96,13 +97,6 @@ def read_all(stream):
     while piece := stream.recv(65536):
         data += piece
     return data
-
-
-def wait_for(condition, what):
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.1)
 
 
 def test_an_sdk_chats_and_streams(secure):
@@ -201,7 +195,9 @@ def test_a_client_that_leaves_frees_its_place(secure):
     connection.sock.close() if connection.sock else None
     connection.close()
     wait_for(
-        lambda: json.loads(secure.get("/load").body)["server_load"] == 0, "the request goes on without its client"
+        lambda: json.loads(secure.get("/load").body)["server_load"] == 0,
+        "the request goes on without its client",
+        PATIENCE_S,
     )
 
 
@@ -229,7 +225,7 @@ def test_sighup_changes_the_certificate_and_cuts_nobody(binary, tmp_path):
         replace(second, files)
         server.trusted.load_verify_locations(second[0])
         server.process.send_signal(signal.SIGHUP)
-        wait_for(lambda: server.common_name().endswith("second"), "SIGHUP changed nothing")
+        wait_for(lambda: server.common_name().endswith("second"), "SIGHUP changed nothing", PATIENCE_S)
         kept.request("GET", "/live")
         assert kept.getresponse().status == 200  # over the old handshake
         files[1].write_text("no key")
@@ -237,6 +233,7 @@ def test_sighup_changes_the_certificate_and_cuts_nobody(binary, tmp_path):
         wait_for(
             lambda: "SIGHUP: the old certificate stays: --ssl-keyfile" in server.log_text(),
             "a broken key is not told",
+            PATIENCE_S,
         )
         assert server.common_name().endswith("second") and server.get("/live").status == 200
 
@@ -246,7 +243,7 @@ def test_changed_files_are_noticed_if_asked_for(binary, tmp_path):
     second = make_files(tmp_path, "second")
     with TlsServer(binary, *files, "--enable-ssl-refresh") as server:
         replace(second, files)
-        wait_for(lambda: server.common_name().endswith("second"), "new files were not noticed")
+        wait_for(lambda: server.common_name().endswith("second"), "new files were not noticed", PATIENCE_S)
 
 
 def broken(tmp_path, what):

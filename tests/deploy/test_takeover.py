@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from gale_server import GaleServer, free_port
 from installed_service import get
+from killing import wait_for
 from upgrade_load import Load
 
 NUM_REQUESTS = 5000
@@ -71,13 +72,6 @@ def servers(binary, script, tmp_path):
         yield made
     finally:
         made.stop()
-
-
-def wait_for(holds, what, seconds=120):
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.02)
 
 
 def says(server, text, seconds=120):
@@ -141,14 +135,14 @@ def test_a_drain_behind_a_balancer_loses_nothing(servers, binary, script, tmp_pa
     prober = threading.Thread(target=probe)
     prober.start()
     try:
-        wait_for(lambda: len(ready) == 2, "both are ready")
+        wait_for(lambda: len(ready) == 2, "both are ready", 120)
         with Load(choose) as load:
             for i in (0, 1):
                 load.wait_for(NUM_REQUESTS // 4)
                 running[i].process.send_signal(signal.SIGTERM)
                 assert ended(running[i]) == 0
                 running[i] = others[i].first("--drain-delay", 3)
-                wait_for(lambda: len(ready) == 2, "both are ready again")
+                wait_for(lambda: len(ready) == 2, "both are ready again", 120)
             load.wait_for(max(0, NUM_REQUESTS - load.num_done))
         print(f"\ndrain: {load.num_done} requests, {len(load.failures)} failed")
         assert load.failures == [] and load.num_done >= NUM_REQUESTS
@@ -182,7 +176,7 @@ def test_where_one_engine_fits_requests_wait_with_pings(servers, tmp_path):
     old = servers.first()
     new = servers.start("--takeover", "--takeover-engine", "after", "--ping-interval", 1, script=slow)
     says(new, "Took over from process")
-    wait_for(lambda: get(servers.port, "/ready")[0] == 503, "the old one accepts nobody any more")
+    wait_for(lambda: get(servers.port, "/ready")[0] == 503, "the old one accepts nobody any more", 120)
     whole = []
     waiting = threading.Thread(target=lambda: whole.append(ask(servers.port)))
     waiting.start()
@@ -391,7 +385,7 @@ def test_a_signal_brings_the_successor_and_the_manager_hears_its_id(servers, tmp
             assert command[1] == b"serve" and command[2].startswith(b"--takeover")
         finally:
             os.kill(new_pid, signal.SIGTERM)
-            wait_for(lambda: not Path(f"/proc/{new_pid}").exists() or is_zombie(new_pid), "the successor leaves")
+            wait_for(lambda: not Path(f"/proc/{new_pid}").exists() or is_zombie(new_pid), "the successor leaves", 120)
 
 
 def is_zombie(pid):
@@ -413,4 +407,4 @@ def test_a_successor_that_fails_is_noticed_and_the_next_may_come(servers, script
     new_pid = int(re.findall(r"Process (\d+) took over", old.log_text())[-1])
     assert ask(servers.port)[0] == 200
     os.kill(new_pid, signal.SIGTERM)
-    wait_for(lambda: is_zombie(new_pid), "the successor leaves")
+    wait_for(lambda: is_zombie(new_pid), "the successor leaves", 120)
