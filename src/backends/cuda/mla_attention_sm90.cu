@@ -455,15 +455,7 @@ __device__ void add_up(Shared& shared, const Team& team, int count, StatsOf&& st
   consumers_sync();
   if (threadIdx.x < kColumns) {
     const int c = static_cast<int>(threadIdx.x);
-    float maximum = -INFINITY, sum = 0;
-    for (int p = 0; p < count; ++p) maximum = fmaxf(maximum, shared.pieces[p][c].x);
-    for (int p = 0; p < count; ++p) {
-      const float2 stats = shared.pieces[p][c];
-      const float weight = stats.y > 0 ? exp2f(stats.x - maximum) : 0.0f;
-      shared.pieces[p][c].x = weight;
-      sum += stats.y * weight;
-    }
-    shared.totals[c] = {maximum, sum};
+    shared.totals[c] = weigh_pieces(shared.pieces, count, c);
   }
   consumers_sync();
   constexpr int kUnroll = 4;

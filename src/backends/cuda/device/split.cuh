@@ -114,6 +114,21 @@ __device__ inline bool arrives_last(uint32_t* counter, int expected, int* shared
   return arrives_last(counter, expected, shared, [] { __syncthreads(); });
 }
 
+// Turns the maxima (x) of a row's pieces of a softmax into their weights; the maximum and the sum of the whole. `pieces`:
+// [count][rows] of maximum and sum, an empty piece with a sum of 0.
+template <int kRows>
+__device__ __forceinline__ float2 weigh_pieces(float2 (*pieces)[kRows], int count, int row) {
+  float maximum = -INFINITY, sum = 0;
+  for (int p = 0; p < count; ++p) maximum = fmaxf(maximum, pieces[p][row].x);
+  for (int p = 0; p < count; ++p) {
+    const float2 stats = pieces[p][row];
+    const float weight = stats.y > 0 ? exp2f(stats.x - maximum) : 0.0f;
+    pieces[p][row].x = weight;
+    sum += stats.y * weight;
+  }
+  return {maximum, sum};
+}
+
 template <int kRows>
 struct CombineScratch {
   float2 piece[kMaxFan][kRows];   // maximum and sum of each piece, then its weight in x
@@ -133,15 +148,7 @@ __device__ void combine(const Partials& partials, const Pieces& pieces, int begi
   }
   __syncthreads();
   for (int r = threadIdx.x; r < num_rows; r += kThreads) {
-    float maximum = -INFINITY, sum = 0;
-    for (int p = 0; p < count; ++p) maximum = fmaxf(maximum, scratch.piece[p][r].x);
-    for (int p = 0; p < count; ++p) {
-      const float2 stats = scratch.piece[p][r];
-      const float weight = stats.y > 0 ? exp2f(stats.x - maximum) : 0.0f;
-      scratch.piece[p][r].x = weight;
-      sum += stats.y * weight;
-    }
-    scratch.stats[r] = {maximum, sum};
+    scratch.stats[r] = weigh_pieces(scratch.piece, count, r);
   }
   __syncthreads();
   constexpr int kParts = kWidth / 4, kUnroll = 4;
