@@ -114,8 +114,8 @@ __device__ inline bool arrives_last(uint32_t* counter, int expected, int* shared
   return arrives_last(counter, expected, shared, [] { __syncthreads(); });
 }
 
-// Turns the maxima (x) of a row's pieces of a softmax into their weights; the maximum and the sum of the whole. `pieces`:
-// [count][rows] of maximum and sum, an empty piece with a sum of 0.
+// Turns the maxima (x) of a row's pieces of a softmax into their weights; the maximum and the sum of the whole.
+// `pieces`: [count][rows] of maximum and sum, an empty piece with a sum of 0.
 template <int kRows>
 __device__ __forceinline__ float2 weigh_pieces(float2 (*pieces)[kRows], int count, int row) {
   float maximum = -INFINITY, sum = 0;
