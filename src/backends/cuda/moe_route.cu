@@ -51,12 +51,7 @@ __global__ void __launch_bounds__(kSortThreads) sort_kernel(RouteView view, int 
   }
   __syncthreads();
   const int own = threadIdx.x < num_matrices ? counts[threadIdx.x] : 0;   // num_matrices <= kSortThreads
-  int upto = own;
-#pragma unroll
-  for (int offset = 1; offset < kWarpSize; offset *= 2) {
-    const int other = __shfl_up_sync(kFullMask, upto, offset);
-    if (lane >= offset) upto += other;
-  }
+  int upto = warp_prefix_sum(own);
   if (lane == kWarpSize - 1) scan[warp] = upto;
   __syncthreads();
   for (int w = 0; w < warp; ++w) upto += scan[w];

@@ -332,12 +332,7 @@ __global__ void __launch_bounds__(kSortThreads) sort_kernel(RouteView view, int 
     }
   }
   asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
-  int upto = total;
-#pragma unroll
-  for (int offset = 1; offset < kWarpSize; offset *= 2) {
-    const int other = __shfl_up_sync(kFullMask, upto, offset);
-    if (lane >= offset) upto += other;
-  }
+  int upto = warp_prefix_sum(total);
   if (lane == kWarpSize - 1) scan[warp] = upto;
   __syncthreads();
   if (e < view.num_experts) {

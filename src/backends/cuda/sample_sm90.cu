@@ -188,12 +188,7 @@ __device__ Found find_bin(Slice<kThreads>& slice, Shared& shared, Add&& add, Sca
   float upto = 0, mine = 0;
   if (t < kBins) {
     for (int rank = 0; rank < kBlocks; ++rank) mine += load_word(&own[t], rank);
-    upto = mine;
-#pragma unroll
-    for (int offset = 1; offset < kWarpSize; offset *= 2) {
-      const float other = __shfl_up_sync(kFullMask, upto, offset);
-      if (lane >= offset) upto += other;
-    }
+    upto = warp_prefix_sum(mine);
     if (lane == kWarpSize - 1) shared.scan[warp] = upto;
   }
   __syncthreads();

@@ -73,6 +73,17 @@ __device__ inline float warp_max(float x) {
   for (int offset = kWarpSize / 2; offset > 0; offset /= 2) x = fmaxf(x, __shfl_xor_sync(kFullMask, x, offset));
   return x;
 }
+// Sum of the warp's lanes up to and with this one.
+template <class T>
+__device__ T warp_prefix_sum(T x) {
+  const int lane = threadIdx.x % kWarpSize;
+#pragma unroll
+  for (int offset = 1; offset < kWarpSize; offset *= 2) {
+    const T other = __shfl_up_sync(kFullMask, x, offset);
+    if (lane >= offset) x += other;
+  }
+  return x;
+}
 
 // Sum over a block of up to 1024 threads, in a fixed order; every thread gets it. `shared` holds 33 floats.
 __device__ inline float block_sum(float x, float* shared) {

@@ -96,11 +96,7 @@ __device__ void count_units(const ExpertGemmView& view, ExpertGemmShared<C>& sha
   int upto = num_rows == 0              ? 0
              : num_rows > C::kMaxTokens ? token_pairs<C>(num_rows) * view.num_row_tiles
                                         : (view.num_row_tiles + 1) / 2;
-#pragma unroll
-  for (int offset = 1; offset < kWarpSize; offset *= 2) {
-    const int other = __shfl_up_sync(kFullMask, upto, offset);
-    if (lane >= offset) upto += other;
-  }
+  upto = warp_prefix_sum(upto);
   if (lane == kWarpSize - 1) shared.scan[warp] = upto;
   __syncthreads();
   for (int w = 0; w < warp; ++w) upto += shared.scan[w];

@@ -53,12 +53,7 @@ __device__ Share find_share(Place place, int num_seqs, int min_tiles, int* share
   const int first = threadIdx.x * chunk, last = min(first + chunk, num_seqs);
   int own = 0;
   for (int s = first; s < last; ++s) own += size_of(s);
-  int before = own;
-#pragma unroll
-  for (int offset = 1; offset < kWarpSize; offset *= 2) {
-    const int x = __shfl_up_sync(kFullMask, before, offset);
-    if (lane >= offset) before += x;
-  }
+  int before = warp_prefix_sum(own);
   if (lane == kWarpSize - 1) shared[warp] = before;
   __syncthreads();
   int total = 0;

@@ -100,12 +100,7 @@ __device__ GemmTile expert_tile(const StreamGemmView& view, StreamGemmShared<C>&
   const int e = threadIdx.x, lane = e % kWarpSize, warp = e / kWarpSize;
   const int begin = e < view.num_experts ? view.offsets[e] : 0, end = e < view.num_experts ? view.offsets[e + 1] : 0;
   const int own = (end - begin + C::kMaxTokens - 1) / C::kMaxTokens;
-  int upto = own;
-#pragma unroll
-  for (int offset = 1; offset < kWarpSize; offset *= 2) {
-    const int other = __shfl_up_sync(kFullMask, upto, offset);
-    if (lane >= offset) upto += other;
-  }
+  int upto = warp_prefix_sum(own);
   if (lane == kWarpSize - 1) shared.scan[warp] = upto;
   if (e == 0) shared.expert = -1;
   __syncthreads();
