@@ -15,10 +15,10 @@ namespace gale {
 void ServiceNotifier::alive(TimePoint now) {
   if (now - last_ < std::chrono::seconds(1)) return;
   last_ = now;
-  say("WATCHDOG=1");
+  say("WATCHDOG=1", MSG_DONTWAIT);
 }
 
-void ServiceNotifier::say(const std::string& line) const {
+void ServiceNotifier::say(const std::string& line, int send_flags) const {
   sockaddr_un address{};
   if (path_.empty() || path_.size() >= sizeof address.sun_path) return;
   address.sun_family = AF_UNIX;
@@ -26,7 +26,7 @@ void ServiceNotifier::say(const std::string& line) const {
   if (path_[0] == '@') address.sun_path[0] = '\0';
   const int fd = ::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
   const auto length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + path_.size());
-  const bool is_sent = fd >= 0 && ::sendto(fd, line.data(), line.size(), MSG_NOSIGNAL,
+  const bool is_sent = fd >= 0 && ::sendto(fd, line.data(), line.size(), MSG_NOSIGNAL | send_flags,
                                            reinterpret_cast<const sockaddr*>(&address), length) >= 0;
   if (!is_sent) log_warning("the service manager did not hear {}: {}", line, std::strerror(errno));
   if (fd >= 0) ::close(fd);

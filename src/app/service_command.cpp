@@ -120,8 +120,8 @@ class Supervisor final : public Manager {
   const UnitFile file_;
 };
 
-// Starts the place that is free and waits until the other one has been left. One that fails is stopped, or supervisor
-// would try it for ever beside the one that serves.
+// Starts the place that is free and waits until the other one has been left. One that fails is stopped, at once or
+// later, or supervisor would try it again beside the one that serves.
 Status Supervisor::upgrade() const {
   const bool is_first = !pid_of(kFirstFront).empty();
   if (is_first == !pid_of(kSecondFront).empty())
@@ -129,7 +129,10 @@ Status Supervisor::upgrade() const {
                 kSecondFront);
   const char* const old = is_first ? kFirstFront : kSecondFront;
   const char* const next = is_first ? kSecondFront : kFirstFront;
-  GALE_TRY(run_well({kSupervisorControl, "-c", file_.path, "start", next}));
+  if (const Status started = run_well({kSupervisorControl, "-c", file_.path, "start", next}); !started) {
+    GALE_TRY(run({kSupervisorControl, "-c", file_.path, "stop", next}));   // says so where it was given up already
+    return started;
+  }
   const std::string started = pid_of(next);
   while (!pid_of(old).empty()) {
     std::this_thread::sleep_for(std::chrono::milliseconds(200));

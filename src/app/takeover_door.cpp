@@ -76,8 +76,14 @@ TakeoverDoor::~TakeoverDoor() {
   if (identity_of(path_) == identity_) ::unlink(path_.c_str());
 }
 
+// One that has gone is noticed before the next one is asked to wait for it.
 std::optional<Peer> TakeoverDoor::look(const TakeoverHost& host) {
+  if (std::optional<Peer> successor = hear(host)) return successor;
   let_in();
+  return hear(host);
+}
+
+std::optional<Peer> TakeoverDoor::hear(const TakeoverHost& host) {
   while (successor_.is_open()) {
     const Result<TakeoverMessage> said = receive_takeover(successor_.get(), kNow);
     if (!said && said.error().code == ErrorCode::kDeadline) return std::nullopt;

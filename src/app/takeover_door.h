@@ -33,6 +33,7 @@ class TakeoverDoor {
 
  private:
   TakeoverDoor(std::string path, UniqueFd listening);
+  [[nodiscard]] std::optional<Peer> hear(const TakeoverHost& host);
   void let_in();
   [[nodiscard]] bool answer(const TakeoverHost& host, const Json& said);   // true: it serves
 

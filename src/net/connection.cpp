@@ -254,7 +254,7 @@ void Connection::do_sweep(TimePoint at) {
       return;
     case State::kHead:
       if (parser_->has_begun() && elapsed > config().header_timeout) fail_request({408, "the request's head took too long"});
-      else if (!parser_->has_begun() && elapsed > idle_timeout()) close(ExchangeEnd::kSent);
+      else if (!parser_->has_begun() && elapsed > idle_timeout() && !has_input_waiting()) close(ExchangeEnd::kSent);
       return;
     case State::kBody: {
       const auto wanted = static_cast<size_t>(static_cast<double>(config().min_body_bytes_per_s) * seconds(elapsed));
@@ -275,6 +275,12 @@ void Connection::do_sweep(TimePoint at) {
 
 std::chrono::milliseconds Connection::idle_timeout() const {
   return thread_->server().has_successor ? std::min(kSuccessorIdle, config().idle_timeout) : config().idle_timeout;
+}
+
+// What has arrived while this thread was busy is read next: whoever sent it was not quiet.
+bool Connection::has_input_waiting() {
+  boost::system::error_code ignored;   // of a broken connection nothing waits
+  return stream_.socket().available(ignored) > 0;
 }
 
 void Connection::close_if_idle() {

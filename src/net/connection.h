@@ -134,6 +134,7 @@ class Connection final : public OutputOwner, public std::enable_shared_from_this
   void finish_answer();
   void linger();
   [[nodiscard]] std::chrono::milliseconds idle_timeout() const;
+  [[nodiscard]] bool has_input_waiting();
   [[nodiscard]] const HttpServerConfig& config() const { return thread_->server().config; }
 
   std::shared_ptr<IoThread> thread_;

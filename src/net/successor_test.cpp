@@ -14,12 +14,15 @@
 namespace gale {
 namespace {
 
-// Answers everything with its name.
+// Answers everything with its name; /slow keeps its I/O thread busy for longer than a client may be quiet.
 class Named final : public HttpHandler {
  public:
   explicit Named(std::string name) : name_(std::move(name)) {}
   std::optional<HttpResponse> refuse(const RequestHead&) override { return std::nullopt; }
-  void handle(HttpRequest, std::shared_ptr<Exchange> exchange) override { exchange->reply({200, {}, name_}); }
+  void handle(HttpRequest request, std::shared_ptr<Exchange> exchange) override {
+    if (request.head.path == "/slow") std::this_thread::sleep_for(std::chrono::milliseconds(1500));
+    exchange->reply({200, {}, name_});
+  }
   HttpResponse protocol_error(const HttpError& error) override { return {error.status, {}, error.message}; }
 
  private:
@@ -68,6 +71,21 @@ TEST_F(SuccessorTest, a_client_that_is_quiet_is_let_go) {
   old_->leave_to_successor();
   EXPECT_TRUE(eventually([this] { return old_->num_connections() == 0; }, kPatience));
   EXPECT_EQ(quiet.read_all(), "");
+}
+
+TEST_F(SuccessorTest, a_request_that_came_while_its_thread_was_busy_is_answered) {
+  config_.num_io_threads = 1;
+  auto started = HttpServer::start(config_, first_);
+  ASSERT_TRUE(started);
+  old_ = std::move(*started);
+  TestClient kept(old_->port()), slow(old_->port());
+  ASSERT_NE(kept.ask(kAsk).find("first"), std::string::npos);
+  ASSERT_NE(slow.ask(kAsk).find("first"), std::string::npos);
+  hand_over(1);
+  old_->leave_to_successor();
+  slow.send("GET /slow HTTP/1.1\r\nHost: x\r\n\r\n");
+  ASSERT_TRUE(eventually([this] { return old_->num_exchanges() == 1; }, kPatience));
+  EXPECT_NE(kept.ask(kAsk).find("first"), std::string::npos);
 }
 
 TEST_F(SuccessorTest, nobody_is_turned_away_while_servers_change) {

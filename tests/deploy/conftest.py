@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 from gale_server import NANO_FLASH, free_port
-from installed_service import get, is_there, processes, service, wait_for
+from installed_service import get, processes, service
+from killing import is_there, wait_for
 
 
 @dataclasses.dataclass
@@ -36,8 +37,8 @@ def installed(binary, tmp_path_factory):
     )
     assert told.returncode == 0, told.stdout + told.stderr
     try:
-        wait_for(lambda: get(port, "/ready")[0] == 200, 120, "the API is ready")
-        wait_for(lambda: get(ui_port)[0] == 200, 30, "the page answers")
+        wait_for(lambda: get(port, "/ready")[0] == 200, "the API is ready", 120)
+        wait_for(lambda: get(ui_port)[0] == 200, "the page answers", 120)
         yield Installed(binary, program, folder, port, ui_port, flags)
     finally:
         gone = processes(folder)

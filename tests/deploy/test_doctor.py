@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from gale_server import NANO_FLASH, GaleServer, free_port
+from killing import wait_for
 
 KEY = "canary-key-9f2c"
 PROMPT = "canary prompt about a secret garden"
@@ -31,6 +32,7 @@ def server(binary, tmp_path_factory):
             "/v1/completions", {"prompt": PROMPT, "max_tokens": 4}, headers={"Authorization": f"Bearer {KEY}"}
         )
         assert answer.status == 200
+        wait_for(lambda: "Application startup complete." in running.log_text(), "its log has what is looked for", 120)
         yield running
 
 

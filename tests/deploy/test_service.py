@@ -1,10 +1,8 @@
 """gale as a service: what is installed is what deploy/ shows, it is really started, killed and removed."""
 
 import json
-import os
 import re
 import shutil
-import socket
 import subprocess
 from pathlib import Path
 
@@ -12,7 +10,9 @@ import kubernetes_validate
 import pytest
 import yaml
 from gale_server import NANO_FLASH, ROOT, GaleServer
-from installed_service import service, wait_for
+from installed_service import service
+from killing import wait_for
+from notify_socket import NotifySocket
 
 PLAN = ["--model", "/models/glm", "--program", "/usr/local/bin/gale"]
 
@@ -49,9 +49,10 @@ def test_what_cannot_be_installed_is_said(binary, arguments, code, message):
 
 def test_status_and_logs_are_told(binary, installed):
     folder, flags = installed.folder, installed.flags
-    # supervisor calls a program RUNNING once it has lived a second
-    wait_for(lambda: re.search(r"gale\S*\s+RUNNING", service(binary, "status", *flags).stdout), 60, "RUNNING")
-    assert "Application startup complete." in service(binary, "logs", *flags).stdout
+    # supervisor calls a program RUNNING once it has lived a second, and writes what it said when it gets to it
+    wait_for(lambda: re.search(r"gale\S*\s+RUNNING", service(binary, "status", *flags).stdout), "RUNNING", 120)
+    started = "Application startup complete."
+    wait_for(lambda: started in service(binary, "logs", *flags).stdout, f"the logs say {started}", 120)
     assert oct((folder / "supervisord.conf").stat().st_mode)[-3:] == "600"
 
 
@@ -69,16 +70,12 @@ def test_systemd_finds_nothing_wrong_with_the_units(binary, tmp_path):
 
 
 def test_a_notify_socket_hears_that_the_server_is_ready_and_alive(binary, tmp_path):
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
-        manager.bind(str(tmp_path / "notify"))
-        manager.settimeout(30)
-        with GaleServer(binary, environment={**os.environ, "NOTIFY_SOCKET": str(tmp_path / "notify")}):
-            heard = [manager.recv(100) for _ in range(4)]
-        assert b"READY=1" in heard and b"WATCHDOG=1" in heard
-        rest = manager.recv(100)
-        while rest == b"WATCHDOG=1":
-            rest = manager.recv(100)
-        assert rest == b"STOPPING=1"
+    with NotifySocket(tmp_path / "notify") as manager:
+        with GaleServer(binary, environment=manager.environment):
+            manager.wait_for("READY=1")
+            manager.wait_for("WATCHDOG=1")
+        manager.wait_for("STOPPING=1")
+    assert [one for one in manager.heard if one != "WATCHDOG=1"] == ["READY=1", "STOPPING=1"]
 
 
 def test_manifests_are_whole():

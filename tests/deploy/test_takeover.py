@@ -10,12 +10,12 @@ import socket
 import subprocess
 import threading
 import time
-from pathlib import Path
 
 import pytest
 from gale_server import GaleServer, free_port
 from installed_service import get
-from killing import wait_for
+from killing import command_of, engine_of, held, is_there, wait_for
+from notify_socket import NotifySocket
 from upgrade_load import Load
 
 NUM_REQUESTS = 5000
@@ -75,7 +75,10 @@ def servers(binary, script, tmp_path):
 
 
 def says(server, text, seconds=120):
-    wait_for(lambda: re.search(text, server.log_text()), f"the log says {text}:\n{server.log_text()[-2000:]}", seconds)
+    try:
+        wait_for(lambda: re.search(text, server.log_text()), text, seconds)
+    except AssertionError as late:
+        raise AssertionError(f"the log does not say {text}:\n{server.log_text()[-2000:]}") from late
 
 
 def ended(server, seconds=120):
@@ -110,79 +113,132 @@ def test_upgrades_under_load_lose_nothing(servers, when, turns):
     assert load.failures == [] and load.num_done >= NUM_REQUESTS
 
 
-def test_a_drain_behind_a_balancer_loses_nothing(servers, binary, script, tmp_path):
-    """Two servers; who asks looks at /ready every now and then, as balancers do."""
-    others = [Servers(binary, script, tmp_path / str(i)) for i in range(2)]
-    for other in others:
-        other.folder.mkdir()
-    ready, is_over = [], threading.Event()
+class Balancer:
+    """Looks at /ready of its servers ten times a second; whom it sends somewhere has a view of them that is fresh."""
 
-    def probe():
-        while not is_over.wait(0.1):
-            ready[:] = [(other.port, other.all[-1].process.pid) for other in others if is_ready(other.port)]
+    DRAIN_S = 10  # as --drain-delay: far above the age of a view, for a machine that does a lot else
+    FRESH_S = 1
 
-    def choose():
-        now = list(ready)
-        return now[time.monotonic_ns() % len(now)]
+    def __init__(self, others):
+        self.others, self.ready, self.looked_at = others, [], 0
+        self.changes, self.is_over = threading.Condition(), threading.Event()
+        self.thread = threading.Thread(target=self.probe)
 
+    def probe(self):
+        while not self.is_over.wait(0.1):
+            begin = time.monotonic()
+            ids = [(other.port, other.all[-1].process.pid) for other in self.others]
+            ready = [one for one in ids if self.is_ready(one[0])]
+            with self.changes:
+                self.ready, self.looked_at = ready, begin
+                self.changes.notify_all()
+
+    @staticmethod
     def is_ready(port):
         try:
             return get(port, "/ready")[0] == 200
-        except OSError:
+        except (OSError, http.client.HTTPException):
             return False
 
-    running = [other.first("--drain-delay", 3) for other in others]
-    prober = threading.Thread(target=probe)
-    prober.start()
+    def choose(self):
+        with self.changes:
+            self.changes.wait_for(lambda: self.ready and time.monotonic() - self.looked_at < self.FRESH_S)
+            return self.ready[time.monotonic_ns() % len(self.ready)]
+
+    def wait_for_all(self):
+        """As seen by a look that has not begun yet."""
+        now = time.monotonic()
+        wait_for(lambda: self.looked_at > now and len(self.ready) == len(self.others), "all are ready", 120)
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.is_over.set()
+        self.thread.join()
+
+
+def test_a_drain_behind_a_balancer_loses_nothing(binary, script, tmp_path):
+    others = [Servers(binary, script, tmp_path / str(i)) for i in range(2)]
+    drain = "--drain-delay", Balancer.DRAIN_S
     try:
-        wait_for(lambda: len(ready) == 2, "both are ready", 120)
-        with Load(choose) as load:
-            for i in (0, 1):
+        for other in others:
+            other.folder.mkdir()
+            other.first(*drain)
+        with Balancer(others) as balancer, Load(balancer.choose) as load:
+            for other in others:
+                balancer.wait_for_all()
                 load.wait_for(NUM_REQUESTS // 4)
-                running[i].process.send_signal(signal.SIGTERM)
-                assert ended(running[i]) == 0
-                running[i] = others[i].first("--drain-delay", 3)
-                wait_for(lambda: len(ready) == 2, "both are ready again", 120)
+                other.all[-1].process.send_signal(signal.SIGTERM)
+                assert ended(other.all[-1]) == 0
+                other.first(*drain)
+            balancer.wait_for_all()
             load.wait_for(max(0, NUM_REQUESTS - load.num_done))
         print(f"\ndrain: {load.num_done} requests, {len(load.failures)} failed")
         assert load.failures == [] and load.num_done >= NUM_REQUESTS
     finally:
-        is_over.set()
-        prober.join()
         for other in others:
             other.stop()
 
 
-def test_a_stream_ends_where_it_began_while_others_go_to_the_new_one(servers, tmp_path):
-    slow = tmp_path / "slow.json"
-    slow.write_text(json.dumps({"step_ms": 20, "default": {"tokens": [101], "repeat": 0}}))
-    old = servers.first(script=slow)
-    answers = []
-    stream = threading.Thread(target=lambda: answers.append(ask(servers.port, 200, stream=True)))
-    stream.start()
-    time.sleep(0.3)
-    new = servers.start("--takeover")
-    says(new, "Application startup complete")
-    assert ask(servers.port)[0] == 200 and old.process.poll() is None
-    assert b"Took over from process %d" % old.process.pid in new.log_text().encode()
-    stream.join()
-    assert answers[0][0] == 200 and answers[0][1].endswith(b"data: [DONE]\n\n")
+class Stream:
+    """A completion that is being read."""
+
+    def __init__(self, port, max_tokens):
+        self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+        body = {"prompt": [101, 102], "max_tokens": max_tokens, "ignore_eos": True, "stream": True}
+        self.connection.request("POST", "/v1/completions", json.dumps(body), {"Content-Type": "application/json"})
+        self.response, self.raw = self.connection.getresponse(), b""
+
+    def read_until(self, text):
+        while text not in self.raw:
+            piece = self.response.read1(4096)
+            assert piece, f"it ends without {text}: {self.raw}"
+            self.raw += piece
+
+    def read_all(self):
+        self.raw += self.response.read()
+        self.connection.close()
+        return self.raw
+
+
+def test_a_stream_ends_where_it_began_while_others_go_to_the_new_one(servers):
+    old = servers.first("--shutdown-timeout", 120)
+    stream = Stream(servers.port, 4000)
+    stream.read_until(b"data: ")
+    with held(engine_of(old.process.pid)):
+        new = servers.start("--takeover")
+        says(new, "Application startup complete")
+        assert ask(servers.port)[0] == 200 and old.process.poll() is None
+        says(new, f"Took over from process {old.process.pid}")
+    assert stream.response.status == 200 and stream.read_all().endswith(b"data: [DONE]\n\n")
     assert ended(old) == 0
 
 
-def test_where_one_engine_fits_requests_wait_with_pings(servers, tmp_path):
+@contextlib.contextmanager
+def without_engine(servers, tmp_path, *flags):
+    """A server that has taken over and whose engine does not get ready in this block."""
     slow = tmp_path / "slow.json"
     slow.write_text(json.dumps({"load_ms": 5000, "default": {"tokens": [101], "repeat": 0}}))
     old = servers.first()
-    new = servers.start("--takeover", "--takeover-engine", "after", "--ping-interval", 1, script=slow)
+    new = servers.start("--takeover", "--takeover-engine", "after", *flags, script=slow)
     assert ended(old) == 0, "until then both accept, and who comes to the old one need not wait"
-    assert get(servers.port, "/ready")[0] == 503
+    wait_for(lambda: engine_of(new.process.pid), "the new engine begins", 120)
+    with held(engine_of(new.process.pid)):
+        yield new
+
+
+def test_where_one_engine_fits_requests_wait_with_pings(servers, tmp_path):
     whole = []
-    waiting = threading.Thread(target=lambda: whole.append(ask(servers.port)))
-    waiting.start()
-    status, raw = ask(servers.port, stream=True)
-    assert status == 200 and raw.endswith(b"data: [DONE]\n\n"), raw
-    assert raw.index(b": ping") < raw.index(b"data: "), raw
+    with without_engine(servers, tmp_path, "--ping-interval", 1) as new:
+        assert get(servers.port, "/ready")[0] == 503
+        waiting = threading.Thread(target=lambda: whole.append(ask(servers.port)))
+        waiting.start()
+        stream = Stream(servers.port, 4)
+        stream.read_until(b": ping")
+        assert stream.response.status == 200 and b"data: " not in stream.raw and not whole
+    assert stream.read_all().endswith(b"data: [DONE]\n\n"), stream.raw
     waiting.join()
     assert whole[0][0] == 200
     log = new.log_text()
@@ -190,12 +246,8 @@ def test_where_one_engine_fits_requests_wait_with_pings(servers, tmp_path):
 
 
 def test_too_long_a_prompt_is_refused_while_it_waits_too(servers, tmp_path):
-    slow = tmp_path / "slow.json"
-    slow.write_text(json.dumps({"load_ms": 2000, "default": {"tokens": [101], "repeat": 0}}))
-    servers.first()
-    new = servers.start("--takeover", "--takeover-engine", "after", script=slow)
-    says(new, "Took over from process")
-    status, raw = ask(servers.port, 5000)
+    with without_engine(servers, tmp_path):
+        status, raw = ask(servers.port, 5000)
     assert status == 400 and json.loads(raw)["error"]["code"] == "context_length_exceeded"
     assert "5000" in json.loads(raw)["error"]["message"] and "4096" in json.loads(raw)["error"]["message"]
 
@@ -265,17 +317,15 @@ def test_an_old_one_that_hangs_is_left_alone(servers):
 def test_an_old_one_that_hangs_while_it_leaves_is_ended(servers, tmp_path):
     slow = tmp_path / "slow.json"
     slow.write_text(json.dumps({"step_ms": 50, "default": {"tokens": [101], "repeat": 0}}))
-    old = servers.first("--shutdown-timeout", 1, script=slow)
-    with contextlib.closing(socket.create_connection(("127.0.0.1", servers.port))) as held:
-        body = json.dumps({"prompt": [1, 2], "max_tokens": 1000, "ignore_eos": True, "stream": True})
-        held.sendall(f"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-                     f"Content-Length: {len(body)}\r\n\r\n{body}".encode())
-        held.recv(100)
-        new = servers.start("--takeover", "--takeover-engine", "after")
-        says(new, "Took over from process")
-        old.process.send_signal(signal.SIGSTOP)
-        says(new, "it hangs and is killed")
+    old = servers.first("--shutdown-timeout", 6, script=slow)   # so long there is to stop it before it has left
+    stream = Stream(servers.port, 4000)
+    stream.read_until(b"data: ")
+    new = servers.start("--takeover", "--takeover-engine", "after")
+    says(new, "Took over from process")
+    old.process.send_signal(signal.SIGSTOP)
+    says(new, "it hangs and is killed")
     assert ended(old) == -signal.SIGKILL
+    stream.connection.close()
     says(new, "Application startup complete")
     assert ask(servers.port)[0] == 200
 
@@ -366,31 +416,18 @@ def test_a_port_that_something_else_has_is_busy(servers):
 
 def test_a_signal_brings_the_successor_and_the_manager_hears_its_id(servers, tmp_path):
     """As `systemctl reload` does it: the main process starts the next one and says who that is."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
-        manager.bind(str(tmp_path / "notify"))
-        manager.settimeout(60)
-        old = servers.first(environment={**os.environ, "NOTIFY_SOCKET": str(tmp_path / "notify")})
+    with NotifySocket(tmp_path / "notify") as manager:
+        old = servers.first(environment=manager.environment)
         old.process.send_signal(signal.SIGUSR2)
-        new_pid = None
-        while new_pid is None:
-            heard = manager.recv(100).decode()
-            assert heard in ("READY=1", "WATCHDOG=1") or heard.startswith("MAINPID="), heard
-            found = re.match(r"MAINPID=(\d+)", heard)
-            new_pid = found and int(found[1])
+        new_pid = int(manager.wait_for("MAINPID=").removeprefix("MAINPID="))
         try:
             assert ended(old) == 0
-            assert "STOPPING" not in old.log_text() and ask(servers.port)[0] == 200
-            command = Path(f"/proc/{new_pid}/cmdline").read_bytes().split(b"\0")
+            assert "STOPPING=1" not in manager.heard and ask(servers.port)[0] == 200
+            command = command_of(new_pid)
             assert command[1] == b"serve" and command[2].startswith(b"--takeover")
         finally:
             os.kill(new_pid, signal.SIGTERM)
-            wait_for(lambda: not Path(f"/proc/{new_pid}").exists() or is_zombie(new_pid), "the successor leaves", 120)
-
-
-def is_zombie(pid):
-    with contextlib.suppress(FileNotFoundError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    return True
+            wait_for(lambda: not is_there(new_pid), "the successor leaves", 120)
 
 
 def test_a_successor_that_fails_is_noticed_and_the_next_may_come(servers, script):
@@ -406,4 +443,4 @@ def test_a_successor_that_fails_is_noticed_and_the_next_may_come(servers, script
     new_pid = int(re.findall(r"Process (\d+) took over", old.log_text())[-1])
     assert ask(servers.port)[0] == 200
     os.kill(new_pid, signal.SIGTERM)
-    wait_for(lambda: is_zombie(new_pid), "the successor leaves", 120)
+    wait_for(lambda: not is_there(new_pid), "the successor leaves", 120)

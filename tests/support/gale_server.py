@@ -16,10 +16,17 @@ NANO_FLASH = ROOT / "models" / "nano-flash"
 START_TIMEOUT_S = 120    # sanitizer builds load slowly
 
 
+given_ports = set()      # the next call may come before the first port is used
+
+
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        if port not in given_ports:
+            given_ports.add(port)
+            return port
 
 
 def ask(port, method, path, data, headers, timeout):

@@ -4,7 +4,6 @@ import http.client
 import re
 import subprocess
 import time
-from pathlib import Path
 
 
 def service(binary, *arguments, **more):
@@ -13,7 +12,7 @@ def service(binary, *arguments, **more):
     )
 
 
-def get(port, path="/ui/state", timeout=5):
+def get(port, path="/ui/state", timeout=60):
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
     try:
         connection.request("GET", path)
@@ -23,24 +22,17 @@ def get(port, path="/ui/state", timeout=5):
         connection.close()
 
 
-def wait_for(holds, seconds, what):
-    begin = time.monotonic()
-    while time.monotonic() - begin < seconds:
-        try:
-            if holds():
-                return time.monotonic() - begin
-        except OSError:
-            pass
-        time.sleep(0.02)
-    raise AssertionError(f"not within {seconds} s: {what}")
+def states(folder):
+    """What supervisor says, a line a program."""
+    command = ["supervisorctl", "-c", f"{folder}/supervisord.conf", "status"]
+    return subprocess.run(command, capture_output=True, text=True).stdout
 
 
 def processes(folder):
-    """Ids of the two programs of the service that run, by name: a front (whichever place it has) and the page."""
+    """Ids of the two programs of the service that run, by name: a front (whichever place it has) and the page. One that
+    has not lived for a second yet does not run for supervisor, which would start it ever later if it ended."""
     for _ in range(300):
-        told = subprocess.run(
-            ["supervisorctl", "-c", f"{folder}/supervisord.conf", "status"], capture_output=True, text=True
-        ).stdout
+        told = states(folder)
         found = {
             line.split()[0].replace("gale-2", "gale"): int(re.search(r"pid (\d+)", line)[1])
             for line in told.splitlines()
@@ -50,15 +42,3 @@ def processes(folder):
             return found
         time.sleep(0.1)
     raise AssertionError(f"not running:\n{told}")
-
-
-def children(pid):
-    """Of all its threads: an engine is the child of the thread that watches it."""
-    return [int(one) for path in Path(f"/proc/{pid}/task").glob("*/children") for one in path.read_text().split()]
-
-
-def is_there(pid):
-    try:
-        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return False

@@ -1,6 +1,7 @@
-"""The engine of a running server, and ways to end it."""
+"""The processes of a running server, ways to end and to hold them, and how tests wait."""
 
 import contextlib
+import http.client
 import os
 import signal
 import time
@@ -9,19 +10,47 @@ from pathlib import Path
 WAYS = {"kill": signal.SIGKILL, "abort": signal.SIGABRT, "stop": signal.SIGSTOP}
 
 
+def children(pid):
+    """Of all its threads, which may end meanwhile: an engine is the child of the thread that watches it."""
+    found = []
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            found += map(int, path.read_text().split())
+    return found
+
+
+def command_of(pid):
+    """Empty of a process that has ended."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    return []
+
+
+def is_there(pid):
+    """Not one that has ended and only waits to be asked how."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    return False
+
+
+def engines_of(front_pid):
+    return [pid for pid in children(front_pid) if b"engine" in command_of(pid)[:3]]
+
+
 def engine_of(front_pid):
     """The id of the engine process that this front runs now, or None."""
-    children = []
-    for path in Path(f"/proc/{front_pid}/task").glob("*/children"):
-        with contextlib.suppress(OSError):
-            children += path.read_text().split()
-    for pid in children:
-        with contextlib.suppress(OSError):
-            command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-            if b"engine" in command[:3] and state not in "ZX":
-                return int(pid)
-    return None
+    return next(iter(engines_of(front_pid)), None)
+
+
+@contextlib.contextmanager
+def held(pid):
+    """Computes nothing meanwhile: whatever the speed of the machine, it does not get further."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
 
 
 def strike(pid, way):
@@ -46,7 +75,11 @@ def resident_bytes(pid):
 
 
 def wait_for(condition, what, seconds=30):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
+    """How long it took, in seconds. Whom nobody answers is asked again."""
+    begin = time.monotonic()
+    while True:
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            if condition():
+                return time.monotonic() - begin
+        assert time.monotonic() - begin < seconds, f"{what}: not within {seconds} s"
         time.sleep(0.02)

@@ -2,8 +2,12 @@
 
 import http.client
 import json
+import select
 import threading
 import time
+
+QUIET_S = 0.5  # a server that was taken over from closes connections that are quiet for a second
+PAUSE_S = 0.02  # after a failure: who asks a dead port without end takes the machine from whoever is to come back
 
 
 def body_of(number):
@@ -28,9 +32,15 @@ def check(body, status, raw):
     assert finishes[-1] == "length", raw[-300:]
 
 
+def is_closed(connection):
+    """By the other side: nothing else can come on one that has no request under way."""
+    return connection.sock is not None and bool(select.select([connection.sock], [], [], 0)[0])
+
+
 class Load:
     """`choose` gives the port for the next request, and what a connection is kept under: as balancers do, one to a
-    server that was restarted is not used again."""
+    server that was restarted is not used again. As HTTP libraries do, one that was closed while it was quiet is not,
+    either."""
 
     def __init__(self, choose, num_clients=12):
         self.choose = choose
@@ -42,10 +52,14 @@ class Load:
 
     def client(self, number):
         connections = {}
+        last_used = {}
         turn = number
         while not self.is_over:
             turn += len(self.threads)
-            (port, key), body = self.choose(), body_of(turn)
+            body = body_of(turn)
+            port, key = self.choose()
+            if key in connections and time.monotonic() - last_used[key] > QUIET_S and is_closed(connections[key]):
+                connections.pop(key).close()
             connection = connections.get(key) or http.client.HTTPConnection("127.0.0.1", port, timeout=120)
             connections[key] = connection
             try:
@@ -54,10 +68,12 @@ class Load:
                 )
                 response = connection.getresponse()
                 check(body, response.status, response.read())
+                last_used[key] = time.monotonic()
             except (AssertionError, OSError, http.client.HTTPException, ValueError, KeyError) as trouble:
                 with self.lock:
                     self.failures.append(f"{type(trouble).__name__}: {trouble}")
                 connections.pop(key).close()
+                time.sleep(PAUSE_S)
             with self.lock:
                 self.num_done += 1
         for connection in connections.values():
