@@ -63,6 +63,7 @@ foreign(jinja ${sources} ${llama}/common/json.cpp ${llama}/common/unicode.cpp)
 # Never common/jinja: its string.h would hide the C one.
 target_include_directories(jinja SYSTEM PUBLIC ${llama}/common PRIVATE cmake/stub cmake/stub/jinja)
 target_link_libraries(jinja PUBLIC nlohmann_json::nlohmann_json)
+target_compile_options(jinja PRIVATE -include ${CMAKE_SOURCE_DIR}/src/base/json_memory.h)
 
 # Apache-2.0: grammars to token masks; with DLPack's header (Apache-2.0), picojson (BSD-2-Clause)
 set(xgrammar xgrammar-0.2.8)

@@ -31,7 +31,8 @@ struct AnswerInfo {
 class AnswerWriter {
  public:
   virtual ~AnswerWriter() = default;
-  // request: which prompt the event belongs to, 0 … num_requests - 1.
+  // request: which prompt the event belongs to, 0 … num_requests - 1. std::bad_alloc: the event was not told, and the
+  // answer is not done; all that can still be told is that it failed.
   [[nodiscard]] virtual std::string add(int request, const Event& event) = 0;
   [[nodiscard]] virtual bool is_done() const = 0;        // all requests completed, or one failed
   [[nodiscard]] virtual std::string body() const = 0;    // whole answers only; after is_done() without error

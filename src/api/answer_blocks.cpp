@@ -18,11 +18,12 @@ std::string BlockWriter::add(int request, const Event& event) {
     finished_ = *finished;
     out = close();
   } else if (const auto* completed = std::get_if<Completed>(&event)) {
-    note_completed(request, completed->usage);
+    usage_[request] = completed->usage;
     out = on_completed();
+    note_completed(request, completed->usage);
   } else if (const auto* failed = std::get_if<Failed>(&event)) {
-    note_failed(*failed);
     out = on_failed(*failed);
+    note_failed(*failed);
   }
   return is_stream_ ? out : "";
 }

@@ -39,8 +39,10 @@ class AnswerBase : public AnswerWriter {
   // {"id", "object", "created", "model", "system_fingerprint"} followed by what the caller adds.
   [[nodiscard]] Json envelope(std::string_view object) const;
   [[nodiscard]] Usage total_usage() const;
+  // To be noted when what is said of it is ready: if there is no memory for that, the answer is not done.
   void note_completed(int request, const Usage& usage);
   void note_failed(const Failed& failed);
+  [[nodiscard]] bool is_last_to_complete() const { return num_completed_ + 1 == info_.num_requests; }
   [[nodiscard]] int choice_index(int request, int choice) const { return request * info_.num_choices + choice; }
   // The prompt as text, for echo.
   [[nodiscard]] std::string prompt_text(const Started& started) const;

@@ -61,20 +61,24 @@ class StreamWriter : public AnswerBase {
 
  private:
   std::string on_completed(int request, const Completed& completed) {
-    note_completed(request, completed.usage);
-    if (!is_done()) return "";
+    usage_[request] = completed.usage;
     std::string out;
-    if (info_.options.include_usage) {
-      Json payload = envelope(object_);
-      payload["choices"] = Json::array();
-      payload["usage"] = usage_json(total_usage());
-      out = frame(payload);
+    if (is_last_to_complete()) {
+      if (info_.options.include_usage) {
+        Json payload = envelope(object_);
+        payload["choices"] = Json::array();
+        payload["usage"] = usage_json(total_usage());
+        out = frame(payload);
+      }
+      out.append(kDoneFrame);
     }
-    return out.append(kDoneFrame);
+    note_completed(request, completed.usage);
+    return out;
   }
   std::string on_failed(const Failed& failed) {
+    std::string out = "data: " + error_body(failed.error) + "\n\n" + std::string(kDoneFrame);
     note_failed(failed);
-    return "data: " + error_body(failed.error) + "\n\n" + std::string(kDoneFrame);
+    return out;
   }
 
   std::string object_;

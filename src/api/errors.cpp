@@ -36,11 +36,11 @@ WireError openai_error(const Error& error) {
       // A part of a request that this build cannot serve is the request's fault; a whole route is ours.
       return error.param.empty() ? WireError{501, "not_supported_error", "not_supported"}
                                  : WireError{400, "invalid_request_error", "not_supported"};
+    case ErrorCode::kOutOfMemory:
     case ErrorCode::kUnavailable: return {503, "service_unavailable_error", "unavailable"};
     case ErrorCode::kDeadline: return {504, "timeout_error", "deadline_exceeded"};
     case ErrorCode::kCancelled: return {499, "invalid_request_error", "cancelled"};
     case ErrorCode::kCorrupt:
-    case ErrorCode::kOutOfMemory:
     case ErrorCode::kBusy:
     case ErrorCode::kInternal: return {500, "server_error", "internal_error"};
   }

@@ -125,12 +125,14 @@ Result<Json> parse_json(std::string_view text, const JsonLimits& limits) {
   if (text.size() > limits.max_bytes)
     return fail(ErrorCode::kTooLarge, "JSON text of {} bytes; the limit is {}", text.size(), limits.max_bytes);
   simdjson::dom::parser parser(limits.max_bytes);
-  if (parser.allocate(std::max<size_t>(text.size(), 64), limits.max_depth) != simdjson::SUCCESS)
-    return fail(ErrorCode::kOutOfMemory, "no memory to parse {} bytes of JSON", text.size());
-  const simdjson::padded_string padded(text);
+  const simdjson::padded_string padded(text);   // without memory it is empty, which would be another error
+  auto error = padded.size() == text.size() ? parser.allocate(std::max<size_t>(text.size(), 64), limits.max_depth)
+                                            : simdjson::MEMALLOC;
   simdjson::dom::element root;
-  if (const auto error = parser.parse(padded).get(root); error != simdjson::SUCCESS)
-    return tl::unexpected(describe_error(text, error));
+  if (error == simdjson::SUCCESS) error = parser.parse(padded).get(root);
+  if (error == simdjson::MEMALLOC)
+    return fail(ErrorCode::kOutOfMemory, "no memory to parse {} bytes of JSON", text.size());
+  if (error != simdjson::SUCCESS) return tl::unexpected(describe_error(text, error));
   return convert(root);
 }
 

@@ -5,6 +5,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/json_memory.h"
 #include "base/result.h"
 
 namespace gale {

@@ -3,6 +3,7 @@
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
 
+#include <cstdio>
 #include <memory>
 
 namespace gale {
@@ -39,6 +40,8 @@ std::string& process_name() {
 void log_line(LogLevel level, std::string_view text) {
   logger().log(to_spdlog(level), "[{}] {}", process_name(), escape_control(text));
 }
+
+void note_lost_line() noexcept { std::fputs("gale: a line of the log is missing: there was no memory for it\n", stderr); }
 
 void set_log_level(LogLevel level) { logger().set_level(to_spdlog(level)); }
 

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <new>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -13,13 +14,18 @@ enum class LogLevel { kDebug, kInfo, kWarning, kError };
 // Lines go to stderr as "LEVEL mm-dd hh:mm:ss [name] text"; control characters in the text are escaped, so that
 // nothing a client sends can forge a line. Thread-safe. Prompts, keys and outputs are never logged.
 void log_line(LogLevel level, std::string_view text);
+void note_lost_line() noexcept;        // there was no memory for it; nobody who logs fails for that
 void set_log_level(LogLevel level);
 void set_log_name(std::string name);   // the process: "front", "engine"
 [[nodiscard]] bool is_logged(LogLevel level);
 
 template <class... Args>
 void log_at(LogLevel level, fmt::format_string<Args...> format, Args&&... args) {
-  if (is_logged(level)) log_line(level, fmt::format(format, std::forward<Args>(args)...));
+  try {
+    if (is_logged(level)) log_line(level, fmt::format(format, std::forward<Args>(args)...));
+  } catch (const std::bad_alloc&) {
+    note_lost_line();
+  }
 }
 template <class... Args>
 void log_debug(fmt::format_string<Args...> format, Args&&... args) {

@@ -16,6 +16,8 @@ constexpr std::chrono::milliseconds kSuccessorIdle{1000};   // a client that is 
 
 TimePoint now() { return std::chrono::steady_clock::now(); }
 
+HttpError no_memory() { return {503, "there is no memory for this request now"}; }
+
 }  // namespace
 
 Connection::Connection(std::shared_ptr<IoThread> thread, IoStream stream, std::string peer)
@@ -25,8 +27,7 @@ void Connection::start() {
   if (!stream_.has_tls()) return await_request();
   state_ = State::kHandshake;
   since_ = now();
-  stream_.async_handshake(
-      [self = shared_from_this()](const boost::system::error_code& error) { self->on_handshake(error); });
+  stream_.async_handshake(shared_from_this());
 }
 
 void Connection::on_handshake(const boost::system::error_code& error) {
@@ -59,28 +60,46 @@ void Connection::within_memory(Step step) {
   }
 }
 
+// The request that is being read or handled fails alone: by a status, unless its answer has begun.
+template <class Step>
+void Connection::answer_within_memory(Step step) {
+  try {
+    step();
+  } catch (const std::bad_alloc&) {
+    if (!exchange_) return fail_request(no_memory());
+    exchange_->reply(thread_->server().handler.protocol_error(no_memory()));
+  }
+}
+
 // ---- reading --------------------------------------------------------------------------------------------------------
 
 void Connection::read() {
   if (is_reading_ || saw_end_of_input_ || state_ == State::kClosed) return;
   is_reading_ = true;
-  stream_.async_read(thread_->scratch(),
-                     [self = shared_from_this()](const boost::system::error_code& error, std::string_view bytes) {
-                       self->is_reading_ = false;
-                       self->on_read(error, bytes);
-                     });
+  stream_.async_read(thread_->scratch(), shared_from_this());
 }
 
 void Connection::on_read(const boost::system::error_code& error, std::string_view bytes) {
+  is_reading_ = false;
   if (state_ == State::kClosed) return;
   if (error || bytes.empty() || fault_happens("net.read")) return on_end_of_input();
-  try {   // a request for which there is no memory fails alone
-    may_run_out_of_memory("net.request");
-    on_bytes(bytes);
-  } catch (const std::bad_alloc&) {
-    if (exchange_ || state_ == State::kClosed) return close(ExchangeEnd::kClientGone);
-    fail_request({503, "there is no memory for this request now"});
-  }
+  within_memory([&] {
+    try {
+      may_run_out_of_memory("net.request");
+      on_bytes(bytes);
+    } catch (const std::bad_alloc&) {
+      on_lost_input();
+    }
+  });
+}
+
+// The answers of earlier requests still go out.
+void Connection::on_lost_input() {
+  if (state_ == State::kClosed) return;
+  has_lost_input_ = true;
+  input_.clear();
+  if (!exchange_) fail_request(no_memory());
+  read();
 }
 
 void Connection::on_bytes(std::string_view bytes) {
@@ -89,7 +108,7 @@ void Connection::on_bytes(std::string_view bytes) {
     case State::kClosed: return;
     case State::kLingering: return read();   // not wanted any more
     case State::kAnswering:
-      input_.append(bytes);
+      if (!has_lost_input_) input_.append(bytes);
       if (input_.size() < kMaxPipelinedBytes) read();
       return;
     case State::kHead:
@@ -130,8 +149,7 @@ void Connection::on_head() {
   head.peer_is_loopback = is_loopback_address(peer_);
   if (auto refusal = thread_->server().handler.refuse(head)) {
     begin_exchange(head, head.keep_alive && !head.has_body);
-    exchange_->reply(std::move(*refusal));
-    return;
+    return answer_within_memory([&] { exchange_->reply(std::move(*refusal)); });
   }
   if (head.has_body && head.expects_continue && input_.empty() && !is_writing_) {
     output_ = "HTTP/1.1 100 Continue\r\n\r\n";
@@ -150,7 +168,7 @@ void Connection::dispatch() {
     return thread_->forget(shared_from_this());
   }
   begin_exchange(request.head, request.head.keep_alive);
-  thread_->server().handler.handle(std::move(request), exchange_);
+  answer_within_memory([&] { thread_->server().handler.handle(std::move(request), exchange_); });
 }
 
 void Connection::begin_exchange(const RequestHead& head, bool keep_alive) {
@@ -167,15 +185,20 @@ void Connection::begin_exchange(const RequestHead& head, bool keep_alive) {
 
 void Connection::fail_request(const HttpError& error) {
   begin_exchange({}, false);
-  exchange_->reply(thread_->server().handler.protocol_error(error));
+  within_memory([&] { exchange_->reply(thread_->server().handler.protocol_error(error)); });
 }
 
 // ---- writing --------------------------------------------------------------------------------------------------------
 
-void Connection::output_ready() { thread_->add_ready(shared_from_this()); }
+void Connection::output_ready() noexcept { thread_->add_ready(shared_from_this()); }
 
 void Connection::flush() {
-  within_memory([this] { do_flush(); });
+  try {
+    owes_flush_ = false;
+    do_flush();
+  } catch (const std::bad_alloc&) {
+    owes_flush_ = true;
+  }
 }
 
 void Connection::do_flush() {
@@ -184,32 +207,31 @@ void Connection::do_flush() {
   if (is_writing_) return;
   const ExchangeState::Taken taken = exchange_->take_output(output_, now());
   if (!output_.empty()) return write();
-  if (taken.is_finished) finish_answer();
+  if (taken.is_finished) within_memory([this] { finish_answer(); });
 }
 
 void Connection::write() {
-  if (!is_writing_) {
-    is_writing_ = true;
-    num_written_ = 0;
-    last_write_ = now();
-  }
-  stream_.async_write_some(std::string_view(output_).substr(num_written_),
-                           [self = shared_from_this()](const boost::system::error_code& error, size_t num_bytes) {
-                             self->on_written(error, num_bytes);
-                           });
+  if (!is_writing_) last_write_ = now();
+  is_writing_ = false;   // until it is under way: there may be no memory for it
+  stream_.async_write_some(std::string_view(output_).substr(num_written_), shared_from_this());
+  is_writing_ = true;
 }
 
 void Connection::on_written(const boost::system::error_code& error, size_t num_bytes) {
   if (state_ == State::kClosed) return;
   if (error || fault_happens("net.write")) return close(ExchangeEnd::kClientGone);
-  within_memory([&] { after_writing(num_bytes); });
-}
-
-void Connection::after_writing(size_t num_bytes) {
   num_written_ += num_bytes;
   last_write_ = now();
-  if (num_written_ < output_.size()) return write();
+  if (num_written_ < output_.size()) {
+    try {
+      return write();
+    } catch (const std::bad_alloc&) {
+      owes_flush_ = true;
+      return;
+    }
+  }
   is_writing_ = false;
+  num_written_ = 0;
   output_.clear();
   if (output_.capacity() > kKeptCapacity) output_.shrink_to_fit();
   flush();
@@ -222,7 +244,7 @@ void Connection::finish_answer() {
   --thread_->server().num_exchanges;
   exchange->end(ExchangeEnd::kSent);
   if (saw_end_of_input_ || !thread_->server().is_accepting) return close(ExchangeEnd::kSent);
-  if (!keep_alive) return linger();
+  if (!keep_alive || has_lost_input_) return linger();
   if (input_.empty()) return await_request();
   state_ = State::kHead;
   since_ = now();
@@ -232,7 +254,7 @@ void Connection::finish_answer() {
 
 // Closing at once while unread bytes arrive would reset the connection, and the client might never see the answer.
 void Connection::linger() {
-  stream_.shut_down_sending([self = shared_from_this()](const boost::system::error_code&) {});
+  stream_.shut_down_sending(shared_from_this());
   state_ = State::kLingering;
   since_ = now();
   input_ = {};
@@ -265,7 +287,7 @@ void Connection::do_sweep(TimePoint at) {
     }
     case State::kAnswering:
       if (is_writing_ && at - last_write_ > config().write_timeout) close(ExchangeEnd::kSlowReader);
-      else if (!is_writing_ && exchange_->ping_if_silent(at, config().ping_interval)) flush();
+      else if (!is_writing_ && (exchange_->ping_if_silent(at, config().ping_interval) || owes_flush_)) flush();
       return;
     case State::kLingering:
       if (elapsed > config().linger) close(ExchangeEnd::kSent);

@@ -56,22 +56,22 @@ class IoThread : public std::enable_shared_from_this<IoThread> {
   void close_listeners(const std::shared_ptr<std::latch>& closed);
   void shut_down();            // closes everything and joins
 
-  // From any thread: `connection` has output. One task in the loop takes all that came since the last. std::bad_alloc:
-  // it may not be told of that.
-  void add_ready(std::shared_ptr<Connection> connection);
+  // From any thread: `connection` has output. One task in the loop takes all that came since the last.
+  void add_ready(std::shared_ptr<Connection> connection) noexcept;
 
   // ---- for connections, on this thread ------------------------------------------------------------------------------
   [[nodiscard]] ServerState& server() { return server_; }
   [[nodiscard]] asio::io_context& context() { return context_; }
   [[nodiscard]] std::string& scratch() { return scratch_; }
   void forget(const std::shared_ptr<Connection>& connection);
-  // Takes the connection's place: it counts on until it is closed.
+  // Takes the connection's place: it counts on until it is closed. Without memory the client sees it closed at once.
   void adopt_web_socket(const RequestHead& head, IoStream stream);
 
  private:
   void run();
   void arm();
   void accept(size_t listener);
+  void reserve_ready();
   void on_accepted(size_t listener, const boost::system::error_code& error, IoSocket socket);
   void admit(IoSocket socket);
   void shed_one(size_t listener);
@@ -81,7 +81,9 @@ class IoThread : public std::enable_shared_from_this<IoThread> {
   void close_acceptors();
 
   ServerState& server_;
-  asio::io_context context_{1};
+  CallMemory sweep_memory_, flush_memory_;
+  std::vector<std::unique_ptr<CallMemory>> accept_memory_;   // of each acceptor
+  asio::io_context context_{1};                              // after what its calls lie in
   std::vector<IoAcceptor> acceptors_;
   IoTimer sweep_timer_;
   std::vector<std::unique_ptr<IoTimer>> backoff_timers_;
@@ -90,37 +92,42 @@ class IoThread : public std::enable_shared_from_this<IoThread> {
   std::string scratch_;
   int reserve_fd_ = -1;        // given up for a moment to accept and close a connection when descriptors run out
   bool is_shut_down_ = false;
-  std::mutex ready_mutex_;
-  std::vector<std::shared_ptr<Connection>> ready_;
+  std::vector<std::shared_ptr<Connection>> flushing_;   // taken from ready_; has room for all connections, too
+  std::mutex ready_mutex_;     // guards what follows
+  std::vector<std::shared_ptr<Connection>> ready_;      // each once; there is room for all connections
   bool is_flush_posted_ = false;
-  bool is_deaf_ = false;       // guarded by ready_mutex_: the loop is gone
+  bool is_deaf_ = false;       // the loop is gone
   std::thread thread_;
 };
 
 // One client: shakes hands if there is TLS, reads requests, has them handled one by one, writes answers. Lives on its
 // I/O thread. Reading goes on while an answer is computed, so that a client that left is noticed at once.
-class Connection final : public OutputOwner, public std::enable_shared_from_this<Connection> {
+class Connection final : public OutputOwner, public IoListener, public std::enable_shared_from_this<Connection> {
  public:
   Connection(std::shared_ptr<IoThread> thread, IoStream stream, std::string peer);
   void start();
-  void output_ready() override;
-  // A connection for which there is no memory in one of these three is closed.
+  void output_ready() noexcept override;
+  // Output for which there is no memory waits for the next sweep.
   void flush();
   void sweep(TimePoint now);
-  void on_written(const boost::system::error_code& error, size_t num_bytes);
+  void on_handshake(const boost::system::error_code& error) override;
+  void on_read(const boost::system::error_code& error, std::string_view bytes) override;
+  void on_written(const boost::system::error_code& error, size_t num_bytes) override;
   void close_if_idle();
   void close(ExchangeEnd how);
 
  private:
   enum class State { kHandshake, kHead, kBody, kAnswering, kLingering, kClosed };
 
-  void on_handshake(const boost::system::error_code& error);
+  friend class IoThread;
   void await_request();
   template <class Step>
   void within_memory(Step step);
+  template <class Step>
+  void answer_within_memory(Step step);
   void read();
-  void on_read(const boost::system::error_code& error, std::string_view bytes);
   void on_bytes(std::string_view bytes);
+  void on_lost_input();
   void on_end_of_input();
   void advance();
   void on_head();
@@ -130,7 +137,6 @@ class Connection final : public OutputOwner, public std::enable_shared_from_this
   void write();
   void do_flush();
   void do_sweep(TimePoint now);
-  void after_writing(size_t num_bytes);
   void finish_answer();
   void linger();
   [[nodiscard]] std::chrono::milliseconds idle_timeout() const;
@@ -149,6 +155,9 @@ class Connection final : public OutputOwner, public std::enable_shared_from_this
   bool is_reading_ = false;
   bool is_writing_ = false;
   bool saw_end_of_input_ = false;
+  bool has_lost_input_ = false;    // for lack of memory: what follows would be misread
+  bool owes_flush_ = false;
+  bool is_listed_ready_ = false;   // the thread's, under its lock
   TimePoint since_{};          // of the state; of the first byte, within a head
   TimePoint last_write_{};
 };

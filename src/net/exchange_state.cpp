@@ -1,12 +1,17 @@
 #include "net/exchange_state.h"
 
+#include <chrono>
 #include <ctime>
 #include <new>
+#include <thread>
 
 #include "base/check.h"
 
 namespace gale {
 namespace {
+
+constexpr std::chrono::milliseconds kPauseWithoutMemory{10};
+constexpr size_t kChunkFraming = 64;   // of a chunk, and of the last one: more than both ever take
 
 std::string http_date() {
   const std::time_t now = std::time(nullptr);
@@ -19,14 +24,14 @@ std::string http_date() {
 
 }  // namespace
 
-void ExchangeState::begin_answer(const HttpResponse& response, std::optional<size_t> content_length) {
+// Nothing has begun if there is no memory for it: another answer may.
+void ExchangeState::begin_answer(const HttpResponse& response, std::string_view framing) {
   head_ = fmt::format("HTTP/1.1 {} {}\r\nDate: {}\r\n", response.status, reason_phrase(response.status), http_date());
   for (const auto& [name, value] : response.fields) {
     CHECK(value.find_first_of("\r\n") == std::string::npos, "header {} would be split", name);
     fmt::format_to(std::back_inserter(head_), "{}: {}\r\n", name, value);
   }
-  if (content_length) fmt::format_to(std::back_inserter(head_), "Content-Length: {}\r\n", *content_length);
-  if (is_chunked_) head_ += "Transfer-Encoding: chunked\r\n";
+  head_ += framing;
   if (!traits_.keep_alive) head_ += "Connection: close\r\n";
   head_ += "\r\n";
   is_started_ = true;
@@ -36,7 +41,7 @@ void ExchangeState::reply(HttpResponse response) {
   std::unique_lock lock(mutex_);
   if (end_ || is_started_) return;
   const bool has_body = response.status != 204 && response.status != 304;
-  begin_answer(response, has_body ? std::optional(response.body.size()) : std::nullopt);
+  begin_answer(response, has_body ? fmt::format("Content-Length: {}\r\n", response.body.size()) : std::string());
   if (has_body && !traits_.is_head) pending_ = std::move(response.body);
   is_finished_ = true;
   notify(lock);
@@ -45,10 +50,11 @@ void ExchangeState::reply(HttpResponse response) {
 void ExchangeState::start_stream(HttpResponse head, std::string ping) {
   std::unique_lock lock(mutex_);
   if (end_ || is_started_) return;
+  // An HTTP/1.0 stream ends with its connection: the server gives it no keep-alive.
+  begin_answer(head, traits_.is_http10 ? "" : "Transfer-Encoding: chunked\r\n");
   is_stream_ = true;
   ping_ = std::move(ping);
-  is_chunked_ = !traits_.is_http10;   // an HTTP/1.0 stream ends with its connection: the server gives it no keep-alive
-  begin_answer(head, std::nullopt);
+  is_chunked_ = !traits_.is_http10;
   notify(lock);
 }
 
@@ -71,18 +77,12 @@ void ExchangeState::finish() {
   notify(lock);
 }
 
-void ExchangeState::notify(std::unique_lock<std::mutex>& lock) {
+void ExchangeState::notify(std::unique_lock<std::mutex>& lock) noexcept {
   if (is_announced_ || !owner_) return;
   is_announced_ = true;
   const std::shared_ptr<OutputOwner> owner = owner_;
   lock.unlock();
-  try {
-    owner->output_ready();
-  } catch (const std::bad_alloc&) {   // the owner does not know: the next one who has output tells it
-    lock.lock();
-    is_announced_ = false;
-    throw;
-  }
+  owner->output_ready();
 }
 
 void ExchangeState::on_end(std::function<void(ExchangeEnd)> callback) {
@@ -99,6 +99,7 @@ void ExchangeState::on_end(std::function<void(ExchangeEnd)> callback) {
 ExchangeState::Taken ExchangeState::take_output(std::string& out, TimePoint now) {
   const std::lock_guard lock(mutex_);
   is_announced_ = false;
+  out.reserve(out.size() + head_.size() + pending_.size() + kChunkFraming);
   out += head_;
   head_.clear();
   if (is_chunked_ && !traits_.is_head) {
@@ -149,10 +150,12 @@ void ExchangeState::end(ExchangeEnd how) {
     pending_ = {};
   }
   if (!callback) return;
-  try {
-    callback(how);
-  } catch (const std::bad_alloc&) {   // this is how a request hears that nobody waits for it: once more
-    callback(how);
+  while (true) {   // this is how a request hears that nobody waits for it
+    try {
+      return callback(how);
+    } catch (const std::bad_alloc&) {
+      std::this_thread::sleep_for(kPauseWithoutMemory);
+    }
   }
 }
 

@@ -16,7 +16,7 @@ class OutputOwner {
  public:
   virtual ~OutputOwner() = default;
   // There is output to take. From any thread.
-  virtual void output_ready() = 0;
+  virtual void output_ready() noexcept = 0;
 };
 
 struct ExchangeTraits {
@@ -43,6 +43,7 @@ class ExchangeState final : public Exchange {
   struct Taken {
     bool is_finished = false;    // nothing will follow
   };
+  // std::bad_alloc: nothing was taken.
   Taken take_output(std::string& out, TimePoint now);
   // Adds the ping if the stream has been silent for `interval`; true if it did.
   bool ping_if_silent(TimePoint now, Duration interval);
@@ -52,8 +53,8 @@ class ExchangeState final : public Exchange {
   void end(ExchangeEnd how);
 
  private:
-  void begin_answer(const HttpResponse& response, std::optional<size_t> content_length);
-  void notify(std::unique_lock<std::mutex>& lock);
+  void begin_answer(const HttpResponse& response, std::string_view framing);
+  void notify(std::unique_lock<std::mutex>& lock) noexcept;
 
   const ExchangeTraits traits_;
   mutable std::mutex mutex_;

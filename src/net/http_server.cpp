@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <bit>
 #include <cstdio>
 #include <new>
 #include <utility>
@@ -21,6 +22,7 @@ namespace {
 
 constexpr size_t kScratchBytes = size_t{64} << 10;
 constexpr std::chrono::milliseconds kAcceptBackoff{100};
+constexpr size_t kLeastReady = 64;
 
 std::chrono::milliseconds sweep_period(const HttpServerConfig& config) {
   const auto shortest = std::min({config.header_timeout, config.idle_timeout, config.body_grace, config.write_timeout,
@@ -47,6 +49,7 @@ IoThread::IoThread(ServerState& server, const std::vector<int>& listeners)
     acceptors_.emplace_back(context_);
     acceptors_.back().assign(address.ss_family == AF_INET6 ? asio::ip::tcp::v6() : asio::ip::tcp::v4(), fd);
     backoff_timers_.push_back(std::make_unique<IoTimer>(context_));
+    accept_memory_.push_back(std::make_unique<CallMemory>());
   }
 }
 
@@ -87,9 +90,10 @@ void IoThread::run() {
 
 void IoThread::accept(size_t listener) {
   if (!acceptors_[listener].is_open()) return;
-  acceptors_[listener].async_accept([this, listener](const boost::system::error_code& error, IoSocket socket) {
-    on_accepted(listener, error, std::move(socket));
-  });
+  acceptors_[listener].async_accept(
+      in_memory(*accept_memory_[listener], [this, listener](const boost::system::error_code& error, IoSocket socket) {
+        on_accepted(listener, error, std::move(socket));
+      }));
 }
 
 void IoThread::on_accepted(size_t listener, const boost::system::error_code& error, IoSocket socket) {
@@ -140,6 +144,7 @@ void IoThread::admit(IoSocket socket) {
     connection = std::make_shared<Connection>(
         shared_from_this(), tls ? IoStream(std::move(socket), *tls) : IoStream(std::move(socket)), std::move(peer));
     connections_.insert(connection);
+    reserve_ready();
     connection->start();
   } catch (const std::bad_alloc&) {   // this one is closed, the others live
     if (connection) connection->close(ExchangeEnd::kClientGone);
@@ -147,39 +152,51 @@ void IoThread::admit(IoSocket socket) {
   }
 }
 
-void IoThread::add_ready(std::shared_ptr<Connection> connection) {
+// Room for every connection, so that output is announced without memory.
+void IoThread::reserve_ready() {
+  const size_t wanted = std::max(kLeastReady, std::bit_ceil(connections_.size()));
+  flushing_.reserve(wanted);
+  const std::lock_guard lock(ready_mutex_);
+  ready_.reserve(wanted);
+}
+
+void IoThread::add_ready(std::shared_ptr<Connection> connection) noexcept {
   {
     const std::lock_guard lock(ready_mutex_);
-    if (is_deaf_) return;
+    if (is_deaf_ || std::exchange(connection->is_listed_ready_, true)) return;
     ready_.push_back(std::move(connection));
     if (std::exchange(is_flush_posted_, true)) return;
   }
-  try {
-    asio::post(context_, [this] { flush_ready(); });
-  } catch (const std::bad_alloc&) {   // those that counted on this task are flushed with the next, or by a sweep
-    const std::lock_guard lock(ready_mutex_);
-    is_flush_posted_ = false;
-    throw;
-  }
+  asio::post(context_, in_memory(flush_memory_, [this] { flush_ready(); }));
 }
 
 void IoThread::flush_ready() {
-  std::vector<std::shared_ptr<Connection>> ready;
   {
     const std::lock_guard lock(ready_mutex_);
-    ready.swap(ready_);
+    flushing_.swap(ready_);
+    for (const auto& connection : flushing_) connection->is_listed_ready_ = false;
     is_flush_posted_ = false;
   }
-  for (const auto& connection : ready) connection->flush();
+  for (const auto& connection : flushing_) connection->flush();
+  flushing_.clear();
 }
 
 void IoThread::forget(const std::shared_ptr<Connection>& connection) { connections_.erase(connection); }
 
 void IoThread::adopt_web_socket(const RequestHead& head, IoStream stream) {
-  const auto peer = make_web_socket_peer(stream.take(), head, server_.config, context_, shared_from_this());
-  web_sockets_.insert(peer);
+  std::shared_ptr<WebSocketPeer> peer;
+  std::shared_ptr<WebSocketListener> listener;
+  try {
+    peer = make_web_socket_peer(stream.take(), head, server_.config, context_, shared_from_this());
+    listener = server_.handler.open_web_socket(head, peer);
+    web_sockets_.insert(peer);
+  } catch (const std::bad_alloc&) {
+    if (listener) listener->on_close();
+    --server_.num_connections;
+    return;
+  }
   ++server_.num_web_sockets;
-  peer->start(server_.handler.open_web_socket(head, peer), [this, key = peer.get()] {
+  peer->start(std::move(listener), [this, key = peer.get()] {
     --server_.num_connections;
     --server_.num_web_sockets;
     std::erase_if(web_sockets_, [key](const auto& held) { return held.get() == key; });
@@ -188,18 +205,20 @@ void IoThread::adopt_web_socket(const RequestHead& head, IoStream stream) {
 
 void IoThread::schedule_sweep() {
   sweep_timer_.expires_after(sweep_period(server_.config));
-  sweep_timer_.async_wait([this](const boost::system::error_code& code) {
+  sweep_timer_.async_wait(in_memory(sweep_memory_, [this](const boost::system::error_code& code) {
     if (code || is_shut_down_) return;
-    sweep();
+    try {
+      sweep();
+    } catch (const std::bad_alloc&) {   // the next one is soon
+    }
     schedule_sweep();
-  });
+  }));
 }
 
 void IoThread::sweep() {
   const std::vector<std::shared_ptr<Connection>> connections(connections_.begin(), connections_.end());
   const TimePoint now = std::chrono::steady_clock::now();
   for (const auto& connection : connections) connection->sweep(now);
-  flush_ready();
 }
 
 void IoThread::close_acceptors() {

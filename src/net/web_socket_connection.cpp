@@ -62,22 +62,31 @@ class BeastWebSocket final : public WebSocketPeer, public std::enable_shared_fro
   void start(std::shared_ptr<WebSocketListener> listener, std::function<void()> on_gone) override {
     listener_ = std::move(listener);
     on_gone_ = std::move(on_gone);
-    stream_.async_accept(upgrade_, [self = this->shared_from_this()](const beast::error_code& error) {
-      if (error) return self->end();
-      self->is_accepted_ = true;
-      self->read();
-      self->write();
+    within_memory([this] {
+      stream_.async_accept(upgrade_, [self = this->shared_from_this()](const beast::error_code& error) {
+        if (error) return self->end();
+        self->is_accepted_ = true;
+        self->within_memory([&self] {
+          self->read();
+          self->write();
+        });
+      });
     });
   }
 
   void send(std::string_view text) override {
     const std::lock_guard lock(mutex_);
-    if (is_over_) return;
+    if (is_over_ || is_overflowing_) return;
+    const bool overflows = num_pending_bytes_ + text.size() > max_pending_bytes_;
+    if (!overflows) pending_.emplace_back(text);
+    try {   // an overflow has to be heard of even while a write is stuck
+      if (overflows || !is_announced_) asio::post(context_, [self = this->shared_from_this()] { self->write(); });
+    } catch (const std::bad_alloc&) {   // nothing was sent
+      if (!overflows) pending_.pop_back();
+      throw;
+    }
     num_pending_bytes_ += text.size();
-    const bool overflows = num_pending_bytes_ > max_pending_bytes_ && !is_overflowing_;
-    if (overflows) is_overflowing_ = true;   // has to be heard of even while a write is stuck
-    else if (!is_overflowing_) pending_.emplace_back(text);
-    if (overflows || !is_announced_) asio::post(context_, [self = this->shared_from_this()] { self->write(); });
+    is_overflowing_ = overflows;
     is_announced_ = true;
   }
 
@@ -97,17 +106,35 @@ class BeastWebSocket final : public WebSocketPeer, public std::enable_shared_fro
   void cut() override { end(); }
 
  private:
+  // A socket for whose next step there is no memory ends: its client sees that, and the others live.
+  template <class Step>
+  void within_memory(Step step) {
+    try {
+      step();
+    } catch (const std::bad_alloc&) {
+      end();
+    }
+  }
+
   void read() {
     stream_.async_read(input_, [self = this->shared_from_this()](const beast::error_code& error, size_t) {
       if (error) return self->end();
-      std::string text = beast::buffers_to_string(self->input_.data());
-      self->input_.consume(self->input_.size());
-      if (self->listener_) self->listener_->on_message(std::move(text));
-      if (self->listener_) self->read();
+      self->within_memory([&self] { self->on_read(); });
     });
   }
 
+  void on_read() {
+    std::string text = beast::buffers_to_string(input_.data());
+    input_.consume(input_.size());
+    if (listener_) listener_->on_message(std::move(text));
+    if (listener_) read();
+  }
+
   void write() {
+    within_memory([this] { try_write(); });
+  }
+
+  void try_write() {
     bool overflows = false;
     {
       const std::lock_guard lock(mutex_);

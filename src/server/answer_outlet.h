@@ -19,6 +19,7 @@ class AnswerOutlet {
   virtual void reply_whole(std::string body) = 0;
   virtual void reply_error(const Error& error, int retry_after_s) = 0;
   virtual void start_stream() = 0;
+  // std::bad_alloc: they come again, at the head of the next ones.
   virtual void send(std::string_view frames) = 0;
   virtual void finish() = 0;
   // Called once, when all was delivered or nothing more can be. A later callback takes the place of an earlier one.

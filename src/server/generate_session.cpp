@@ -1,6 +1,7 @@
 #include "server/generate_session.h"
 
 #include <algorithm>
+#include <new>
 
 namespace gale {
 namespace {
@@ -19,6 +20,18 @@ GenerateSession::GenerateSession(Parts parts, std::shared_ptr<AnswerOutlet> outl
       progress_(parts.num_requests) {}
 
 void GenerateSession::start(std::vector<GenerateRequest> requests) {
+  try {
+    submit(std::move(requests));
+  } catch (const std::bad_alloc&) {   // some may run already: nobody but the writer knows how their answer ends
+    abort({ErrorCode::kUnavailable, "there is no memory for this request now", {}});
+  }
+}
+
+void GenerateSession::submit(std::vector<GenerateRequest> requests) {
+  {
+    const std::lock_guard lock(mutex_);
+    handles_.reserve(requests.size());
+  }
   for (size_t i = 0; i < requests.size(); ++i) {
     metrics_.params_n.observe(requests[i].n);
     if (requests[i].max_tokens) metrics_.params_max_tokens.observe(*requests[i].max_tokens);
@@ -54,7 +67,10 @@ void GenerateSession::on_event(size_t request, const Event& event) {
 }
 
 void GenerateSession::deliver(size_t request, const Event& event) {
-  held_ += writer_->add(static_cast<int>(request), event);
+  if (is_streaming_ && !held_.empty()) send_held();   // there was no memory for it before
+  std::string frames = writer_->add(static_cast<int>(request), event);
+  if (held_.empty()) held_.swap(frames);              // what the writer has told is never lost once it streams
+  else held_ += frames;
   const std::optional<Failed>& failure = writer_->failure();
   const bool is_done = writer_->is_done();
   if (failure && !is_streaming_) {
@@ -72,11 +88,15 @@ void GenerateSession::deliver(size_t request, const Event& event) {
       is_streaming_ = true;
     }
     if (!is_streaming_) return;
-    outlet_->send(held_);
-    held_.clear();
+    send_held();
     if (is_done) outlet_->finish();
   }
   is_over_ = is_done;
+}
+
+void GenerateSession::send_held() {
+  outlet_->send(held_);
+  held_.clear();
 }
 
 // ---- metrics --------------------------------------------------------------------------------------------------------

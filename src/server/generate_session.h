@@ -41,8 +41,10 @@ class GenerateSession : public std::enable_shared_from_this<GenerateSession> {
     std::vector<TimePoint> last_token;        // by choice
   };
 
+  void submit(std::vector<GenerateRequest> requests);
   void on_event(size_t request, const Event& event);
   void deliver(size_t request, const Event& event);   // under the lock
+  void send_held();
   void observe(Progress& progress, const Event& event);
   void observe_delta(Progress& progress, const Delta& delta);
   void add_generated(Progress& progress, int total);
@@ -55,7 +57,7 @@ class GenerateSession : public std::enable_shared_from_this<GenerateSession> {
   ServingMetrics& metrics_;
   std::vector<Progress> progress_;
   std::vector<std::unique_ptr<RequestHandle>> handles_;
-  std::string held_;                           // frames until all prompts are admitted
+  std::string held_;                           // frames until all prompts are admitted, or there is memory to send them
   bool is_streaming_ = false;
   bool is_over_ = false;
 };

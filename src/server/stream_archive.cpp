@@ -4,6 +4,7 @@
 #include <charconv>
 #include <deque>
 #include <iterator>
+#include <new>
 #include <utility>
 #include <vector>
 
@@ -55,14 +56,14 @@ class StreamArchive::Stream final : public AnswerOutlet, public std::enable_shar
   }
   void send(std::string_view frames) override {
     const std::lock_guard lock(mutex_);
-    while (!frames.empty()) {
-      const size_t end = std::min(frames.find("\n\n"), frames.size() - 2) + 2;
-      std::string event = fmt::format("id: {}:{}\n{}", id_, first_ + events_.size(), frames.substr(0, end));
-      frames.remove_prefix(end);
-      if (call_) call_->send(event);
-      num_bytes_ += event.size();
-      events_.push_back(std::move(event));
+    const size_t num_before = events_.size();
+    try {
+      take(frames);
+    } catch (const std::bad_alloc&) {   // they come again
+      events_.resize(num_before);
+      throw;
     }
+    for (size_t i = num_before; i < events_.size(); ++i) num_bytes_ += events_[i].size();
     while (num_bytes_ > config_.max_stream_bytes) {
       num_bytes_ -= events_.front().size();
       events_.pop_front();
@@ -132,6 +133,16 @@ class StreamArchive::Stream final : public AnswerOutlet, public std::enable_shar
   }
 
  private:
+  void take(std::string_view frames) {
+    std::string all;
+    while (!frames.empty()) {
+      const size_t end = std::min(frames.find("\n\n"), frames.size() - 2) + 2;
+      events_.push_back(fmt::format("id: {}:{}\n{}", id_, first_ + events_.size(), frames.substr(0, end)));
+      frames.remove_prefix(end);
+      all += events_.back();
+    }
+    if (call_) call_->send(all);
+  }
   void on_call_end(const Call* call) {
     {
       const std::lock_guard lock(mutex_);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <new>
 #include <utility>
 
 #include "api/chat_body.h"
@@ -14,6 +15,8 @@ namespace {
 constexpr size_t kMaxAnswers = 256;   // at once on one connection
 constexpr std::string_view kDataPrefix = "data: ";
 constexpr std::string_view kDone = "[DONE]";
+
+Error no_memory() { return {ErrorCode::kUnavailable, "there is no memory for this request now"}; }
 
 }  // namespace
 
@@ -35,16 +38,21 @@ class WebSocketChat::Answer final : public AnswerOutlet {
   }
   void start_stream() override {}
   void send(std::string_view frames) override {
+    frames.remove_prefix(num_sent_bytes_);
     while (!frames.empty()) {
       const size_t end = std::min(frames.find("\n\n"), frames.size());
       const std::string_view frame = frames.substr(0, end);
-      frames.remove_prefix(std::min(end + 2, frames.size()));
       if (frame.starts_with(kDataPrefix) && frame.substr(kDataPrefix.size()) != kDone)
         chat_->send(request_id_, frame.substr(kDataPrefix.size()));
+      const size_t taken = std::min(end + 2, frames.size());
+      frames.remove_prefix(taken);
+      num_sent_bytes_ += taken;
     }
+    num_sent_bytes_ = 0;
   }
   void finish() override {
-    chat_->send(request_id_, R"({"type":"done"})");
+    if (!is_finished_) chat_->send(request_id_, R"({"type":"done"})");
+    is_finished_ = true;
     chat_->forget_later(request_id_);
   }
   void on_answer_end(std::function<void()> callback) override {
@@ -65,11 +73,21 @@ class WebSocketChat::Answer final : public AnswerOutlet {
   const std::shared_ptr<WebSocketChat> chat_;   // shared with the socket; gone from it when the socket closes
   const std::string request_id_;
   const TimePoint arrival_;
+  size_t num_sent_bytes_ = 0;                   // of frames that come again, for lack of memory
+  bool is_finished_ = false;
   std::mutex mutex_;
   std::function<void()> on_end_;
 };
 
 void WebSocketChat::on_message(std::string text) {
+  try {
+    take(std::move(text));
+  } catch (const std::bad_alloc&) {   // the answers to earlier messages go on
+    send_error(nullptr, no_memory(), pipeline_.retry_after_s());
+  }
+}
+
+void WebSocketChat::take(std::string text) {
   Result<Json> message = parse_json(text);
   if (!message) return send_error(nullptr, message.error(), 0);
   if (!message->is_object())
@@ -108,7 +126,12 @@ void WebSocketChat::begin(Json body) {
     }
   }
   if (!generation) return send_error(request_id, generation.error(), pipeline_.retry_after_s());
-  generations_.start(answer, std::move(*generation));
+  try {
+    generations_.start(answer, std::move(*generation));
+  } catch (const std::bad_alloc&) {
+    forget(request_id);
+    send_error(request_id, no_memory(), pipeline_.retry_after_s());
+  }
 }
 
 void WebSocketChat::cancel(const std::string& request_id) {

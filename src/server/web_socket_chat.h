@@ -31,6 +31,7 @@ class WebSocketChat final : public WebSocketListener, public std::enable_shared_
  private:
   class Answer;
 
+  void take(std::string text);
   void begin(Json body);
   void cancel(const std::string& request_id);
   void send(const std::string& request_id, std::string_view object);

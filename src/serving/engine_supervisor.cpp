@@ -1,5 +1,6 @@
 #include "serving/engine_supervisor.h"
 
+#include <algorithm>
 #include <new>
 #include <utility>
 
@@ -13,6 +14,18 @@ namespace {
 constexpr std::chrono::milliseconds kEndingPatience{1000};
 
 constexpr std::chrono::milliseconds kPauseWithoutMemory{10};
+
+// For what has to happen, sooner or later.
+template <class Step>
+void when_there_is_memory(Step step) {
+  while (true) {
+    try {
+      return step();
+    } catch (const std::bad_alloc&) {
+      std::this_thread::sleep_for(kPauseWithoutMemory);
+    }
+  }
+}
 
 }  // namespace
 
@@ -50,8 +63,13 @@ Status EngineSupervisor::submit(Submit submit, std::shared_ptr<OutputReceiver> r
     GALE_TRY(availability_locked());
     const RequestId id = submit.id;
     may_run_out_of_memory("serving.journal");
-    journal_.add(std::move(submit));
-    receivers_[id] = std::move(receiver);   // what is in the journal can be cancelled, whatever happens here
+    receivers_[id] = std::move(receiver);   // what is in the journal has one, and can be cancelled, whatever happens here
+    try {
+      journal_.add(std::move(submit));
+    } catch (const std::bad_alloc&) {
+      receivers_.erase(id);
+      throw;
+    }
     if (phase_ == EnginePhase::kReady) hand_out_locked(journal_.take_due(id));
   }
   wake_.notify_all();
@@ -60,13 +78,7 @@ Status EngineSupervisor::submit(Submit submit, std::shared_ptr<OutputReceiver> r
 
 // Destructors call this: it waits for memory rather than fail.
 void EngineSupervisor::cancel(std::span<const RequestId> ids) {
-  while (true) {
-    try {
-      return try_cancel(ids);
-    } catch (const std::bad_alloc&) {
-      std::this_thread::sleep_for(kPauseWithoutMemory);
-    }
-  }
+  when_there_is_memory([&] { try_cancel(ids); });
 }
 
 // May be tried again: what is cancelled is not in the journal any more.
@@ -257,6 +269,7 @@ Duration EngineSupervisor::bury(const Death& death) {
     ++num_restarts_;
     cause_ = death.cause;
     fault_ = death.fault;
+    receivers.reserve(receivers_.size());   // whoever leaves the journal is told
     if (decision.gives_up && !is_stopping_) {
       phase_ = EnginePhase::kDead;
       failed = journal_.clear();
@@ -267,23 +280,25 @@ Duration EngineSupervisor::bury(const Death& death) {
       for (const JournalEntry& entry : failed) receivers.emplace_back(entry.submit.id, take_receiver(entry.submit.id));
     }
   }
+  fail_live(failed, receivers);
   log_error("engine died: {}; the next one starts in {:.1f} s{}", death.cause, seconds(decision.delay),
             decision.gives_up || !failed.empty() ? fmt::format("; {} live sequences failed", failed.size()) : "");
   if (num_suspects > 1) log_warning("engines die over the same {} sequences: they are tried in halves", num_suspects);
-  fail_live(failed, receivers);
   return decision.delay;
 }
 
 // Those that ran when engines died get 500: they may be the reason. Those that only waited may try again.
 void EngineSupervisor::fail_live(const std::vector<JournalEntry>& entries, const Receivers& receivers) {
-  std::unordered_map<RequestId, int> num_deaths;
-  for (const JournalEntry& entry : entries) num_deaths[entry.submit.id] = entry.num_deaths;
   for (const auto& [id, receiver] : receivers) {
-    Error error{ErrorCode::kUnavailable, "the engine does not stay up; try again later"};
-    if (num_deaths[id] > 0) {
-      error = {ErrorCode::kInternal, fmt::format("the engine died {} times in a row with this request", num_deaths[id])};
-    }
-    receiver->on_failure(id, std::move(error));
+    const auto entry = std::ranges::find(entries, id, [](const JournalEntry& one) { return one.submit.id; });
+    const int num_deaths = entry == entries.end() ? 0 : entry->num_deaths;
+    when_there_is_memory([&] {
+      Error error{ErrorCode::kUnavailable, "the engine does not stay up; try again later"};
+      if (num_deaths > 0) {
+        error = {ErrorCode::kInternal, fmt::format("the engine died {} times in a row with this request", num_deaths)};
+      }
+      receiver->on_failure(id, std::move(error));
+    });
   }
 }
 
@@ -337,7 +352,9 @@ void EngineSupervisor::handle(StepOutput step) {
     try {
       receiver->on_output(std::move(output));
     } catch (const std::bad_alloc&) {          // its tokens would be missing in the middle
-      receiver->on_failure(id, {ErrorCode::kUnavailable, "there is no memory for this request now"});
+      when_there_is_memory([&] {
+        receiver->on_failure(id, {ErrorCode::kUnavailable, "there is no memory for this request now"});
+      });
     }
   }
   if (!has_memory) throw std::bad_alloc();     // serve() ends this engine

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <new>
 #include <random>
+#include <thread>
 #include <utility>
 
 #include "base/check.h"
@@ -14,6 +15,10 @@
 
 namespace gale {
 namespace {
+
+constexpr std::chrono::milliseconds kPauseWithoutMemory{10};
+
+Error no_memory() { return {ErrorCode::kUnavailable, "there is no memory for this request now"}; }
 
 SupervisorConfig supervisor_config(const PipelineConfig& config) {
   SupervisorConfig out = config.supervisor;
@@ -120,9 +125,15 @@ void Session::receive(Incoming incoming) {
 // A request for which there is no memory fails alone. It stays queued, so that nothing runs it again.
 void Session::run() {
   try {
-    work();
+    return work();
   } catch (const std::bad_alloc&) {
-    fail_request({ErrorCode::kUnavailable, "there is no memory for this request now"});
+  }
+  while (true) {   // somebody waits for this word
+    try {
+      return fail_request(no_memory());
+    } catch (const std::bad_alloc&) {
+      std::this_thread::sleep_for(kPauseWithoutMemory);
+    }
   }
 }
 
@@ -319,10 +330,15 @@ void Session::end_with(Event event) {
   is_over_ = true;
   slot_ = {};   // first: whoever hears the end may come with the next request at once
   released = std::move(sink_);
-  try {
-    released(std::move(event));
-  } catch (const std::bad_alloc&) {   // nobody else would say that this is the end
-    released(Failed{{ErrorCode::kUnavailable, "there is no memory for this request now"}, std::nullopt});
+  bool has_memory = true;
+  while (true) {   // nobody else would say that this is the end
+    try {
+      if (!has_memory) event = Failed{no_memory(), std::nullopt};
+      return released(std::move(event));
+    } catch (const std::bad_alloc&) {
+      has_memory = false;
+      std::this_thread::sleep_for(kPauseWithoutMemory);
+    }
   }
 }
 
