@@ -17,6 +17,7 @@ run_packages="poppler-utils poppler-data"   # pdftotext reads PDFs that people g
 test_packages="libgtest-dev libgmock-dev python3-venv ccache git chromium fonts-noto-cjk
   supervisor nginx-light systemd openssl"
 fuzz_packages="clang-19 libclang-rt-19-dev"   # of ./check --full
+machine_packages="systemd-container"          # of ./check --full, which boots a systemd
 
 is_installed() { [ "$(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
 

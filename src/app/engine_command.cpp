@@ -22,6 +22,23 @@ Result<std::unique_ptr<Executor>> make_executor(const EngineConfig& config, Chos
   return make_model_executor(config, *chosen.device, *chosen.ops);
 }
 
+Status check_memory(const EngineConfig& config, const ChosenDevice& chosen, int64_t freed_bytes) {
+  if (!config.script_file.empty()) return check_scripted_memory(config, freed_bytes);
+  const Result<MemoryPlan> plan = plan_serving(config, *chosen.device, *chosen.ops, freed_bytes);
+  return plan ? Status() : tl::unexpected(plan.error());
+}
+
+// For want of memory beside a server that would leave for this one: kBusy if there is enough once it has left.
+Error look_ahead(const Error& lack, const Config& config, const ChosenDevice& chosen) {
+  const int64_t freed = config.engine_process.freed_later_bytes;
+  if (lack.code != ErrorCode::kOutOfMemory || freed == 0) return lack;
+  const std::string gives = fmt::format("the running server gives {:.2f} GiB back when it leaves",
+                                        static_cast<double>(freed) / (1 << 30));
+  const Status later = check_memory(config.engine, chosen, freed);
+  if (later) return {ErrorCode::kBusy, fmt::format("{}; {}, which is enough", lack.message, gives)};
+  return {later.error().code, fmt::format("{}, and even then {}", gives, later.error().message), later.error().param};
+}
+
 // A CHECK that fails because the card is lost is no mistake of ours: the front hears the cause, and the exit code says
 // so.
 void tell_when_the_card_is_lost(EngineChannel& channel) {
@@ -49,8 +66,9 @@ int run_engine_process(const Config& config) {
   const auto executor = make_executor(config.engine, device);
   if (!executor) {
     // The front tells people; if it is gone there is nobody to tell.
-    if (!(*channel)->send(Fault{executor.error()})) log_error("{}", executor.error().message);
-    return exit_code(executor.error().code);
+    const Error error = look_ahead(executor.error(), config, device);
+    if (!(*channel)->send(Fault{error})) log_error("{}", error.message);
+    return exit_code(error.code);
   }
   const int code = run_engine(**channel, **executor, config.engine);
   set_last_words({});

@@ -8,6 +8,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <thread>
@@ -95,6 +96,7 @@ Status Predecessor::greet() {
     engine_ = ExpectedEngine{.max_model_len = static_cast<int>(number_in(*engine, "max_model_len")),
                              .capacity = {.max_num_seqs = static_cast<int>(number_in(*engine, "max_num_seqs", 1)),
                                           .num_cache_tokens = number_in(*engine, "num_cache_tokens")}};
+    memory_bytes_ = std::max<int64_t>(0, number_in(*engine, "memory_bytes"));
   }
   return {};
 }

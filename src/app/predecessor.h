@@ -25,6 +25,8 @@ class Predecessor {
   [[nodiscard]] pid_t pid() const { return peer_.pid; }
   [[nodiscard]] const std::string& host() const { return host_; }      // as its --host
   [[nodiscard]] const std::optional<ExpectedEngine>& engine() const { return engine_; }   // none: it has none itself
+  // Of the device's memory, that its engine gives back when it leaves; 0: it does not say.
+  [[nodiscard]] int64_t memory_bytes() const { return memory_bytes_; }
 
   [[nodiscard]] Result<std::vector<int>> take_listeners();   // the caller's to close
   // From here on it accepts nobody; it ends when all have been answered.
@@ -46,6 +48,7 @@ class Predecessor {
   const UniqueFd process_;              // so that an id that was given anew is never meant
   std::string host_;
   std::optional<ExpectedEngine> engine_;
+  int64_t memory_bytes_ = 0;
   std::chrono::milliseconds patience_{0};
   std::atomic<bool> is_awaited_{true};
 };

@@ -43,8 +43,9 @@ PipelineConfig make_pipeline_config(const Config& config) {
   return out;
 }
 
-EngineLauncher make_launcher(Config config, const std::string& program, int num_valid_tokens) {
+EngineLauncher make_launcher(Config config, const std::string& program, int num_valid_tokens, int64_t freed_later) {
   config.engine.num_valid_tokens = num_valid_tokens;
+  config.engine_process.freed_later_bytes = freed_later;
   config.engine_process.channel_fd = kEngineChannelFd;
   std::vector<std::string> command = {program, "engine"};
   for (std::string& argument : arguments_for(Command::kEngine, config)) command.push_back(std::move(argument));
@@ -92,7 +93,8 @@ class Host final : public TakeoverHost {
     if (const std::optional<Ready> ready = pipeline_.status().engine) {
       engine = {{"max_model_len", ready->max_model_len},
                 {"max_num_seqs", ready->max_num_seqs},
-                {"num_cache_tokens", ready->num_blocks * ready->block_size}};
+                {"num_cache_tokens", ready->num_blocks * ready->block_size},
+                {"memory_bytes", ready->memory_bytes}};
     }
     return {{"host", config_.server.http.host},
             {"patience_ms", config_.shutdown.timeout.count()},
@@ -123,6 +125,7 @@ class Front {
   [[nodiscard]] Status find_predecessor();
   [[nodiscard]] Status make_pipeline(bool is_after);
   [[nodiscard]] Wait load_beside();
+  [[nodiscard]] std::optional<Error> load_first(bool is_after);
   [[nodiscard]] Status listen();
   void open_door();
   [[nodiscard]] std::optional<Error> serve();
@@ -161,7 +164,9 @@ Status Front::make_pipeline(bool is_after) {
   GALE_ASSIGN(FrontModel model, load_front_model(config_));
   PipelineConfig pipeline_config = make_pipeline_config(config_);
   pipeline_config.grammar_compiler = make_grammar_processes({program_, kGrammarCompilerCommand});
-  EngineLauncher launcher = make_launcher(config_, program_, model.tokenizer->vocab_size());
+  const bool may_wait = predecessor_ && !is_after && config_.serve.takeover_engine == TakeoverEngine::kAuto;
+  EngineLauncher launcher = make_launcher(config_, program_, model.tokenizer->vocab_size(),
+                                          may_wait ? predecessor_->memory_bytes() : 0);
   if (is_after) {
     pipeline_config.expected = predecessor_->engine();
     launcher = [this, launch = std::move(launcher)]() -> Result<std::unique_ptr<EngineProcess>> {
@@ -182,6 +187,26 @@ Front::Wait Front::load_beside() {
     if (start_failure(*pipeline_)) return Wait::kFailed;
   }
   return Wait::kStopped;
+}
+
+// Until this server may take the running one's place: with an engine, or knowing that it will get one. A clean end of
+// the wait is kCancelled.
+std::optional<Error> Front::load_first(bool is_after) {
+  if (const Status made = make_pipeline(is_after); !made) return made.error();
+  if (!predecessor_ || is_after) return std::nullopt;
+  const Wait end = load_beside();
+  if (end == Wait::kReady) return std::nullopt;
+  if (end == Wait::kStopped) return Error{ErrorCode::kCancelled, "stopped", ""};
+  Error failure = start_failure(*pipeline_).value_or(Error{});
+  if (config_.serve.takeover_engine != TakeoverEngine::kAuto) return failure;
+  if (failure.code == ErrorCode::kOutOfMemory && predecessor_->memory_bytes() == 0)
+    failure.message += ". What the running server would give back is not known: --takeover-engine after ends it first";
+  if (failure.code != ErrorCode::kBusy) return failure;   // it goes on, whatever is wrong with this one
+  log_info("There is no memory for two engines: requests will wait until the running one has left. {}",
+           failure.message);
+  pipeline_.reset();
+  if (const Status made = make_pipeline(true); !made) return made.error();
+  return std::nullopt;
 }
 
 Status Front::listen() {
@@ -274,20 +299,9 @@ int Front::run() {
     keys_ = std::move(*loaded);
   }
   if (const Status found = find_predecessor(); !found) return report(found.error());
-  bool is_after = predecessor_ && config_.serve.takeover_engine == TakeoverEngine::kAfter;
-  if (const Status made = make_pipeline(is_after); !made) return report(made.error());
-  if (predecessor_ && !is_after) {
-    const Wait end = load_beside();
-    if (end == Wait::kStopped) return 0;
-    if (end == Wait::kFailed) {
-      const Error failure = start_failure(*pipeline_).value_or(Error{});
-      is_after = failure.code == ErrorCode::kOutOfMemory && config_.serve.takeover_engine == TakeoverEngine::kAuto;
-      if (!is_after) return report(failure);
-      log_info("There is no memory for two engines: requests will wait until the running one has left");
-      pipeline_.reset();
-      if (const Status made = make_pipeline(true); !made) return report(made.error());
-    }
-  }
+  const bool is_after = predecessor_ && config_.serve.takeover_engine == TakeoverEngine::kAfter;
+  if (const std::optional<Error> failure = load_first(is_after))
+    return failure->code == ErrorCode::kCancelled ? 0 : report(*failure);
   if (const Status listening = listen(); !listening) {
     if (predecessor_) predecessor_->stop_waiting();
     return report(listening.error());

@@ -120,7 +120,8 @@ class MessageMaker {
             .num_blocks = big_count(),
             .max_num_seqs = 1 + count() / 2,
             .load_seconds = number(),
-            .hidden_size = count()};
+            .hidden_size = count(),
+            .memory_bytes = big_count()};
   }
   Stats stats() {
     return {random_(), count(), count(), big_count(), big_count(), big_count(),

@@ -158,7 +158,8 @@ Ready get(Reader& reader, const wire::Ready& in) {
           .num_blocks = reader.not_negative(in.num_blocks(), "num_blocks"),
           .max_num_seqs = reader.positive(in.max_num_seqs(), "max_num_seqs"),
           .load_seconds = reader.not_nan(in.load_seconds(), "load_seconds"),
-          .hidden_size = reader.not_negative(in.hidden_size(), "hidden_size")};
+          .hidden_size = reader.not_negative(in.hidden_size(), "hidden_size"),
+          .memory_bytes = reader.not_negative(in.memory_bytes(), "memory_bytes")};
 }
 
 Stats get(Reader& reader, const wire::Stats& in) {

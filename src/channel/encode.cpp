@@ -103,6 +103,7 @@ void put(wire::ToFront& envelope, const Ready& in) {
   out.set_max_num_seqs(in.max_num_seqs);
   out.set_load_seconds(in.load_seconds);
   out.set_hidden_size(in.hidden_size);
+  out.set_memory_bytes(in.memory_bytes);
 }
 
 void put(wire::ToFront& envelope, const StepOutput& in) {

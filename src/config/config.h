@@ -49,6 +49,7 @@ struct ServeConfig {
 // What only `gale engine` has.
 struct EngineProcessConfig {
   int channel_fd = -1;                 // the socket to the front
+  int64_t freed_later_bytes = 0;       // what a server that would leave for this one gives back; 0: none would
 };
 
 // `gale service`.

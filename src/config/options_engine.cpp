@@ -128,6 +128,11 @@ std::vector<Option> engine_options() {
       option<&Config::engine_process, &EngineProcessConfig::channel_fd>({.flag = "--channel-fd", .placeholder = "N",
           .help = "The inherited socket to the front.",
           .group = kRuntime, .commands = in(Command::kEngine), .rules = range(0, 1 << 20)}),
+      option<&Config::engine_process, &EngineProcessConfig::freed_later_bytes>({.flag = "--freed-later-bytes",
+          .placeholder = "N",
+          .help = "Memory of the device that a running server gives back if it leaves; without room the engine says "
+                  "whether that would be enough.",
+          .group = kRuntime, .commands = in(Command::kEngine), .rules = at_least_or(1, "none")}),
   };
   for (Option& option : memory_options()) out.push_back(std::move(option));
   return out;

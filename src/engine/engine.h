@@ -27,8 +27,10 @@ struct OpTable;
                                                                   const EngineConfig& config, Device& device,
                                                                   const OpTable& ops);
 
-// What make_model_executor would plan, before anything is loaded; errors are the same.
-[[nodiscard]] Result<MemoryPlan> plan_serving(const EngineConfig& config, Device& device, const OpTable& ops);
+// What make_model_executor would plan, before anything is loaded; errors are the same. With so many bytes more free
+// than are.
+[[nodiscard]] Result<MemoryPlan> plan_serving(const EngineConfig& config, Device& device, const OpTable& ops,
+                                              int64_t freed_bytes = 0);
 
 // Serves until the channel closes. Returns the process's exit code: 0, or 70 after a Fault.
 [[nodiscard]] int run_engine(EngineChannel& channel, Executor& executor, const EngineConfig& config);

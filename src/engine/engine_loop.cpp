@@ -23,7 +23,8 @@ Ready ready_message(const Executor::Info& info) {
           .num_blocks = info.scheduler.num_blocks,
           .max_num_seqs = info.scheduler.max_num_seqs,
           .load_seconds = info.load_seconds,
-          .hidden_size = info.hidden_size};
+          .hidden_size = info.hidden_size,
+          .memory_bytes = info.memory_bytes};
 }
 
 SequenceOutput refused(RequestId id, Error error) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <optional>
 #include <string>
@@ -20,6 +21,7 @@ class Executor {
     SchedulerConfig scheduler;         // every field resolved
     double load_seconds = 0;
     int hidden_size = 0;               // of a pooled vector
+    int64_t memory_bytes = 0;          // of the device, as long as the process lives
   };
   virtual ~Executor() = default;
   [[nodiscard]] virtual const Info& info() const = 0;

@@ -46,11 +46,17 @@ void wait_for_memory(const Device& device, int64_t needed) {
 
 // Before bytes are read: does the checkpoint fit, and what is left for the cache?
 Result<MemoryPlan> plan_before_loading(const UnloadedModel& unloaded, const EngineConfig& config, const Device& device,
-                                       const OpTable& table) {
+                                       const OpTable& table, int64_t freed_bytes = 0) {
   MemoryDemand demand = full_demand(unloaded.model(), config, device, table);
+  demand.free_bytes = std::min(demand.free_bytes + freed_bytes, demand.total_bytes);
   GALE_TRY(check_weights_fit(demand, static_cast<int64_t>(unloaded.staging_bytes()), config));
   demand.free_bytes -= demand.weight_bytes;
   return plan_memory(demand, config);
+}
+
+// What nobody else can have while this engine lives. On a CPU the cache is there as far as it was used: not counted.
+int64_t held_bytes(const MemoryPlan& plan) {
+  return plan.demand.weight_bytes + plan.demand.workspace_bytes + (plan.demand.is_gpu ? plan.kv_bytes : 0);
 }
 
 Status announce(const UnloadedModel& unloaded, const EngineConfig& config, const Device& device, const OpTable& table) {
@@ -108,7 +114,8 @@ Result<std::unique_ptr<Executor>> make_executor(std::unique_ptr<Model> model, co
                       .vocab_size = model->info().vocab_size,
                       .scheduler = plan.scheduler,
                       .load_seconds = load_seconds,
-                      .hidden_size = model->info().hidden_size};
+                      .hidden_size = model->info().hidden_size,
+                      .memory_bytes = held_bytes(plan)};
   const bool uses_graphs = device.caps().has_graphs && !config.enforce_eager;
   return make_model_executor_of(std::move(model), device, table, std::move(info), std::move(state), uses_graphs);
 }
@@ -120,12 +127,12 @@ Result<std::unique_ptr<Executor>> make_executor_for(std::unique_ptr<Model> model
   return make_executor(std::move(model), config, device, ops, 0);
 }
 
-Result<MemoryPlan> plan_serving(const EngineConfig& config, Device& device, const OpTable& ops) {
+Result<MemoryPlan> plan_serving(const EngineConfig& config, Device& device, const OpTable& ops, int64_t freed_bytes) {
   GALE_TRY(check_precision(config, device));
   const std::unique_ptr<Stream> stream = device.make_stream();
   OpContext context{*stream, ops, device.caps()};
   GALE_ASSIGN(const std::unique_ptr<UnloadedModel> unloaded, open_model(load_options(config, device, context)));
-  return plan_before_loading(*unloaded, config, device, ops);
+  return plan_before_loading(*unloaded, config, device, ops, freed_bytes);
 }
 
 Result<std::unique_ptr<Executor>> make_model_executor(const EngineConfig& config, Device& device, const OpTable& ops,

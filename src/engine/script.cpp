@@ -153,10 +153,18 @@ Result<Script> parse_script(std::string_view text) {
   reader.read("prefill_tokens_per_s", script.prefill_tokens_per_s);
   if (script.vocab_size < 1) reader.complain("vocab_size", "at least 1");
   if (script.max_model_len < 2) reader.complain("max_model_len", "at least 2");
+  const Json* card = reader.find("card");
   const Json* reply = reader.find("default");
   const Json* requests = reader.find("requests");
   const Json* faults = reader.find("faults");
   GALE_TRY(reader.finish());
+  if (card != nullptr) {
+    ObjectReader card_reader(*card, "card");
+    card_reader.read("folder", script.card.emplace().folder);
+    card_reader.read("total_bytes", script.card->total_bytes);
+    card_reader.read("needed_bytes", script.card->needed_bytes);
+    GALE_TRY(card_reader.finish());
+  }
   script.default_reply.echo_prompt = reply == nullptr;
   if (reply != nullptr) {
     ObjectReader reply_reader(*reply, "default");

@@ -16,6 +16,7 @@ namespace gale {
 // examples.
 //
 //   {"model_name": "scripted", "vocab_size": 8192, "max_model_len": 4096, "load_ms": 0,
+//    "card": {"folder": "DIR", "total_bytes": 100, "needed_bytes": 60},
 //    "step_ms": 0, "tokens_per_s": 0, "prefill_tokens_per_s": 0,
 //    "default": REPLY,
 //    "requests": [{"order": 0, "prompt_contains": [5, 6], "prompt_length": 3, REPLY…}, …],
@@ -68,6 +69,13 @@ struct ScriptFault {
   int exit_code = 1;
 };
 
+// Memory that engines share, those which name the same folder: each leaves a file there that says what it holds.
+struct ScriptCard {
+  std::string folder;
+  int64_t total_bytes = 0;
+  int64_t needed_bytes = 0;            // by this engine
+};
+
 struct Script {
   std::string model_name = "scripted";
   int vocab_size = 8192;
@@ -76,6 +84,7 @@ struct Script {
   double step_ms = 0;                  // every step takes at least so long
   double tokens_per_s = 0;             // capacity for output tokens, all sequences together; 0: no limit
   double prefill_tokens_per_s = 0;     // and for prompt tokens
+  std::optional<ScriptCard> card;      // none: there is always room
   ScriptReply default_reply;
   std::vector<ScriptRequest> requests; // the first that matches counts
   std::vector<ScriptFault> faults;

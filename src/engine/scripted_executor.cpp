@@ -1,9 +1,13 @@
 #include "engine/scripted_executor.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
+#include <fstream>
 #include <thread>
 #include <unordered_map>
 
@@ -198,7 +202,38 @@ Result<std::vector<SequenceResult>> ScriptedExecutor::execute(const Plan& plan, 
   return results;
 }
 
+// What other engines that live have of the card.
+int64_t held_of(const ScriptCard& card) {
+  int64_t sum = 0;
+  std::error_code trouble;
+  for (const auto& file : std::filesystem::directory_iterator(card.folder, trouble)) {
+    int64_t held = 0;
+    std::ifstream(file.path()) >> held;
+    const bool is_alive = std::filesystem::exists("/proc" / file.path().filename(), trouble);
+    if (is_alive && file.path().filename() != std::to_string(::getpid())) sum += held;
+  }
+  return sum;
+}
+
+Status check_card(const ScriptCard& card, const EngineConfig& config, int64_t freed_bytes) {
+  const int64_t free_bytes = std::min(card.total_bytes - held_of(card) + freed_bytes, card.total_bytes);
+  return check_weights_fit(
+      {.total_bytes = card.total_bytes, .free_bytes = free_bytes, .weight_bytes = card.needed_bytes}, 0, config);
+}
+
+Status take_card(const ScriptCard& card, const EngineConfig& config) {
+  GALE_TRY(check_card(card, config, 0));
+  std::ofstream out(card.folder + "/" + std::to_string(::getpid()));
+  if (out << card.needed_bytes << std::flush) return {};
+  return fail(ErrorCode::kNotFound, "card: cannot write into {}", card.folder);
+}
+
 }  // namespace
+
+Status check_scripted_memory(const EngineConfig& config, int64_t freed_bytes) {
+  GALE_ASSIGN(const Script script, read_script(config.script_file));
+  return script.card ? check_card(*script.card, config, freed_bytes) : Status();
+}
 
 Result<std::unique_ptr<Executor>> make_scripted_executor(Script script, const EngineConfig& config,
                                                          std::function<void(Duration)> sleep) {
@@ -211,13 +246,15 @@ Result<std::unique_ptr<Executor>> make_scripted_executor(Script script, const En
   demand.attention_form = "scripted";
   demand.max_position_embeddings = script.max_model_len;
   GALE_ASSIGN(const MemoryPlan plan, plan_memory(demand, with_pool));
+  if (script.card) GALE_TRY(take_card(*script.card, config));
   const Duration load_time = std::chrono::milliseconds(script.load_ms);
   if (load_time > Duration::zero()) sleep(load_time);
   Executor::Info info{.model_name = script.model_name,
                       .vocab_size = script.vocab_size,
                       .scheduler = plan.scheduler,
                       .load_seconds = seconds(load_time),
-                      .hidden_size = kHiddenSize};
+                      .hidden_size = kHiddenSize,
+                      .memory_bytes = script.card ? script.card->needed_bytes : 0};
   return std::unique_ptr<Executor>(new ScriptedExecutor(std::move(script), std::move(info), std::move(sleep)));
 }
 

@@ -19,4 +19,7 @@ namespace gale {
 // The same from config.script_file, with real sleep.
 [[nodiscard]] Result<std::unique_ptr<Executor>> make_scripted_executor(const EngineConfig& config);
 
+// kOutOfMemory unless its script's card has room for it, with so many bytes more free than are.
+[[nodiscard]] Status check_scripted_memory(const EngineConfig& config, int64_t freed_bytes);
+
 }  // namespace gale

@@ -81,6 +81,7 @@ struct Ready {
   int max_num_seqs = 0;
   double load_seconds = 0;
   int hidden_size = 0;                 // of a pooled vector
+  int64_t memory_bytes = 0;            // of the device, that are free again when the engine has ended; 0: not known
   bool operator==(const Ready&) const = default;
 };
 

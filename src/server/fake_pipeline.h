@@ -34,6 +34,7 @@ class FakePipeline final : public Pipeline {
     status.health = health;
     status.reason = health == Health::kReady ? "" : "test";
     status.stats = stats;
+    status.max_model_len = 100;
     status.engine = Ready{.model_name = "fake", .max_model_len = 100, .vocab_size = 256, .hidden_size = 4};
     return status;
   }

@@ -13,12 +13,7 @@
 
 namespace gale {
 
-int context_length(const Pipeline& pipeline) {
-  const int configured = pipeline.model().max_model_len;
-  const std::optional<Ready> engine = pipeline.status().engine;
-  if (!engine) return configured;
-  return configured > 0 ? std::min(configured, engine->max_model_len) : engine->max_model_len;
-}
+int context_length(const Pipeline& pipeline) { return pipeline.status().max_model_len; }
 
 ApiContext WireFormats::context() const {
   const PipelineStatus status = pipeline_.status();

@@ -85,6 +85,7 @@ PipelineStatus Implementation::status() const {
                         .num_engine_restarts = engine.num_restarts,
                         .num_live_requests = parts_->admission.num_live_requests(),
                         .engine = engine.ready,
+                        .max_model_len = parts_->limits().max_model_len,
                         .stats = engine.stats};
   const std::string because = engine.cause.empty() ? "" : ": " + engine.cause;
   switch (engine.phase) {

@@ -44,6 +44,7 @@ struct PipelineStatus {
   int num_engine_restarts = 0;
   int num_live_requests = 0;                    // in the journal: waiting and running
   std::optional<Ready> engine;
+  int max_model_len = 0;                        // before the engine is ready: as far as it is known; 0: not
   Stats stats;
 };
 

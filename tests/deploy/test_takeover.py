@@ -252,15 +252,65 @@ def test_too_long_a_prompt_is_refused_while_it_waits_too(servers, tmp_path):
     assert "5000" in json.loads(raw)["error"]["message"] and "4096" in json.loads(raw)["error"]["message"]
 
 
-def test_without_memory_for_two_the_old_one_leaves_first(servers):
-    """What would not fit alone either shows that the second try was made."""
-    old = servers.first()
-    flags = ("--runtime-dir", servers.folder / "run", "--takeover", "--num-gpu-blocks-override", 10**9)
-    new = GaleServer(servers.binary, *flags, port=servers.port)
-    servers.all.append(new)
+def test_while_it_waits_the_models_length_is_known(servers, tmp_path):
+    def told():
+        return json.loads(get(servers.port, "/v1/models")[1])["data"][0]["max_model_len"]
+
+    with without_engine(servers, tmp_path):
+        assert told() == 4096
+    wait_for(lambda: get(servers.port, "/ready")[0] == 200, "its engine is ready", 120)
+    assert told() == 4096
+
+
+@pytest.fixture
+def needs(tmp_path):
+    """A script whose engine needs so many GiB of a card of 100 GiB that all of them share."""
+    folder = tmp_path / "card"
+    folder.mkdir()
+
+    def make(gib):
+        path = tmp_path / f"needs-{gib}.json"
+        card = {"folder": str(folder), "total_bytes": 100 << 30, "needed_bytes": gib << 30}
+        path.write_text(json.dumps({"card": card, "default": {"tokens": [101], "repeat": 0}}))
+        return path
+
+    return make
+
+
+def test_without_memory_for_two_the_old_one_leaves_first(servers, needs):
+    old = servers.first(script=needs(60))
+    new = servers.start("--takeover", script=needs(70))
     says(new, "There is no memory for two engines")
+    says(new, r"40.00 of 100.00 GiB of memory are free.* gives 60.00 GiB back when it leaves, which is enough")
     assert ended(old) == 0
-    assert ended(new) == 4
+    says(new, "Application startup complete")
+    assert ask(servers.port)[0] == 200
+
+
+def stays(old, new, message):
+    """The new one says this and ends for want of memory; the old one goes on."""
+    assert ended(new) == 4 and re.search(message, new.log_text()), new.log_text()[-2000:]
+    says(old, "wanted to take over, has gone: this server goes on")
+    assert ask(old.port)[0] == 200 and old.process.poll() is None
+
+
+def test_what_would_not_fit_alone_either_changes_nothing(servers, needs):
+    old = servers.first(script=needs(60))
+    new = servers.start("--takeover", script=needs(120))
+    stays(old, new, r"gives 60.00 GiB back when it leaves, and even then .* 100.00 of 100.00 .* 20.00 GiB are missing")
+
+
+def test_a_model_that_would_not_fit_alone_either_changes_nothing(servers):
+    flags = ("--runtime-dir", servers.folder / "run", "--engine-beat-timeout", 60, "--takeover")
+    for more in ((), ("--num-gpu-blocks-override", 10**9)):
+        servers.all.append(GaleServer(servers.binary, *flags, *more, port=servers.port))
+        if not more:
+            servers.all[0].__enter__()
+    stays(*servers.all, r"gives \d+\.\d\d GiB back when it leaves, and even then KV cache and workspace need")
+
+
+def test_an_old_one_that_does_not_say_what_it_holds_is_not_sent_away(servers, needs):
+    stays(servers.first(), servers.start("--takeover", script=needs(120)), "--takeover-engine after ends it first")
 
 
 # ---- what goes wrong -------------------------------------------------------------------------------------------------
