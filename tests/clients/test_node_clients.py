@@ -57,7 +57,8 @@ def test_openai_node_lists_models_and_throws_its_errors(openai_node):
 def test_openai_node_reads_vectors(openai_node, server):
     told = openai_node["embeddings"]
     check_vectors(server, told["all"], told["short"])
-    assert told["all"] == told["floats"] and told["alone"] == told["all"][:1] and told["index"] == [0, 1, 2, 3]
+    check_vectors(server, told["floats"], told["short"], told["usage"]["prompt_tokens"])
+    assert told["alone"] == told["all"][:1] and told["index"] == [0, 1, 2, 3]
     assert told["model"]["dimensions"] == len(told["all"][0])
 
 

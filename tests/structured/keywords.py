@@ -50,7 +50,7 @@ ENFORCED = {
         ({"type": "object", "propertyNames": {"enum": ["a", "b"]}}, ['{"c": 1}']),
     ],
     "minProperties": [
-        ({"type": "object", "additionalProperties": INTEGER, "minProperties": 2}, ["{}", '{"a": 1}']),
+        ({"type": "object", "additionalProperties": INTEGER, "minProperties": 1}, ["{}"]),
         (obj({"a": INTEGER, "b": INTEGER, "c": INTEGER}, [], minProperties=2), ["{}", '{"a": 1}', '{"c": 1}']),
     ],
     "maxProperties": [
@@ -141,7 +141,10 @@ REFUSED = {
     "minItems": [arr(INTEGER, minItems=5000), arr(INTEGER, minItems=3, maxItems=2)],
     "minLength": [{**STRING, "minLength": 5000}],
     "additionalProperties": [obj({"名": INTEGER}, [], additionalProperties=STRING)],
-    "minProperties": [obj(ID, [], minProperties=3, maxProperties=2)],
+    "minProperties": [
+        {"type": "object", "additionalProperties": INTEGER, "minProperties": 2},
+        obj(ID, [], minProperties=3, maxProperties=2),
+    ],
 }
 
 # They demand nothing of an answer.

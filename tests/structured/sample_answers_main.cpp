@@ -1,6 +1,6 @@
 // Random answers that a schema or format allows, token by token as an engine would draw them from flat logits:
-// sample_answers TOKENIZER_JSON ANSWERS MAX_TOKENS. Reads JSON lines {"schema": …} or {"format": …}, with "texts": [] of
-// whole answers to try if wanted; answers each with {"answers": [{"text", "is_whole"}], "allowed": [whether each text
+// sample_answers TOKENIZER_JSON ANSWERS MAX_TOKENS. Reads JSON lines {"schema": …} or {"format": …}, with "texts" if
+// whole answers are to be tried; answers each with {"answers": [{"text", "is_whole"}], "allowed": [whether each text
 // is], "compile_ms", "mask_us": [p50, p99, max], "num_masks"} or {"error", "param"}. At the end stderr gets
 // {"num_masks", "mask_us"} over all lines.
 
