@@ -22,6 +22,19 @@ void read_sampling(RequestReader& reader, SamplingOverrides& sampling) {
   reader.seed("seed", sampling.seed);
 }
 
+// How many tokens, under the names of several servers; the one that is read last counts.
+void read_length(RequestReader& reader, GenerateRequest& request) {
+  std::optional<int> n_predict;   // llama.cpp's; -1: what is left of the context
+  reader.integer("n_predict", {-1, kMaxInt}, n_predict);
+  if (n_predict && *n_predict > 0) request.max_tokens = n_predict;
+  reader.integer("max_tokens", {1, kMaxInt}, request.max_tokens);
+  reader.integer("min_tokens", {0, kMaxInt}, request.min_tokens);
+  if (request.max_tokens && request.min_tokens > *request.max_tokens)
+    reader.refuse(
+        "min_tokens", ErrorCode::kInvalidArgument,
+        fmt::format("min_tokens is {}, which is more than max_tokens, {}", request.min_tokens, *request.max_tokens));
+}
+
 void read_stream_options(RequestReader& reader, AnswerOptions& answer) {
   reader.boolean("stream", answer.is_stream);
   const Json* options = reader.find("stream_options");
@@ -57,6 +70,8 @@ void refuse_unsupported(RequestReader& reader) {
   reader.refuse_unless("use_beam_search", off, "beam search is not supported");
   reader.refuse_unless("prompt_embeds", {}, "prompt embeddings are not supported");
   reader.refuse_unless("stop_regex", {}, "not supported by this build yet");
+  for (const char* key : {"return_prompt_text", "return_token_offsets"})
+    reader.refuse_unless(key, off, "not supported by this build; return_token_ids tells the tokens");
   for (const char* key : {"bad_words", "logits_processors", "custom_logit_processor", "repetition_detection",
                           "vllm_xargs", "logprob_token_ids"})
     reader.refuse_unless(key, {Json::array(), Json::object(), Json(-1)}, "not supported by this build yet");
@@ -105,12 +120,7 @@ void read_generation_fields(RequestReader& reader, const ApiContext& context, Ge
   reader.string("model", answer.model);
   read_sampling(reader, request.sampling);
   reader.integer("n", {1, static_cast<double>(context.limits.max_choices)}, request.n);
-  reader.integer("max_tokens", {1, kMaxInt}, request.max_tokens);
-  reader.integer("min_tokens", {0, kMaxInt}, request.min_tokens);
-  if (request.max_tokens && request.min_tokens > *request.max_tokens)
-    reader.refuse(
-        "min_tokens", ErrorCode::kInvalidArgument,
-        fmt::format("min_tokens is {}, which is more than max_tokens, {}", request.min_tokens, *request.max_tokens));
+  read_length(reader, request);
   reader.strings("stop", context.limits.max_stop_strings, request.stop);
   reader.token_ids("stop_token_ids", context.vocab_size, request.stop_token_ids);
   reader.logit_bias("logit_bias", context.vocab_size, request.logit_bias);
@@ -118,6 +128,7 @@ void read_generation_fields(RequestReader& reader, const ApiContext& context, Ge
       allowed != nullptr && allowed->is_array() && allowed->empty())
     reader.refuse("allowed_token_ids", ErrorCode::kInvalidArgument, "allowed_token_ids must not be empty");
   reader.token_ids("allowed_token_ids", context.vocab_size, request.allowed_token_ids);
+  reader.boolean("no_stop_trim", request.include_stop_str_in_output);   // SGLang's name
   reader.boolean("include_stop_str_in_output", request.include_stop_str_in_output);
   reader.boolean("ignore_eos", request.ignore_eos);
   reader.boolean("skip_special_tokens", request.skip_special_tokens);

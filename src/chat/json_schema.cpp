@@ -8,6 +8,8 @@
 #include <utility>
 #include <vector>
 
+#include "chat/json_formats.h"
+
 namespace gale {
 namespace {
 
@@ -100,6 +102,7 @@ class Preparer {
   Status prepare_types(Json& schema, const std::string& where, int depth);
   Status prepare_object(Json& schema, const std::string& where, int depth);
   Status prepare_required(Json& schema, const std::string& where) const;
+  Status close_odd_names(Json& schema, const std::string& where) const;
   Status prepare_array(Json& schema, const std::string& where, int depth);
   Status prepare_string(Json& schema, const std::string& where) const;
   Status prepare_number(Json& schema, bool is_integer, const std::string& where) const;
@@ -281,6 +284,23 @@ Status Preparer::prepare_required(Json& schema, const std::string& where) const 
   return {};
 }
 
+// xgrammar keeps the names of declared properties from other properties only where they are written as they are.
+Status Preparer::close_odd_names(Json& schema, const std::string& where) const {
+  const auto rest = schema.find("additionalProperties");
+  if (rest == schema.end() || *rest == false || !schema.contains("properties")) return {};
+  const auto needs_more = [](unsigned char c) { return c < 0x20 || c >= 0x7f || c == '"' || c == '\\'; };
+  bool has_odd_names = false;
+  for (const auto& [name, value] : schema["properties"].items())
+    has_odd_names = has_odd_names || std::any_of(name.begin(), name.end(), needs_more);
+  if (!has_odd_names) return {};
+  if (*rest != true && !rest->empty() && !is_relaxed())
+    return refuse(
+        where + ".additionalProperties",
+        "further properties cannot be enforced beside names with quotes, backslashes or letters beyond ASCII");
+  *rest = false;
+  return {};
+}
+
 Status Preparer::prepare_object(Json& schema, const std::string& where, int depth) {
   if (const auto rest = schema.find("unevaluatedProperties");
       rest != schema.end()) {  // the same, where nothing is combined
@@ -310,10 +330,18 @@ Status Preparer::prepare_object(Json& schema, const std::string& where, int dept
     GALE_ASSIGN(schema[key], prepare(schema[key], where + "." + key, depth + 1));
   }
   GALE_TRY(prepare_required(schema, where));
+  GALE_TRY(close_odd_names(schema, where));
   GALE_ASSIGN(const int64_t least, count_at(schema, "minProperties", 0, where));
   GALE_ASSIGN(const int64_t most, count_at(schema, "maxProperties", kMaxCount, where));
   if (least > most) return refuse(where + ".minProperties", "more than maxProperties");
   const bool is_open = schema.value("properties", Json::object()).empty() && !schema.contains("patternProperties");
+  const bool has_free_names =
+      is_open || schema.contains("patternProperties") || schema.contains("additionalProperties");
+  const bool counts_names = has_free_names && schema.value("additionalProperties", Json(true)) != false;
+  const auto num_required = static_cast<int64_t>(schema.value("required", Json::array()).size());
+  if (least > std::max<int64_t>(1, num_required) && counts_names && !is_relaxed())
+    return refuse(where + ".minProperties",
+                  "more than 1 cannot be enforced where names that are not declared may repeat");
   if (is_open && !schema.contains("additionalProperties")) schema["additionalProperties"] = true;
   return {};
 }
@@ -362,6 +390,13 @@ Status Preparer::prepare_string(Json& schema, const std::string& where) const {
       return refuse(where + (has_length ? (schema.contains("minLength") ? ".minLength" : ".maxLength") : ".format"),
                     "only one of format, pattern and length limits of a string can be enforced");
     for (const char* key : {"minLength", "maxLength", "format"}) schema.erase(key);
+  }
+  if (schema.contains("format")) {
+    const std::string pattern = pattern_of_format(schema["format"].get_ref<const std::string&>());
+    if (!pattern.empty()) {
+      schema["pattern"] = pattern;
+      schema.erase("format");
+    }
   }
   if (!schema.contains("minLength") && !schema.contains("maxLength")) return {};
   GALE_ASSIGN(const int64_t least, count_at(schema, "minLength", 0, where));
@@ -414,6 +449,8 @@ Result<Json> Preparer::prepare(const Json& given, const std::string& where, int 
   if (!given.is_object()) return refuse(where, "expected a schema object");
   Json schema = given;
   GALE_TRY(drop_unsupported(schema, where));
+  if (depth > 0 && schema.contains("$id") && !is_relaxed())
+    return refuse(where + ".$id", "references within a part that has a name of its own cannot be followed");
   for (const char* key : {"$defs", "definitions"}) GALE_TRY(prepare_at(schema, key, where, depth));
   if (schema.contains("$ref")) {
     GALE_TRY(check_ref(schema["$ref"], where + ".$ref"));

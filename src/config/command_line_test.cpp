@@ -198,6 +198,78 @@ TEST(Options, no_two_of_a_command_share_a_name_and_none_is_a_known_flag_of_other
   }
 }
 
+// Of vLLM's `serve`, as people type them.
+constexpr std::string_view kTyped[] = {
+      "--served-model-name", "--tokenizer", "--tokenizer-mode", "--revision", "--download-dir", "--load-format",
+      "--hf-token", "--hf-overrides", "--config-format", "--trust-remote-code", "--dtype", "--quantization",
+      "--kv-cache-dtype", "--max-model-len", "--gpu-memory-utilization", "--kv-cache-memory-bytes", "--block-size",
+      "--cpu-offload-gb", "--kv-offloading-size", "--max-num-seqs", "--max-num-batched-tokens",
+      "--max-num-queued-reqs", "--max-num-queued-tokens", "--enable-chunked-prefill",
+      "--long-prefill-token-threshold", "--scheduling-policy", "--async-scheduling", "--stream-interval",
+      "--enable-prefix-caching", "--prefix-caching-hash-algo", "--tensor-parallel-size", "-tp",
+      "--pipeline-parallel-size", "-pp", "--data-parallel-size", "-dp", "--enable-expert-parallel", "--enforce-eager",
+      "--cudagraph-capture-sizes", "-O", "--compilation-config", "--seed", "--speculative-config",
+      "--reasoning-parser", "--tool-call-parser", "--enable-auto-tool-choice", "--chat-template",
+      "--chat-template-content-format", "--default-chat-template-kwargs", "--trust-request-chat-template",
+      "--generation-config", "--override-generation-config", "--max-logprobs", "--logprobs-mode",
+      "--limit-mm-per-prompt", "--mm-processor-kwargs", "--mm-processor-cache-gb", "--media-io-kwargs",
+      "--allowed-local-media-path", "--allowed-media-domains", "--structured-outputs-config", "--host", "--port",
+      "--uds", "--api-key", "--root-path", "--allowed-origins", "--allowed-methods", "--allowed-headers",
+      "--allow-credentials", "--ssl-keyfile", "--ssl-certfile", "--ssl-ca-certs", "--ssl-cert-reqs", "--ssl-ciphers",
+      "--enable-ssl-refresh", "--h11-max-incomplete-event-size", "--h11-max-header-count", "--shutdown-timeout",
+      "--enable-log-requests", "--enable-log-outputs", "--max-log-len", "--disable-log-stats",
+      "--disable-uvicorn-access-log", "--disable-access-log-for-endpoints", "--uvicorn-log-level",
+      "--enable-prompt-tokens-details", "--enable-force-include-usage", "--enable-per-request-metrics",
+      "--enable-server-load-tracking", "--enable-request-id-headers", "--otlp-traces-endpoint",
+      "--show-hidden-metrics-for-version", "--disable-fastapi-docs", "--enable-offline-docs",
+      "--enable-tokenizer-info-endpoint", "--config"};
+
+TEST(Options, every_flag_that_people_type_has_a_meaning_or_a_reason) {
+  for (const std::string_view flag : kTyped) {
+    const KnownFlag* known = find_known_flag(flag);
+    EXPECT_TRUE(known != nullptr || find_option(Command::kServe, flag) != nullptr) << flag;
+  }
+  EXPECT_GE(std::size(kTyped), 95u);
+}
+
+TEST(Options, flags_of_others_are_noted_or_refused_with_their_reason_and_never_passed_over) {
+  for (const KnownFlag& known : known_flags()) {
+    std::vector<std::string> arguments = {"serve", "m", std::string(known.flag)};
+    if (known.takes_value) arguments.emplace_back("something");
+    switch (known.kind) {
+      case KnownFlag::Kind::kNoted:
+        EXPECT_THAT(read(arguments).notes, testing::Contains(HasSubstr(std::string(known.reason)))) << known.flag;
+        break;
+      case KnownFlag::Kind::kRefused:
+        EXPECT_THAT(trouble(arguments), HasSubstr(std::string(known.reason))) << known.flag;
+        break;
+      case KnownFlag::Kind::kMeans: EXPECT_TRUE(read(arguments).notes.empty()) << known.flag; break;
+    }
+  }
+}
+
+TEST(Options, variables_of_vllm_are_read_or_said_to_change_nothing) {
+  for (const char* name : {"VLLM_LOGGING_PREFIX", "VLLM_LOGGING_STREAM", "VLLM_CACHE_ROOT",
+                           "VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS", "VLLM_KEEP_ALIVE_ON_ENGINE_DEATH",
+                           "VLLM_SERVER_DEV_MODE", "VLLM_MAX_COMPLETION_PROMPTS", "VLLM_MAX_STOP_STRINGS",
+                           "VLLM_REGEX_COMPILATION_TIMEOUT_S", "VLLM_TOOL_PARSE_REGEX_TIMEOUT_SECONDS",
+                           "VLLM_IMAGE_FETCH_TIMEOUT", "VLLM_VIDEO_FETCH_TIMEOUT", "VLLM_MEDIA_URL_ALLOW_REDIRECTS",
+                           "VLLM_USE_MODELSCOPE"}) {
+    const Invocation invocation = read({"serve", "m"}, {std::string(name) + "=1"});
+    EXPECT_THAT(invocation.notes, testing::ElementsAre(HasSubstr("changes nothing: "))) << name;
+  }
+  const Config config = read({"serve", "m"}, {"VLLM_API_KEY=k", "VLLM_LOGGING_LEVEL=debug", "VLLM_LOG_STATS_INTERVAL=7",
+                                              "VLLM_HTTP_TIMEOUT_KEEP_ALIVE=8", "VLLM_ENGINE_READY_TIMEOUT_S=9",
+                                              "VLLM_MAX_N_SEQUENCES=10"})
+                            .config;
+  EXPECT_THAT(config.server.api_keys, testing::ElementsAre("k"));
+  EXPECT_EQ(config.log_level, LogLevel::kDebug);
+  EXPECT_EQ(config.server.stats_interval, std::chrono::seconds(7));
+  EXPECT_EQ(config.server.http.idle_timeout, std::chrono::seconds(8));
+  EXPECT_EQ(config.pipeline.supervisor.load_timeout, std::chrono::seconds(9));
+  EXPECT_EQ(config.server.max_choices, 10);
+}
+
 TEST(Options, every_default_is_a_value_that_its_own_option_takes) {
   for (const Option& option : all_options()) {
     Config config;

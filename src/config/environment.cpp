@@ -1,3 +1,4 @@
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -10,6 +11,36 @@ namespace gale {
 namespace {
 
 constexpr std::string_view kOurs = "GALE_";
+
+// Variables people set for vLLM that change nothing here, and why.
+struct KnownVariable {
+  std::string_view name;
+  std::string_view reason;
+};
+constexpr KnownVariable kKnownVariables[] = {
+    {"VLLM_LOGGING_PREFIX", "lines of the log begin with time and level"},
+    {"VLLM_LOGGING_STREAM", "the log goes to stderr"},
+    {"VLLM_CACHE_ROOT", "the server keeps no files"},
+    {"VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS", "an engine that gives no beat is replaced, however long its step is"},
+    {"VLLM_KEEP_ALIVE_ON_ENGINE_DEATH", "the front outlives its engine and starts the next one"},
+    {"VLLM_SERVER_DEV_MODE", "there are no routes for development"},
+    {"VLLM_MAX_COMPLETION_PROMPTS", "a completion may have 1024 prompts"},
+    {"VLLM_MAX_STOP_STRINGS", "a request may have 16 stop strings"},
+    {"VLLM_REGEX_COMPILATION_TIMEOUT_S", "patterns and schemas have 2 s to be prepared"},
+    {"VLLM_TOOL_PARSE_REGEX_TIMEOUT_SECONDS", "tool calls are parsed token by token, without patterns"},
+    {"VLLM_IMAGE_FETCH_TIMEOUT", "pictures and videos are refused by this build"},
+    {"VLLM_VIDEO_FETCH_TIMEOUT", "pictures and videos are refused by this build"},
+    {"VLLM_MEDIA_URL_ALLOW_REDIRECTS", "pictures and videos are refused by this build"},
+    {"VLLM_USE_MODELSCOPE", "models are folders on this machine, nothing is downloaded"},
+};
+
+// What is said of a variable that no option reads.
+std::string note_on(std::string_view name) {
+  const auto known = std::ranges::find(kKnownVariables, name, &KnownVariable::name);
+  if (known == std::ranges::end(kKnownVariables))
+    return fmt::format("environment variable {} is not known and changes nothing", name);
+  return fmt::format("environment variable {} changes nothing: {}", name, known->reason);
+}
 
 // "--max-num-seqs" as GALE_MAX_NUM_SEQS.
 std::string variable_name(const Option& option) {
@@ -42,8 +73,7 @@ Values parse_environment(Command command, const Environment& environment, std::v
       // A variable may stand there for another command: only one that this command has is set.
       if ((option.row.commands & in(command)) != 0) values[&option] = {entry.substr(equals + 1)};
     }
-    if (is_candidate && !is_known)
-      notes.push_back("environment variable " + name + " is not known and changes nothing");
+    if (is_candidate && !is_known) notes.push_back(note_on(name));
   }
   return values;
 }

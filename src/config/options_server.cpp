@@ -75,7 +75,7 @@ std::vector<Option> pipeline_options() {
           .group = kChat, .commands = kServe}),
       option<&Config::server, &ServerConfig::max_choices>({.flag = "--max-choices", .placeholder = "N",
           .help = "The most choices (n) a request may ask for.", .group = kChat, .commands = kServe,
-          .rules = range(1, 4096)}),
+          .environment = "VLLM_MAX_N_SEQUENCES", .rules = range(1, 4096)}),
       option<&Config::server, &ServerConfig::drops_billing_block>({.flag = "--drop-billing-block",
           .help = "On /v1/messages leave Claude Code's billing line out of the prompt: it changes each time, which "
                   "would spoil every "

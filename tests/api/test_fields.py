@@ -30,7 +30,8 @@ WRONG = [
     *numbers("repetition_penalty", 0, -1), *numbers("frequency_penalty", -2.1, 2.1),
     *numbers("presence_penalty", -2.1, 2.1),
     *numbers("n", 0, -1, 100_000, 1.5), *numbers("max_tokens", 0, -1, 1.5), *numbers("max_completion_tokens", 0, -1),
-    *numbers("min_tokens", -1), *numbers("priority", 0.5), *numbers("thinking_token_budget", -2, 0.5),
+    *numbers("min_tokens", -1), ("min_tokens", 5, "min_tokens"), *numbers("n_predict", -2),
+    *numbers("priority", 0.5), *numbers("thinking_token_budget", -2, 0.5),
     *[("seed", value, "seed") for value in ("1", 1.5, True, [])],
     *[("stop", value, "stop") for value in ("", [""], ["a"] * 17, 5, {}, [1])],
     *[("stop_token_ids", value, "stop_token_ids") for value in ("1", ["1"], [-1], [10**9], 1, {})],
@@ -38,11 +39,11 @@ WRONG = [
     *[("logit_bias", value, "logit_bias")
       for value in ([], {"x": 1}, {"1.5": 1}, {"-1": 1}, {"999999999": 1}, {"1": "x"}, {"1": None})],
     *[("logprobs", value, "logprobs") for value in (1, "true", [])],
-    ("top_logprobs", 3, "top_logprobs"),
+    ("top_logprobs", 3, "top_logprobs"), ("top_logprobs", -1, "top_logprobs"), ("top_logprobs", 10_000, "top_logprobs"),
     *[(field, value, field)
       for field in ("stream", "ignore_eos", "skip_special_tokens", "include_stop_str_in_output", "include_reasoning",
                     "parallel_tool_calls", "continue_final_message", "add_generation_prompt",
-                    "return_token_ids")
+                    "return_token_ids", "return_tokens_as_token_ids", "no_stop_trim")
       for value in (1, "true", [])],
     ("stream_options", {"include_usage": True}, "stream_options"),
     *[("messages", value, "messages") for value in ([], "hi", 5)],
@@ -104,6 +105,78 @@ RIGHT = [
     ("return_tokens_as_token_ids", True), ("spaces_between_special_tokens", True), ("session_id", "s"),
     ("request_id", "r"),
 ]
+
+
+# What this build cannot do is said, not passed over.
+REFUSED = {
+    "use_beam_search": True, "bad_words": ["x"], "repetition_detection": {"max_pattern_size": 3},
+    "vllm_xargs": {"a": 1},
+    "logprob_token_ids": [5], "prompt_logprobs": 1, "stop_regex": "a+", "custom_logit_processor": "x",
+    "logits_processors": ["x"], "prompt_embeds": "x", "echo": True, "separate_reasoning": False,
+    "audio": {"voice": "x"},
+    "functions": [{"name": "f"}], "function_call": {"name": "f"}, "chat_template": "x", "return_prompt_text": True,
+    "return_token_offsets": True,
+}
+# Fields that clients send and that change nothing here, whatever stands in them.
+IGNORED = (
+    "user metadata store service_tier safety_identifier prompt_cache_key prompt_cache_retention verbosity "
+    "prediction modalities web_search_options moderation length_penalty spaces_between_special_tokens "
+    "media_io_kwargs mm_processor_kwargs request_id session_id kv_transfer_params stream_interval "
+    "stream_reasoning rid extra_key cache_prompt timings_per_token return_progress id_slot samplers "
+    "add_special_tokens"
+).split()
+# Of section 1.2 of the contract that gale was built to.
+CONTRACT = (
+    "messages model max_completion_tokens max_tokens temperature top_p n stop seed frequency_penalty "
+    "presence_penalty logit_bias logprobs top_logprobs stream stream_options response_format tools tool_choice "
+    "parallel_tool_calls functions function_call reasoning_effort user metadata store service_tier "
+    "safety_identifier prompt_cache_key prompt_cache_retention verbosity prediction modalities web_search_options "
+    "moderation audio top_k min_p repetition_penalty length_penalty use_beam_search stop_token_ids "
+    "include_stop_str_in_output ignore_eos min_tokens skip_special_tokens spaces_between_special_tokens "
+    "truncate_prompt_tokens truncation_side prompt_logprobs logprob_token_ids allowed_token_ids bad_words echo "
+    "add_generation_prompt continue_final_message add_special_tokens documents chat_template chat_template_kwargs "
+    "media_io_kwargs mm_processor_kwargs structured_outputs guided_json guided_regex guided_choice guided_grammar "
+    "priority request_id session_id return_tokens_as_token_ids return_token_ids return_token_offsets "
+    "return_prompt_text cache_salt kv_transfer_params vllm_xargs repetition_detection stream_interval "
+    "thinking_token_budget include_reasoning separate_reasoning regex ebnf stop_regex no_stop_trim "
+    "stream_reasoning rid extra_key reasoning custom_logit_processor grammar json_schema cache_prompt n_predict "
+    "timings_per_token return_progress id_slot samplers"
+).split()
+OF_FORMS = {"regex": 5, "ebnf": "", "grammar": "root ::= missing", "json_schema": {"type": "nothing"}}
+
+
+def test_every_field_of_the_contract_is_looked_at():
+    known = {field for field, *_ in (*WRONG, *RIGHT)} | set(REFUSED) | set(IGNORED) | set(OF_FORMS)
+    assert [field for field in CONTRACT if field not in known] == [] and len(CONTRACT) > 90
+
+
+@pytest.mark.parametrize("field", REFUSED)
+def test_what_cannot_be_done_is_refused_by_name(scripted, field):
+    response = scripted.post("/v1/chat/completions", {"messages": ASK, "max_tokens": 4, field: REFUSED[field]})
+    error = response.json_body()["error"]
+    assert response.status == 400 and error["param"] == field and error["code"] == "not_supported", response.body
+    harmless = scripted.post("/v1/chat/completions", {"messages": ASK, "max_tokens": 4, field: None})
+    assert harmless.status == 200, harmless.body
+
+
+@pytest.mark.parametrize("value", [None, 1, "x", [1], {"a": 1}], ids=json.dumps)
+def test_what_means_nothing_here_changes_nothing(scripted, value):
+    plain = scripted.post("/v1/chat/completions", {"messages": ASK, "max_tokens": 4}).json_body()
+    noisy = scripted.post("/v1/chat/completions", {"messages": ASK, "max_tokens": 4} | dict.fromkeys(IGNORED, value))
+    assert noisy.status == 200, noisy.body
+    assert noisy.json_body()["choices"] == plain["choices"]
+
+
+@pytest.mark.parametrize("field", OF_FORMS)
+def test_forms_in_the_spelling_of_others_are_checked(scripted, field):
+    response = scripted.post("/v1/chat/completions", {"messages": ASK, "max_tokens": 4, field: OF_FORMS[field]})
+    assert response.status == 400 and response.json_body()["error"]["param"].startswith(field), response.body
+
+
+def test_a_length_by_any_name(scripted):
+    for field in ("max_tokens", "max_completion_tokens", "n_predict"):
+        answer = scripted.post("/v1/chat/completions", {"messages": ASK, field: 2}).json_body()
+        assert answer["usage"]["completion_tokens"] == 2 and answer["choices"][0]["finish_reason"] == "length"
 
 
 @pytest.mark.parametrize("field, value, param", WRONG, ids=lambda v: json.dumps(v)[:40])

@@ -126,6 +126,26 @@ def test_metrics_have_the_names_that_dashboards_ask_for(server):
     assert 0 < samples["process_start_time_seconds"].value <= time.time()
 
 
+LATENCIES = ".3 .5 .8 1 1.5 2 2.5 5 10 15 20 30 40 50 60 120 240 480 960 1920 7680"
+GAPS = ".001 .002 .003 .005 .0075 .01 .025 .05 .075 .1 .15 .2 .3 .4 .5 .75 1 2.5 5 7.5 10 20 40 80"
+BUCKETS = {
+    "time_to_first_token_seconds": ".001 .005 .01 .02 .04 .06 .08 .1 .25 .5 .75 1 2.5 5 7.5 10 20 40 80 160 640 2560",
+    "inter_token_latency_seconds": GAPS, "request_time_per_output_token_seconds": GAPS,
+    "e2e_request_latency_seconds": LATENCIES, "request_decode_time_seconds": LATENCIES,
+    "request_prompt_tokens": "1 2 5 10 20 50 100 200 500 1000 2000 5000 10000 20000 50000 100000 200000",
+}
+
+
+def test_metrics_have_the_buckets_that_dashboards_ask_for(server):
+    server.post("/v1/chat/completions", CHAT)
+    families = text_string_to_metric_families(server.get("/metrics").body.decode())
+    found = {}
+    for sample in (sample for family in families for sample in family.samples if "le" in sample.labels):
+        found.setdefault(sample.name, []).append(float(sample.labels["le"]))
+    for name, bounds in BUCKETS.items():
+        assert found[f"vllm:{name}_bucket"] == [*map(float, bounds.split()), float("inf")], name
+
+
 def test_keys_of_a_file_are_read_again_at_sighup(binary, tmp_path):
     def line(key): return hashlib.sha256(key.encode()).hexdigest() + " somebody\n"
     keys = tmp_path / "keys"

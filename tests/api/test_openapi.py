@@ -9,7 +9,7 @@ from sdk import sdk
 
 READS = re.compile(r'reader\.(?:number|integer|boolean|string|strings|seed|token_ids|logit_bias|find)\("(\w+)"')
 # Read where no client should rely on it: refused, or taken for the sake of other servers' clients.
-UNDOCUMENTED = {"stream_options", "prompt_logprobs", "n_predict"}
+UNDOCUMENTED = {"stream_options", "prompt_logprobs", "n_predict", "no_stop_trim"}
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ const model = "nano-flash";
 const quiet = { chat_template_kwargs: { enable_thinking: false } };
 const question = [{ role: "user", content: "Which port does the gale API use by default?" }];
 const weather = [{ role: "user", content: "What is the weather in Oslo?" }];
+const texts = ["a cup of tea", "gale is an inference server", "a cup of tea", "你好，世界"];
 const parameters = {
   type: "object", properties: { city: { type: "string", description: "City name" } }, required: ["city"],
 };
@@ -93,13 +94,28 @@ async function errors() {
   return seen;
 }
 
+// Without encoding_format the SDK asks for base64 and makes floats of it by itself.
+async function embeddings() {
+  const ask = (input, more) => client.embeddings.create({ model, input, ...more });
+  const vectors = (answer) => answer.data.map((item) => item.embedding);
+  const all = await ask(texts);
+  return {
+    all: vectors(all), index: all.data.map((item) => item.index), usage: all.usage,
+    floats: vectors(await ask(texts, { encoding_format: "float" })),
+    alone: vectors(await ask(texts[0])), short: vectors(await ask(texts, { dimensions: 8 })),
+    model: await client.models.retrieve(model).then((card) => card.embeddings),
+  };
+}
+
 async function left() {
   const stream = await client.chat.completions.create({ model, messages: question, stream: true, ignore_eos: true });
   for await (const chunk of stream) if (chunk.choices.length) break;   // leaving the loop aborts the request
   return stream.controller.signal.aborted;
 }
 
-const scenarios = { chat, stream, tools, parsed, responses, responses_tools, responses_parsed, models, errors, left };
+const scenarios = {
+  chat, stream, tools, parsed, responses, responses_tools, responses_parsed, models, errors, embeddings, left,
+};
 const out = {};
 for (const [name, run] of Object.entries(scenarios)) {
   out[name] = await run().catch((error) => ({ failed: String(error.stack) }));

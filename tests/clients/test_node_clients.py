@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from embedding_rules import check_vectors
 from node import run_scenarios
 
 CITIES = ("Oslo", "Rome")
@@ -53,6 +54,14 @@ def test_openai_node_lists_models_and_throws_its_errors(openai_node):
     }
 
 
+def test_openai_node_reads_vectors(openai_node, server):
+    told = openai_node["embeddings"]
+    check_vectors(server, told["all"], told["short"])
+    check_vectors(server, told["floats"], told["short"], told["usage"]["prompt_tokens"])
+    assert told["alone"] == told["all"][:1] and told["index"] == [0, 1, 2, 3]
+    assert told["model"]["dimensions"] == len(told["all"][0])
+
+
 def test_vercel_chats_and_streams_with_reasoning(vercel):
     assert "8000" in vercel["chat"]["text"] and vercel["chat"]["finish"] == "stop" and vercel["chat"]["tokens"] > 0
     stream = vercel["stream"]
@@ -68,3 +77,9 @@ def test_vercel_makes_objects_and_tells_errors(vercel):
     assert vercel["parsed"]["city"] in CITIES
     name, status, message = vercel["errors"]
     assert (name, status) == ("AI_APICallError", 404) and "none" in message
+
+
+def test_vercel_reads_vectors(vercel, server):
+    told = vercel["embeddings"]
+    check_vectors(server, told["all"], told["short"], told["tokens"])
+    assert told["alone"] == told["all"][:1] and told["same"] > 0.999999 > told["other"]

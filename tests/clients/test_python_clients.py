@@ -3,6 +3,7 @@
 from typing import Literal
 
 import pytest
+from embedding_rules import TEXTS, check_vectors
 from pydantic import BaseModel
 from sdk import sdk
 
@@ -94,6 +95,26 @@ def test_litellm_asks_for_a_schema_and_raises_its_errors(litellm, server, ask_li
         )
 
 
+def test_litellm_reads_vectors(litellm, server):
+    def ask(texts, **extra):
+        base = {"api_base": server.base_url + "/v1", "api_key": "unused", "timeout": 120}
+        return litellm.embedding(model="openai/nano-flash", input=texts, **base, **extra)
+
+    answer = ask(TEXTS)
+    short = ask(TEXTS, dimensions=8, allowed_openai_params=["dimensions"])
+    check_vectors(
+        server,
+        [item["embedding"] for item in answer.data],
+        [item["embedding"] for item in short.data],
+        answer.usage.prompt_tokens,
+    )
+    assert answer.usage.total_tokens == answer.usage.prompt_tokens
+    floats = ask(TEXTS, encoding_format="float")
+    assert [item["embedding"] for item in floats.data] == [item["embedding"] for item in answer.data]
+    with pytest.raises(litellm.BadRequestError):
+        ask([""])
+
+
 @pytest.fixture
 def langchain(server):
     def model(**extra):
@@ -147,3 +168,25 @@ def test_langchain_speaks_responses(langchain):
     answer = chat.invoke(QUESTION)
     assert "8000" in answer.text
     assert "8000" in "".join(chunk.text for chunk in chat.stream(QUESTION))
+
+
+def test_langchain_reads_vectors(server):
+    """As its documentation says for servers other than OpenAI's: texts as they are, not tokens of another tokenizer."""
+
+    def model(**extra):
+        return sdk("langchain_openai").OpenAIEmbeddings(
+            base_url=server.base_url + "/v1",
+            api_key="unused",
+            model="nano-flash",
+            check_embedding_ctx_length=False,
+            max_retries=0,
+            timeout=120,
+            **extra,
+        )
+
+    vectors = model().embed_documents(TEXTS)
+    check_vectors(server, vectors, model(dimensions=8).embed_documents(TEXTS))
+    assert model().embed_query(TEXTS[0]) == vectors[0]
+    assert model(chunk_size=1).embed_documents(TEXTS) == vectors
+    floats = model(model_kwargs={"encoding_format": "float"})
+    check_vectors(server, floats.embed_documents(TEXTS), floats.embed_documents(TEXTS, dimensions=8))

@@ -1,6 +1,6 @@
 // What Vercel's AI SDK makes of gale's answers: one JSON object, a key a scenario. node vercel_ai.mjs BASE_URL
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
-import { Output, generateText, isStepCount, streamText, tool } from "ai";
+import { Output, cosineSimilarity, embed, embedMany, generateText, isStepCount, streamText, tool } from "ai";
 import { z } from "zod";
 
 const gale = createOpenAICompatible({
@@ -51,6 +51,19 @@ async function parsed() {
   return answer.output;
 }
 
+async function embeddings() {
+  const plain = { model: gale.embeddingModel("nano-flash"), maxRetries: 0 };
+  const values = ["a cup of tea", "gale is an inference server", "a cup of tea", "你好，世界"];
+  const many = await embedMany({ ...plain, values });
+  const one = await embed({ ...plain, value: values[0] });
+  const short = await embedMany({ ...plain, values, providerOptions: { gale: { dimensions: 8 } } });
+  return {
+    all: many.embeddings, tokens: many.usage.tokens, alone: [one.embedding], short: short.embeddings,
+    same: cosineSimilarity(many.embeddings[0], many.embeddings[2]),
+    other: cosineSimilarity(many.embeddings[0], many.embeddings[1]),
+  };
+}
+
 async function errors() {
   try {
     await generateText({ ...plain, model: gale("none"), prompt: question });
@@ -60,7 +73,7 @@ async function errors() {
   }
 }
 
-const scenarios = { chat, stream, tools, parsed, errors };
+const scenarios = { chat, stream, tools, parsed, embeddings, errors };
 const out = {};
 for (const [name, run] of Object.entries(scenarios)) {
   out[name] = await run().catch((error) => ({ failed: String(error.stack) }));

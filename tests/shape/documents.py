@@ -50,14 +50,17 @@ def check_paths(tree: Tree) -> list[str]:
 
 
 def check_promises(tree: Tree) -> list[str]:
-    """Every test that tests/ui/README.md names is there, and every promise names one."""
-    page = tree.files["tests/ui/README.md"]
-    code = "".join(text for path, text in tree.files.items() if path.startswith("tests/ui/") and path.endswith(".py"))
-    tests = set(re.findall(r"^def (test_\w+)", code, re.M))
-    named = re.findall(r"`(test_\w+)`", page)
-    problems = [f"tests/ui/README.md: there is no {name}" for name in named if name not in tests]
-    rows = [line for line in page.splitlines() if line.startswith("| ") and not line.startswith("| promise")]
-    return problems + [f"tests/ui/README.md: no test holds to: {row}" for row in rows if "`test_" not in row]
+    """Every test that the lists of promises name is there, and every promise names one."""
+    problems = []
+    for document, folder in (("tests/ui/README.md", "tests/ui/"), ("tests/api/README.md", "tests/")):
+        page = tree.files.get(document, "")
+        code = "".join(text for path, text in tree.files.items() if path.startswith(folder) and path.endswith(".py"))
+        tests = set(re.findall(r"^def (test_\w+)", code, re.M))
+        named = re.findall(r"`(test_\w+)`", page)
+        problems += [f"{document}: there is no {name}" for name in named if name not in tests]
+        rows = [line for line in page.splitlines() if line.startswith("| ") and not line.startswith("| promise")]
+        problems += [f"{document}: no test holds to: {row}" for row in rows if "`test_" not in row]
+    return problems
 
 
 def options_by_command(page: str) -> dict[str, set[str]]:

@@ -1,7 +1,8 @@
 // Random answers that a schema or format allows, token by token as an engine would draw them from flat logits:
-// sample_answers TOKENIZER_JSON ANSWERS MAX_TOKENS. Reads JSON lines {"schema": …} or {"format": …}; answers each with
-// {"answers": [{"text", "is_whole"}], "compile_ms", "mask_us": [p50, p99, max], "num_masks"} or {"error"}. At the end
-// stderr gets {"num_masks", "mask_us"} over all lines.
+// sample_answers TOKENIZER_JSON ANSWERS MAX_TOKENS. Reads JSON lines {"schema": …} or {"format": …}, with "texts" if
+// whole answers are to be tried; answers each with {"answers": [{"text", "is_whole"}], "allowed": [whether each text
+// is], "compile_ms", "mask_us": [p50, p99, max], "num_masks"} or {"error", "param"}. At the end stderr gets
+// {"num_masks", "mask_us"} over all lines.
 
 #include <time.h>
 
@@ -74,8 +75,12 @@ class AnswerMaker {
       GALE_ASSIGN(const Answer made, draw_answer(grammar, max_tokens));
       answers.push_back({{"text", replace_invalid_utf8(made.text)}, {"is_whole", made.is_whole}});
     }
+    Json allowed = Json::array();
+    for (const Json& text : line.value("texts", Json::array()))
+      allowed.push_back(is_allowed(grammar, text.get_ref<const std::string&>()));
     all_mask_us_.insert(all_mask_us_.end(), mask_us_.begin(), mask_us_.end());
     return Json{{"answers", std::move(answers)},
+                {"allowed", std::move(allowed)},
                 {"compile_ms", compile_ms},
                 {"num_bytes", serialised.size()},
                 {"mask_us", percentiles(mask_us_)},
@@ -104,6 +109,13 @@ class AnswerMaker {
       answer.text += tokenizer_.token_bytes(token);
     }
     return answer;
+  }
+
+  [[nodiscard]] bool is_allowed(const std::shared_ptr<const Grammar>& grammar, const std::string& text) const {
+    GrammarState state(grammar);
+    const std::vector<TokenId> ids = tokenizer_.encode(text, AddedTokens::kPlain);
+    return std::all_of(ids.begin(), ids.end(), [&](TokenId id) { return state.accept(id); }) && state.accept(stop_) &&
+           state.is_over();
   }
 
   // Flat over what is allowed, but often an end where there may be one: or strings would go on for ever.
@@ -152,7 +164,8 @@ int run(const std::string& tokenizer_path, int num_answers, int max_tokens) {
     const auto parsed = parse_json(line);
     const Result<Json> answer =
         parsed ? maker.answer(*parsed, num_answers, max_tokens) : tl::unexpected(parsed.error());
-    std::cout << dump_json(answer ? *answer : Json{{"error", answer.error().message}}) << std::endl;
+    std::cout << dump_json(answer ? *answer : Json{{"error", answer.error().message}, {"param", answer.error().param}})
+              << std::endl;
   }
   std::cerr << dump_json(maker.masks_of_all()) << "\n";
   return 0;
