@@ -160,7 +160,11 @@ Status Front::find_predecessor() {
 Status Front::make_pipeline(bool is_after) {
   GALE_ASSIGN(FrontModel model, load_front_model(config_));
   PipelineConfig pipeline_config = make_pipeline_config(config_);
-  pipeline_config.grammar_compiler = make_grammar_processes({program_, kGrammarCompilerCommand});
+  std::vector<std::string> compiler = {program_, "grammar-compiler"};
+  for (std::string& argument : arguments_for(Command::kGrammarCompiler, config_)) {
+    compiler.push_back(std::move(argument));
+  }
+  pipeline_config.grammar_compiler = make_grammar_processes(std::move(compiler));
   EngineLauncher launcher = make_launcher(config_, program_, model.tokenizer->vocab_size());
   if (is_after) {
     pipeline_config.expected = predecessor_->engine();
@@ -303,8 +307,6 @@ int Front::run() {
 }  // namespace
 
 int run_serve(const Config& config, const std::string& program) {
-  set_log_name("front");
-  set_log_level(config.log_level);
   return Front(config, program).run();
 }
 

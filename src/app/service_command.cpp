@@ -185,9 +185,12 @@ Result<std::unique_ptr<Manager>> make_manager(const ServicePlan& plan) {
               "this machine runs neither systemd nor has supervisor: install the package supervisor");
 }
 
-Result<ServicePlan> make_plan(const ServiceConfig& config) {
+Result<ServicePlan> make_plan(const Config& whole) {
+  const ServiceConfig& config = whole.service;
   std::error_code trouble;
-  ServicePlan plan{.service = config, .program = fs::read_symlink("/proc/self/exe", trouble)};
+  ServicePlan plan{.service = config,
+                   .program = fs::read_symlink("/proc/self/exe", trouble),
+                   .log_format = whole.log_format};
   if (!config.program.empty()) plan.program = config.program;
   plan.service.folder = fs::absolute(config.folder).lexically_normal();
   if (config.action != "install") return plan;
@@ -233,8 +236,9 @@ Status uninstall(const Manager& manager, bool is_dry_run) {
   return {};
 }
 
-Result<int> act(const ServiceConfig& config) {
-  GALE_ASSIGN(const ServicePlan plan, make_plan(config));
+Result<int> act(const Config& whole) {
+  const ServiceConfig& config = whole.service;
+  GALE_ASSIGN(const ServicePlan plan, make_plan(whole));
   GALE_ASSIGN(const std::unique_ptr<Manager> manager, make_manager(plan));
   if (config.action == "install") GALE_TRY(install(*manager, plan));
   if (config.action == "upgrade") GALE_TRY(manager->upgrade());
@@ -247,7 +251,7 @@ Result<int> act(const ServiceConfig& config) {
 }  // namespace
 
 int run_service(const Config& config) {
-  const Result<int> code = act(config.service);
+  const Result<int> code = act(config);
   return code ? *code : report(code.error());
 }
 

@@ -101,6 +101,26 @@ Result<Invocation> read_command_line(std::span<const std::string> arguments, con
 }
 
 std::vector<std::string> arguments_for(Command command, const Config& config) {
+LogFormat wanted_log_format(std::span<const std::string> arguments, const Environment& environment) {
+  Config config;
+  const Option& option = *find_option(Command::kServe, "--log-format");
+  const auto take = [&](const std::string& value) {
+    Config tried;
+    if (option.set(tried, std::span(&value, 1))) config.log_format = tried.log_format;
+  };
+  for (const std::string& entry : environment) {
+    constexpr std::string_view kVariable = "GALE_LOG_FORMAT=";
+    if (entry.starts_with(kVariable)) take(entry.substr(kVariable.size()));
+  }
+  for (size_t i = 0; i < arguments.size(); ++i) {
+    const size_t equals = arguments[i].find('=');
+    if (canonical_flag(arguments[i].substr(0, equals)) != option.row.flag) continue;
+    if (equals != std::string::npos) take(arguments[i].substr(equals + 1));
+    else if (i + 1 < arguments.size()) take(arguments[i + 1]);
+  }
+  return config.log_format;
+}
+
   const Config fresh;
   std::vector<std::string> positional;
   std::vector<std::string> flags;

@@ -90,6 +90,7 @@ struct Config {
   ServeConfig serve;
   PipelineConfig pipeline;
   ServerConfig server;
+  LogFormat log_format = LogFormat::kText;
   ShutdownPlan shutdown;
   UiConfig ui;
   ServiceConfig service;

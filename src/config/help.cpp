@@ -29,6 +29,8 @@ constexpr std::array kCommands = {
     CommandInfo{"engine", "MODEL [options]", "the computing process; serve starts it", Command::kEngine},
 };
 
+    CommandInfo{"grammar-compiler", "[options]", "what compiles the grammars of answers; serve starts it",
+                Command::kGrammarCompiler},
 constexpr std::array kGroups = {
     OptionGroup::kModel, OptionGroup::kMemory, OptionGroup::kScheduling, OptionGroup::kRuntime, OptionGroup::kChat,
     OptionGroup::kHttp,  OptionGroup::kLog,    OptionGroup::kClient,     OptionGroup::kBench,   OptionGroup::kHelp};

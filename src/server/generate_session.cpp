@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "api/answer_parts.h"
+
 namespace gale {
 namespace {
 
@@ -38,6 +40,10 @@ void GenerateSession::release() {
   std::vector<std::unique_ptr<RequestHandle>>
       handles;  // destroyed without the lock: that waits for a sink that may hold it
   const std::lock_guard lock(mutex_);
+  if (!is_over_) {
+    note_finish("cancelled");
+    tell_facts();
+  }
   is_over_ = true;
   handles.swap(handles_);
 }
@@ -57,6 +63,7 @@ void GenerateSession::deliver(size_t request, const Event& event) {
   held_ += writer_->add(static_cast<int>(request), event);
   const std::optional<Failed>& failure = writer_->failure();
   const bool is_done = writer_->is_done();
+  if (is_done) tell_facts();
   if (failure && !is_streaming_) {
     const bool is_shed =
         failure->error.code == ErrorCode::kOverloaded || failure->error.code == ErrorCode::kUnavailable;
@@ -79,21 +86,43 @@ void GenerateSession::deliver(size_t request, const Event& event) {
   is_over_ = is_done;
 }
 
+void GenerateSession::note_finish(std::string_view reason) {
+  const bool is_there = std::find(finish_reasons_.begin(), finish_reasons_.end(), reason) != finish_reasons_.end();
+  if (!is_there) finish_reasons_.emplace_back(reason);
+}
+
+void GenerateSession::tell_facts() {
+  AnswerFacts facts{.finish_reasons = finish_reasons_};
+  std::optional<TimePoint> first;
+  for (const Progress& progress : progress_) {
+    facts.prompt_tokens += progress.num_prompt_tokens;
+    facts.cached_tokens += progress.num_cached;
+    facts.completion_tokens += progress.num_generated;
+    if (progress.first_token && (!first || *progress.first_token < *first)) first = progress.first_token;
+  }
+  if (first) facts.first_token_ms = seconds(*first - outlet_->arrival()) * 1e3;
+  outlet_->note(facts);
+}
+
 // ---- metrics --------------------------------------------------------------------------------------------------------
 
 void GenerateSession::observe(Progress& progress, const Event& event) {
   if (const auto* started = std::get_if<Started>(&event)) {
     progress.is_started = true;
+    progress.num_prompt_tokens = static_cast<int>(started->prompt_tokens.size());
     metrics_.prompt_tokens.add(static_cast<double>(started->prompt_tokens.size()));
     metrics_.request_prompt_tokens.observe(static_cast<double>(started->prompt_tokens.size()));
   } else if (const auto* delta = std::get_if<Delta>(&event)) {
     observe_delta(progress, *delta);
   } else if (const auto* finished = std::get_if<Finished>(&event)) {
     metrics_.count_finish(finished->reason);
+    note_finish(finish_name(finished->reason));
   } else if (std::holds_alternative<Pooled>(event)) {
     metrics_.count_finish(ChoiceFinish::kStop);
+    note_finish(finish_name(ChoiceFinish::kStop));
   } else if (const auto* completed = std::get_if<Completed>(&event)) {
     const Usage& usage = completed->usage;
+    progress.num_cached = usage.cached_tokens;
     add_generated(progress, usage.completion_tokens);
     metrics_.prompt_tokens_cached.add(usage.cached_tokens);
     metrics_.request_generation_tokens.observe(usage.completion_tokens);
@@ -106,6 +135,7 @@ void GenerateSession::observe(Progress& progress, const Event& event) {
     }
   } else if (std::holds_alternative<Failed>(event)) {
     metrics_.count_failure("error");
+    note_finish("error");
   }
 }
 
