@@ -21,20 +21,28 @@ constexpr size_t kMaxFieldBytes = 400;
 
 spdlog::level::level_enum to_spdlog(LogLevel level) {
   switch (level) {
-    case LogLevel::kDebug: return spdlog::level::debug;
-    case LogLevel::kInfo: return spdlog::level::info;
-    case LogLevel::kWarning: return spdlog::level::warn;
-    case LogLevel::kError: return spdlog::level::err;
+    case LogLevel::kDebug:
+      return spdlog::level::debug;
+    case LogLevel::kInfo:
+      return spdlog::level::info;
+    case LogLevel::kWarning:
+      return spdlog::level::warn;
+    case LogLevel::kError:
+      return spdlog::level::err;
   }
   return spdlog::level::info;
 }
 
 const char* name_of(LogLevel level) {
   switch (level) {
-    case LogLevel::kDebug: return "debug";
-    case LogLevel::kInfo: return "info";
-    case LogLevel::kWarning: return "warning";
-    case LogLevel::kError: return "error";
+    case LogLevel::kDebug:
+      return "debug";
+    case LogLevel::kInfo:
+      return "info";
+    case LogLevel::kWarning:
+      return "warning";
+    case LogLevel::kError:
+      return "error";
   }
   return "info";
 }
@@ -92,16 +100,17 @@ void append_value(std::string& out, const LogField& field) {
     return;
   }
   const double number = std::get<double>(field.value);
-  if (std::isfinite(number)) fmt::format_to(std::back_inserter(out), "{:.3f}", number);
-  else out += "null";                  // JSON has no word for it
+  if (std::isfinite(number))
+    fmt::format_to(std::back_inserter(out), "{:.3f}", number);
+  else
+    out += "null";   // JSON has no word for it
 }
 
-}  // namespace
+}   // namespace
 
 std::string json_log_line(LogLevel level, std::string_view text, const LogFields& fields) {
-  std::string out =
-      fmt::format(R"({{"time":"{}","level":"{}","role":"{}","pid":{},"message":)", TimeText().text, name_of(level),
-                  process_role(), ::getpid());
+  std::string out = fmt::format(R"({{"time":"{}","level":"{}","role":"{}","pid":{},"message":)", TimeText().text,
+                                name_of(level), process_role(), ::getpid());
   append_text(out, text, kMaxMessageBytes);
   for (const LogField& field : fields) {
     fmt::format_to(std::back_inserter(out), R"(,"{}":)", field.name);
@@ -163,4 +172,4 @@ std::string escape_control(std::string_view text) {
   return out;
 }
 
-}  // namespace gale
+}   // namespace gale

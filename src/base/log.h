@@ -20,7 +20,7 @@ enum class LogFormat : uint8_t { kText, kJson };
 
 // A fact of a line: JSON logs have it as a value of its own, text logs in their words only.
 struct LogField {
-  std::string_view name;               // a plain word
+  std::string_view name;   // a plain word
   std::variant<std::string_view, int64_t, double> value;
 };
 using LogFields = std::vector<LogField>;
@@ -66,4 +66,4 @@ void log_error(fmt::format_string<Args...> format, Args&&... args) {
 // A line of a JSON log, without its end: what log_line writes.
 [[nodiscard]] std::string json_log_line(LogLevel level, std::string_view text, const LogFields& fields);
 
-}  // namespace gale
+}   // namespace gale

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "base/check.h"
 #include "base/log.h"
 #include "config/help.h"
 #include "config/nearest.h"
@@ -93,6 +94,17 @@ Result<Invocation> read_sources(std::span<const std::string> arguments, const En
 }
 
 }  // namespace
+// The one that sets the field, wherever its row stands.
+const Option& log_format_option() {
+  const Config fresh;
+  Config other;
+  other.log_format = LogFormat::kJson;
+  for (const Option& option : all_options()) {
+    if (option.show(fresh) != option.show(other)) return option;
+  }
+  CHECK(false, "no option sets the form of the log");
+}
+
 
 Result<Invocation> read_command_line(std::span<const std::string> arguments, const Environment& environment) {
   Result<Invocation> out = read_sources(arguments, environment);
@@ -100,10 +112,9 @@ Result<Invocation> read_command_line(std::span<const std::string> arguments, con
   return out;
 }
 
-std::vector<std::string> arguments_for(Command command, const Config& config) {
 LogFormat wanted_log_format(std::span<const std::string> arguments, const Environment& environment) {
   Config config;
-  const Option& option = *find_option(Command::kServe, "--log-format");
+  const Option& option = log_format_option();
   const auto take = [&](const std::string& value) {
     Config tried;
     if (option.set(tried, std::span(&value, 1))) config.log_format = tried.log_format;
@@ -122,6 +133,7 @@ LogFormat wanted_log_format(std::span<const std::string> arguments, const Enviro
 }
 
   const Config fresh;
+std::vector<std::string> arguments_for(Command command, const Config& config) {
   std::vector<std::string> positional;
   std::vector<std::string> flags;
   for (const Option& option : all_options()) {

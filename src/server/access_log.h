@@ -22,11 +22,11 @@ struct AccessLine {
   int status = 0;
   double elapsed_s = 0;
   std::string request_id;
-  std::optional<AnswerFacts> answer;         // of those that generate
+  std::optional<AnswerFacts> answer;   // of those that generate
 };
 void log_access(const RequestHead& head, const AccessLine& line);
 
 // The line of an answer that no HTTP request ends with: over a WebSocket, or a stream that its client has left.
 void log_answer(const std::string& request_id, double elapsed_s, const AnswerFacts& answer);
 
-}  // namespace gale
+}   // namespace gale

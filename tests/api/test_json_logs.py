@@ -1,4 +1,4 @@
-"""--log-format json: every line of every process is an object, whatever happens; requests have their figures as values."""
+"""--log-format json: every line of every process is an object, come what may; figures of requests are values."""
 
 import json
 import os
