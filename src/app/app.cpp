@@ -32,13 +32,13 @@ int run_command(const Invocation& invocation, const std::string& program) {
     case Command::kBenchThroughput: return run_bench_throughput(config);
     case Command::kBenchLatency: return run_bench_latency(config);
     case Command::kInspect: return run_inspect(config);
+    case Command::kDownload: return run_download(config);
     case Command::kDoctor: return run_doctor(config);
-  }
     case Command::kGrammarCompiler: return serve_grammar_compiler(kChildSocketFd);
+  }
   CHECK(false, "command {}", static_cast<int>(invocation.command));
 }
 
-int run_within_memory(const std::string& program, const std::vector<std::string>& arguments) {
 // Who speaks in the log of a server; others are programs for people.
 std::optional<std::string> role_of(std::string_view command) {
   if (command == "serve") return "front";
@@ -47,6 +47,7 @@ std::optional<std::string> role_of(std::string_view command) {
   return std::nullopt;
 }
 
+int run_within_memory(const std::string& program, const std::vector<std::string>& arguments) {
   std::signal(SIGPIPE, SIG_IGN);       // a reader that left is an error of write, not the end of the process
   const Environment environment = process_environment();
   const std::optional<std::string> role = role_of(arguments.empty() ? "" : arguments.front());
@@ -73,7 +74,6 @@ std::optional<std::string> role_of(std::string_view command) {
   return run_command(*invocation, program);
 }
 
-}  // namespace
 // An exception that nobody takes is our mistake: it ends the process with a line of its log.
 [[noreturn]] void end_by_exception() {
   std::string what = "of an unknown kind";
@@ -90,11 +90,12 @@ std::optional<std::string> role_of(std::string_view command) {
   std::abort();
 }
 
+}  // namespace
 
 // What runs out of memory where nothing but the whole is left to give up.
 int run_program(const std::string& program, const std::vector<std::string>& arguments) {
-  try {
   std::set_terminate(end_by_exception);
+  try {
     return run_within_memory(program, arguments);
   } catch (const std::bad_alloc&) {
     say_without_memory("gale: cannot go on: the machine has no memory left for this process");

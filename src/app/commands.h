@@ -15,6 +15,7 @@ namespace gale {
 [[nodiscard]] int run_bench(const Config& config);
 [[nodiscard]] int run_bench_throughput(const Config& config);
 [[nodiscard]] int run_bench_latency(const Config& config);
+[[nodiscard]] int run_download(const Config& config);
 [[nodiscard]] int run_inspect(const Config& config);
 [[nodiscard]] int run_doctor(const Config& config);
 

@@ -1,3 +1,4 @@
+#include <atomic>
 #include <chrono>
 #include <filesystem>
 #include <new>
@@ -6,6 +7,7 @@
 #include "app/commands.h"
 #include "app/exit_code.h"
 #include "app/front_model.h"
+#include "app/model_source.h"
 #include "app/notify.h"
 #include "app/predecessor.h"
 #include "app/signals.h"
@@ -113,8 +115,8 @@ class Host final : public TakeoverHost {
 // `gale serve`: from the first signal it could get to the last request.
 class Front {
  public:
-  Front(const Config& config, std::string program)
-      : config_(config), program_(std::move(program)), notifier_(config.serve.notify_socket) {}
+  Front(Config config, std::string program)
+      : config_(std::move(config)), program_(std::move(program)), notifier_(config_.serve.notify_socket) {}
   int run();
 
  private:
@@ -128,7 +130,7 @@ class Front {
   [[nodiscard]] std::optional<Error> serve();
   int leave();
 
-  const Config& config_;
+  Config config_;
   const std::string program_;
   const StopSignals signals_;
   const SteadyClock clock_;
@@ -272,6 +274,14 @@ int Front::leave() {
 }
 
 int Front::run() {
+  std::atomic<bool> is_stopped{false};           // a signal is told once
+  const auto is_cancelled = [&] {
+    if (signals_.wait(std::chrono::milliseconds(0))) is_stopped = true;
+    return is_stopped.load();
+  };
+  if (const Status found = find_model(config_, is_cancelled); !found) {
+    return found.error().code == ErrorCode::kCancelled ? 0 : report(found.error());
+  }
   if (!config_.serve.api_key_file.empty()) {
     Result<std::vector<KeyHash>> loaded = load_keys(config_);
     if (!loaded) return report(loaded.error());

@@ -14,6 +14,7 @@
 #include "app/exit_code.h"
 #include "app/machine_facts.h"
 #include "app/service_units.h"
+#include "hub/hub.h"
 #include "ui/page_access.h"
 
 namespace gale {
@@ -198,7 +199,8 @@ Result<ServicePlan> make_plan(const Config& whole) {
   plan.service.model = fs::absolute(config.model).lexically_normal();
   while (plan.service.model.ends_with('/')) plan.service.model.pop_back();
   if (!config.is_dry_run && !fs::exists(plan.service.model + "/config.json")) {
-    return fail(ErrorCode::kNotFound, "{} is no model folder: there is no config.json in it", plan.service.model);
+    return fail(ErrorCode::kNotFound, "{} is no model folder: there is no config.json in it{}", plan.service.model,
+                is_hub_name(config.model) ? fmt::format("; gale download {} prints one", config.model) : "");
   }
   for (const std::string& path : {plan.service.model, plan.service.folder, plan.program}) {
     if (path.find_first_of(" \t\n\"'\\;") != std::string::npos)

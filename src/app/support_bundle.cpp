@@ -110,6 +110,7 @@ std::string unit_text(const std::string& path, const Redactor& redactor) {
 // The options of gale serve that differ from their defaults; those that hold secrets by name only.
 std::string settings_of(Config config) {
   for (std::string& key : config.server.api_keys) key = kRemoved;
+  if (!config.hub.token.empty()) config.hub.token = kRemoved;
   std::string out;
   for (const std::string& argument : arguments_for(Command::kServe, config)) out += argument + "\n";
   return out;

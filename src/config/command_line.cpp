@@ -90,10 +90,10 @@ Result<Invocation> read_sources(std::span<const std::string> arguments, const En
   GALE_TRY(apply(from_file, parsed.config_file.value_or("") + ": ", out.config));
   GALE_TRY(apply(parse_environment(out.command, environment, out.notes), "environment: ", out.config));
   GALE_TRY(apply(parsed.values, "", out.config));
+  if (out.config.hub.home.empty()) out.config.hub.home = default_hub_home(environment);
   return out;
 }
 
-}  // namespace
 // The one that sets the field, wherever its row stands.
 const Option& log_format_option() {
   const Config fresh;
@@ -105,6 +105,7 @@ const Option& log_format_option() {
   CHECK(false, "no option sets the form of the log");
 }
 
+}  // namespace
 
 Result<Invocation> read_command_line(std::span<const std::string> arguments, const Environment& environment) {
   Result<Invocation> out = read_sources(arguments, environment);
@@ -132,8 +133,8 @@ LogFormat wanted_log_format(std::span<const std::string> arguments, const Enviro
   return config.log_format;
 }
 
-  const Config fresh;
 std::vector<std::string> arguments_for(Command command, const Config& config) {
+  const Config fresh;
   std::vector<std::string> positional;
   std::vector<std::string> flags;
   for (const Option& option : all_options()) {

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "bench/bench_config.h"
 #include "engine/engine_config.h"
+#include "hub/hub_config.h"
 #include "net/client_tls.h"
 #include "server/api_server.h"
 #include "server/server_config.h"
@@ -91,6 +92,7 @@ struct Config {
   LogLevel log_level = LogLevel::kInfo;
   LogFormat log_format = LogFormat::kText;
   EngineConfig engine;                 // with the model's folder
+  HubConfig hub;                       // where models come from that are no folders
   ServeConfig serve;
   PipelineConfig pipeline;
   ServerConfig server;
