@@ -1,6 +1,8 @@
 #include "server/generate_session.h"
 
 #include <algorithm>
+#include <new>
+#include <utility>
 
 #include "api/answer_parts.h"
 
@@ -40,12 +42,10 @@ void GenerateSession::release() {
   std::vector<std::unique_ptr<RequestHandle>>
       handles;  // destroyed without the lock: that waits for a sink that may hold it
   const std::lock_guard lock(mutex_);
-  if (!is_over_) {
-    note_finish("cancelled");
-    tell_facts();
-  }
-  is_over_ = true;
   handles.swap(handles_);
+  if (std::exchange(is_over_, true)) return;
+  is_cancelled_ = true;
+  tell_facts();
 }
 
 void GenerateSession::abort(const Error& error) {
@@ -91,7 +91,8 @@ void GenerateSession::note_finish(std::string_view reason) {
   if (!is_there) finish_reasons_.emplace_back(reason);
 }
 
-void GenerateSession::tell_facts() {
+void GenerateSession::tell_facts() try {
+  if (is_cancelled_) note_finish("cancelled");
   AnswerFacts facts{.finish_reasons = finish_reasons_};
   std::optional<TimePoint> first;
   for (const Progress& progress : progress_) {
@@ -102,6 +103,7 @@ void GenerateSession::tell_facts() {
   }
   if (first) facts.first_token_ms = seconds(*first - outlet_->arrival()) * 1e3;
   outlet_->note(facts);
+} catch (const std::bad_alloc&) {      // the answer counts, not its line
 }
 
 // ---- metrics --------------------------------------------------------------------------------------------------------

@@ -62,6 +62,7 @@ class GenerateSession : public std::enable_shared_from_this<GenerateSession> {
   std::string held_;                           // frames until all prompts are admitted
   bool is_streaming_ = false;
   bool is_over_ = false;
+  bool is_cancelled_ = false;                  // let go before it was over
   std::vector<std::string> finish_reasons_;
 };
 
