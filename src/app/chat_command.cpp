@@ -8,7 +8,7 @@
 #include "app/exit_code.h"
 #include "base/clock.h"
 #include "base/json.h"
-#include "bench/http_client.h"
+#include "bench/api_client.h"
 
 namespace gale {
 namespace {
@@ -144,7 +144,7 @@ class Conversation {
 };
 
 Result<Conversation*> open_conversation(const ChatConfig& config, std::unique_ptr<Conversation>& holder) {
-  GALE_ASSIGN(const ServerUrl server, parse_server_url(config.url));
+  GALE_ASSIGN(const ServerUrl server, parse_server_url(config.url, config.tls));
   if (config.wait_s > 0) GALE_TRY(wait_until_healthy(server, std::chrono::seconds(config.wait_s)));
   std::string model = config.model_name;
   if (model.empty()) {

@@ -6,9 +6,6 @@
 
 namespace gale {
 
-// Not for people: what the front starts as its compiler of grammars, with a socket as descriptor 3.
-inline constexpr const char* kGrammarCompilerCommand = "grammar-compiler";
-
 // Each runs one command to its end; the process's exit code.
 [[nodiscard]] int run_serve(const Config& config, const std::string& program);
 [[nodiscard]] int run_engine_process(const Config& config);
@@ -18,6 +15,7 @@ inline constexpr const char* kGrammarCompilerCommand = "grammar-compiler";
 [[nodiscard]] int run_bench(const Config& config);
 [[nodiscard]] int run_bench_throughput(const Config& config);
 [[nodiscard]] int run_bench_latency(const Config& config);
+[[nodiscard]] int run_download(const Config& config);
 [[nodiscard]] int run_inspect(const Config& config);
 [[nodiscard]] int run_doctor(const Config& config);
 

@@ -3,11 +3,14 @@
 #include "app/commands.h"
 #include "app/examination.h"
 #include "app/exit_code.h"
+#include "app/model_source.h"
 #include "net/server_url.h"
 
 namespace gale {
 
-int run_doctor(const Config& config) {
+int run_doctor(const Config& given) {
+  Config config = given;
+  config.hub.is_offline = true;
   Examination examination;
   examine_machine(examination);
   examine_gpu(examination);
@@ -22,7 +25,9 @@ int run_doctor(const Config& config) {
   examine_runtime_dir(examination);
   if (!config.engine.model_dir.empty()) {
     examination.heading("Model");
-    examine_model(examination, config.engine.model_dir);
+    const Status found = find_model(config, [] { return false; });
+    if (found) examine_model(examination, config.engine.model_dir);
+    else examination.bad(found.error().message);
   }
   std::fputs(examination.text().c_str(), stdout);
   if (!config.doctor.bundle.empty()) {

@@ -54,8 +54,6 @@ void tell_when_the_card_is_lost(EngineChannel& channel) {
 }  // namespace
 
 int run_engine_process(const Config& config) {
-  set_log_name("engine");
-  set_log_level(config.log_level);
   if (config.engine_process.channel_fd < 0) {
     return report({ErrorCode::kInvalidArgument, "gale engine computes for a front that starts it: use gale serve"});
   }

@@ -18,12 +18,12 @@
 #include "backends/cpu/cpu_backend.h"
 #include "base/json.h"
 #include "base/unique_fd.h"
-#include "bench/http_client.h"
 #include "chat/chat_template.h"
 #include "config/command_line.h"
 #include "engine/engine.h"
 #include "engine/memory_plan.h"
 #include "models/model.h"
+#include "net/http_client.h"
 #include "ops/op_table.h"
 #include "tensor/device.h"
 #include "tokenizer/tokenizer.h"
@@ -134,7 +134,7 @@ void examine_gpu_holders(Examination& examination) {
 
 ServerAnswers ask_server(const DoctorConfig& config) {
   ServerAnswers out;
-  const Result<ServerUrl> url = parse_server_url(config.url);
+  const Result<ServerUrl> url = parse_server_url(config.url, config.tls);
   if (!url) {
     out.trouble = url.error().message;
     return out;

@@ -1,7 +1,5 @@
 #include "app/exit_code.h"
 
-#include <fmt/format.h>
-
 #include "base/check.h"
 #include "base/log.h"
 
@@ -30,7 +28,7 @@ int exit_code(ErrorCode code) {
 }
 
 int report(const Error& error) {
-  fmt::print(stderr, "gale: {}\n", escape_control(error.message));
+  say(LogLevel::kError, "gale: " + escape_control(error.message));
   return exit_code(error.code);
 }
 

@@ -33,7 +33,7 @@ Result<FrontModel> load_front_model(const Config& config) {
   if (!std::filesystem::is_directory(folder, trouble)) {
     return fail(ErrorCode::kNotFound,
                 "model folder {} is not there: expected a folder with config.json, tokenizer.json and "
-                "*.safetensors",
+                "*.safetensors, or a name on the Hub such as zai-org/GLM-4.7-Flash",
                 folder);
   }
   // Headers only: an unknown architecture or a missing tensor is known before anybody waits for the engine.

@@ -7,6 +7,7 @@
 #include "app/commands.h"
 #include "app/device.h"
 #include "app/exit_code.h"
+#include "app/model_source.h"
 #include "engine/engine.h"
 #include "engine/memory_plan.h"
 #include "models/model.h"
@@ -64,7 +65,10 @@ void print_kernels(const OpTable& table) {
 
 }  // namespace
 
-int run_inspect(const Config& config) {
+int run_inspect(const Config& given) {
+  Config config = given;
+  config.hub.is_offline = true;        // looking at a model downloads nothing
+  if (const Status found = find_model(config, [] { return false; }); !found) return report(found.error());
   const auto plan = plan_model(config.engine.model_dir, config.engine.has_random_weights());
   if (!plan) return report(plan.error());
   print_model(plan->info);

@@ -1,3 +1,4 @@
+#include <atomic>
 #include <chrono>
 #include <filesystem>
 #include <new>
@@ -6,6 +7,7 @@
 #include "app/commands.h"
 #include "app/exit_code.h"
 #include "app/front_model.h"
+#include "app/model_source.h"
 #include "app/notify.h"
 #include "app/predecessor.h"
 #include "app/signals.h"
@@ -115,8 +117,8 @@ class Host final : public TakeoverHost {
 // `gale serve`: from the first signal it could get to the last request.
 class Front {
  public:
-  Front(const Config& config, std::string program)
-      : config_(config), program_(std::move(program)), notifier_(config.serve.notify_socket) {}
+  Front(Config config, std::string program)
+      : config_(std::move(config)), program_(std::move(program)), notifier_(config_.serve.notify_socket) {}
   int run();
 
  private:
@@ -131,7 +133,7 @@ class Front {
   [[nodiscard]] std::optional<Error> serve();
   int leave();
 
-  const Config& config_;
+  Config config_;
   const std::string program_;
   const StopSignals signals_;
   const SteadyClock clock_;
@@ -163,7 +165,11 @@ Status Front::find_predecessor() {
 Status Front::make_pipeline(bool is_after) {
   GALE_ASSIGN(FrontModel model, load_front_model(config_));
   PipelineConfig pipeline_config = make_pipeline_config(config_);
-  pipeline_config.grammar_compiler = make_grammar_processes({program_, kGrammarCompilerCommand});
+  std::vector<std::string> compiler = {program_, "grammar-compiler"};
+  for (std::string& argument : arguments_for(Command::kGrammarCompiler, config_)) {
+    compiler.push_back(std::move(argument));
+  }
+  pipeline_config.grammar_compiler = make_grammar_processes(std::move(compiler));
   const bool may_wait = predecessor_ && !is_after && config_.serve.takeover_engine == TakeoverEngine::kAuto;
   EngineLauncher launcher = make_launcher(config_, program_, model.tokenizer->vocab_size(),
                                           may_wait ? predecessor_->memory_bytes() : 0);
@@ -293,6 +299,14 @@ int Front::leave() {
 }
 
 int Front::run() {
+  std::atomic<bool> is_stopped{false};           // a signal is told once
+  const auto is_cancelled = [&] {
+    if (signals_.wait(std::chrono::milliseconds(0))) is_stopped = true;
+    return is_stopped.load();
+  };
+  if (const Status found = find_model(config_, is_cancelled); !found) {
+    return found.error().code == ErrorCode::kCancelled ? 0 : report(found.error());
+  }
   if (!config_.serve.api_key_file.empty()) {
     Result<std::vector<KeyHash>> loaded = load_keys(config_);
     if (!loaded) return report(loaded.error());
@@ -317,8 +331,6 @@ int Front::run() {
 }  // namespace
 
 int run_serve(const Config& config, const std::string& program) {
-  set_log_name("front");
-  set_log_level(config.log_level);
   return Front(config, program).run();
 }
 

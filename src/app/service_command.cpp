@@ -14,6 +14,7 @@
 #include "app/exit_code.h"
 #include "app/machine_facts.h"
 #include "app/service_units.h"
+#include "hub/hub.h"
 #include "ui/page_access.h"
 
 namespace gale {
@@ -188,9 +189,12 @@ Result<std::unique_ptr<Manager>> make_manager(const ServicePlan& plan) {
               "this machine runs neither systemd nor has supervisor: install the package supervisor");
 }
 
-Result<ServicePlan> make_plan(const ServiceConfig& config) {
+Result<ServicePlan> make_plan(const Config& whole) {
+  const ServiceConfig& config = whole.service;
   std::error_code trouble;
-  ServicePlan plan{.service = config, .program = fs::read_symlink("/proc/self/exe", trouble)};
+  ServicePlan plan{.service = config,
+                   .program = fs::read_symlink("/proc/self/exe", trouble),
+                   .log_format = whole.log_format};
   if (!config.program.empty()) plan.program = config.program;
   plan.service.folder = fs::absolute(config.folder).lexically_normal();
   if (config.action != "install") return plan;
@@ -198,7 +202,8 @@ Result<ServicePlan> make_plan(const ServiceConfig& config) {
   plan.service.model = fs::absolute(config.model).lexically_normal();
   while (plan.service.model.ends_with('/')) plan.service.model.pop_back();
   if (!config.is_dry_run && !fs::exists(plan.service.model + "/config.json")) {
-    return fail(ErrorCode::kNotFound, "{} is no model folder: there is no config.json in it", plan.service.model);
+    return fail(ErrorCode::kNotFound, "{} is no model folder: there is no config.json in it{}", plan.service.model,
+                is_hub_name(config.model) ? fmt::format("; gale download {} prints one", config.model) : "");
   }
   for (const std::string& path : {plan.service.model, plan.service.folder, plan.program}) {
     if (path.find_first_of(" \t\n\"'\\;") != std::string::npos)
@@ -236,8 +241,9 @@ Status uninstall(const Manager& manager, bool is_dry_run) {
   return {};
 }
 
-Result<int> act(const ServiceConfig& config) {
-  GALE_ASSIGN(const ServicePlan plan, make_plan(config));
+Result<int> act(const Config& whole) {
+  const ServiceConfig& config = whole.service;
+  GALE_ASSIGN(const ServicePlan plan, make_plan(whole));
   GALE_ASSIGN(const std::unique_ptr<Manager> manager, make_manager(plan));
   if (config.action == "install") GALE_TRY(install(*manager, plan));
   if (config.action == "upgrade") GALE_TRY(manager->upgrade());
@@ -250,7 +256,7 @@ Result<int> act(const ServiceConfig& config) {
 }  // namespace
 
 int run_service(const Config& config) {
-  const Result<int> code = act(config.service);
+  const Result<int> code = act(config);
   return code ? *code : report(code.error());
 }
 

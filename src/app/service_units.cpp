@@ -17,6 +17,7 @@ Config front_config(const ServicePlan& plan, const std::string& runtime_dir) {
   out.server.http.host = plan.service.host;
   out.server.http.port = plan.service.port;
   out.serve.takes_over = true;         // the one that runs, if one does: so it is upgraded
+  out.log_format = plan.log_format;
   return out;
 }
 
@@ -24,6 +25,7 @@ Config page_config(const ServicePlan& plan) {
   Config out;
   out.ui.http.host = plan.service.ui_host;
   out.ui.http.port = plan.service.ui_port;
+  out.log_format = plan.log_format;
   const std::string& host = plan.service.host;
   out.ui.api_url =
       fmt::format("http://{}:{}", host.empty() || host == "0.0.0.0" ? "127.0.0.1" : host, plan.service.port);

@@ -11,6 +11,7 @@ namespace gale {
 struct ServicePlan {
   ServiceConfig service;
   std::string program;                 // this program, by its path
+  LogFormat log_format = LogFormat::kText;
 };
 
 struct UnitFile {

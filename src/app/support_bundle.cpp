@@ -13,6 +13,7 @@
 
 #include "app/examination.h"
 #include "app/machine_facts.h"
+#include "base/json.h"
 #include "base/unique_fd.h"
 #include "config/command_line.h"
 
@@ -71,12 +72,18 @@ class Redactor {
 // Of a log only lines that gale itself wrote: whatever else got in there may hold anything.
 std::string log_tail(const std::string& path, const Redactor& redactor) {
   static const std::regex ours(R"(^(debug|info|warning|error) \d\d-\d\d \d\d:\d\d:\d\d.*)");
+  const auto is_ours = [](const std::string& line) {
+    if (!line.starts_with('{')) return std::regex_match(line, ours);
+    const Result<Json> object = parse_json(line);
+    return object && object->contains("time") && object->contains("level") && object->contains("role") &&
+           object->contains("message");
+  };
   std::ifstream file(path);
   std::deque<std::string> kept;
   size_t num_others = 0;
   std::string line;
   while (std::getline(file, line)) {
-    if (!std::regex_match(line, ours)) {
+    if (!is_ours(line)) {
       ++num_others;
       continue;
     }
@@ -103,6 +110,7 @@ std::string unit_text(const std::string& path, const Redactor& redactor) {
 // The options of gale serve that differ from their defaults; those that hold secrets by name only.
 std::string settings_of(Config config) {
   for (std::string& key : config.server.api_keys) key = kRemoved;
+  if (!config.hub.token.empty()) config.hub.token = kRemoved;
   std::string out;
   for (const std::string& argument : arguments_for(Command::kServe, config)) out += argument + "\n";
   return out;

@@ -9,8 +9,6 @@
 namespace gale {
 
 int run_ui(const Config& config) {
-  set_log_name("ui");
-  set_log_level(config.log_level);
   const StopSignals signals;
   const Result<std::unique_ptr<UiServer>> server = UiServer::start(config.ui);
   if (!server) return report(server.error());

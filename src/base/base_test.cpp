@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <limits>
 
 #include "base/bounded_queue.h"
 #include "base/check.h"
@@ -76,6 +77,42 @@ TEST(Utf8, replaces_maximal_invalid_sequences) {
 }
 
 TEST(Log, escapes_control_characters) { EXPECT_EQ(escape_control("a\nb\x1b[0m\x7f"), "a\\nb\\x1b[0m\\x7f"); }
+
+Json read_line(const std::string& line) {
+  const Result<Json> read = parse_json(line);
+  EXPECT_TRUE(read) << line;
+  return read ? *read : Json::object();
+}
+
+TEST(Log, a_json_line_gives_back_what_was_said) {
+  const std::string text = "a \"quoted\"\nline\\ with \x01 and é, 漢字, 🙂 and DEL \x7f";
+  const std::string id = "req-\t1";
+  const Json line = read_line(json_log_line(LogLevel::kWarning, text,
+                                            {{"request_id", id}, {"status", int64_t{200}}, {"ms", 1.5}}));
+  EXPECT_EQ(line["message"], text);
+  EXPECT_EQ(line["level"], "warning");
+  EXPECT_EQ(line["request_id"], id);
+  EXPECT_TRUE(line["status"].is_number_integer());
+  EXPECT_EQ(line["ms"], 1.5);
+  EXPECT_EQ(line["time"].get<std::string>().size(), std::string("2026-11-27T10:20:30.123Z").size());
+}
+
+TEST(Log, a_json_line_is_utf8_and_one_write_of_a_pipe_whatever_it_is_given) {
+  constexpr size_t kPipeBuf = 4096;
+  for (const char* piece : {"x", "\x01", "\xff", "é", "\xe6\xbc", "\"", "🙂"}) {
+    std::string text;
+    for (int i = 0; i < 20000; ++i) text += piece;
+    const std::string line = json_log_line(LogLevel::kInfo, text, {{"path", text}, {"request_id", text}, {"ms", 0.1}});
+    EXPECT_LT(line.size(), kPipeBuf) << piece;
+    EXPECT_TRUE(is_valid_utf8(line));
+    EXPECT_TRUE(read_line(line)["message"].get<std::string>().ends_with("…"));
+  }
+}
+
+TEST(Log, numbers_that_json_has_no_word_for_are_null) {
+  const std::string line = json_log_line(LogLevel::kInfo, "", {{"ms", std::numeric_limits<double>::infinity()}});
+  EXPECT_TRUE(read_line(line)["ms"].is_null());
+}
 
 TEST(MappedFile, maps_reads_and_names_the_missing_path) {
   const std::string path = std::filesystem::temp_directory_path() / "gale_base_test.bin";

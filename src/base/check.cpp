@@ -1,11 +1,11 @@
 #include "base/check.h"
 
-#include <cstdio>
 #include <cstdlib>
 #include <mutex>
 #include <utility>
 
 #include "base/last_words.h"
+#include "base/log.h"
 
 namespace gale {
 namespace {
@@ -22,10 +22,9 @@ void set_last_words(LastWords words) {
 
 void check_failed(std::string_view condition, const std::string& detail, const std::source_location& where) {
   const std::string line =
-      fmt::format("CHECK failed: {} {}{}at {}:{} ({})\n", condition, detail, detail.empty() ? "" : " ",
+      fmt::format("CHECK failed: {} {}{}at {}:{} ({})", condition, detail, detail.empty() ? "" : " ",
                   where.file_name(), where.line(), where.function_name());
-  std::fputs(line.c_str(), stderr);
-  std::fflush(stderr);
+  say(LogLevel::kError, line);
   LastWords words;
   {
     const std::lock_guard lock(last_words_mutex);

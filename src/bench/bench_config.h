@@ -5,11 +5,14 @@
 #include <string>
 #include <vector>
 
+#include "net/client_tls.h"
+
 namespace gale {
 
 // A load test as `gale bench serve` takes it.
 struct BenchConfig {
   std::string base_url = "http://127.0.0.1:8000";
+  ClientTlsConfig tls;
   std::string backend = "openai";      // openai, vllm: completions; openai-chat, vllm-chat: chats
   std::string endpoint;                // empty: the backend's
   std::string model;                   // empty: the first of /v1/models

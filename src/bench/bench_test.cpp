@@ -1,6 +1,5 @@
 #include <gmock/gmock.h>
 
-#include "bench/http_client.h"
 #include "bench/measurement.h"
 #include "bench/report.h"
 
@@ -69,41 +68,6 @@ TEST(Report, warns_where_the_client_is_the_bottleneck) {
   EXPECT_THAT(print_client_cost({.duration = 1, .client_cpu = 0.9, .num_client_threads = 1}, 8), HasSubstr("WARNING"));
   EXPECT_THAT(print_client_cost({.duration = 1, .client_cpu = 0.1, .num_client_threads = 8}, 8),
               testing::Not(HasSubstr("WARNING")));
-}
-
-TEST(ServerUrl, is_taken_apart) {
-  const ServerUrl url = *parse_server_url("http://127.0.0.1:8000/v1/");
-  EXPECT_EQ(url.host, "127.0.0.1");
-  EXPECT_EQ(url.port, 8000);
-  EXPECT_EQ(url.prefix, "/v1");
-  EXPECT_EQ(parse_server_url("http://[::1]:81")->host, "::1");
-  EXPECT_EQ(parse_server_url("http://name")->port, 80);
-  for (const char* bad : {"https://name", "name:8000", "http://name:0", "http://name:x", "http://"}) {
-    EXPECT_FALSE(parse_server_url(bad)) << bad;
-  }
-}
-
-TEST(EventReader, does_not_depend_on_how_bytes_are_cut) {
-  const std::string stream = "data: {\"a\":1}\n\n: ping\n\ndata: two\r\n\r\ndata: [DONE]\n\n";
-  for (size_t cut = 0; cut <= stream.size(); ++cut) {
-    EventReader reader;
-    std::vector<std::string> events;
-    const auto note = [&](std::string_view data) {
-      events.emplace_back(data);
-      return true;
-    };
-    EXPECT_TRUE(reader.append(stream.substr(0, cut), note));
-    EXPECT_TRUE(reader.append(stream.substr(cut), note));
-    EXPECT_THAT(events, ElementsAre("{\"a\":1}", "two", "[DONE]"));
-  }
-}
-
-TEST(HttpClient, nobody_listening_is_an_error_that_says_where) {
-  HttpClient client({.host = "127.0.0.1", .port = 1});
-  const Result<ClientResponse> response = client.send({.target = "/health"});
-  ASSERT_FALSE(response);
-  EXPECT_EQ(response.error().code, ErrorCode::kUnavailable);
-  EXPECT_THAT(response.error().message, HasSubstr("127.0.0.1:1"));
 }
 
 }  // namespace

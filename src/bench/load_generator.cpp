@@ -8,7 +8,7 @@
 #include <thread>
 
 #include "base/json.h"
-#include "bench/http_client.h"
+#include "bench/api_client.h"
 #include "bench/progress_bar.h"
 #include "bench/workload.h"
 
@@ -162,7 +162,7 @@ Result<int> find_vocab_size(HttpClient& client, const BenchConfig& config) {
 }  // namespace
 
 Result<LoadTestResult> run_load_test(const BenchConfig& config) {
-  GALE_ASSIGN(const ServerUrl server, parse_server_url(config.base_url));
+  GALE_ASSIGN(const ServerUrl server, parse_server_url(config.base_url, config.tls));
   if (config.ready_timeout_s > 0) GALE_TRY(wait_until_healthy(server, std::chrono::seconds(config.ready_timeout_s)));
   HttpClient client(server, std::chrono::seconds(30));
   LoadTestResult out{.measurement = {}, .model = config.model};

@@ -7,6 +7,7 @@
 #include <sstream>
 
 #include "base/mapped_file.h"
+#include "bench/api_client.h"
 
 namespace gale {
 namespace {

@@ -6,8 +6,8 @@
 #include "base/json.h"
 #include "base/result.h"
 #include "bench/bench_config.h"
-#include "bench/http_client.h"
 #include "bench/measurement.h"
+#include "net/http_client.h"
 
 namespace gale {
 

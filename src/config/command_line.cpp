@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "base/check.h"
 #include "base/log.h"
 #include "config/help.h"
 #include "config/nearest.h"
@@ -89,7 +90,19 @@ Result<Invocation> read_sources(std::span<const std::string> arguments, const En
   GALE_TRY(apply(from_file, parsed.config_file.value_or("") + ": ", out.config));
   GALE_TRY(apply(parse_environment(out.command, environment, out.notes), "environment: ", out.config));
   GALE_TRY(apply(parsed.values, "", out.config));
+  if (out.config.hub.home.empty()) out.config.hub.home = default_hub_home(environment);
   return out;
+}
+
+// The one that sets the field, wherever its row stands.
+const Option& log_format_option() {
+  const Config fresh;
+  Config other;
+  other.log_format = LogFormat::kJson;
+  for (const Option& option : all_options()) {
+    if (option.show(fresh) != option.show(other)) return option;
+  }
+  CHECK(false, "no option sets the form of the log");
 }
 
 }  // namespace
@@ -98,6 +111,26 @@ Result<Invocation> read_command_line(std::span<const std::string> arguments, con
   Result<Invocation> out = read_sources(arguments, environment);
   if (!out) out.error().message = escape_control(out.error().message);   // it quotes what was given
   return out;
+}
+
+LogFormat wanted_log_format(std::span<const std::string> arguments, const Environment& environment) {
+  Config config;
+  const Option& option = log_format_option();
+  const auto take = [&](const std::string& value) {
+    Config tried;
+    if (option.set(tried, std::span(&value, 1))) config.log_format = tried.log_format;
+  };
+  for (const std::string& entry : environment) {
+    constexpr std::string_view kVariable = "GALE_LOG_FORMAT=";
+    if (entry.starts_with(kVariable)) take(entry.substr(kVariable.size()));
+  }
+  for (size_t i = 0; i < arguments.size(); ++i) {
+    const size_t equals = arguments[i].find('=');
+    if (canonical_flag(arguments[i].substr(0, equals)) != option.row.flag) continue;
+    if (equals != std::string::npos) take(arguments[i].substr(equals + 1));
+    else if (i + 1 < arguments.size()) take(arguments[i + 1]);
+  }
+  return config.log_format;
 }
 
 std::vector<std::string> arguments_for(Command command, const Config& config) {

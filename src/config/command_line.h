@@ -28,6 +28,9 @@ struct Invocation {
 [[nodiscard]] Result<Invocation> read_command_line(std::span<const std::string> arguments,
                                                    const Environment& environment);
 
+// What --log-format or its variable ask for, however wrong the rest is: errors of the command line are told in it.
+[[nodiscard]] LogFormat wanted_log_format(std::span<const std::string> arguments, const Environment& environment);
+
 // The arguments that make `gale <command>` see the same config, for starting a process of ours. Only what differs from
 // the default is named.
 [[nodiscard]] std::vector<std::string> arguments_for(Command command, const Config& config);

@@ -7,6 +7,8 @@
 #include "base/log.h"
 #include "bench/bench_config.h"
 #include "engine/engine_config.h"
+#include "hub/hub_config.h"
+#include "net/client_tls.h"
 #include "server/api_server.h"
 #include "server/server_config.h"
 #include "serving/engine_pipeline.h"
@@ -19,6 +21,7 @@ inline constexpr const char* kVersion = "0.1.0";
 // `gale chat`.
 struct ChatConfig {
   std::string url = "http://127.0.0.1:8000/v1";
+  ClientTlsConfig tls;
   std::string model_name;              // empty: the first of /v1/models
   std::string api_key;
   std::string system_prompt;
@@ -70,6 +73,7 @@ struct ServiceConfig {
 // `gale doctor`.
 struct DoctorConfig {
   std::string url = "http://127.0.0.1:8000";   // of the server that is asked about its memory
+  ClientTlsConfig tls;
   std::string api_key;
   int ui_port = 7860;
   std::string folder = "/var/lib/gale";        // of `gale service`
@@ -87,7 +91,9 @@ struct InspectConfig {
 struct Config {
   std::string config_file;             // a TOML file with further values
   LogLevel log_level = LogLevel::kInfo;
+  LogFormat log_format = LogFormat::kText;
   EngineConfig engine;                 // with the model's folder
+  HubConfig hub;                       // where models come from that are no folders
   ServeConfig serve;
   PipelineConfig pipeline;
   ServerConfig server;

@@ -59,6 +59,18 @@ Environment process_environment() {
   return out;
 }
 
+std::string default_hub_home(const Environment& environment) {
+  const auto value_of = [&](std::string_view name) {
+    for (const std::string& entry : environment) {
+      if (entry.starts_with(name)) return entry.substr(name.size());
+    }
+    return std::string();
+  };
+  std::string cache = value_of("XDG_CACHE_HOME=");
+  if (cache.empty()) cache = value_of("HOME=") + "/.cache";
+  return cache + "/huggingface";
+}
+
 Values parse_environment(Command command, const Environment& environment, std::vector<std::string>& notes) {
   Values values;
   for (const std::string& entry : environment) {
@@ -71,7 +83,10 @@ Values parse_environment(Command command, const Environment& environment, std::v
       if (name != variable_name(option) && name != option.row.environment) continue;
       is_known = true;
       // A variable may stand there for another command: only one that this command has is set.
-      if ((option.row.commands & in(command)) != 0) values[&option] = {entry.substr(equals + 1)};
+      const bool is_of_command = (option.row.commands & in(command)) != 0;
+      // Empty means unset, as other tools have it with the names that they share.
+      const bool is_set = name.starts_with(kOurs) || equals + 1 < entry.size();
+      if (is_of_command && is_set) values[&option] = {entry.substr(equals + 1)};
     }
     if (is_candidate && !is_known) notes.push_back(note_on(name));
   }

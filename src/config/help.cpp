@@ -23,10 +23,14 @@ constexpr std::array kCommands = {
                 Command::kBenchThroughput},
     CommandInfo{"bench latency", "[options]", "send batches one after the other and tell how long each takes",
                 Command::kBenchLatency},
+    CommandInfo{"download", "MODEL [options]", "bring a model of the Hub into the cache and say where it is",
+                Command::kDownload},
     CommandInfo{"inspect", "MODEL [options]", "show a model's architecture, tensors and memory plan",
                 Command::kInspect},
     CommandInfo{"doctor", "[MODEL]", "tell what this machine has and what is missing", Command::kDoctor},
     CommandInfo{"engine", "MODEL [options]", "the computing process; serve starts it", Command::kEngine},
+    CommandInfo{"grammar-compiler", "[options]", "what compiles the grammars of answers; serve starts it",
+                Command::kGrammarCompiler},
 };
 
 constexpr std::array kGroups = {

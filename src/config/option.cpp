@@ -27,7 +27,7 @@ std::string_view group_name(OptionGroup group) {
 const std::vector<Option>& all_options() {
   static const std::vector<Option> all = [] {
     std::vector<Option> out = engine_options();
-    for (auto make : {server_options, ui_options, client_options, bench_options}) {
+    for (auto make : {hub_options, server_options, ui_options, client_options, bench_options}) {
       for (Option& option : make()) out.push_back(std::move(option));
     }
     return out;

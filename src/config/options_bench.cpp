@@ -1,3 +1,4 @@
+#include "config/client_tls_options.h"
 #include "config/config.h"
 #include "config/options.h"
 
@@ -181,6 +182,7 @@ std::vector<Option> bench_options() {
   for (auto options : {&arrival_options, &dataset_options, &latency_options}) {
     for (Option& option : options()) out.push_back(std::move(option));
   }
+  for (Option& option : client_tls_options<&Config::bench, &BenchConfig::tls>(kAll)) out.push_back(std::move(option));
   return out;
 }
 

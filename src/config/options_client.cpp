@@ -1,3 +1,4 @@
+#include "config/client_tls_options.h"
 #include "config/config.h"
 #include "config/options.h"
 
@@ -111,13 +112,19 @@ std::vector<Option> doctor_options() {
 std::vector<Option> client_options() {
   std::vector<Option> out = chat_options();
   for (Option& option : doctor_options()) out.push_back(std::move(option));
+  for (Option& option : client_tls_options<&Config::chat, &ChatConfig::tls>(kChatCommand)) {
+    out.push_back(std::move(option));
+  }
+  for (Option& option : client_tls_options<&Config::doctor, &DoctorConfig::tls>(in(Command::kDoctor))) {
+    out.push_back(std::move(option));
+  }
   out.push_back(option<&Config::config_file>(
       {.flag = "--config",
        .placeholder = "FILE",
        .help = "A TOML file with options; the command line counts before it.",
        .group = OptionGroup::kHelp,
        .commands = in(Command::kServe, Command::kUi, Command::kChat, Command::kBenchServe, Command::kBenchThroughput,
-                      Command::kBenchLatency, Command::kInspect, Command::kDoctor)}));
+                      Command::kBenchLatency, Command::kInspect, Command::kDoctor, Command::kDownload)}));
   return out;
 }
 

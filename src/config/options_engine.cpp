@@ -80,8 +80,11 @@ std::vector<Option> engine_options() {
   constexpr CommandSet kCompute = in(Command::kServe, Command::kEngine);
   std::vector<Option> out = {
       option<&Config::engine, &E::model_dir>({.flag = "--model", .placeholder = "MODEL",
-          .help = "A folder with config.json, tokenizer.json and safetensors files, as Hugging Face lays them out.",
-          .group = kModel, .commands = static_cast<CommandSet>(kLoad | in(Command::kDoctor)), .is_positional = true}),
+          .help = "A folder with config.json, tokenizer.json and safetensors files, as Hugging Face lays them out; or "
+                  "a name on the Hub, such as zai-org/GLM-4.7-Flash, which serve and download bring here.",
+          .group = kModel,
+          .commands = static_cast<CommandSet>(kLoad | in(Command::kDoctor, Command::kDownload)),
+          .is_positional = true}),
       option<&Config::inspect, &InspectConfig::tensors>({.flag = "--tensors",
           .help = "List every tensor: shape, type, file, and which part of the model takes it.",
           .group = kModel, .commands = in(Command::kInspect)}),

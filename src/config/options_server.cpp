@@ -21,6 +21,12 @@ struct EnumNames<LogLevel> {
 };
 
 template <>
+struct EnumNames<LogFormat> {
+  static constexpr std::array names = {std::pair{std::string_view("text"), LogFormat::kText},
+                                       std::pair{std::string_view("json"), LogFormat::kJson}};
+};
+
+template <>
 struct EnumNames<Pooling> {
   static constexpr std::array names = {std::pair{std::string_view("last"), Pooling::kLast},
                                        std::pair{std::string_view("mean"), Pooling::kMean}};
@@ -219,6 +225,10 @@ std::vector<Option> server_options() {
       .help = "What is logged to stderr.",
       .group = kLog, .commands = in(Command::kServe, Command::kEngine, Command::kUi),
       .environment = "VLLM_LOGGING_LEVEL"}));
+  out.push_back(option<&Config::log_format>({.flag = "--log-format", .placeholder = "FORMAT",
+      .help = "json: an object a line, with time, level, role, pid, message, and a request's figures as values.",
+      .group = kLog,
+      .commands = in(Command::kServe, Command::kEngine, Command::kGrammarCompiler, Command::kUi, Command::kService)}));
   return out;
 }
 

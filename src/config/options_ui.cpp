@@ -1,3 +1,4 @@
+#include "config/client_tls_options.h"
 #include "config/config.h"
 #include "config/options.h"
 
@@ -124,6 +125,7 @@ std::vector<Option> ui_options() {
            .group = kHttp,
            .commands = kPage}),
   };
+  for (Option& option : client_tls_options<&Config::ui, &U::api_tls>(kPage)) out.push_back(std::move(option));
   for (Option& option : service_options()) out.push_back(std::move(option));
   return out;
 }

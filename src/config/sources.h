@@ -24,6 +24,9 @@ struct ParsedArguments {
 [[nodiscard]] Values parse_environment(Command command, const Environment& environment,
                                        std::vector<std::string>& notes);
 
+// Where huggingface_hub keeps its things unless told otherwise.
+[[nodiscard]] std::string default_hub_home(const Environment& environment);
+
 // A TOML file whose keys are the flags without dashes in front; "_" may stand for "-". Keys that belong to another
 // command are fine (one file can serve all), keys that belong to none are an error.
 [[nodiscard]] Result<Values> parse_config_file(Command command, const std::string& path);

@@ -64,14 +64,15 @@ Result<double> parse_number(const ValueRules& rules, std::string_view text) {
   return value;
 }
 
-Result<bool> parse_switch(std::string_view text) {
+Result<bool> parse_switch(std::string_view given) {
+  const std::string text = lower_case(given);
   for (const std::string_view yes : {"true", "1", "yes", "on"}) {
     if (text == yes) return true;
   }
   for (const std::string_view no : {"false", "0", "no", "off"}) {
     if (text == no) return false;
   }
-  return fail(ErrorCode::kInvalidArgument, "expected true or false, got '{}'", text);
+  return fail(ErrorCode::kInvalidArgument, "expected true or false, got '{}'", given);
 }
 
 Result<std::string> parse_text(const ValueRules& rules, std::string_view text) {

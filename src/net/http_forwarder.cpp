@@ -5,10 +5,12 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/post.hpp>
+#include <boost/asio/ssl/stream.hpp>
 #include <boost/asio/write.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/core/tcp_stream.hpp>
 #include <boost/beast/http.hpp>
+#include <optional>
 #include <thread>
 
 namespace gale {
@@ -74,8 +76,28 @@ class Forward final : public std::enable_shared_from_this<Forward> {
     stream_.expires_after(config_.connect_timeout);
     stream_.async_connect(addresses, [self = shared_from_this()](error_code error, const tcp::endpoint&) {
       if (error) return self->fail_with(ErrorCode::kUnavailable, error.message());
-      self->write();
+      self->shake_hands();
     });
+  }
+  void shake_hands() {
+    if (is_closed_ || !config_.server.tls) return write();
+    tls_.emplace(stream_, *config_.server.tls);
+    if (const Status expected = expect_server(tls_->native_handle(), config_.server); !expected)
+      return fail_with(ErrorCode::kUnavailable, expected.error().message);
+    stream_.expires_after(config_.connect_timeout);
+    tls_->async_handshake(asio::ssl::stream_base::client, [self = shared_from_this()](error_code error) {
+      if (self->is_closed_ || !error) return self->write();
+      const bool is_of_tls = error.category() == asio::error::get_ssl_category();
+      self->fail_with(code_of(error), is_of_tls ? handshake_failure(self->tls_->native_handle(),
+                                                                    static_cast<unsigned long>(error.value()))
+                                                : error.message());
+    });
+  }
+  // `use` of the stream that speaks HTTP.
+  template <class Use>
+  void with_stream(Use use) {
+    if (tls_) use(*tls_);
+    else use(stream_);
   }
   void write() {
     if (is_closed_) return;
@@ -83,15 +105,19 @@ class Forward final : public std::enable_shared_from_this<Forward> {
     stream_.socket().set_option(tcp::no_delay(true), ignored);
     stream_.expires_after(config_.silence_timeout);
     // An error of writing is found by reading: a server that refuses a body has said why.
-    asio::async_write(stream_, asio::buffer(wire_),
-                      [self = shared_from_this()](error_code, size_t) { self->read_head(); });
+    with_stream([this](auto& stream) {
+      asio::async_write(stream, asio::buffer(wire_),
+                        [self = shared_from_this()](error_code, size_t) { self->read_head(); });
+    });
   }
   void read_head() {
     if (is_closed_) return;
     stream_.expires_after(config_.silence_timeout);
-    http::async_read_header(stream_, buffer_, parser_, [self = shared_from_this()](error_code error, size_t) {
-      if (error) return self->fail_with(code_of(error), error.message());
-      self->on_head();
+    with_stream([this](auto& stream) {
+      http::async_read_header(stream, buffer_, parser_, [self = shared_from_this()](error_code error, size_t) {
+        if (error) return self->fail_with(code_of(error), error.message());
+        self->on_head();
+      });
     });
   }
   void on_head() {
@@ -114,14 +140,18 @@ class Forward final : public std::enable_shared_from_this<Forward> {
     parser_.get().body().data = scratch_.data();
     parser_.get().body().size = scratch_.size();
     stream_.expires_after(config_.silence_timeout);
-    http::async_read_some(stream_, buffer_, parser_, [self = shared_from_this()](error_code error, size_t) {
-      if (error == http::error::need_buffer) error = {};
-      self->take(scratch_size() - self->parser_.get().body().size);
-      if (self->is_closed_) return;
-      if (!error) return self->read_body();
-      if (self->is_event_stream_) return self->finish();   // no [DONE] came: the client knows that it was cut
-      self->fail_with(code_of(error), error.message());
+    with_stream([this](auto& stream) {
+      http::async_read_some(stream, buffer_, parser_,
+                            [self = shared_from_this()](error_code error, size_t) { self->on_body(error); });
     });
+  }
+  void on_body(error_code error) {
+    if (error == http::error::need_buffer) error = {};
+    take(scratch_size() - parser_.get().body().size);
+    if (is_closed_) return;
+    if (!error) return read_body();
+    if (is_event_stream_) return finish();   // no [DONE] came: the client knows that it was cut
+    fail_with(code_of(error), error.message());
   }
   static constexpr size_t scratch_size() { return kReadBytes; }
   static ErrorCode code_of(const error_code& error) {
@@ -169,6 +199,7 @@ class Forward final : public std::enable_shared_from_this<Forward> {
   const ForwardAnswer answer_;
   tcp::resolver resolver_;
   beast::tcp_stream stream_;
+  std::optional<asio::ssl::stream<beast::tcp_stream&>> tls_;   // over stream_
   beast::flat_buffer buffer_;
   http::response_parser<http::buffer_body> parser_;
   std::array<char, kReadBytes> scratch_{};

@@ -12,7 +12,7 @@
 namespace gale {
 
 struct ForwarderConfig {
-  ServerUrl server;                                    // plain HTTP
+  ServerUrl server;
   std::chrono::milliseconds connect_timeout{5'000};
   std::chrono::milliseconds silence_timeout{300'000};  // no byte of an answer came for that long
   size_t max_reply_bytes = size_t{64} << 20;           // of an answer, or of one event of a stream

@@ -13,13 +13,17 @@ bool read_port(std::string_view text, int& out) {
 
 }  // namespace
 
-Result<ServerUrl> parse_server_url(std::string_view url) {
-  constexpr std::string_view kScheme = "http://";
-  if (!url.starts_with(kScheme)) {
-    return fail(ErrorCode::kInvalidArgument, "'{}' is no address of a server: expected http://HOST:PORT", url);
+Result<ServerUrl> parse_server_url(std::string_view url, const ClientTlsConfig& tls) {
+  constexpr std::string_view kPlain = "http://";
+  constexpr std::string_view kSecure = "https://";
+  const bool is_secure = url.starts_with(kSecure);
+  if (!is_secure && !url.starts_with(kPlain)) {
+    return fail(ErrorCode::kInvalidArgument,
+                "'{}' is no address of a server: expected http://HOST:PORT or https://HOST:PORT", url);
   }
-  std::string_view rest = url.substr(kScheme.size());
+  std::string_view rest = url.substr(is_secure ? kSecure.size() : kPlain.size());
   ServerUrl out;
+  if (is_secure) out.port = 443;
   const size_t slash = std::min(rest.find('/'), rest.size());
   out.prefix = std::string(rest.substr(slash));
   while (out.prefix.ends_with('/')) out.prefix.pop_back();
@@ -33,6 +37,9 @@ Result<ServerUrl> parse_server_url(std::string_view url) {
   if (place.starts_with('[') && place.ends_with(']')) place = place.substr(1, place.size() - 2);
   if (place.empty()) return fail(ErrorCode::kInvalidArgument, "'{}' names no host", url);
   out.host = std::string(place);
+  if (is_secure) {
+    GALE_ASSIGN(out.tls, load_client_tls(tls));
+  }
   return out;
 }
 

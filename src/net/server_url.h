@@ -1,9 +1,11 @@
 #pragma once
 
+#include <memory>
 #include <string>
 #include <string_view>
 
 #include "base/result.h"
+#include "net/client_tls.h"
 
 namespace gale {
 
@@ -11,8 +13,11 @@ namespace gale {
 struct ServerUrl {
   std::string host;
   int port = 80;
-  std::string prefix;                  // "/v1", or empty
+  std::string prefix = {};             // "/v1", or empty
+  // What its connections shake hands with, shared by them; null: plain HTTP.
+  std::shared_ptr<boost::asio::ssl::context> tls = nullptr;
 };
-[[nodiscard]] Result<ServerUrl> parse_server_url(std::string_view url);
+// `tls` counts for https://.
+[[nodiscard]] Result<ServerUrl> parse_server_url(std::string_view url, const ClientTlsConfig& tls = {});
 
 }  // namespace gale

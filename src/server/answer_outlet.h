@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/result.h"
+#include "server/access_log.h"
 
 namespace gale {
 
@@ -22,6 +23,8 @@ class AnswerOutlet {
   // std::bad_alloc: they come again, at the head of the next ones.
   virtual void send(std::string_view frames) = 0;
   virtual void finish() = 0;
+  // For the log, once: before the last of the above, or while on_answer_end's callback lets an unfinished answer go.
+  virtual void note(const AnswerFacts& facts) = 0;
   // Called once, when all was delivered or nothing more can be. A later callback takes the place of an earlier one.
   virtual void on_answer_end(std::function<void()> callback) = 0;
 };

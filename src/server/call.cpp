@@ -38,7 +38,10 @@ void Call::reply(int status, std::string body, std::string_view content_type, Ht
 
 void Call::reply_error(const Error& error, int retry_after_s) {
   const WireError wire = wire_error(error, setting_.dialect);
-  if (wire.status == 500) log_error("request {}: {}", setting_.request_id, error.message);
+  if (wire.status == 500) {
+    log_line(LogLevel::kError, fmt::format("request {}: {}", setting_.request_id, error.message),
+             {{"request_id", setting_.request_id}});
+  }
   HttpFields fields;
   if (wire.status == 429 || wire.status == 503 || wire.status == 529)
     fields.emplace_back("Retry-After", fmt::format("{}", retry_after_s));
@@ -72,15 +75,22 @@ void Call::note_end(ExchangeEnd how) {
   if (how == ExchangeEnd::kClientGone) metrics_.client_disconnects.add();
   if (how == ExchangeEnd::kSlowReader) metrics_.slow_readers.add();
   const int status = how == ExchangeEnd::kSent ? status_.load() : kClientGone;
-  note_request(metrics_, request_.head, setting_, status, seconds(now() - arrival_));
+  note_request(metrics_, request_.head, setting_, status, seconds(now() - arrival_),
+               facts_.with([](auto& facts) { return std::move(facts); }));
+}
+
+void Call::note(const AnswerFacts& facts) {
+  facts_.with([&](auto& held) { held = facts; });
 }
 
 void note_request(ServingMetrics& metrics, const RequestHead& head, const Call::Setting& setting, int status,
-                  double elapsed_s) {
+                  double elapsed_s, std::optional<AnswerFacts> answer) {
   metrics.count_http(head.method, setting.route, status, elapsed_s);
   if (!setting.is_logged) return;
-  log_info("{} - \"{} {} HTTP/1.{}\" {} {:.1f} ms id={}", head.peer, head.method, head.path, head.is_http10 ? 0 : 1,
-           status, elapsed_s * 1e3, setting.request_id);
+  log_access(head, {.status = status,
+                    .elapsed_s = elapsed_s,
+                    .request_id = setting.request_id,
+                    .answer = std::move(answer)});
 }
 
 }  // namespace gale

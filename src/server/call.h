@@ -9,6 +9,7 @@
 
 #include "api/errors.h"
 #include "base/clock.h"
+#include "base/guarded.h"
 #include "base/result.h"
 #include "net/exchange.h"
 #include "server/answer_outlet.h"
@@ -45,6 +46,8 @@ class Call final : public AnswerOutlet, public std::enable_shared_from_this<Call
   // one.
   void on_end(std::function<void(ExchangeEnd)> callback);
   void on_answer_end(std::function<void()> callback) override;
+  void note(const AnswerFacts& facts) override;
+  [[nodiscard]] bool is_logged() const { return setting_.is_logged; }
 
  private:
   [[nodiscard]] HttpFields answer_fields(std::string_view content_type) const;
@@ -57,10 +60,11 @@ class Call final : public AnswerOutlet, public std::enable_shared_from_this<Call
   const TimePoint arrival_;
   std::atomic<int> status_{0};
   std::atomic<bool> is_noted_{false};
+  Guarded<std::optional<AnswerFacts>> facts_;
 };
 
 // The access line of a request and its HTTP metrics.
 void note_request(ServingMetrics& metrics, const RequestHead& head, const Call::Setting& setting, int status,
-                  double elapsed_s);
+                  double elapsed_s, std::optional<AnswerFacts> answer = std::nullopt);
 
 }  // namespace gale

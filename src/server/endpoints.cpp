@@ -245,7 +245,9 @@ void Endpoints::needs_web_socket(Call& call) {
 
 std::shared_ptr<WebSocketListener> Endpoints::open_chat_socket(const RequestHead& head,
                                                                std::shared_ptr<WebSocket> socket) {
-  return std::make_shared<WebSocketChat>(std::move(socket), owner_of(head), formats_, generations_, pipeline_);
+  return std::make_shared<WebSocketChat>(
+      std::move(socket), WebSocketChat::Asking{.owner = owner_of(head), .is_logged = config_.logs_access}, formats_,
+      generations_, pipeline_);
 }
 
 }  // namespace gale

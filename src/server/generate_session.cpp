@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <new>
+#include <utility>
+
+#include "api/answer_parts.h"
 
 namespace gale {
 namespace {
@@ -51,8 +54,10 @@ void GenerateSession::release() {
   std::vector<std::unique_ptr<RequestHandle>>
       handles;  // destroyed without the lock: that waits for a sink that may hold it
   const std::lock_guard lock(mutex_);
-  is_over_ = true;
   handles.swap(handles_);
+  if (std::exchange(is_over_, true)) return;
+  is_cancelled_ = true;
+  tell_facts();
 }
 
 void GenerateSession::abort(const Error& error) {
@@ -73,6 +78,7 @@ void GenerateSession::deliver(size_t request, const Event& event) {
   else held_ += frames;
   const std::optional<Failed>& failure = writer_->failure();
   const bool is_done = writer_->is_done();
+  if (is_done) tell_facts();
   if (failure && !is_streaming_) {
     const bool is_shed =
         failure->error.code == ErrorCode::kOverloaded || failure->error.code == ErrorCode::kUnavailable;
@@ -99,21 +105,45 @@ void GenerateSession::send_held() {
   held_.clear();
 }
 
+void GenerateSession::note_finish(std::string_view reason) {
+  const bool is_there = std::find(finish_reasons_.begin(), finish_reasons_.end(), reason) != finish_reasons_.end();
+  if (!is_there) finish_reasons_.emplace_back(reason);
+}
+
+void GenerateSession::tell_facts() try {
+  if (is_cancelled_) note_finish("cancelled");
+  AnswerFacts facts{.finish_reasons = finish_reasons_};
+  std::optional<TimePoint> first;
+  for (const Progress& progress : progress_) {
+    facts.prompt_tokens += progress.num_prompt_tokens;
+    facts.cached_tokens += progress.num_cached;
+    facts.completion_tokens += progress.num_generated;
+    if (progress.first_token && (!first || *progress.first_token < *first)) first = progress.first_token;
+  }
+  if (first) facts.first_token_ms = seconds(*first - outlet_->arrival()) * 1e3;
+  outlet_->note(facts);
+} catch (const std::bad_alloc&) {      // the answer counts, not its line
+}
+
 // ---- metrics --------------------------------------------------------------------------------------------------------
 
 void GenerateSession::observe(Progress& progress, const Event& event) {
   if (const auto* started = std::get_if<Started>(&event)) {
     progress.is_started = true;
+    progress.num_prompt_tokens = static_cast<int>(started->prompt_tokens.size());
     metrics_.prompt_tokens.add(static_cast<double>(started->prompt_tokens.size()));
     metrics_.request_prompt_tokens.observe(static_cast<double>(started->prompt_tokens.size()));
   } else if (const auto* delta = std::get_if<Delta>(&event)) {
     observe_delta(progress, *delta);
   } else if (const auto* finished = std::get_if<Finished>(&event)) {
     metrics_.count_finish(finished->reason);
+    note_finish(finish_name(finished->reason));
   } else if (std::holds_alternative<Pooled>(event)) {
     metrics_.count_finish(ChoiceFinish::kStop);
+    note_finish(finish_name(ChoiceFinish::kStop));
   } else if (const auto* completed = std::get_if<Completed>(&event)) {
     const Usage& usage = completed->usage;
+    progress.num_cached = usage.cached_tokens;
     add_generated(progress, usage.completion_tokens);
     metrics_.prompt_tokens_cached.add(usage.cached_tokens);
     metrics_.request_generation_tokens.observe(usage.completion_tokens);
@@ -126,6 +156,7 @@ void GenerateSession::observe(Progress& progress, const Event& event) {
     }
   } else if (std::holds_alternative<Failed>(event)) {
     metrics_.count_failure("error");
+    note_finish("error");
   }
 }
 

@@ -39,6 +39,8 @@ class GenerateSession : public std::enable_shared_from_this<GenerateSession> {
     int num_generated = 0;
     std::optional<TimePoint> first_token;
     std::vector<TimePoint> last_token;        // by choice
+    int num_prompt_tokens = 0;
+    int num_cached = 0;
   };
 
   void submit(std::vector<GenerateRequest> requests);
@@ -48,6 +50,8 @@ class GenerateSession : public std::enable_shared_from_this<GenerateSession> {
   void observe(Progress& progress, const Event& event);
   void observe_delta(Progress& progress, const Delta& delta);
   void add_generated(Progress& progress, int total);
+  void note_finish(std::string_view reason);
+  void tell_facts();                                  // under the lock, once
 
   std::mutex mutex_;
   const std::unique_ptr<AnswerWriter> writer_;
@@ -60,6 +64,8 @@ class GenerateSession : public std::enable_shared_from_this<GenerateSession> {
   std::string held_;                           // frames until all prompts are admitted, or there is memory to send them
   bool is_streaming_ = false;
   bool is_over_ = false;
+  bool is_cancelled_ = false;                  // let go before it was over
+  std::vector<std::string> finish_reasons_;
 };
 
 }  // namespace gale

@@ -22,12 +22,21 @@ void StatsReporter::report() {
                           : 0;
   const bool is_idle =
       prompt == last_prompt_ && generated == last_generated_ && stats.num_running == 0 && stats.num_waiting == 0;
-  log_at(is_idle ? LogLevel::kDebug : LogLevel::kInfo,
-         "Engine 000: Avg prompt throughput: {:.1f} tokens/s, Avg generation throughput: {:.1f} tokens/s, Running: {} "
-         "reqs, "
-         "Waiting: {} reqs, Preemptions: {}, GPU KV cache usage: {:.1f}%, Prefix cache hit rate: {:.1f}%",
-         per_second(prompt - last_prompt_), per_second(generated - last_generated_), stats.num_running,
-         stats.num_waiting, stats.num_preemptions, used, hits);
+  const double prompt_rate = per_second(prompt - last_prompt_);
+  const double generation_rate = per_second(generated - last_generated_);
+  log_line(is_idle ? LogLevel::kDebug : LogLevel::kInfo,
+           fmt::format("Engine 000: Avg prompt throughput: {:.1f} tokens/s, Avg generation throughput: {:.1f} "
+                       "tokens/s, Running: {} reqs, Waiting: {} reqs, Preemptions: {}, GPU KV cache usage: {:.1f}%, "
+                       "Prefix cache hit rate: {:.1f}%",
+                       prompt_rate, generation_rate, stats.num_running, stats.num_waiting, stats.num_preemptions, used,
+                       hits),
+           {{"prompt_tokens_per_s", prompt_rate},
+            {"generation_tokens_per_s", generation_rate},
+            {"num_running", int64_t{stats.num_running}},
+            {"num_waiting", int64_t{stats.num_waiting}},
+            {"num_preemptions", static_cast<int64_t>(stats.num_preemptions)},
+            {"kv_cache_usage_percent", used},
+            {"prefix_cache_hit_percent", hits}});
   last_prompt_ = prompt;
   last_generated_ = generated;
 }

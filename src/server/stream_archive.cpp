@@ -32,6 +32,7 @@ class StreamArchive::Stream final : public AnswerOutlet, public std::enable_shar
         owner_(std::move(owner)),
         request_id_(call->request_id()),
         arrival_(call->arrival()),
+        is_logged_(call->is_logged()),
         call_(std::move(call)),
         left_at_(now()) {}
 
@@ -75,6 +76,11 @@ class StreamArchive::Stream final : public AnswerOutlet, public std::enable_shar
     is_finished_ = true;
     if (call_) call_->finish();
     else left_at_ = now();
+  }
+  void note(const AnswerFacts& facts) override {
+    const std::lock_guard lock(mutex_);
+    if (call_) call_->note(facts);
+    else if (is_logged_) log_answer(request_id_, seconds(now() - arrival_), facts);
   }
   void on_answer_end(std::function<void()> callback) override {
     const std::lock_guard lock(mutex_);
@@ -165,6 +171,7 @@ class StreamArchive::Stream final : public AnswerOutlet, public std::enable_shar
   const StreamArchiveConfig& config_;
   const std::string id_, owner_, request_id_;
   const TimePoint arrival_;
+  const bool is_logged_;
   mutable std::mutex mutex_;                        // guards what follows
   std::shared_ptr<Call> call_;                      // shared with its exchange; null while nobody reads
   std::function<void()> on_end_;

@@ -55,6 +55,9 @@ class WebSocketChat::Answer final : public AnswerOutlet {
     is_finished_ = true;
     chat_->forget_later(request_id_);
   }
+  void note(const AnswerFacts& facts) override {
+    if (chat_->is_logged_) log_answer(request_id_, seconds(std::chrono::steady_clock::now() - arrival_), facts);
+  }
   void on_answer_end(std::function<void()> callback) override {
     const std::lock_guard lock(mutex_);
     on_end_ = std::move(callback);

@@ -17,9 +17,14 @@ namespace gale {
 // {"type":"done","request_id"}. {"type":"cancel","request_id"} stops one; closing stops all.
 class WebSocketChat final : public WebSocketListener, public std::enable_shared_from_this<WebSocketChat> {
  public:
-  WebSocketChat(std::shared_ptr<WebSocket> socket, std::string owner, const WireFormats& formats,
-                Generations& generations, const Pipeline& pipeline)
-      : owner_(std::move(owner)),
+  struct Asking {
+    std::string owner;                 // whose key it is
+    bool is_logged = true;             // a line an answer
+  };
+  WebSocketChat(std::shared_ptr<WebSocket> socket, Asking asking, const WireFormats& formats, Generations& generations,
+                const Pipeline& pipeline)
+      : owner_(std::move(asking.owner)),
+        is_logged_(asking.is_logged),
         formats_(formats),
         generations_(generations),
         pipeline_(pipeline),
@@ -41,6 +46,7 @@ class WebSocketChat final : public WebSocketListener, public std::enable_shared_
   void forget_later(const std::string& request_id);
 
   const std::string owner_;
+  const bool is_logged_;
   const WireFormats& formats_;
   Generations& generations_;
   const Pipeline& pipeline_;

@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "net/client_tls.h"
 #include "net/http_server.h"
 
 namespace gale {
@@ -11,6 +12,7 @@ namespace gale {
 struct UiConfig {
   HttpServerConfig http = {.host = "127.0.0.1", .port = 7860, .ping_interval = std::chrono::milliseconds(20'000)};
   std::string api_url = "http://127.0.0.1:8000";   // without /v1
+  ClientTlsConfig api_tls;
   std::string api_key;                             // sent to the API, never to the browser
   std::string password;                            // what people type to get in
   bool is_protected = true;  // on an address that others reach, ask for a password; make one if none is set

@@ -251,7 +251,7 @@ void PageServer::forward(HttpRequest request, std::shared_ptr<Exchange> exchange
 }  // namespace
 
 Result<std::unique_ptr<UiServer>> UiServer::start(const UiConfig& config) {
-  GALE_ASSIGN(ServerUrl api, parse_server_url(config.api_url));
+  GALE_ASSIGN(ServerUrl api, parse_server_url(config.api_url, config.api_tls));
   if (api.prefix == "/v1") api.prefix.clear();   // as other tools take it
   auto server = std::make_unique<PageServer>(config, std::move(api));
   GALE_TRY(server->listen());

@@ -36,6 +36,20 @@ def server(binary, tmp_path_factory):
         yield running
 
 
+def test_an_archive_keeps_json_lines_and_no_others(binary, tmp_path):
+    log = tmp_path / "mine.log"
+    with GaleServer(binary, "--log-format", "json") as json_server:
+        assert json_server.post("/v1/completions", {"prompt": PROMPT, "max_tokens": 4}).status == 200
+    log.write_text(json_server.log_text() + f'{{"prompt": "{PROMPT}"}}\nrubbish {PROMPT}\n')
+    told = doctor(binary, "--folder", tmp_path, "--log-file", log, "--bundle", tmp_path / "out.tgz")
+    assert (tmp_path / "out.tgz").exists(), told.stderr
+    with tarfile.open(tmp_path / "out.tgz") as archive:
+        name = next(name for name in archive.getnames() if name.endswith("mine.log"))
+        text = archive.extractfile(name).read().decode()
+    assert text.startswith("(2 lines that are not gale's were left out)\n")
+    assert '"completion_tokens":4' in text and PROMPT not in text
+
+
 def test_it_says_who_holds_the_memory_of_a_server(binary, server):
     told = doctor(binary, "--url", server.base_url, "--api-key", KEY)
     assert told.returncode == 0, told.stdout + told.stderr

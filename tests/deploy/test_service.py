@@ -26,6 +26,12 @@ def test_deploy_shows_what_would_be_installed(binary, manager, folder):
     assert dict(zip([Path(name).name for name in files[::2]], files[1::2])) == kept
 
 
+@pytest.mark.parametrize("manager, programs", [("supervisor", 3), ("systemd", 2)])
+def test_the_form_of_logs_is_passed_on(binary, manager, programs):
+    shown = service(binary, "install", *PLAN, "--manager", manager, "--dry-run", "--log-format", "json").stdout
+    assert len(re.findall(r"^(?:command|ExecStart)=.* --log-format=json", shown, flags=re.M)) == programs
+
+
 def test_a_page_that_others_reach_gets_a_password(binary):
     for manager, file in (("supervisor", "supervisord.conf"), ("systemd", "ui.env")):
         shown = service(binary, "install", *PLAN, "--manager", manager, "--dry-run", "--ui-host", "0.0.0.0").stdout

@@ -3,8 +3,8 @@
 #include <string>
 #include <vector>
 
-#include "bench/http_client.h"
 #include "fuzz_targets.h"
+#include "net/http_client.h"
 #include "net/request_parser.h"
 
 namespace gale {

@@ -1,0 +1,38 @@
+#include "app/model_source.h"
+
+#include <cstdio>
+#include <filesystem>
+
+#include "app/commands.h"
+#include "app/exit_code.h"
+#include "base/log.h"
+#include "hub/hub.h"
+
+namespace gale {
+
+Status find_model(Config& config, const std::function<bool()>& is_cancelled) {
+  std::string& model = config.engine.model_dir;
+  std::error_code trouble;
+  if (std::filesystem::exists(model, trouble) || !is_hub_name(model)) return {};
+  const bool has_weights = !config.engine.has_random_weights() && config.engine.script_file.empty();
+  GALE_ASSIGN(std::string folder,
+              find_hub_model(config.hub, {.name = model, .has_weights = has_weights, .is_cancelled = is_cancelled}));
+  log_info("{} is in {}", model, folder);
+  if (config.serve.served_model_names.empty()) config.serve.served_model_names = {model};
+  model = std::move(folder);
+  return {};
+}
+
+int run_download(const Config& given) {
+  Config config = given;
+  if (!is_hub_name(config.engine.model_dir)) {
+    return report({ErrorCode::kInvalidArgument,
+                   fmt::format("'{}' is no name on the Hub: expected OWNER/MODEL", config.engine.model_dir)});
+  }
+  const Result<std::string> folder = find_hub_model(config.hub, {.name = config.engine.model_dir});
+  if (!folder) return report(folder.error());
+  std::puts(folder->c_str());
+  return 0;
+}
+
+}   // namespace gale

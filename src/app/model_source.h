@@ -1,0 +1,13 @@
+#pragma once
+
+#include <functional>
+
+#include "config/config.h"
+
+namespace gale {
+
+// Where MODEL is no folder but a name on the Hub: the folder of it in the cache takes its place, and the name stays
+// what clients call it. `is_cancelled` may be asked by several threads.
+[[nodiscard]] Status find_model(Config& config, const std::function<bool()>& is_cancelled);
+
+}   // namespace gale

@@ -1,0 +1,58 @@
+#include "net/http_client.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace gale {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+TEST(ServerUrl, is_taken_apart) {
+  const ServerUrl url = *parse_server_url("http://127.0.0.1:8000/v1/");
+  EXPECT_EQ(url.host, "127.0.0.1");
+  EXPECT_EQ(url.port, 8000);
+  EXPECT_EQ(url.prefix, "/v1");
+  EXPECT_EQ(parse_server_url("http://[::1]:81")->host, "::1");
+  EXPECT_EQ(parse_server_url("http://name")->port, 80);
+  EXPECT_FALSE(parse_server_url("http://name")->tls);
+  EXPECT_TRUE(parse_server_url("https://name")->tls);
+  EXPECT_EQ(parse_server_url("https://name")->port, 443);
+  EXPECT_EQ(parse_server_url("https://name:8443/v1")->port, 8443);
+  for (const char* bad : {"ftp://name", "https://", "name:8000", "http://name:0", "http://name:x", "http://"}) {
+    EXPECT_FALSE(parse_server_url(bad)) << bad;
+  }
+}
+
+TEST(EventReader, does_not_depend_on_how_bytes_are_cut) {
+  const std::string stream = "data: {\"a\":1}\n\n: ping\n\ndata: two\r\n\r\ndata: [DONE]\n\n";
+  for (size_t cut = 0; cut <= stream.size(); ++cut) {
+    EventReader reader;
+    std::vector<std::string> events;
+    const auto note = [&](std::string_view data) {
+      events.emplace_back(data);
+      return true;
+    };
+    EXPECT_TRUE(reader.append(stream.substr(0, cut), note));
+    EXPECT_TRUE(reader.append(stream.substr(cut), note));
+    EXPECT_THAT(events, ElementsAre("{\"a\":1}", "two", "[DONE]"));
+  }
+}
+
+TEST(HttpClient, nobody_listening_is_an_error_that_says_where) {
+  HttpClient client({.host = "127.0.0.1", .port = 1});
+  const Result<ClientResponse> response = client.send({.target = "/health"});
+  ASSERT_FALSE(response);
+  EXPECT_EQ(response.error().code, ErrorCode::kUnavailable);
+  EXPECT_THAT(response.error().message, HasSubstr("127.0.0.1:1"));
+}
+
+TEST(ClientTls, a_file_without_certificates_is_named) {
+  const auto url = parse_server_url("https://name", {.ca_file = "/dev/null"});
+  ASSERT_FALSE(url);
+  EXPECT_THAT(url.error().message, HasSubstr("/dev/null"));
+}
+
+}   // namespace
+}   // namespace gale
