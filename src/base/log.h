@@ -41,13 +41,21 @@ void say(LogLevel level, std::string_view text);
 // The same for a process without memory. `text` must need no escapes.
 void say_without_memory(const char* text);
 
-template <class... Args>
-void log_at(LogLevel level, fmt::format_string<Args...> format, Args&&... args) {
+// Runs `tell`, which logs: without memory its line is lost, nothing else.
+template <class Tell>
+void log_if_possible(Tell&& tell) noexcept {
   try {
-    if (is_logged(level)) log_line(level, fmt::format(format, std::forward<Args>(args)...));
+    tell();
   } catch (const std::bad_alloc&) {
     note_lost_line();
   }
+}
+
+template <class... Args>
+void log_at(LogLevel level, fmt::format_string<Args...> format, Args&&... args) {
+  log_if_possible([&] {
+    if (is_logged(level)) log_line(level, fmt::format(format, std::forward<Args>(args)...));
+  });
 }
 template <class... Args>
 void log_debug(fmt::format_string<Args...> format, Args&&... args) {

@@ -2,6 +2,8 @@
 
 #include <fmt/ranges.h>
 
+#include <new>
+
 #include "base/log.h"
 
 namespace gale {
@@ -28,7 +30,7 @@ std::string joined(const AnswerFacts& answer) { return fmt::format("{}", fmt::jo
 
 }   // namespace
 
-void log_access(const RequestHead& head, const AccessLine& line) {
+void log_access(const RequestHead& head, const AccessLine& line) try {
   const int minor = head.is_http10 ? 0 : 1;
   const double elapsed_ms = line.elapsed_s * 1e3;
   const std::string reasons = line.answer ? joined(*line.answer) : "";
@@ -40,14 +42,18 @@ void log_access(const RequestHead& head, const AccessLine& line) {
            fmt::format("{} - \"{} {} HTTP/1.{}\" {} {:.1f} ms id={}{}", head.peer, head.method, head.path, minor,
                        line.status, elapsed_ms, line.request_id, line.answer ? in_words(*line.answer, reasons) : ""),
            fields);
+} catch (const std::bad_alloc&) {
+  note_lost_line();
 }
 
-void log_answer(const std::string& request_id, double elapsed_s, const AnswerFacts& answer) {
+void log_answer(const std::string& request_id, double elapsed_s, const AnswerFacts& answer) try {
   const std::string reasons = joined(answer);
   LogFields fields = {{"request_id", request_id}, {"ms", elapsed_s * 1e3}};
   append_fields(fields, answer, reasons);
   log_line(LogLevel::kInfo,
            fmt::format("answer {:.1f} ms id={}{}", elapsed_s * 1e3, request_id, in_words(answer, reasons)), fields);
+} catch (const std::bad_alloc&) {
+  note_lost_line();
 }
 
 }   // namespace gale

@@ -39,8 +39,10 @@ void Call::reply(int status, std::string body, std::string_view content_type, Ht
 void Call::reply_error(const Error& error, int retry_after_s) {
   const WireError wire = wire_error(error, setting_.dialect);
   if (wire.status == 500) {
-    log_line(LogLevel::kError, fmt::format("request {}: {}", setting_.request_id, error.message),
-             {{"request_id", setting_.request_id}});
+    log_if_possible([&] {
+      log_line(LogLevel::kError, fmt::format("request {}: {}", setting_.request_id, error.message),
+               {{"request_id", setting_.request_id}});
+    });
   }
   HttpFields fields;
   if (wire.status == 429 || wire.status == 503 || wire.status == 529)

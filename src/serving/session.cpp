@@ -303,8 +303,10 @@ void Session::fail_request(Error error) {
   std::optional<int> retry_after_s;
   if (is_worth_retrying) retry_after_s = parts_->admission.retry_after_s();
   if (error.code == ErrorCode::kInternal) {   // what clients are told refers to the log
-    log_line(LogLevel::kError, fmt::format("request {} failed: {}", request_.request_id, error.message),
-             {{"request_id", request_.request_id}});
+    log_if_possible([&] {
+      log_line(LogLevel::kError, fmt::format("request {} failed: {}", request_.request_id, error.message),
+               {{"request_id", request_.request_id}});
+    });
   } else {
     log_debug("request {} failed: {}", request_.request_id, error.message);
   }
