@@ -41,7 +41,9 @@ void log_line(LogLevel level, std::string_view text) {
   logger().log(to_spdlog(level), "[{}] {}", process_name(), escape_control(text));
 }
 
-void note_lost_line() noexcept { std::fputs("gale: a line of the log is missing: there was no memory for it\n", stderr); }
+void note_lost_line() noexcept {
+  std::fputs("gale: a line of the log is missing: there was no memory for it\n", stderr);
+}
 
 void set_log_level(LogLevel level) { logger().set_level(to_spdlog(level)); }
 
