@@ -105,7 +105,7 @@ void IoThread::on_accepted(size_t listener, const boost::system::error_code& err
   if (is_exhausted) {
     log_warning("no file descriptor left for a new connection ({} are open): raise the limit (ulimit -n)",
                 server_.num_connections.load());
-    shed_one(listener);
+    if (error) shed_one(listener);   // a test's fault has a client already, who is shed with `socket`
     backoff_timers_[listener]->expires_after(kAcceptBackoff);
     backoff_timers_[listener]->async_wait([this, listener](const boost::system::error_code& code) {
       if (!code) accept(listener);
