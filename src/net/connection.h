@@ -71,11 +71,11 @@ class IoThread : public std::enable_shared_from_this<IoThread> {
   void run();
   void arm();
   void accept(size_t listener);
-  void reserve_ready();
   void on_accepted(size_t listener, const boost::system::error_code& error, IoSocket socket);
   void admit(IoSocket socket);
   void shed_one(size_t listener);
   void flush_ready();
+  [[nodiscard]] std::shared_ptr<Connection> take_ready();   // null: there is none; with ready_mutex_ held
   void schedule_sweep();
   void sweep();
   void close_acceptors();
@@ -92,9 +92,10 @@ class IoThread : public std::enable_shared_from_this<IoThread> {
   std::string scratch_;
   int reserve_fd_ = -1;        // given up for a moment to accept and close a connection when descriptors run out
   bool is_shut_down_ = false;
-  std::vector<std::shared_ptr<Connection>> flushing_;   // taken from ready_; has room for all connections, too
-  std::mutex ready_mutex_;     // guards what follows
-  std::vector<std::shared_ptr<Connection>> ready_;      // each once; there is room for all connections
+  std::mutex ready_mutex_;     // guards what follows, and the links in connections
+  std::shared_ptr<Connection> first_ready_;   // each once, first in, first out: output is announced without memory
+  Connection* last_ready_ = nullptr;
+  size_t num_ready_ = 0;
   bool is_flush_posted_ = false;
   bool is_deaf_ = false;       // the loop is gone
   std::thread thread_;
@@ -157,7 +158,8 @@ class Connection final : public OutputOwner, public IoListener, public std::enab
   bool saw_end_of_input_ = false;
   bool has_lost_input_ = false;    // for lack of memory: what follows would be misread
   bool owes_flush_ = false;
-  bool is_listed_ready_ = false;   // the thread's, under its lock
+  bool is_listed_ready_ = false;   // the thread's, under its lock; the next one, too
+  std::shared_ptr<Connection> next_ready_;
   TimePoint since_{};          // of the state; of the first byte, within a head
   TimePoint last_write_{};
 };

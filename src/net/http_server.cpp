@@ -5,7 +5,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <bit>
 #include <cstdio>
 #include <new>
 #include <utility>
@@ -22,7 +21,6 @@ namespace {
 
 constexpr size_t kScratchBytes = size_t{64} << 10;
 constexpr std::chrono::milliseconds kAcceptBackoff{100};
-constexpr size_t kLeastReady = 64;
 
 std::chrono::milliseconds sweep_period(const HttpServerConfig& config) {
   const auto shortest = std::min({config.header_timeout, config.idle_timeout, config.body_grace, config.write_timeout,
@@ -107,7 +105,7 @@ void IoThread::on_accepted(size_t listener, const boost::system::error_code& err
   if (is_exhausted) {
     log_warning("no file descriptor left for a new connection ({} are open): raise the limit (ulimit -n)",
                 server_.num_connections.load());
-    shed_one(listener);
+    if (error) shed_one(listener);   // a test's fault has a client already, who is shed with `socket`
     backoff_timers_[listener]->expires_after(kAcceptBackoff);
     backoff_timers_[listener]->async_wait([this, listener](const boost::system::error_code& code) {
       if (!code) accept(listener);
@@ -144,7 +142,6 @@ void IoThread::admit(IoSocket socket) {
     connection = std::make_shared<Connection>(
         shared_from_this(), tls ? IoStream(std::move(socket), *tls) : IoStream(std::move(socket)), std::move(peer));
     connections_.insert(connection);
-    reserve_ready();
     connection->start();
   } catch (const std::bad_alloc&) {   // this one is closed, the others live
     if (connection) connection->close(ExchangeEnd::kClientGone);
@@ -152,33 +149,40 @@ void IoThread::admit(IoSocket socket) {
   }
 }
 
-// Room for every connection, so that output is announced without memory.
-void IoThread::reserve_ready() {
-  const size_t wanted = std::max(kLeastReady, std::bit_ceil(connections_.size()));
-  flushing_.reserve(wanted);
-  const std::lock_guard lock(ready_mutex_);
-  ready_.reserve(wanted);
-}
-
 void IoThread::add_ready(std::shared_ptr<Connection> connection) noexcept {
   {
     const std::lock_guard lock(ready_mutex_);
     if (is_deaf_ || std::exchange(connection->is_listed_ready_, true)) return;
-    ready_.push_back(std::move(connection));
+    Connection* const added = connection.get();
+    (last_ready_ == nullptr ? first_ready_ : last_ready_->next_ready_) = std::move(connection);
+    last_ready_ = added;
+    ++num_ready_;
     if (std::exchange(is_flush_posted_, true)) return;
   }
   asio::post(context_, in_memory(flush_memory_, [this] { flush_ready(); }));
 }
 
+std::shared_ptr<Connection> IoThread::take_ready() {
+  std::shared_ptr<Connection> connection = std::move(first_ready_);
+  if (!connection) return nullptr;
+  first_ready_ = std::move(connection->next_ready_);
+  if (!first_ready_) last_ready_ = nullptr;
+  connection->is_listed_ready_ = false;
+  --num_ready_;
+  return connection;
+}
+
+// Those that are there now: what comes meanwhile has a task of its own, behind whoever waits in the loop.
 void IoThread::flush_ready() {
-  {
-    const std::lock_guard lock(ready_mutex_);
-    flushing_.swap(ready_);
-    for (const auto& connection : flushing_) connection->is_listed_ready_ = false;
-    is_flush_posted_ = false;
+  std::unique_lock lock(ready_mutex_);
+  is_flush_posted_ = false;
+  for (size_t left = num_ready_; left > 0; --left) {
+    std::shared_ptr<Connection> connection = take_ready();
+    lock.unlock();
+    connection->flush();
+    connection.reset();   // without the lock
+    lock.lock();
   }
-  for (const auto& connection : flushing_) connection->flush();
-  flushing_.clear();
 }
 
 void IoThread::forget(const std::shared_ptr<Connection>& connection) { connections_.erase(connection); }
@@ -258,7 +262,7 @@ void IoThread::shut_down() {
   if (thread_.joinable()) thread_.join();   // the loop ends when nothing is open any more
   const std::lock_guard lock(ready_mutex_);
   is_deaf_ = true;
-  ready_.clear();
+  while (take_ready()) {}
 }
 
 namespace {

@@ -152,7 +152,9 @@ def table(outcomes, going_on):
         lines.append(f"{outcome.block:16} {outcome.state:14} {outcome.seconds:6.1f} s")
         lines += [f"    {line[-150:]}" for line in outcome.words]
     good = sum(outcome.is_good for outcome in outcomes)
-    lines.append(f"{good} of {len(outcomes)} blocks went well" + (f"; go on with --from {going_on}" if going_on else ""))
+    lines.append(
+        f"{good} of {len(outcomes)} blocks went well" + (f"; go on with --from {going_on}" if going_on else "")
+    )
     return "\n".join(lines) + "\n"
 
 
