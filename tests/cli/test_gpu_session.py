@@ -58,7 +58,12 @@ def test_no_block_stops_those_behind_it(tmp_path):
     ]
     code, table, log = run(tmp_path, blocks)
     assert code == 1
-    for block, state in (("fine", "good"), ("fails", r"failed \(3\)"), ("crashes", r"failed \(-11\)"), ("after", "good")):
+    for block, state in (
+        ("fine", "good"),
+        ("fails", r"failed \(3\)"),
+        ("crashes", r"failed \(-11\)"),
+        ("after", "good"),
+    ):
         assert re.search(rf"^{block} +{state}", table, re.M), table
     assert re.search("^missing +failed", table, re.M) and "No such file" in table
     assert "a reason" in table and "2 of 5 blocks went well\n" in table
@@ -66,13 +71,15 @@ def test_no_block_stops_those_behind_it(tmp_path):
 
 
 def test_a_block_that_hangs_ends_with_all_that_it_started(tmp_path):
-    hangs = program(tmp_path, "hangs", f"trap '' TERM; sleep 600 & echo $! >{tmp_path}/pid; echo begun; wait; sleep 600")
+    hangs = program(
+        tmp_path, "hangs", f"trap '' TERM; sleep 600 & echo $! >{tmp_path}/pid; echo begun; wait; sleep 600"
+    )
     hangs.limit = 2
     begin = time.monotonic()
     code, table, log = run(tmp_path, [hangs, program(tmp_path, "after", "echo later")])
     assert code == 1 and time.monotonic() - begin < 200
     assert re.search("^hangs +out of time", table, re.M) and re.search("^after +good", table, re.M), table
-    assert "go on" not in table      # its own limit was too short: it would be again
+    assert "go on" not in table  # its own limit was too short: it would be again
     assert "begun" in log and not is_running(int((tmp_path / "pid").read_text()))
 
 

@@ -29,7 +29,7 @@ LAST_WORDS = 3  # lines of a block in the table
 
 @dataclasses.dataclass
 class Block:
-    """A command with {programs}, {python}, {out} and {commit} to fill in. `least`: with fewer seconds it is not begun."""
+    """A command with {programs}, {python}, {out} and {commit} to fill in. With less than `least` it is not begun."""
 
     name: str
     command: str
@@ -152,7 +152,9 @@ def table(outcomes, going_on):
         lines.append(f"{outcome.block:16} {outcome.state:14} {outcome.seconds:6.1f} s")
         lines += [f"    {line[-150:]}" for line in outcome.words]
     good = sum(outcome.is_good for outcome in outcomes)
-    lines.append(f"{good} of {len(outcomes)} blocks went well" + (f"; go on with --from {going_on}" if going_on else ""))
+    lines.append(
+        f"{good} of {len(outcomes)} blocks went well" + (f"; go on with --from {going_on}" if going_on else "")
+    )
     return "\n".join(lines) + "\n"
 
 
