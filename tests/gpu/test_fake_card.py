@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 import threading
-import time
 
 import pytest
 from fake_card import FakeCard
@@ -90,27 +89,18 @@ def test_what_was_planned_is_what_the_card_shows(program, tmp_path):
         assert answer.status == 200 and answer.json_body()["usage"]["completion_tokens"] == 20
 
 
-def wait_for(condition, what):
-    deadline = time.monotonic() + WAIT_S
-    while time.monotonic() < deadline:
-        found = condition()
-        if found:
-            return found
-        time.sleep(0.02)
-    raise AssertionError(f"waited {WAIT_S} s for {what}")
-
-
 @pytest.mark.parametrize(
     "order, message",
     [
         ("fault", "the GPU failed: an illegal memory access was encountered"),
-        ("stall", "does not answer|no beat|beat"),
+        ("stall", "no sign of life for .* s: it hangs and is killed"),
     ],
 )
 def test_a_fault_of_the_card_costs_streams_a_pause(program, tmp_path, order, message):
     card = FakeCard(tmp_path / "card", launch_ns=20_000)  # some milliseconds a step
     path = tmp_path / "order"
     environment = {**card.environment, "GALE_FAULT_FILE": str(path)}
+    path.write_text(order)  # the first draw of the first engine takes it
     with GaleServer(program, "--device", "cuda", environment=environment) as server:
         answers = {}
 
@@ -121,11 +111,9 @@ def test_a_fault_of_the_card_costs_streams_a_pause(program, tmp_path, order, mes
         threads = [threading.Thread(target=ask, args=(i,)) for i in range(4)]
         for thread in threads:
             thread.start()
-        wait_for(lambda: b"vllm:num_requests_running" in server.get("/metrics").body, "the first step")
-        path.write_text(order)
-        wait_for(lambda: not path.exists(), "a step that takes the order")
         for thread in threads:
             thread.join(2 * WAIT_S)
+        assert not path.exists()
         for i in range(4):
             assert answers[i].status == 200, answers[i].body
             assert answers[i].json_body()["usage"]["completion_tokens"] == 300
