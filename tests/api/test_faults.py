@@ -1,5 +1,6 @@
 """What goes wrong inside the engine: a NaN fails its own request, with its cause, and nobody else's."""
 
+import json
 import threading
 import time
 
@@ -64,3 +65,16 @@ def test_a_nan_in_the_prompt_is_told_where_its_logprobs_are_asked(binary, tmp_pa
     with GaleServer(binary, model=model) as server:
         answer = complete(server, [100, SPOILED, 300], echo=True, logprobs=1)
         assert answer.status == 500 and "NaN" in answer.json_body()["error"]["message"], answer.body
+
+
+def test_a_nan_in_the_middle_of_a_stream_ends_it_with_an_error_event(binary, tmp_path):
+    model = spoil_token(NANO_FLASH, tmp_path / "model", SPOILED)
+    with GaleServer(binary, model=model) as server:
+        # The bias makes the spoiled token the first answer; the step that reads it finds the NaN.
+        answer = complete(server, [100, 200, 300], stream=True, logit_bias={str(SPOILED): 100})
+        assert answer.status == 200
+        events = [line[6:] for line in answer.body.decode().splitlines() if line.startswith("data: ")]
+        assert len(events) >= 3 and events[-1] == "[DONE]", events
+        error = json.loads(events[-2])["error"]
+        assert error["code"] == "internal_error" and "NaN" in error["message"], error
+        assert complete(server, [100, 200, 300]).status == 200

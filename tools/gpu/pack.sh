@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # What a session on a machine with a card needs beside the checkout, as one small folder:
 #     tools/gpu/pack.sh BUILD_FOLDER FOLDER [PROGRAM …]
-# FOLDER/programs.tar.xz: the programs, stripped. FOLDER/commit: what they were built of. FOLDER/programs.txt: each with
-# its size and its tests. Ends with 1 if a program is missing, or if folder and checkout together are too large to travel
-# (GALE_PACK_MIB, 64). tools/gpu/session.py unpacks it. Build first, for the one card that will be there:
+# FOLDER/programs.tar.xz: the programs, stripped. FOLDER/commit: what they were built of. FOLDER/programs.txt: each
+# with its size and its tests. Ends with 1 if a program is missing, or if folder and checkout together are too large to
+# travel (GALE_PACK_MIB, 64). tools/gpu/session.py unpacks it. Build first, for the one card that will be there:
 #     cmake --preset release-cuda -B build-cuda -DGALE_TESTS=ON -DGALE_CUDA_ARCHITECTURES=90a-real
 #     ninja -C build-cuda gale gale_with_faults cuda_ops_test cuda_models_test cuda_quality_test cuda_ops_bench \
 #       cuda_attention_bench

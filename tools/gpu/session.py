@@ -29,7 +29,7 @@ LAST_WORDS = 3  # lines of a block in the table
 
 @dataclasses.dataclass
 class Block:
-    """A command with {programs}, {python}, {out} and {commit} to fill in. `least`: with fewer seconds it is not begun."""
+    """A command with {programs}, {python}, {out} and {commit} to fill in. With less than `least` it is not begun."""
 
     name: str
     command: str

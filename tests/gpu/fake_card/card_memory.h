@@ -7,8 +7,8 @@
 
 namespace fake_card {
 
-// A card that is a folder ($GALE_FAKE_CARD): the file `card` says what it is, a line "name value" each; `held/PID` holds
-// the bytes that a process has taken of it. What dead processes held is free again.
+// A card that is a folder ($GALE_FAKE_CARD): the file `card` says what it is, a line "name value" each; `held/PID`
+// holds the bytes that a process has taken of it. What dead processes held is free again.
 class Card {
  public:
   static Card& instance();
