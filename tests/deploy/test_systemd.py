@@ -176,7 +176,9 @@ def test_reload_brings_the_successor_and_loses_nothing(machine, service):
     assert command_of(service.front)[1] == b"serve"
     assert machine.show("gale.service", "ActiveState") == "active"
     beat = machine.show("gale.service", "WatchdogTimestampMonotonic")
-    wait_for(lambda: machine.show("gale.service", "WatchdogTimestampMonotonic") != beat, "its beat is heard", PATIENCE_S)
+    wait_for(
+        lambda: machine.show("gale.service", "WatchdogTimestampMonotonic") != beat, "its beat is heard", PATIENCE_S
+    )
 
 
 def test_a_front_that_hangs_is_replaced_by_the_watchdog(machine, service):
