@@ -29,8 +29,8 @@ class ForkedEngine final : public EngineProcess {
   ~ForkedEngine() override {
     channel_.reset();
     const auto give_up = std::chrono::steady_clock::now() + kGrace;
-    while (!ending() && std::chrono::steady_clock::now() < give_up) std::this_thread::sleep_for(kReapInterval);
-    if (ending()) return;
+    while (!has_ended() && std::chrono::steady_clock::now() < give_up) std::this_thread::sleep_for(kReapInterval);
+    if (has_ended()) return;
     log_warning("engine {} did not leave within {} ms and is killed", pid_, kGrace.count());
     kill();
     int status = 0;
@@ -40,19 +40,24 @@ class ForkedEngine final : public EngineProcess {
   FrontChannel& channel() override { return *channel_; }
 
   std::optional<std::string> ending() override {
-    int status = 0;
-    if (!ending_ && ::waitpid(pid_, &status, WNOHANG) == pid_) ending_ = describe_ending(status);
-    return ending_;
+    return has_ended() ? std::optional(describe_ending(*status_)) : std::nullopt;
   }
 
   void kill() override {
-    if (!ending()) ::kill(pid_, SIGKILL);   // not reaped yet, so the id is still this engine's
+    if (!has_ended()) ::kill(pid_, SIGKILL);   // not reaped yet, so the id is still this engine's
   }
 
  private:
+  // Takes no memory: the destructor asks.
+  [[nodiscard]] bool has_ended() {
+    int status = 0;
+    if (!status_ && ::waitpid(pid_, &status, WNOHANG) == pid_) status_ = status;
+    return status_.has_value();
+  }
+
   const pid_t pid_;
   std::unique_ptr<FrontChannel> channel_;
-  std::optional<std::string> ending_;
+  std::optional<int> status_;
 };
 
 }  // namespace
