@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "chat/json_schema.h"
+#include "chat/optional_groups.h"
 
 namespace gale {
 namespace {
@@ -74,7 +75,8 @@ Result<Json> text_format(const Json& given, const std::string& where, const char
     return refuse(where, "expected a non-empty string, got {}", brief(given));
   if (given.get_ref<const std::string&>().size() > kMaxGrammarBytes)
     return refuse(where, "more than {} bytes", kMaxGrammarBytes);
-  return Json{{"type", type}, {key, given}};
+  if (std::string_view(type) != "regex") return Json{{"type", type}, {key, given}};
+  return Json{{"type", type}, {key, with_counted_options(given.get_ref<const std::string&>())}};
 }
 
 // The older form of structural tags: triggers, and what follows each.

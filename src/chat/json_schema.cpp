@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "chat/json_formats.h"
+#include "chat/optional_groups.h"
 
 namespace gale {
 namespace {
@@ -398,6 +399,8 @@ Status Preparer::prepare_string(Json& schema, const std::string& where) const {
       schema.erase("format");
     }
   }
+  if (schema.contains("pattern"))
+    schema["pattern"] = with_counted_options(schema["pattern"].get_ref<const std::string&>());
   if (!schema.contains("minLength") && !schema.contains("maxLength")) return {};
   GALE_ASSIGN(const int64_t least, count_at(schema, "minLength", 0, where));
   GALE_ASSIGN(const int64_t most, count_at(schema, "maxLength", kMaxCount, where));

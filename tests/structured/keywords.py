@@ -78,6 +78,8 @@ ENFORCED = {
     "pattern": [
         ({**STRING, "pattern": r"^\d{3}-\d{4}$"}, ['"12-3456"', '"123-45678"', '"abc"']),
         ({**STRING, "pattern": r"^(a|b)c?d*$"}, ['"cd"', '""', '"abd"']),
+        ({**STRING, "pattern": r"^a(xb+)?c$"}, ['"abbc"', '"axc"', '"abc"']),
+        ({**STRING, "pattern": r"^a(\.b{1,3}|y)?c$"}, ['"abc"', '"a.c"']),
     ],
     "minLength": [({**STRING, "minLength": 3}, ['""', '"ab"', '"北京"', r'"\n\n"', r'"\ud83d\ude00\ud83d\ude00"'])],
     "maxLength": [({**STRING, "maxLength": 2}, ['"abc"', '"北京市"', r'"\n\n\n"'])],
