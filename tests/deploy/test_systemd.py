@@ -175,8 +175,9 @@ def test_reload_brings_the_successor_and_loses_nothing(machine, service):
     wait_for(lambda: service.front not in (None, before), "systemd knows who follows", PATIENCE_S)
     assert command_of(service.front)[1] == b"serve"
     assert machine.show("gale.service", "ActiveState") == "active"
-    beat = machine.show("gale.service", "WatchdogTimestampMonotonic")
-    wait_for(lambda: machine.show("gale.service", "WatchdogTimestampMonotonic") != beat, "its beat is heard", PATIENCE_S)
+    beat = "gale.service", "WatchdogTimestampMonotonic"
+    before = machine.show(*beat)
+    wait_for(lambda: machine.show(*beat) != before, "the beat of the new one is heard", PATIENCE_S)
 
 
 def test_a_front_that_hangs_is_replaced_by_the_watchdog(machine, service):
