@@ -81,7 +81,7 @@ class Machine:
 
     def stop(self):
         if self.process is not None and self.process.poll() is None:
-            self.process.kill()     # its process 1, and with that everything in there, ends with it
+            self.process.kill()  # its process 1, and with that everything in there, ends with it
             self.process.wait(PATIENCE_S)
         for folder in (self.layers / "root", self.layers):
             subprocess.run(["umount", "-l", folder], capture_output=True)
@@ -175,10 +175,9 @@ def test_reload_brings_the_successor_and_loses_nothing(machine, service):
     wait_for(lambda: service.front not in (None, before), "systemd knows who follows", PATIENCE_S)
     assert command_of(service.front)[1] == b"serve"
     assert machine.show("gale.service", "ActiveState") == "active"
-    beat = machine.show("gale.service", "WatchdogTimestampMonotonic")
-    wait_for(
-        lambda: machine.show("gale.service", "WatchdogTimestampMonotonic") != beat, "its beat is heard", PATIENCE_S
-    )
+    beat = "gale.service", "WatchdogTimestampMonotonic"
+    before = machine.show(*beat)
+    wait_for(lambda: machine.show(*beat) != before, "the beat of the new one is heard", PATIENCE_S)
 
 
 def test_a_front_that_hangs_is_replaced_by_the_watchdog(machine, service):
