@@ -111,6 +111,7 @@ void GenerateSession::note_finish(std::string_view reason) {
 }
 
 void GenerateSession::tell_facts() try {
+  if (std::exchange(are_facts_told_, true)) return;   // frames without memory come again, and so does this
   if (is_cancelled_) note_finish("cancelled");
   AnswerFacts facts{.finish_reasons = finish_reasons_};
   std::optional<TimePoint> first;

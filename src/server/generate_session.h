@@ -64,6 +64,7 @@ class GenerateSession : public std::enable_shared_from_this<GenerateSession> {
   std::string held_;                           // frames until all prompts are admitted, or there is memory to send them
   bool is_streaming_ = false;
   bool is_over_ = false;
+  bool are_facts_told_ = false;
   bool is_cancelled_ = false;                  // let go before it was over
   std::vector<std::string> finish_reasons_;
 };

@@ -23,10 +23,12 @@ class ScarceOutlet final : public AnswerOutlet {
     sent += frames;
   }
   void finish() override { is_finished = true; }
+  void note(const AnswerFacts&) override { ++num_notes; }
   void on_answer_end(std::function<void()>) override {}
 
   std::string sent;
   bool is_finished = false;
+  int num_notes = 0;
 
  private:
   const std::string request_id_ = "r";
@@ -64,6 +66,7 @@ TEST(GenerateSessionTest, frames_without_memory_come_again_once_and_the_stream_e
     session->start({request});
     answer(pipeline);
     EXPECT_TRUE(outlet->is_finished) << fails_at;
+    EXPECT_EQ(outlet->num_notes, 1) << fails_at;
     EXPECT_EQ(count(outlet->sent, "[DONE]"), 1U) << fails_at << outlet->sent;
     EXPECT_EQ(count(outlet->sent, "assistant"), 1U) << fails_at << outlet->sent;
     for (const std::string_view letter : {"\"a\"", "\"b\"", "\"c\""}) EXPECT_LE(count(outlet->sent, letter), 1U);
