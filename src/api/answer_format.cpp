@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/json_text.h"
 #include "chat/json_schema.h"
 #include "chat/optional_groups.h"
 
@@ -133,10 +134,10 @@ Result<Json> response_format(const Json& given) {
   const std::string where = "response_format";
   if (!given.is_object()) return refuse(where, "expected an object, got {}", brief(given));
   const Json type = given.value("type", Json());
-  if (type == "text") return Json(nullptr);
-  if (type == "json_object") return format_of(FormatKind::kJsonObject, Json(true), where);
-  if (type == "structural_tag") return structural_format(given, where);
-  if (type != "json_schema")
+  if (text_of(type) == "text") return Json(nullptr);
+  if (text_of(type) == "json_object") return format_of(FormatKind::kJsonObject, Json(true), where);
+  if (text_of(type) == "structural_tag") return structural_format(given, where);
+  if (text_of(type) != "json_schema")
     return refuse(where + ".type", "expected text, json_object, json_schema or structural_tag, got {}", brief(type));
   const Json holder = given.value("json_schema", Json());
   if (!holder.is_object()) return refuse(where + ".json_schema", "expected an object with a schema");

@@ -4,6 +4,7 @@
 #include "api/anthropic_messages.h"
 #include "api/chat_body.h"
 #include "api/request_reader.h"
+#include "base/json_text.h"
 #include "base/log.h"
 
 namespace gale {
@@ -246,7 +247,7 @@ Result<CountTokensRequest> parse_count_tokens_request(const Json& body, const Me
   reader.string("model", request.model);
   GALE_TRY(reader.status());
   GALE_ASSIGN(request.prompt, parse_chat_input(chat));
-  if (field_of(chat, "tool_choice") == "none") request.prompt.tools = nullptr;
+  if (text_of(field_of(chat, "tool_choice")) == "none") request.prompt.tools = nullptr;
   return request;
 }
 

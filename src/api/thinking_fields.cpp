@@ -4,6 +4,7 @@
 #include <string>
 
 #include "api/request_reader.h"
+#include "base/json_text.h"
 
 namespace gale {
 namespace {
@@ -17,12 +18,13 @@ auto refuse(const std::string& param, std::string_view message) {
 
 Status apply_effort(const Json& effort, const std::string& where, ThinkingFields& fields) {
   if (effort.is_null()) return {};
-  if (effort == "none" || effort == "minimal") {
+  const std::string_view level = text_of(effort);
+  if (level == "none" || level == "minimal") {
     fields.is_on = false;
-  } else if (effort == "low" || effort == "medium") {
+  } else if (level == "low" || level == "medium") {
     fields.is_on = true;
-    fields.budget = effort == "low" ? kLowBudget : kMediumBudget;
-  } else if (effort == "high" || effort == "xhigh" || effort == "max") {
+    fields.budget = level == "low" ? kLowBudget : kMediumBudget;
+  } else if (level == "high" || level == "xhigh" || level == "max") {
     fields.is_on = true;
   } else {
     return refuse(where, fmt::format("expected none, minimal, low, medium, high, xhigh or max, got {}", brief(effort)));

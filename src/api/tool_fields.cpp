@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "api/request_reader.h"
+#include "base/json_text.h"
 
 namespace gale {
 namespace {
@@ -42,7 +43,7 @@ Status read_allowed_tools(const Json& choice, Json& tools, AnswerRules& rules) {
   const Json mode = allowed.is_object() ? allowed.value("mode", Json("auto")) : Json();
   const Json list = allowed.is_object() ? allowed.value("tools", Json()) : Json();
   const std::string where = "tool_choice.allowed_tools";
-  if (mode != "auto" && mode != "required")
+  if (text_of(mode) != "auto" && text_of(mode) != "required")
     return refuse(where + ".mode", fmt::format("expected auto or required, got {}", brief(mode)));
   if (!list.is_array() || list.empty()) return refuse(where + ".tools", "expected a list of at least one tool");
   std::vector<std::string> names;
@@ -52,14 +53,14 @@ Status read_allowed_tools(const Json& choice, Json& tools, AnswerRules& rules) {
     GALE_ASSIGN(std::string name, function_name(list[i], place));
     names.push_back(std::move(name));
   }
-  rules.calls = mode == "required" ? CallRule::kRequired : CallRule::kFree;
+  rules.calls = text_of(mode) == "required" ? CallRule::kRequired : CallRule::kFree;
   return keep_only(tools, names, where + ".tools");
 }
 
 Status read_choice_object(const Json& choice, Json& tools, AnswerRules& rules) {
   const Json type = choice.value("type", Json("function"));
-  if (type == "allowed_tools") return read_allowed_tools(choice, tools, rules);
-  if (type != "function") {
+  if (text_of(type) == "allowed_tools") return read_allowed_tools(choice, tools, rules);
+  if (text_of(type) != "function") {
     return fail_param(ErrorCode::kUnimplemented, "tool_choice.type",
                       "tool_choice.type: only function and allowed_tools are supported, got {}", brief(type));
   }
@@ -84,7 +85,7 @@ Result<Json> read_tools(const Json& body) {
     const std::string where = fmt::format("tools[{}]", i);
     const Json& tool = (*tools)[i];
     if (!tool.is_object()) return refuse(where, fmt::format("expected an object, got {}", brief(tool)));
-    if (tool.contains("type") && tool["type"] != "function")
+    if (tool.contains("type") && text_of(tool["type"]) != "function")
       return fail_param(ErrorCode::kUnimplemented, where + ".type",
                         "{}.type: only tools of type function are supported, got {}", where, brief(tool["type"]));
     const auto function = tool.find("function");

@@ -1,5 +1,6 @@
 #include "chat/argument_value.h"
 
+#include "base/json_text.h"
 #include "base/utf8.h"
 
 namespace gale {
@@ -35,8 +36,8 @@ const Json* resolve(const Json& root, const std::string& reference) {
 }
 
 void note_type(const Json& type, Allowed& allowed) {
-  allowed.string = allowed.string || type == "string";
-  allowed.null = allowed.null || type == "null";
+  allowed.string = allowed.string || text_of(type) == "string";
+  allowed.null = allowed.null || text_of(type) == "null";
 }
 
 // Whether a schema lets a value be a string, and whether null.

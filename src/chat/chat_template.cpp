@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <new>
 
+#include "base/json_text.h"
 #include "base/mapped_file.h"
 #include "chat/template_program_internal.h"
 #include "chat/template_values_internal.h"
@@ -113,7 +114,8 @@ Result<std::string> template_in_config(const Json& config, const std::string& pa
   if (found.is_string()) return found.get<std::string>();
   if (found.is_array())
     for (const Json& entry : found)
-      if (entry.is_object() && entry.value("name", Json()) == "default" && entry.value("template", Json()).is_string())
+      if (entry.is_object() && text_of(entry.value("name", Json())) == "default" &&
+          entry.value("template", Json()).is_string())
         return entry["template"].get<std::string>();
   return fail(ErrorCode::kNotFound, "{}: no chat_template (and no chat_template.jinja beside it)", path);
 }

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/json_text.h"
 #include "chat/json_formats.h"
 #include "chat/optional_groups.h"
 
@@ -43,13 +44,14 @@ bool is_among(std::string_view word, const Keywords& words) {
 bool matches_type(const Json& value, const Json& type) {
   if (type.is_array())
     return std::any_of(type.begin(), type.end(), [&](const Json& one) { return matches_type(value, one); });
-  if (type == "string") return value.is_string();
-  if (type == "null") return value.is_null();
-  if (type == "boolean") return value.is_boolean();
-  if (type == "object") return value.is_object();
-  if (type == "array") return value.is_array();
-  if (type == "integer") return value.is_number() && std::floor(value.get<double>()) == value.get<double>();
-  return type == "number" && value.is_number();
+  const std::string_view name = text_of(type);
+  if (name == "string") return value.is_string();
+  if (name == "null") return value.is_null();
+  if (name == "boolean") return value.is_boolean();
+  if (name == "object") return value.is_object();
+  if (name == "array") return value.is_array();
+  if (name == "integer") return value.is_number() && std::floor(value.get<double>()) == value.get<double>();
+  return name == "number" && value.is_number();
 }
 
 // Whether a pattern asks for characters that JSON writes escaped: quotes, backslashes, control characters. xgrammar
