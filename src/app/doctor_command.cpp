@@ -10,7 +10,6 @@ namespace gale {
 
 int run_doctor(const Config& given) {
   Config config = given;
-  config.hub.is_offline = true;
   Examination examination;
   examine_machine(examination);
   examine_gpu(examination);
@@ -25,7 +24,7 @@ int run_doctor(const Config& given) {
   examine_runtime_dir(examination);
   if (!config.engine.model_dir.empty()) {
     examination.heading("Model");
-    const Status found = find_model(config, [] { return false; });
+    const Status found = find_cached_model(config);
     if (found) examine_model(examination, config.engine.model_dir);
     else examination.bad(found.error().message);
   }

@@ -67,8 +67,7 @@ void print_kernels(const OpTable& table) {
 
 int run_inspect(const Config& given) {
   Config config = given;
-  config.hub.is_offline = true;        // looking at a model downloads nothing
-  if (const Status found = find_model(config, [] { return false; }); !found) return report(found.error());
+  if (const Status found = find_cached_model(config); !found) return report(found.error());
   const auto plan = plan_model(config.engine.model_dir, config.engine.has_random_weights());
   if (!plan) return report(plan.error());
   print_model(plan->info);

@@ -23,8 +23,12 @@ Status find_model(Config& config, const std::function<bool()>& is_cancelled) {
   return {};
 }
 
-int run_download(const Config& given) {
-  Config config = given;
+Status find_cached_model(Config& config) {
+  config.hub.is_offline = true;
+  return find_model(config, [] { return false; });
+}
+
+int run_download(const Config& config) {
   if (!is_hub_name(config.engine.model_dir)) {
     return report({ErrorCode::kInvalidArgument,
                    fmt::format("'{}' is no name on the Hub: expected OWNER/MODEL", config.engine.model_dir)});

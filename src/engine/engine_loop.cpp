@@ -5,6 +5,7 @@
 
 #include "base/fault_point.h"
 #include "base/log.h"
+#include "base/no_memory.h"
 #include "engine/engine.h"
 #include "sampling/sampler.h"
 
@@ -177,7 +178,7 @@ void EngineLoop::handle(Submit submit) {
     if (!reason) outcome = scheduler_.add(std::move(submit), *std::move(constraint));
   } catch (const std::bad_alloc&) {
     (void)scheduler_.cancel(id);
-    reason = Error{ErrorCode::kUnavailable, "there is no memory for this request now"};
+    reason = no_memory();
   }
   if (reason) outcome = refused(id, std::move(*reason));
   if (outcome) outcomes_.push_back(std::move(*outcome));

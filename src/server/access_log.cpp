@@ -2,8 +2,6 @@
 
 #include <fmt/ranges.h>
 
-#include <new>
-
 #include "base/log.h"
 
 namespace gale {
@@ -28,9 +26,7 @@ void append_fields(LogFields& fields, const AnswerFacts& answer, const std::stri
 
 std::string joined(const AnswerFacts& answer) { return fmt::format("{}", fmt::join(answer.finish_reasons, ",")); }
 
-}   // namespace
-
-void log_access(const RequestHead& head, const AccessLine& line) try {
+void tell_access(const RequestHead& head, const AccessLine& line) {
   const int minor = head.is_http10 ? 0 : 1;
   const double elapsed_ms = line.elapsed_s * 1e3;
   const std::string reasons = line.answer ? joined(*line.answer) : "";
@@ -42,18 +38,24 @@ void log_access(const RequestHead& head, const AccessLine& line) try {
            fmt::format("{} - \"{} {} HTTP/1.{}\" {} {:.1f} ms id={}{}", head.peer, head.method, head.path, minor,
                        line.status, elapsed_ms, line.request_id, line.answer ? in_words(*line.answer, reasons) : ""),
            fields);
-} catch (const std::bad_alloc&) {
-  note_lost_line();
 }
 
-void log_answer(const std::string& request_id, double elapsed_s, const AnswerFacts& answer) try {
+void tell_answer(const std::string& request_id, double elapsed_s, const AnswerFacts& answer) {
   const std::string reasons = joined(answer);
   LogFields fields = {{"request_id", request_id}, {"ms", elapsed_s * 1e3}};
   append_fields(fields, answer, reasons);
   log_line(LogLevel::kInfo,
            fmt::format("answer {:.1f} ms id={}{}", elapsed_s * 1e3, request_id, in_words(answer, reasons)), fields);
-} catch (const std::bad_alloc&) {
-  note_lost_line();
+}
+
+}   // namespace
+
+void log_access(const RequestHead& head, const AccessLine& line) {
+  log_if_possible([&] { tell_access(head, line); });
+}
+
+void log_answer(const std::string& request_id, double elapsed_s, const AnswerFacts& answer) {
+  log_if_possible([&] { tell_answer(request_id, elapsed_s, answer); });
 }
 
 }   // namespace gale

@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/fault_point.h"
 #include "base/log.h"
+#include "base/no_memory.h"
 #include "server/access.h"
 #include "server/endpoints.h"
 #include "server/routes.h"
@@ -144,7 +145,7 @@ void BeastApiServer::run(const Route& route, Call& call) {
     may_run_out_of_memory("server.handler");
     (endpoints_.*route.handle)(call);
   } catch (const std::bad_alloc&) {
-    const Error error{ErrorCode::kUnavailable, "there is no memory for this request now", {}};
+    const Error error = no_memory();
     call.reply_error(error, pipeline_.retry_after_s());
   }
 }

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "api/answer_parts.h"
+#include "base/no_memory.h"
 
 namespace gale {
 namespace {
@@ -26,7 +27,7 @@ void GenerateSession::start(std::vector<GenerateRequest> requests) {
   try {
     submit(std::move(requests));
   } catch (const std::bad_alloc&) {   // some may run already: nobody but the writer knows how their answer ends
-    abort({ErrorCode::kUnavailable, "there is no memory for this request now", {}});
+    abort(no_memory());
   }
 }
 

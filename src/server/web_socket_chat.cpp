@@ -7,6 +7,7 @@
 
 #include "api/chat_body.h"
 #include "api/errors.h"
+#include "base/no_memory.h"
 #include "server/access.h"
 
 namespace gale {
@@ -15,8 +16,6 @@ namespace {
 constexpr size_t kMaxAnswers = 256;   // at once on one connection
 constexpr std::string_view kDataPrefix = "data: ";
 constexpr std::string_view kDone = "[DONE]";
-
-Error no_memory() { return {ErrorCode::kUnavailable, "there is no memory for this request now"}; }
 
 }  // namespace
 

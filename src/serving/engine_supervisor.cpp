@@ -6,6 +6,7 @@
 
 #include "base/fault_point.h"
 #include "base/log.h"
+#include "base/no_memory.h"
 
 namespace gale {
 namespace {
@@ -353,7 +354,7 @@ void EngineSupervisor::handle(StepOutput step) {
       receiver->on_output(std::move(output));
     } catch (const std::bad_alloc&) {          // its tokens would be missing in the middle
       when_there_is_memory([&] {
-        receiver->on_failure(id, {ErrorCode::kUnavailable, "there is no memory for this request now"});
+        receiver->on_failure(id, no_memory());
       });
     }
   }

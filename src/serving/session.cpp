@@ -9,6 +9,7 @@
 #include "base/check.h"
 #include "base/fault_point.h"
 #include "base/log.h"
+#include "base/no_memory.h"
 #include "serving/random.h"
 #include "serving/seed.h"
 #include "tokenizer/tokenizer.h"
@@ -17,8 +18,6 @@ namespace gale {
 namespace {
 
 constexpr std::chrono::milliseconds kPauseWithoutMemory{10};
-
-Error no_memory() { return {ErrorCode::kUnavailable, "there is no memory for this request now"}; }
 
 SupervisorConfig supervisor_config(const PipelineConfig& config) {
   SupervisorConfig out = config.supervisor;
