@@ -106,6 +106,14 @@ std::vector<Option> engine_options() {
           .group = kScheduling,
           .commands = kLoad,
           .rules = {.min = 1, .max = 1 << 20, .zero_name = "none"}}),
+      option<&Config::engine, &E::scheduler, &S::max_mixed_step_ms>({
+          .flag = "--max-mixed-step-ms",
+          .placeholder = "N",
+          .help = "Milliseconds that a step may take in which prompts are read while others' answers are written: it then "
+                  "takes as many prompt tokens as the steps before say will fit. auto: 28 on a GPU, no limit on a CPU.",
+          .group = kScheduling,
+          .commands = kLoad,
+          .rules = {.min = 1, .max = 60'000, .zero_name = "auto"}}),
       option<&Config::engine, &E::device>({.flag = "--device", .placeholder = "DEVICE",
           .help = "What computes; auto: an NVIDIA GPU if this build and this machine have one, else the CPU.",
           .group = kRuntime, .commands = kLoad}),

@@ -71,7 +71,8 @@ EngineLoop::EngineLoop(Executor& executor, const Clock& clock)
     : executor_(executor),
       clock_(clock),
       constraints_(executor.info().vocab_size),
-      scheduler_(executor.info().scheduler) {}
+      scheduler_(executor.info().scheduler),
+      pace_(std::chrono::milliseconds(executor.info().scheduler.max_mixed_step_ms)) {}
 
 int EngineLoop::run(EngineChannel& channel) {
   // A step may take longer than the front waits for a sign of life. A closed channel is noticed after the step.
@@ -112,7 +113,7 @@ Status EngineLoop::submit_next(EngineChannel& channel) {
   if (plan.sequences.empty()) return {};                 // all that is left waits for plans under way
   prepare_masks(plan, scheduler_);
   GALE_TRY(executor_.submit(plan, scheduler_));
-  in_flight_.push_back(std::move(plan));
+  in_flight_.push_back({std::move(plan), clock_.now()});
   return {};
 }
 
@@ -139,13 +140,22 @@ Status EngineLoop::step(EngineChannel& channel) {
   if (has_room && in_flight_.size() > num_before) return {};
   if (in_flight_.empty()) return {};
   GALE_ASSIGN(std::vector<SequenceResult> results, executor_.collect());
-  std::vector<SequenceOutput> outputs = scheduler_.commit(in_flight_.front(), std::move(results));
+  note_step(in_flight_.front().plan, in_flight_.front().submitted);
+  std::vector<SequenceOutput> outputs = scheduler_.commit(in_flight_.front().plan, std::move(results));
   for (const SequenceOutput& output : outputs) {
     if (output.error) log_warning("sequence {} failed, the others go on: {}", output.id.value, output.error->message);
   }
   std::ranges::move(outputs, std::back_inserter(outcomes_));
   in_flight_.pop_front();
   return {};
+}
+
+// A step begins when it is handed over or, if that is later, when the one before it ends.
+void EngineLoop::note_step(const Plan& plan, TimePoint submitted) {
+  const TimePoint now = clock_.now();
+  pace_.note(plan, now - std::max(submitted, last_collected_));
+  last_collected_ = now;
+  scheduler_.limit_mixed_prefill(pace_.max_prompt_tokens());
 }
 
 // Says once that room is short, and again only after a calmer time.

@@ -9,6 +9,7 @@
 #include "engine/constraints.h"
 #include "engine/executor.h"
 #include "scheduler/scheduler.h"
+#include "scheduler/step_pace.h"
 
 namespace gale {
 
@@ -44,6 +45,7 @@ class EngineLoop {
   [[nodiscard]] Status send_stats_if_due(EngineChannel& channel);
   [[nodiscard]] Status send_stats(EngineChannel& channel);
   [[nodiscard]] std::chrono::milliseconds time_to_stats() const;
+  void note_step(const Plan& plan, TimePoint submitted);
   void audit();
   void watch_cache();
 
@@ -51,7 +53,13 @@ class EngineLoop {
   const Clock& clock_;
   Constraints constraints_;            // before the scheduler, whose sequences refer to it
   Scheduler scheduler_;
-  std::deque<Plan> in_flight_;         // submitted to the executor, not committed
+  struct InFlight {
+    Plan plan;
+    TimePoint submitted;
+  };
+  std::deque<InFlight> in_flight_;     // submitted to the executor, not committed
+  StepPace pace_;
+  TimePoint last_collected_{};
   std::vector<SequenceOutput> outcomes_;
   std::vector<RequestId> taken_in_;    // since the last plan
   TimePoint last_stats_{};

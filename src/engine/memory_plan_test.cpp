@@ -28,6 +28,7 @@ TEST(MemoryPlan, a_gpu_gives_what_its_share_leaves) {
   const auto plan = plan_memory(card_of_80_gib(), config);
   ASSERT_TRUE(plan) << plan.error().message;
   EXPECT_EQ(plan->scheduler.block_size, 64);
+  EXPECT_EQ(plan->scheduler.max_mixed_step_ms, 28);
   EXPECT_EQ(plan->scheduler.max_model_len, 202'752);
   // 0.85 of 80, what others and the weights took, the workspace
   const int64_t budget = 68 * kGiB - 30 * kGiB - 2 * kGiB;
@@ -42,6 +43,7 @@ TEST(MemoryPlan, a_cpu_gives_a_quarter_of_what_is_free_and_caps_the_length) {
   ASSERT_TRUE(plan) << plan.error().message;
   EXPECT_EQ(plan->kv_bytes, kGiB);
   EXPECT_EQ(plan->scheduler.block_size, 16);
+  EXPECT_EQ(plan->scheduler.max_mixed_step_ms, 0);
   EXPECT_EQ(plan->scheduler.max_model_len, kGiB / 65'536);
   EXPECT_EQ(plan->num_users, 1);
 }

@@ -57,7 +57,7 @@ int max_step_tokens(const SchedulerConfig& scheduler) {
   return std::max(scheduler.max_num_batched_tokens, scheduler.max_num_seqs);
 }
 
-size_t attention_bytes(const Model& model, const OpContext& ops, const SchedulerConfig& scheduler) {
+size_t attention_bytes(const Model& model, const OpContext& ops, const SchedulerConfig& scheduler, DType cache) {
   const KvLayout layout = model.kv_layout();
   const KvLayerSpec& layer = layout.layers.front();  // all layers are alike
   const bool is_mla = layer.kind == KvKind::kMla;
@@ -69,7 +69,8 @@ size_t attention_bytes(const Model& model, const OpContext& ops, const Scheduler
                                .key_dim = is_mla ? layer.latent_dim + layer.rope_dim : layer.head_dim,
                                .value_dim = is_mla ? layer.latent_dim : layer.head_dim,
                                .nope_dim = layer.nope_dim,
-                               .head_value_dim = layer.value_dim};
+                               .head_value_dim = layer.value_dim,
+                               .cache_dtype = cache};
   return Arena::padded(attention_workspace_bytes(ops, limits));
 }
 
@@ -81,9 +82,11 @@ size_t step_bytes(const Model& model, const EngineConfig& config, SchedulerConfi
   if (scheduler.block_size == 0) scheduler.block_size = 16;
   const std::unique_ptr<Device> nothing = make_null_device();
   const std::unique_ptr<Stream> stream = nothing->make_stream();
+  const DType cache = kv_cache_dtype(config.kv_cache_dtype, model.info().checkpoint_dtype, device);
   return model.workspace_bytes(max_step_tokens(scheduler), max_logit_rows(scheduler)) +
          logits_bytes(model.info(), scheduler) + row_list_bytes() + Pooler::num_bytes(model.info().hidden_size) +
-         BatchBuilder::num_bytes(scheduler) + attention_bytes(model, {*stream, table, device.caps()}, scheduler) +
+         BatchBuilder::num_bytes(scheduler) +
+         attention_bytes(model, {*stream, table, device.caps()}, scheduler, cache) +
          Sampler::num_bytes(sampler_options(model.info(), config, scheduler, device));
 }
 
@@ -113,8 +116,9 @@ Result<StepState> take_memory(const Model& model, const EngineConfig& config, co
               Arena::create(device, MemoryKind::kDevice,
                             model.workspace_bytes(max_step_tokens(scheduler), max_logit_rows(scheduler))));
   GALE_ASSIGN(Arena logits, Arena::create(device, MemoryKind::kDevice, logits_bytes(model.info(), scheduler)));
-  GALE_ASSIGN(Arena attention, Arena::create(device, MemoryKind::kDevice,
-                                             attention_bytes(model, {*stream, table, device.caps()}, scheduler)));
+  GALE_ASSIGN(Arena attention,
+              Arena::create(device, MemoryKind::kDevice,
+                            attention_bytes(model, {*stream, table, device.caps()}, scheduler, dtype)));
   GALE_ASSIGN(Staging row_list, Staging::create(device, row_list_bytes()));
   GALE_ASSIGN(std::unique_ptr<BatchBuilder> batch, BatchBuilder::create(device, scheduler, max_in_flight(device)));
   GALE_ASSIGN(std::unique_ptr<Sampler> sampler,

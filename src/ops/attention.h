@@ -18,6 +18,7 @@ struct AttentionLimits {
   int value_dim = 0;        // head_dim; MLA: L
   int nope_dim = 0;         // MLA: of a head's expanded key, less the rope part
   int head_value_dim = 0;   // MLA: of a head's expanded value
+  DType cache_dtype = DType::kBF16;
 };
 [[nodiscard]] size_t attention_workspace_bytes(const OpContext& context, const AttentionLimits& limits);
 

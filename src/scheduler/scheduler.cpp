@@ -179,9 +179,8 @@ void Scheduler::schedule_running(Plan& plan) {
   std::vector<Sequence*> in_order;
   std::ranges::copy_if(running_, std::back_inserter(in_order), [this](const Sequence* s) { return is_ready(*s); });
   auto num_decoding = static_cast<int>(std::ranges::count_if(in_order, [](auto* s) { return s->num_missing() == 1; }));
-  if (num_decoding > 0 && config_.max_num_mixed_prefill_tokens > 0) {
-    plan.token_budget = std::min(plan.token_budget, num_decoding + config_.max_num_mixed_prefill_tokens);
-  }
+  for (const int most : {config_.max_num_mixed_prefill_tokens, max_mixed_prefill_now_})
+    if (num_decoding > 0 && most > 0) plan.token_budget = std::min(plan.token_budget, num_decoding + most);
   for (Sequence* sequence : in_order) {
     if (!sequence->slot) continue;                       // preempted a moment ago
     const bool is_decoding = sequence->num_missing() == 1;

@@ -91,15 +91,19 @@ TEST_P(CudaDummy, sixty_four_users_touch_as_many_experts_as_balanced_routers_wou
     submits.push_back(std::move(submit));
   }
   routing().forget();
-  ASSERT_TRUE(generate_offline(**executor, submits));
+  const auto outputs = generate_offline(**executor, submits);
+  ASSERT_TRUE(outputs) << outputs.error().message;
+  for (const SequenceOutput& output : *outputs) ASSERT_FALSE(output.error) << output.error->message;
   double sum = 0;
   int count = 0;
+  std::string seen = "rows:";
   for (const RouteCall& call : routing().cuda) {
+    seen += " " + std::to_string(call.num_tokens);
     if (call.num_tokens != kNumUsers) continue;                     // a step in which everybody decodes
     const std::set<int> touched(call.ids.begin(), call.ids.end());  // the shared expert is one of them
     sum += static_cast<double>(touched.size()) - 1, ++count;
   }
-  ASSERT_GT(count, 20);
+  ASSERT_GT(count, 20) << "steps routed " << seen;
   const double balanced =
       shape.num_experts * (1 - std::pow(1 - static_cast<double>(shape.num_chosen) / shape.num_experts, kNumUsers));
   std::printf("%s with random weights: %d users touch %.1f of %d experts a layer and step (balanced: %.1f)\n",

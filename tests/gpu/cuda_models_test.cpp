@@ -33,6 +33,8 @@ constexpr std::array kLengths = {1, 2, 15, 16, 17, 63, 64, 65, 100, 129, 200, 25
 // tokens closer than twice the error of a logprob may change places. Measured: 0.019 in the mean at most, 0.19 at worst
 // (perf/cuda-parity.md).
 constexpr float kMeanError = 0.03f, kWorstError = 0.3f;
+// Trained models read random tokens here, whose logprobs go far below those of random weights: as tests/golden.
+constexpr float kRelativeError = 3e-2f, kRelativeMeanError = 2e-3f;
 // The same error of a router's input moves a score, which is a sigmoid, by 0.011 at most as measured.
 constexpr float kRouterTie = 0.02f;
 // A token that the CPU finds worse by so much only is as good: half of the worst error of a logprob.
@@ -62,9 +64,12 @@ EngineConfig config_of(const std::string& model_dir, bool enforce_eager) {
 
 struct Errors {
   double sum = 0;
-  float worst = 0;
+  float worst = 0, largest = 0;  // largest: of the logprobs, by magnitude
   int count = 0;
-  void add(float error) { sum += error, worst = std::max(worst, error), ++count; }
+  void add(float expected, float actual) {
+    const float error = std::abs(expected - actual);
+    sum += error, worst = std::max(worst, error), largest = std::max(largest, std::abs(expected)), ++count;
+  }
   [[nodiscard]] double mean() const { return count == 0 ? 0 : sum / count; }
 };
 
@@ -125,10 +130,10 @@ class CudaModel : public testing::TestWithParam<std::string> {
 void compare(const SequenceOutput& cpu, const SequenceOutput& cuda, Errors& errors) {
   ASSERT_EQ(cpu.prompt_logprobs.size(), cuda.prompt_logprobs.size());
   for (size_t i = 0; i < cpu.prompt_logprobs.size(); ++i) {
-    errors.add(std::abs(cpu.prompt_logprobs[i].chosen.logprob - cuda.prompt_logprobs[i].chosen.logprob));
+    errors.add(cpu.prompt_logprobs[i].chosen.logprob, cuda.prompt_logprobs[i].chosen.logprob);
     for (const TokenLogprob& a : cpu.prompt_logprobs[i].top)
       for (const TokenLogprob& b : cuda.prompt_logprobs[i].top)
-        if (a.token == b.token) errors.add(std::abs(a.logprob - b.logprob));
+        if (a.token == b.token) errors.add(a.logprob, b.logprob);
   }
 }
 
@@ -146,18 +151,18 @@ Forced CudaModel::run_forced() const {
   }
   routing().is_forced = false;
   std::printf(
-      "%-42s forced: logprob error mean %.4f worst %.4f over %d; routers: %d of %d choices turned, widest margin "
+      "%-42s forced: logprob error mean %.4f worst %.4f (largest logprob %.1f) over %d; routers: %d of %d choices turned, widest margin "
       "%.4f\n",
-      GetParam().c_str(), out.errors.mean(), static_cast<double>(out.errors.worst), out.errors.count, out.num_flips,
-      out.num_routed, static_cast<double>(out.widest));
+      GetParam().c_str(), out.errors.mean(), static_cast<double>(out.errors.worst),
+      static_cast<double>(out.errors.largest), out.errors.count, out.num_flips, out.num_routed, static_cast<double>(out.widest));
   EXPECT_GT(out.errors.count, 10'000);
   return out;
 }
 
 TEST_P(CudaModel, with_the_cpus_routing_has_its_logits_and_turns_only_tied_routers) {
   const Forced forced = run_forced();
-  EXPECT_LE(forced.errors.mean(), kMeanError);
-  EXPECT_LE(forced.errors.worst, kWorstError);
+  EXPECT_LE(forced.errors.mean(), std::max(kMeanError, kRelativeMeanError * forced.errors.largest));
+  EXPECT_LE(forced.errors.worst, std::max(kWorstError, kRelativeError * forced.errors.largest));
   EXPECT_LE(forced.widest, kRouterTie);
   EXPECT_LE(forced.num_flips, forced.num_routed / 20);
 }

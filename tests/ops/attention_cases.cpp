@@ -108,7 +108,7 @@ Values AttentionProblem::run(Harness& harness, int64_t begin, int64_t end) const
   metadata.workspace = harness.attention_workspace(
       {.max_num_seqs = metadata.num_seqs, .max_num_tokens = metadata.num_tokens, .max_model_len = metadata.max_seq_len,
        .num_heads = static_cast<int>(num_heads), .num_kv_heads = is_mla() ? 1 : static_cast<int>(num_kv_heads),
-       .key_dim = static_cast<int>(key_size), .value_dim = static_cast<int>(value_size)});
+       .key_dim = static_cast<int>(key_size), .value_dim = static_cast<int>(value_size), .cache_dtype = cache_dtype});
   const Tensor query =
       harness.activations(slice_of(q, begin, end, num_heads * key_size), {end - begin, num_heads, key_size});
   const Tensor out = harness.output({end - begin, num_heads, value_size});
@@ -210,6 +210,7 @@ TEST(PagedAttention, of_long_prompts) {
   harness->for_each_variant(&OpTable::paged_attention, [&] {
     expect_attention(*harness, {{90, 170, 330, 200}, {1, 3, 40, 200}, 64}, 12, 1, 128, 128);
     expect_attention(*harness, {{300, 385}, {17, 129}, 16}, 4, 2, 128, 128);
+    expect_attention(*harness, {{300, 64, 129, 700, 1030}, {1, 64, 65, 130, 257}, 64}, 16, 2, 128, 128);
   });
 }
 

@@ -198,7 +198,8 @@ TEST(Linear, multiplies_by_tiles_of_every_width) {
       {Kind::kBias, {136}, 2048, 65, kOut},       {Kind::kSwiglu, {72, 72}, 2048, 101, kOut},
       {Kind::kBias, {100, 44}, 2048, 131, kOut},  {Kind::kPlain, {136}, 2048, 150, kLogits},
       {Kind::kPlain, {137}, 2048, 100, kOut},     {Kind::kBias, {8712}, 256, 190, kOut},
-      {Kind::kSwiglu, {4352, 4352}, 256, 200, kOut}, {Kind::kPlain, {8717}, 256, 200, kLogits}};
+      {Kind::kSwiglu, {4352, 4352}, 256, 200, kOut}, {Kind::kPlain, {8717}, 256, 200, kLogits},
+      {Kind::kBias, {17408}, 128, 500, kOut},         {Kind::kSwiglu, {8704, 8704}, 256, 380, kOut}};
   for (const Sizes& sizes : all) {
     for (const WeightFormat format : {WeightFormat::kAsIs, WeightFormat::kF8E4M3}) {
       SCOPED_TRACE(testing::Message() << sizes.num_tokens << " tokens, K = " << sizes.num_cols << ", " << sizes.rows[0]

@@ -66,6 +66,7 @@ extern "C" int InitializeInjection() {
     std::fprintf(stderr, "kernel_trace: CUPTI refuses\n");
     return 0;
   }
+  cuptiActivityFlushPeriod(500);   // ms: an engine may be ended without its exit handlers
   std::atexit([] { cuptiActivityFlushAll(CUPTI_ACTIVITY_FLAG_FLUSH_FORCED); });
   return 1;
 }

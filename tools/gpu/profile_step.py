@@ -122,6 +122,8 @@ def report(kernels, users, title):
         ("mixed", [s for s in steps if num_rows(s) > users]),
     ):
         if not chosen:
+            rows = collections.Counter(map(num_rows, steps)).most_common(8)
+            print(f"{title}: no {kind} step among {len(steps)} of {len(kernels)} kernels; rows of steps: {rows}")
             continue
         chosen.sort(key=span_us)
         total = sum(map(span_us, chosen)) / 1e6
@@ -147,8 +149,10 @@ def main():
                 options.gale, options.model, options.precision, flags, options.layers, environment
             ) as server:
                 server.bench(options.gale, users, users * 3, 1, options.input, options.output)
-            for trace in folder.glob("kernels.*"):
-                kernels = read_kernels(trace)
+            traces = {trace: read_kernels(trace) for trace in folder.glob("kernels.*")}
+            if not any(traces.values()):
+                raise SystemExit(f"no kernel was traced: {len(traces)} processes loaded the tracer")
+            for trace, kernels in traces.items():
                 if kernels:
                     report(kernels, users, f"{options.model} {options.precision}, {users} users")
                 trace.unlink()

@@ -199,7 +199,7 @@ bool wgmma_supports(const DeviceCaps& caps, const PagedAttentionArgs& args) {
 }
 
 void run_wgmma(Stream& stream, const PagedAttentionArgs& args) {
-  const int first = first_prefill_sm90(*args.metadata);
+  const int first = first_prefill_sm90(args);
   run_flash_until<Sizing::kHopper>(stream, args, first);
   if (first < args.metadata->num_seqs) launch_prefill_sm90(stream, args, first);
 }
@@ -223,7 +223,7 @@ bool any_mla_supports(const DeviceCaps&, const MlaAttentionArgs& args) {
 }
 
 size_t attention_workspace_bytes(const AttentionLimits& limits) {
-  if (limits.key_dim == limits.value_dim) return decode_workspace_bytes();
+  if (limits.key_dim == limits.value_dim) return decode_workspace_bytes() + prefill_sm90_workspace_bytes(limits);
   return mla_workspace_bytes() + mla_prefill_workspace_bytes(limits);
 }
 

@@ -28,7 +28,9 @@ void launch_prefill(Stream& stream, DType cache, const AttentionView& view, int 
 // attention_prefill_sm90.cu: the same for a Hopper card, planned on the host from the step's chunks.
 [[nodiscard]] bool prefill_sm90_supports(const DeviceCaps& caps, const PagedAttentionArgs& args);
 // the sequence from which on it is the faster one
-[[nodiscard]] int first_prefill_sm90(const AttentionMetadata& metadata);
+[[nodiscard]] int first_prefill_sm90(const PagedAttentionArgs& args);
 void launch_prefill_sm90(Stream& stream, const PagedAttentionArgs& args, int first_sequence);
+// Behind decode_workspace_bytes; 0 where this card or cache does not need it.
+[[nodiscard]] size_t prefill_sm90_workspace_bytes(const AttentionLimits& limits);
 
 }  // namespace gale::cuda

@@ -1,5 +1,10 @@
-// GQA attention of prompts over the paged cache on sm_90a, heads of 128, bf16 cache in pages of 64:
-// device/flash_sm90.cuh with tiles of 128 keys, which the copy engine takes from the pages.
+// GQA attention of prompts over the paged cache on sm_90a, heads of 128: device/flash_sm90.cuh with tiles of 128 keys.
+// bf16 keys in pages of 64 are taken from there by the copy engine. An FP8 cache's keys and values are widened into
+// buffers first: with few key heads that is little against their use by all query heads (9B: 1 KiB a token, read back
+// from L2), and tensor cores then work at the speed of bf16.
+#include <algorithm>
+#include <limits>
+
 #include "backends/cuda/attention.h"
 #include "backends/cuda/device/flash_sm90.cuh"
 #include "backends/cuda/tensor_map.h"
@@ -8,10 +13,71 @@ namespace gale::cuda {
 namespace {
 
 using Flash = FlashConfig<kHeadDim, kHeadDim / 64, 128, FlashKeys::kPaged, true>;
-static_assert(Flash::kSharedBytes + 256 <= 227 * 1024);
+using WidenedFlash = FlashConfig<kHeadDim, kHeadDim / 64, 128, FlashKeys::kSideBySide, true>;
+static_assert(Flash::kSharedBytes + 256 <= 227 * 1024 && WidenedFlash::kSharedBytes == Flash::kSharedBytes);
 
 constexpr int kMinQueries = 16;   // fewer leave a block's rows empty; attention_prefill.cu packs heads into them
+constexpr int kMinWidenedQueries = 64;   // fewer are not worth the copy of all their keys
 constexpr int kPageRows = 64;     // the size that a GPU's pages have unless --block-size says another
+
+// --- keys and values of an FP8 cache in bf16 ------------------------------------------------------------------------
+
+constexpr int64_t kMaxWidenedBytes = int64_t{128} << 20;
+constexpr int kWidenThreads = 256;
+
+int64_t widened_row_bytes(int64_t num_kv_heads) { return 2 * num_kv_heads * kHeadDim * int64_t{sizeof(Bf16)}; }
+size_t widened_begin() { return (decode_workspace_bytes() + 255) / 256 * 256; }
+
+// Rows of [num_kv_heads * kHeadDim], behind the workspace of decoding.
+struct Widened {
+  Bf16 *keys = nullptr, *values = nullptr;
+  int64_t max_rows = 0;
+};
+
+int64_t max_widened_rows(const Tensor& workspace, int64_t num_kv_heads) {
+  const int64_t bytes = static_cast<int64_t>(workspace.num_bytes()) - static_cast<int64_t>(widened_begin());
+  return std::max<int64_t>(0, bytes) / widened_row_bytes(num_kv_heads);
+}
+
+Widened widened_of(const Tensor& workspace, int64_t num_kv_heads) {
+  Widened out{.max_rows = max_widened_rows(workspace, num_kv_heads)};
+  out.keys = reinterpret_cast<Bf16*>(static_cast<std::byte*>(workspace.data) + widened_begin());
+  out.values = out.keys + out.max_rows * num_kv_heads * kHeadDim;
+  return out;
+}
+
+struct WidenView {
+  const Fp8 *k, *v;
+  Widened to;
+  Pages pages;
+  int num_rows, num_kv_heads, num_segments;
+  FlashSegment segments[kMaxFlashSegments];
+};
+
+__device__ uint4 widened_eight(const Fp8* from) {
+  const uint2 raw = *reinterpret_cast<const uint2*>(from);
+  const auto* bytes = reinterpret_cast<const Fp8*>(&raw);
+  const auto pair = [&](int i) { return pack_bf16(to_float(bytes[i]), to_float(bytes[i + 1])); };
+  return {pair(0), pair(2), pair(4), pair(6)};
+}
+
+// A thread eight elements of a key and of its value.
+__global__ void __launch_bounds__(kWidenThreads) widen_kernel(const __grid_constant__ WidenView view) {
+  constexpr int kPieces = kHeadDim / 8;
+  const int64_t item = static_cast<int64_t>(blockIdx.x) * kWidenThreads + threadIdx.x;
+  const int piece = static_cast<int>(item % kPieces), head = static_cast<int>(item / kPieces % view.num_kv_heads);
+  const int row = static_cast<int>(item / kPieces / view.num_kv_heads);
+  wait_for_predecessor();
+  release_successor();
+  if (row >= view.num_rows) return;
+  int s = 0;
+  while (s + 1 < view.num_segments && view.segments[s + 1].first_row <= row) ++s;
+  const FlashSegment& segment = view.segments[s];
+  const int64_t from = view.pages.row(segment.sequence, head, row - segment.first_row) * kHeadDim + piece * 8;
+  const int64_t to = (static_cast<int64_t>(row) * view.num_kv_heads + head) * kHeadDim + piece * 8;
+  *reinterpret_cast<uint4*>(view.to.keys + to) = widened_eight(view.k + from);
+  *reinterpret_cast<uint4*>(view.to.values + to) = widened_eight(view.v + from);
+}
 
 CUtensorMap cache_map(const Tensor& cache, int box_rows) {
   const int64_t num_rows = cache.shape[0] * cache.shape[1] * cache.shape[2];
@@ -22,21 +88,32 @@ CUtensorMap cache_map(const Tensor& cache, int box_rows) {
 
 bool prefill_sm90_supports(const DeviceCaps& caps, const PagedAttentionArgs& args) {
   const AttentionMetadata& metadata = *args.metadata;
-  const bool is_made_for = args.q.shape[2] == kHeadDim && args.k_cache.dtype == DType::kBF16 &&
-                           args.q.strides[1] == kHeadDim && has_aligned_rows(args.q) && has_aligned_rows(args.out);
-  return caps.compute_capability == 90 && is_made_for && !metadata.chunks.empty() && metadata.block_size == kPageRows;
+  const bool is_made_for = args.q.shape[2] == kHeadDim && args.q.strides[1] == kHeadDim && has_aligned_rows(args.q) &&
+                           has_aligned_rows(args.out);
+  const bool has_keys =
+      args.k_cache.dtype == DType::kBF16
+          ? metadata.block_size == kPageRows
+          : is_cache_type(args.k_cache.dtype) && max_widened_rows(metadata.workspace, args.k_cache.shape[1]) > 0;
+  return caps.compute_capability == 90 && is_made_for && has_keys && !metadata.chunks.empty();
 }
 
-int first_prefill_sm90(const AttentionMetadata& metadata) {
+int first_prefill_sm90(const PagedAttentionArgs& args) {
+  const AttentionMetadata& metadata = *args.metadata;
+  const bool is_widened = args.k_cache.dtype != DType::kBF16;
+  const int64_t max_keys = is_widened ? max_widened_rows(metadata.workspace, args.k_cache.shape[1])
+                                      : std::numeric_limits<int64_t>::max();
   int first = metadata.num_seqs;
-  while (first > metadata.num_decodes &&
-         metadata.chunks[static_cast<size_t>(first - 1 - metadata.num_decodes)].num_queries >= kMinQueries) {
+  while (first > metadata.num_decodes) {
+    const PromptChunk& chunk = metadata.chunks[static_cast<size_t>(first - 1 - metadata.num_decodes)];
+    if (chunk.num_queries < (is_widened ? kMinWidenedQueries : kMinQueries) || chunk.seq_len > max_keys) break;
     --first;
   }
   return first;
 }
 
-void launch_prefill_sm90(Stream& stream, const PagedAttentionArgs& args, int first_sequence) {
+namespace {
+
+FlashView view_of(const PagedAttentionArgs& args) {
   const AttentionMetadata& metadata = *args.metadata;
   const int num_kv_heads = static_cast<int>(args.k_cache.shape[1]);
   FlashView view{};
@@ -45,20 +122,67 @@ void launch_prefill_sm90(Stream& stream, const PagedAttentionArgs& args, int fir
   view.pages = pages_of(metadata, num_kv_heads), view.box_rows = kPageRows;
   view.num_heads = static_cast<int>(args.q.shape[1]), view.group = view.num_heads / num_kv_heads;
   view.scale_log2 = score_scale(args.scale, DType::kBF16);
-  const MatrixView q{args.q.data, DType::kBF16, args.q.shape[0], args.q.shape[1] * kHeadDim, args.q.strides[0]};
-  const FlashMaps maps{.q = make_tensor_map(q, Flash::kRows), .k = cache_map(args.k_cache, view.box_rows), .common = {},
+  return view;
+}
+
+CUtensorMap query_map(const PagedAttentionArgs& args) {
+  return make_tensor_map(
+      {args.q.data, DType::kBF16, args.q.shape[0], args.q.shape[1] * kHeadDim, args.q.strides[0]}, Flash::kRows);
+}
+
+// Segments of view, whose keys lie in the cache.
+void attend_pages(Stream& stream, const PagedAttentionArgs& args, FlashView& view, int num_segments) {
+  const FlashMaps maps{.q = query_map(args), .k = cache_map(args.k_cache, view.box_rows), .common = {},
                        .v = cache_map(args.v_cache, view.box_rows)};
-  int num_segments = 0, token = metadata.num_tokens;
+  launch_flash<Flash>(stream, maps, view, num_segments);
+}
+
+void attend_widened(Stream& stream, const PagedAttentionArgs& args, FlashView& view, int num_segments, int num_rows) {
+  const int64_t num_kv_heads = args.k_cache.shape[1], width = num_kv_heads * kHeadDim;
+  const Widened buffers = widened_of(args.metadata->workspace, num_kv_heads);
+  WidenView widen{.k = static_cast<const Fp8*>(args.k_cache.data), .v = static_cast<const Fp8*>(args.v_cache.data),
+                  .to = buffers, .pages = view.pages, .num_rows = num_rows,
+                  .num_kv_heads = static_cast<int>(num_kv_heads), .num_segments = num_segments};
+  std::copy_n(view.segments, num_segments, widen.segments);
+  launch_pdl(stream, widen_kernel, dim3(ceil_div(num_rows * width / 8, kWidenThreads)), dim3(kWidenThreads), 0, widen);
+  const auto rows_of = [&](const Bf16* data) {
+    return make_tensor_map({data, DType::kBF16, num_rows, width, width}, WidenedFlash::kTile);
+  };
+  const FlashMaps maps{.q = query_map(args), .k = rows_of(buffers.keys), .common = rows_of(buffers.keys),
+                       .v = rows_of(buffers.values)};
+  launch_flash<WidenedFlash>(stream, maps, view, num_segments);
+}
+
+}  // namespace
+
+void launch_prefill_sm90(Stream& stream, const PagedAttentionArgs& args, int first_sequence) {
+  const AttentionMetadata& metadata = *args.metadata;
+  const bool is_widened = args.k_cache.dtype != DType::kBF16;
+  const int64_t max_rows = is_widened ? max_widened_rows(metadata.workspace, args.k_cache.shape[1]) : 0;
+  FlashView view = view_of(args);
+  int num_segments = 0, num_rows = 0, token = metadata.num_tokens;
+  const auto flush = [&] {
+    if (num_segments == 0) return;
+    if (is_widened) attend_widened(stream, args, view, num_segments, num_rows);
+    else attend_pages(stream, args, view, num_segments);
+    num_segments = 0, num_rows = 0;
+  };
   for (int s = metadata.num_seqs - 1; s >= first_sequence; --s) {   // the longest, which come last, begin first
     const PromptChunk& chunk = metadata.chunks[static_cast<size_t>(s - metadata.num_decodes)];
+    if (num_segments == kMaxFlashSegments || (is_widened && num_rows + chunk.seq_len > max_rows)) flush();
     token -= chunk.num_queries;
     view.segments[num_segments++] = {.sequence = s, .first_token = token, .num_queries = chunk.num_queries,
                                      .before = chunk.seq_len - chunk.num_queries, .key_begin = 0,
-                                     .num_keys = chunk.seq_len, .first_row = 0};
-    if (num_segments < kMaxFlashSegments && s > first_sequence) continue;
-    launch_flash<Flash>(stream, maps, view, num_segments);
-    num_segments = 0;
+                                     .num_keys = chunk.seq_len, .first_row = num_rows};
+    if (is_widened) num_rows += chunk.seq_len;
   }
+  flush();
+}
+
+size_t prefill_sm90_workspace_bytes(const AttentionLimits& limits) {
+  if (!is_hopper() || limits.key_dim != kHeadDim || limits.cache_dtype == DType::kBF16) return 0;
+  const int64_t most = int64_t{limits.max_num_seqs} * limits.max_model_len * widened_row_bytes(limits.num_kv_heads);
+  return 255 + static_cast<size_t>(std::min(kMaxWidenedBytes, most));
 }
 
 }  // namespace gale::cuda

@@ -23,15 +23,6 @@ int64_t in_tiles(int64_t num_keys) { return (num_keys + Flash::kTile - 1) / Flas
 int64_t row_bytes(int64_t num_heads) { return 2 * (kLatentDim + kRopeDim + num_heads * (kNopeDim + kHeadValueDim)); }
 size_t workspace_begin() { return (mla_workspace_bytes() + 255) / 256 * 256; }
 
-bool is_hopper() {
-  static const bool yes = [] {
-    int device = 0, major = 0;
-    return cudaGetDevice(&device) == cudaSuccess &&
-           cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) == cudaSuccess && major == 9;
-  }();
-  return yes;
-}
-
 // In the step's workspace.
 struct Buffers {
   Bf16 *latents, *rope_keys, *keys, *values;

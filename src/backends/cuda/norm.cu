@@ -160,6 +160,20 @@ bool norm_supports(const DeviceCaps&, const Args& args) { return args.in.shape[1
 
 // --- quantisation -------------------------------------------------------------------------------------------------------------
 
+// Quotients by a row's factor without the cost of a division: the estimate's remainder is exact, so that all but the last
+// bit is the division's, and what becomes of it in e4m3 is the same. Rows whose reciprocal would overflow divide.
+struct RowDivider {
+  float scale, reciprocal;
+  bool is_plain;
+  __device__ explicit RowDivider(float scale)
+      : scale(scale), reciprocal(1 / scale), is_plain(scale > 1e-30f && scale < 1e30f) {}
+  __device__ float operator()(float x) const {
+    if (!is_plain) return x / scale;
+    const float estimate = x * reciprocal;
+    return fmaf(fmaf(-estimate, scale, x), reciprocal, estimate);
+  }
+};
+
 // kItems pieces a thread stay in registers, requested all at once; rows of any size where kItems is 0: read twice.
 template <int kWidth, int kItems>
 __global__ void __launch_bounds__(kQuantizeThreads) quantize_kernel(__nv_fp8_e4m3* out, float* scales, const __nv_bfloat16* in,
@@ -176,10 +190,10 @@ __global__ void __launch_bounds__(kQuantizeThreads) quantize_kernel(__nv_fp8_e4m
     for (int j = 0; j < kWidth; ++j) largest = fmaxf(largest, fabsf(to_float(piece.value[j])));
     return largest;
   };
-  const auto store = [to](const Piece& piece, int at, float scale) {
+  const auto store = [to](const Piece& piece, int at, const RowDivider& divide) {
     Pack<__nv_fp8_e4m3, kWidth> rounded;
 #pragma unroll
-    for (int j = 0; j < kWidth; ++j) rounded.value[j] = from_float<__nv_fp8_e4m3>(to_float(piece.value[j]) / scale);
+    for (int j = 0; j < kWidth; ++j) rounded.value[j] = from_float<__nv_fp8_e4m3>(divide(to_float(piece.value[j])));
     *reinterpret_cast<Pack<__nv_fp8_e4m3, kWidth>*>(to + at) = rounded;
   };
   float largest = 0, scale = 1;
@@ -193,17 +207,20 @@ __global__ void __launch_bounds__(kQuantizeThreads) quantize_kernel(__nv_fp8_e4m
 #pragma unroll
     for (int item = 0; item < kItems; ++item) largest = fmaxf(largest, largest_of(pieces[item]));
     scale = quantization_scale(block_max(largest, shared));
+    const RowDivider divide(scale);
 #pragma unroll
     for (int item = 0; item < kItems; ++item) {
       const int at = (item * blockDim.x + threadIdx.x) * kWidth;
-      if (at < size) store(pieces[item], at, scale);
+      if (at < size) store(pieces[item], at, divide);
     }
   } else {
     const int step = blockDim.x * kWidth;
     for (int at = threadIdx.x * kWidth; at < size; at += step)
       largest = fmaxf(largest, largest_of(*reinterpret_cast<const Piece*>(row + at)));
     scale = quantization_scale(block_max(largest, shared));
-    for (int at = threadIdx.x * kWidth; at < size; at += step) store(*reinterpret_cast<const Piece*>(row + at), at, scale);
+    const RowDivider divide(scale);
+    for (int at = threadIdx.x * kWidth; at < size; at += step)
+      store(*reinterpret_cast<const Piece*>(row + at), at, divide);
   }
   if (threadIdx.x == 0) scales[blockIdx.x] = scale;
 }

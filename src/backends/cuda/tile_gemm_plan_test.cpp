@@ -2,10 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 #include <iterator>
 #include <set>
 #include <utility>
+#include <vector>
 
 namespace gale::cuda {
 namespace {
@@ -38,6 +40,50 @@ TEST(TileGemmPlan, takes_what_was_measured_best_or_a_hundredth_more) {
   EXPECT_EQ(tokens_and_split(256, 27392, 32), std::pair(256, 1));
   EXPECT_EQ(tokens_and_split(384, 4096, 107), std::pair(192, 2));
   EXPECT_EQ(tokens_and_split(640, 4096, 107), std::pair(160, 1));
+}
+
+TEST(TileGemmPlan, gives_every_tile_to_one_cluster_once) {
+  for (const int num_clusters : {1, 2, 66, 132}) {
+    for (const int num_wide : {0, 1, 131, 132, 214, 396}) {
+      for (const int num_narrow : {0, 1, 64, 214}) {
+        for (const int extra_rounds : {0, 1, 2}) {
+          const TileShares shares{num_clusters, num_wide, num_narrow, extra_rounds};
+          std::vector<int> times(static_cast<size_t>(num_wide + num_narrow));
+          for (int cluster = 0; cluster < num_clusters; ++cluster) {
+            bool is_narrow = false;
+            int i = 0;
+            for (int tile = 0; (tile = scheduled_tile(shares, cluster, i)) >= 0; ++i) {
+              ASSERT_LT(tile, num_wide + num_narrow);
+              ++times[static_cast<size_t>(tile)];
+              ASSERT_TRUE(!is_narrow || tile >= num_wide) << "wide tiles come first";
+              is_narrow = tile >= num_wide;
+            }
+            ASSERT_EQ(scheduled_tile(shares, cluster, i + 1), -1) << "nothing comes behind the end";
+          }
+          EXPECT_EQ(std::count(times.begin(), times.end(), 1), num_wide + num_narrow)
+              << num_clusters << " clusters, " << num_wide << " wide, " << num_narrow << " narrow, " << extra_rounds;
+        }
+      }
+    }
+  }
+}
+
+TEST(TileGemmPlan, fills_up_with_narrow_tiles_where_wide_ones_leave_most_sms_idle) {
+  const TileGemmPlan few_left = plan_tiles(384, 27392, 32), last_wave = plan_tiles(512, 27392, 32);
+  EXPECT_TRUE(few_left.has_narrow_column);
+  EXPECT_EQ(few_left.tokens, kWidestTile);
+  EXPECT_FALSE(last_wave.has_narrow_column);
+  EXPECT_EQ(last_wave.num_halved, 428 % kTileGemmSms);
+  for (const int num_tokens : {257, 300, 384, 400, 512, 640, 1000, 4096}) {
+    for (const int size_n : {136, 4096, 4608, 27392}) {
+      const TileGemmPlan plan = plan_tiles(num_tokens, size_n, 32);
+      const TileShares shares = shares_of({num_tokens, size_n, 32}, plan);
+      const int rows = (size_n + 127) / 128,
+                tokens = shares.num_wide * plan.tokens + shares.num_narrow * plan.tokens / 2;
+      EXPECT_GE(tokens, rows * num_tokens);
+      EXPECT_TRUE(plan.tokens == kWidestTile || shares.num_narrow == 0);
+    }
+  }
 }
 
 // Those of tests/ops/linear_cases.cpp, whose cases must meet every width.

@@ -137,7 +137,8 @@ AttentionMetadata Bench::metadata(const Case& c, int queries) {
   m.block_size = kBlockSize;
   const AttentionLimits limits{c.seqs,        static_cast<int>(tokens),  c.length,
                                c.heads,       c.is_mla ? 1 : c.kv_heads, c.key_dim(),
-                               c.value_dim(), c.is_mla ? 192 : 0,        c.is_mla ? 256 : 0};
+                               c.value_dim(), c.is_mla ? 192 : 0,        c.is_mla ? 256 : 0,
+                               c.cache};
   OpContext context{stream_, full_, device_.caps()};
   m.workspace = allocate(DType::kU8, {static_cast<int64_t>(attention_workspace_bytes(context, limits))});
   return m;

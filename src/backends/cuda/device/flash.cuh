@@ -107,6 +107,15 @@ inline int num_multiprocessors() {
   return count;
 }
 
+inline bool is_hopper() {
+  static const bool yes = [] {
+    int device = 0, major = 0;
+    return cudaGetDevice(&device) == cudaSuccess &&
+           cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) == cudaSuccess && major == 9;
+  }();
+  return yes;
+}
+
 inline int shared_memory_limit() {
   int device = 0, bytes = 0;
   CHECK(cudaGetDevice(&device) == cudaSuccess, "cudaGetDevice");

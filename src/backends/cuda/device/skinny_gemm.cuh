@@ -23,13 +23,16 @@ struct SkinnyGemmConfig {
   using T = Type;
   static constexpr int kRows = kBlockRows;
   static constexpr int kTokens = kBlockTokens;  // 8 to 64
-  static constexpr int kGroups = 2;             // warpgroups that multiply, a block of K each in turn
+  // Warpgroups that multiply, a block of K each in turn: as many as registers and stages of two blocks an SM allow.
+  static constexpr int kGroups = kRows == 16 ? 4 : kTokens == 64 ? 2 : 3;
   static constexpr int kConsumers = kGroups * 128;
   static constexpr int kThreads = kConsumers + kWarpSize;
   static constexpr int kBlockK = kSwizzledRowBytes / static_cast<int>(sizeof(T));
   static constexpr int kWeightBytes = kRows * kSwizzledRowBytes, kTokenBytes = kTokens * kSwizzledRowBytes;
-  // Two blocks fit into an SM; products read 64 token rows, so something must follow the last tokens.
-  static constexpr int kStages = 100 * 1024 / (kWeightBytes + kTokenBytes);
+  // Two blocks fit into an SM; products read 64 token rows, so something must follow the last tokens. Each stage is one
+  // group's for good: copies land in any order, and a group that came to a stage whose last contents another one still
+  // awaits would take the parity of the time before for its own.
+  static constexpr int kStages = 106 * 1024 / (kWeightBytes + kTokenBytes) / kGroups * kGroups;
   static constexpr int kSharedBytes = kStages * (kWeightBytes + kTokenBytes) + 1024;
   static_assert(kStages * kWeightBytes >= 64 * kSwizzledRowBytes && kStages >= kGroups);
 };
@@ -37,7 +40,6 @@ struct SkinnyGemmConfig {
 template <class C>
 struct SkinnyGemmShared {
   uint64_t full[C::kStages], empty[C::kStages];
-  float parts[C::kRows / 2][128];
 };
 
 // By one thread.
@@ -155,18 +157,23 @@ __global__ void __launch_bounds__(C::kThreads, 2)
   const SkinnyFinish<C> finish(view, n0, token);
   float sum[C::kRows / 2];
   multiply_skinny<C>(sum, shared, tokens, weights, view.num_k_blocks);
-  if (group == 1)
+  const auto sync = [] { asm volatile("bar.sync 1, %0;" ::"n"(C::kConsumers) : "memory"); };
+  auto* parts =
+      reinterpret_cast<float (*)[C::kRows / 2][128]>(tokens);  // of all groups but the first: the ring is free
+  sync();
+  if (group > 0)
 #pragma unroll
-    for (int e = 0; e < C::kRows / 2; ++e) shared.parts[e][thread] = sum[e];
-  asm volatile("bar.sync 1, %0;" ::"n"(C::kConsumers) : "memory");
-  if (group == 1) return;
+    for (int e = 0; e < C::kRows / 2; ++e) parts[group - 1][e][thread] = sum[e];
+  sync();
+  if (group > 0) return;
+#pragma unroll
+  for (int e = 0; e < C::kRows / 2; ++e)
+#pragma unroll
+    for (int other = 0; other < C::kGroups - 1; ++other) sum[e] += parts[other][e][thread];
 #pragma unroll
   for (int j = 0; j < C::kRows / 8; ++j) {
-    float x[4];
-#pragma unroll
-    for (int e = 0; e < 4; ++e) x[e] = sum[j * 4 + e] + shared.parts[j * 4 + e][thread];
-    finish.store(view, j, n0 + j * 8, token, finish.low, x[0], x[1]);
-    finish.store(view, j, n0 + j * 8, token + 8, finish.high, x[2], x[3]);
+    finish.store(view, j, n0 + j * 8, token, finish.low, sum[j * 4], sum[j * 4 + 1]);
+    finish.store(view, j, n0 + j * 8, token + 8, finish.high, sum[j * 4 + 2], sum[j * 4 + 3]);
   }
 }
 

@@ -3,6 +3,7 @@
 #include "backends/cuda/device/fragments.cuh"
 #include "backends/cuda/device/hopper.cuh"
 #include "backends/cuda/device/wgmma_wide.cuh"
+#include "backends/cuda/tile_gemm_plan.h"
 
 // Dense products of many tokens on sm_90a: out[token, n] = sum_k weight[n, k] * in[token, k], bf16 or e4m3, fp32
 // accumulation. One block an SM computes 128 weight rows by kTokens tokens at a time: one warp fills a ring of stages,
@@ -20,7 +21,11 @@ struct TileGemmView {
   const __nv_bfloat16* bias;               // [size_n] or null
   uint64_t weight_hint;
   int num_tokens, size_n, num_k_blocks;
-  int num_row_tiles, num_token_tiles;
+  int num_row_tiles, num_token_tiles;  // of kTokens
+  // Narrow tiles, of kTokens / 2: halves of the last num_halved wide ones, then those of a last column of tokens that
+  // begins at narrow_first.
+  TileShares shares;
+  int num_halved, narrow_first;
   int row_tiles, split;  // blocks of a cluster: neighbouring row tiles of the same tokens, shares of their K
   bool is_f32, is_swiglu;
 };
@@ -30,7 +35,8 @@ struct TileGemmConfig {
   using T = Type;
   static constexpr int kRows = 128;
   static constexpr int kTokens = kTileTokens;
-  static constexpr int kGroups = kRows / 64;  // warpgroups that multiply
+  static constexpr bool kHasNarrow = kTokens == 256;  // also takes tiles of half as many tokens
+  static constexpr int kGroups = kRows / 64;          // warpgroups that multiply
   static constexpr int kConsumers = kGroups * 128;
   static constexpr int kThreads = kConsumers + 128;  // registers move between whole warpgroups
   static constexpr int kProducerRegisters = 40, kConsumerRegisters = 232;
@@ -62,23 +68,44 @@ struct ClusterPlace {
 };
 
 struct TilePlace {
-  int n0, first;
+  int n0, first, tokens;
 };
 
 // Token tiles go in groups of 16 through all row tiles, so that what a wave of blocks reads stays in L2.
 template <class C>
-__device__ TilePlace tile_place(const TileGemmView& view, const ClusterPlace& place, int unit) {
+__device__ TilePlace wide_tile(const TileGemmView& view, const ClusterPlace& place, int number) {
   constexpr int kGroup = 16;
   const int rows = view.num_row_tiles / view.row_tiles;
-  const int group = unit / (kGroup * rows), in_group = unit - group * kGroup * rows,
-            width = min(kGroup, view.num_token_tiles - group * kGroup);
+  const int group = number / (kGroup * rows), in_group = number - group * kGroup * rows;
+  const int width = min(kGroup, view.num_token_tiles - group * kGroup);
   const int row = in_group / width * view.row_tiles + place.row;
-  return {row * C::kRows, (group * kGroup + in_group % width) * C::kTokens};
+  return {row * C::kRows, (group * kGroup + in_group % width) * C::kTokens, C::kTokens};
 }
 
-__device__ inline int num_units(const TileGemmView& view) {
-  return view.num_row_tiles / view.row_tiles * view.num_token_tiles;
-}
+// The tiles of one cluster.
+template <class C>
+struct TileSchedule {
+  const TileGemmView& view;
+  const ClusterPlace& place;
+  int cluster;
+
+  __device__ TileSchedule(const TileGemmView& view, const ClusterPlace& place)
+      : view(view), place(place), cluster(blockIdx.x / (view.row_tiles * view.split)) {}
+  // Number i, or false where there are no more.
+  __device__ bool get(int i, TilePlace& tile) const {
+    const int number = scheduled_tile(view.shares, cluster, i), narrow = number - view.shares.num_wide;
+    if (number < 0) return false;
+    if (!C::kHasNarrow || narrow < 0) return tile = wide_tile<C>(view, place, number), true;
+    if (narrow < 2 * view.num_halved) {
+      tile = wide_tile<C>(view, place, view.shares.num_wide + narrow / 2);
+      tile.first += narrow % 2 * (C::kTokens / 2);
+    } else {
+      tile.n0 = (narrow - 2 * view.num_halved) * C::kRows, tile.first = view.narrow_first;
+    }
+    tile.tokens = C::kTokens / 2;
+    return true;
+  }
+};
 
 template <class C>
 struct TileRing {
@@ -105,36 +132,42 @@ struct TileProducer {
   }
   // Blocks with the same tokens load a part each, for all.
   __device__ void load_in(int stage, const TilePlace& tile, int k) {
-    const int tokens = C::kTokens / view.row_tiles, token = tile.first + place.row * tokens;
-    uint8_t* to = stages + stage * C::kStageBytes + C::kWeightBytes + place.row * tokens * kSwizzledRowBytes;
-    if (view.row_tiles == 1) return load_box(to, in_map, k * C::kBlockK, token, shared.full[stage], kEvictLast);
-    const auto blocks = static_cast<uint16_t>(((1 << view.row_tiles) - 1) << place.share * view.row_tiles);
-    load_box_into(blocks, to, in_map, k * C::kBlockK, token, shared.full[stage], kEvictLast);
+    constexpr int kHalf = C::kTokens / 2;
+    uint8_t* to = stages + stage * C::kStageBytes + C::kWeightBytes;
+    if (view.row_tiles == 1) {
+      load_box(to, in_map, k * C::kBlockK, tile.first, shared.full[stage], kEvictLast);
+      if (C::kHasNarrow && tile.tokens == C::kTokens)
+        load_box(to + kHalf * kSwizzledRowBytes, in_map, k * C::kBlockK, tile.first + kHalf, shared.full[stage],
+                 kEvictLast);
+      return;
+    }
+    load_box_into(static_cast<uint16_t>(3 << place.share * 2), to + place.row * kHalf * kSwizzledRowBytes, in_map,
+                  k * C::kBlockK, tile.first + place.row * kHalf, shared.full[stage], kEvictLast);
+  }
+  __device__ void expect(int stage, const TilePlace& tile) {
+    barrier_expect(shared.full[stage], C::kWeightBytes + tile.tokens * kSwizzledRowBytes);
   }
 
   // Weights of the first stages are requested before the predecessor has ended.
-  __device__ void run(int unit, int unit_step, int k_begin, int k_end) {
+  __device__ void run(const TileSchedule<C>& schedule, int k_begin, int k_end) {
     const int num_early = min(C::kStages, k_end - k_begin);
-    const TilePlace first_tile = tile_place<C>(view, place, unit);
+    TilePlace tile;
+    if (!schedule.get(0, tile)) return;
     for (int i = 0; i < num_early; ++i) {
-      barrier_expect(shared.full[i], C::kStageBytes);
-      load_weights(i, first_tile, k_begin + i);
+      expect(i, tile);
+      load_weights(i, tile, k_begin + i);
     }
     wait_for_predecessor();
     release_successor();
-    for (int i = 0; i < num_early; ++i) load_in(i, first_tile, k_begin + i);
+    for (int i = 0; i < num_early; ++i) load_in(i, tile, k_begin + i);
     TileRing<C> ring;
-    bool is_used = false;  // every stage has been filled before
-    for (int i = 0; i < num_early; ++i) {
-      ring.next();
-      is_used = is_used || ring.stage == 0;
-    }
+    ring.stage = num_early % C::kStages, ring.parity = num_early / C::kStages;
+    bool is_used = ring.parity > 0;  // every stage has been filled before
     int k = k_begin + num_early;
-    for (; unit < num_units(view); unit += unit_step, k = k_begin) {
-      const TilePlace tile = tile_place<C>(view, place, unit);
+    for (int i = 0; schedule.get(i, tile); ++i, k = k_begin) {
       for (; k < k_end; ++k) {
         if (is_used) barrier_wait(shared.empty[ring.stage], ring.parity ^ 1);
-        barrier_expect(shared.full[ring.stage], C::kStageBytes);
+        expect(ring.stage, tile);
         load_weights(ring.stage, tile, k);
         load_in(ring.stage, tile, k);
         ring.next();
@@ -158,9 +191,9 @@ struct TileReleaser {
   }
 };
 
-template <class C>
-__device__ void multiply_tile(float (&sum)[C::kTokens / 2], TileGemmShared<C>& shared, uint8_t* stages,
-                              TileRing<C>& ring, const TileReleaser& release, int num_blocks) {
+template <class C, int kTokens>
+__device__ void multiply_tile(float (&sum)[kTokens / 2], TileGemmShared<C>& shared, uint8_t* stages, TileRing<C>& ring,
+                              const TileReleaser& release, int num_blocks) {
   const int group = threadIdx.x / 128;
   const uint64_t weights = tile_descriptor(stages + group * 64 * kSwizzledRowBytes),
                  in = tile_descriptor(stages + C::kWeightBytes);
@@ -170,7 +203,7 @@ __device__ void multiply_tile(float (&sum)[C::kTokens / 2], TileGemmShared<C>& s
     const uint64_t a = weights + ring.stage * (C::kStageBytes / 16), b = in + ring.stage * (C::kStageBytes / 16);
     wgmma_fence();
 #pragma unroll
-    for (int k = 0; k < 4; ++k) wgmma_wide<typename C::T, C::kTokens>(sum, a + k * 2, b + k * 2, i > 0 || k > 0);
+    for (int k = 0; k < 4; ++k) wgmma_wide<typename C::T, kTokens>(sum, a + k * 2, b + k * 2, i > 0 || k > 0);
     wgmma_commit();
     wgmma_wait<1>();  // the block before this one is done
     if (previous >= 0) release(shared.empty[previous]);
@@ -318,10 +351,10 @@ __device__ void store_f32(const TileGemmView& view, const TilePlace& tile, int f
   if (token + 1 < view.num_tokens && n + 8 < view.size_n) to[view.out_stride + 8] = x.w;
 }
 
-template <class C, bool kIsSwiglu>
+template <class C, int kTokens, bool kIsSwiglu>
 __device__ void store_sums_bf16(const TileGemmView& view, const TileGemmShared<C>& shared, const TileFinish<C>& finish,
-                                uint8_t* staging, const TilePlace& tile, const float (&sum)[C::kTokens / 2]) {
-  constexpr int kChunk = C::kChunkTokens, kWhole = C::kTokens / kChunk;
+                                uint8_t* staging, const TilePlace& tile, const float (&sum)[kTokens / 2]) {
+  constexpr int kChunk = C::kChunkTokens, kWhole = kTokens / kChunk;
   const int pair = threadIdx.x % 4 * 2;
   TileStore<C, kIsSwiglu> store(view, staging, tile);
   const auto unit = [&](int u) {
@@ -333,20 +366,20 @@ __device__ void store_sums_bf16(const TileGemmView& view, const TileGemmShared<C
     if (tile.first + c * kChunk >= view.num_tokens) return;
     store.template chunk<kChunk / 8>(c, c * kChunk, [&](int u) { return unit(c * (kChunk / 8) + u); });
   }
-  if constexpr (C::kTokens % kChunk != 0) {
+  if constexpr (kTokens % kChunk != 0) {
     if (tile.first + kWhole * kChunk >= view.num_tokens) return;
-    store.template chunk<C::kTokens % kChunk / 8>(kWhole, kWhole * kChunk,
-                                                  [&](int u) { return unit(kWhole * (kChunk / 8) + u); });
+    store.template chunk<kTokens % kChunk / 8>(kWhole, kWhole * kChunk,
+                                               [&](int u) { return unit(kWhole * (kChunk / 8) + u); });
   }
 }
 
-template <class C>
+template <class C, int kTokens>
 __device__ void store_sums(const TileGemmView& view, const TileGemmShared<C>& shared, const TileFinish<C>& finish,
-                           uint8_t* staging, const TilePlace& tile, const float (&sum)[C::kTokens / 2]) {
-  if (view.is_swiglu) return store_sums_bf16<C, true>(view, shared, finish, staging, tile, sum);
-  if (!view.is_f32) return store_sums_bf16<C, false>(view, shared, finish, staging, tile, sum);
+                           uint8_t* staging, const TilePlace& tile, const float (&sum)[kTokens / 2]) {
+  if (view.is_swiglu) return store_sums_bf16<C, kTokens, true>(view, shared, finish, staging, tile, sum);
+  if (!view.is_f32) return store_sums_bf16<C, kTokens, false>(view, shared, finish, staging, tile, sum);
 #pragma unroll
-  for (int u = 0; u < C::kTokens / 8; ++u)
+  for (int u = 0; u < kTokens / 8; ++u)
     store_f32<C>(view, tile, u * 8,
                  finish.template finished<false>(shared, u * 8 + threadIdx.x % 4 * 2,
                                                  {sum[u * 4], sum[u * 4 + 1], sum[u * 4 + 2], sum[u * 4 + 3]}));
@@ -442,28 +475,44 @@ __device__ void give_registers() {
 }
 
 template <class C>
-__device__ void consume_tiles(const TileGemmView& view, const ClusterPlace& place, TileGemmShared<C>& shared,
-                              uint8_t* stages, int unit, int unit_step, int k_begin, int k_end) {
-  uint8_t* staging = stages + C::kStages * C::kStageBytes + threadIdx.x / 128 * C::kStagingBytes;
-  const TileReleaser release(view, place);
+struct TileConsumer {
+  const TileGemmView& view;
+  const ClusterPlace& place;
+  TileGemmShared<C>& shared;
+  uint8_t *stages, *staging;
+  TileReleaser release;
   TileRing<C> ring;
-  wait_for_predecessor();  // the tokens' factors are of its making
-  for (; unit < num_units(view); unit += unit_step) {
-    const TilePlace tile = tile_place<C>(view, place, unit);
+  int k_begin, k_end;
+
+  template <int kTokens>
+  __device__ void take(const TilePlace& tile) {
     const TileFinish<C> finish(view, tile);
-    float sum[C::kTokens / 2];
-    multiply_tile<C>(sum, shared, stages, ring, release, k_end - k_begin);
+    float sum[kTokens / 2];
+    multiply_tile<C, kTokens>(sum, shared, stages, ring, release, k_end - k_begin);
     finish.share(shared);
-    if (view.split == 1) {
-      store_sums<C>(view, shared, finish, staging, tile, sum);
-    } else {  // one tile a block: the stages are not needed any more
-      cluster_sync();
-      send_sums<C>(view, place, stages, sum);
-      cluster_sync();
-      store_shares<C>(view, place, shared, finish, stages, staging, tile);
+    if constexpr (kTokens == C::kTokens) {
+      if (view.split > 1) {  // one tile a block: the stages are not needed any more
+        cluster_sync();
+        send_sums<C>(view, place, stages, sum);
+        cluster_sync();
+        return store_shares<C>(view, place, shared, finish, stages, staging, tile);
+      }
+    }
+    store_sums<C, kTokens>(view, shared, finish, staging, tile, sum);
+  }
+  __device__ void run(const TileSchedule<C>& schedule) {
+    TilePlace tile;
+    wait_for_predecessor();  // the tokens' factors are of its making
+    for (int i = 0; schedule.get(i, tile); ++i) {
+      if constexpr (C::kHasNarrow)
+        if (tile.tokens != C::kTokens) {
+          take<C::kTokens / 2>(tile);
+          continue;
+        }
+      take<C::kTokens>(tile);
     }
   }
-}
+};
 
 template <class C>
 __global__ void __launch_bounds__(C::kThreads, 1)
@@ -487,18 +536,17 @@ __global__ void __launch_bounds__(C::kThreads, 1)
     cluster_sync();
   else
     __syncthreads();
-  const int unit = blockIdx.x / cluster_size, unit_step = gridDim.x / cluster_size;
-  const int k_begin = view.num_k_blocks * place.share / view.split,
-            k_end = view.num_k_blocks * (place.share + 1) / view.split;
+  const TileSchedule<C> schedule(view, place);
+  const int k_begin = view.num_k_blocks * place.share / view.split;
+  const int k_end = view.num_k_blocks * (place.share + 1) / view.split;
   if (threadIdx.x < C::kConsumers) {
     take_registers<C::kConsumerRegisters>();
-    consume_tiles<C>(view, place, shared, stages, unit, unit_step, k_begin, k_end);
+    uint8_t* staging = stages + C::kStages * C::kStageBytes + threadIdx.x / 128 * C::kStagingBytes;
+    TileConsumer<C>{view, place, shared, stages, staging, TileReleaser(view, place), {}, k_begin, k_end}.run(schedule);
   } else {
     give_registers<C::kProducerRegisters>();
-    if (threadIdx.x == C::kConsumers) {
-      TileProducer<C> producer{weight_map, in_map, view, place, shared, stages};
-      producer.run(unit, unit_step, k_begin, k_end);
-    }
+    if (threadIdx.x == C::kConsumers)
+      TileProducer<C>{weight_map, in_map, view, place, shared, stages}.run(schedule, k_begin, k_end);
     __syncwarp();
     if (view.split > 1) cluster_sync(), cluster_sync();
   }

@@ -29,21 +29,22 @@ void launch_tile_gemm(Stream& stream, const DenseProduct& product, const TileGem
   view.num_k_blocks = ceil_div(weight.num_cols, C::kBlockK);
   view.row_tiles = plan.row_tiles, view.split = plan.split;
   view.num_row_tiles = ceil_div(ceil_div(view.size_n, C::kRows), plan.row_tiles) * plan.row_tiles;
-  view.num_token_tiles = ceil_div(view.num_tokens, C::kTokens);
-  view.weight_hint = view.num_token_tiles == 1 ? kEvictFirst : kEvictNormal;
+  view.num_token_tiles = plan.has_narrow_column ? view.num_tokens / C::kTokens : ceil_div(view.num_tokens, C::kTokens);
+  view.shares = shares_of({view.num_tokens, view.size_n, view.num_k_blocks}, plan);
+  view.num_halved = plan.num_halved, view.narrow_first = view.num_token_tiles * C::kTokens;
+  CHECK(view.shares.num_narrow == 0 || (C::kHasNarrow && plan.row_tiles == 1 && plan.split == 1),
+        "a plan of narrow tiles");
+  view.weight_hint = view.num_tokens <= C::kTokens ? kEvictFirst : kEvictNormal;
   const CUtensorMap weights = make_tensor_map(
       {weight.data.data, weight.data.dtype, weight.num_rows, weight.num_cols, packed_pitch(weight.num_cols)}, C::kRows);
   const CUtensorMap tokens = make_tensor_map({in.data, in.dtype, view.num_tokens, weight.num_cols, in.strides[0]},
-                                             C::kTokens / plan.row_tiles);
+                                             C::kHasNarrow ? C::kTokens / 2 : C::kTokens / plan.row_tiles);
   auto kernel = tile_gemm_kernel<C>;
   const cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, C::kSharedBytes);
   CHECK(error == cudaSuccess, "shared memory of a kernel: {}", cudaGetErrorString(error));
-  const int cluster_size = plan.row_tiles * plan.split,
-            units = view.num_row_tiles / plan.row_tiles * view.num_token_tiles;
-  const int clusters =
-      plan.split > 1 ? units : std::min(units, kTileGemmSms / cluster_size);  // that share K: one tile each
-  launch_cluster_pdl(stream, kernel, dim3(clusters * cluster_size), cluster_size, dim3(C::kThreads), C::kSharedBytes,
-                     weights, tokens, view);
+  const int cluster_size = plan.row_tiles * plan.split;
+  launch_cluster_pdl(stream, kernel, dim3(view.shares.num_clusters * cluster_size), cluster_size, dim3(C::kThreads),
+                     C::kSharedBytes, weights, tokens, view);
 }
 
 template <class T>
