@@ -7,6 +7,7 @@ namespace {
 
 constexpr double kNewest = 0.25;      // of a running mean; steps change slowly, single ones are disturbed
 constexpr int kMinPromptTokens = 64;  // prompts get on, however slow the steps are
+constexpr double kMostOfAnswers = 2;  // where answers alone need most of the time: prompts as long again
 constexpr int kGrain = 64;            // products work on tiles of tokens
 
 void take_in(double& mean, double value) { mean = mean == 0 ? value : mean + kNewest * (value - mean); }
@@ -28,7 +29,7 @@ void StepPace::note(const Plan& plan, Duration time) {
 
 int StepPace::max_prompt_tokens() const {
   if (limit_ == Duration::zero() || prompt_token_ns_ == 0) return 0;
-  const double left = static_cast<double>(limit_.count()) - answers_ns_;
+  const double left = std::max(static_cast<double>(limit_.count()), kMostOfAnswers * answers_ns_) - answers_ns_;
   const double fitting = std::clamp(left / prompt_token_ns_, 0.0, 1e6);
   return std::max(kMinPromptTokens, static_cast<int>(fitting) / kGrain * kGrain);
 }

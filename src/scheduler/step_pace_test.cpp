@@ -41,7 +41,9 @@ TEST(StepPace, follows_what_becomes_slower_and_lets_prompts_get_on) {
   for (int i = 0; i < 40; ++i) pace.note(plan_of(8, 1000), milliseconds(108));
   EXPECT_EQ(pace.max_prompt_tokens(), 192) << "20 ms at 100 us";
   for (int i = 0; i < 40; ++i) pace.note(plan_of(500, 0), milliseconds(40));
-  EXPECT_EQ(pace.max_prompt_tokens(), 64) << "answers alone take longer";
+  EXPECT_EQ(pace.max_prompt_tokens(), 384) << "answers alone take longer: as long again";
+  for (int i = 0; i < 40; ++i) pace.note(plan_of(8, 64), milliseconds(900));
+  EXPECT_EQ(pace.max_prompt_tokens(), 64);
 }
 
 TEST(StepPace, counts_drafts_as_answers) {
