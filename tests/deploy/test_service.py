@@ -1,6 +1,8 @@
 """gale as a service: what is installed is what deploy/ shows, it is really started, killed and removed."""
 
 import json
+import os
+import pwd
 import re
 import shutil
 import subprocess
@@ -30,6 +32,50 @@ def test_deploy_shows_what_would_be_installed(binary, manager, folder):
 def test_the_form_of_logs_is_passed_on(binary, manager, programs):
     shown = service(binary, "install", *PLAN, "--manager", manager, "--dry-run", "--log-format", "json").stdout
     assert len(re.findall(r"^(?:command|ExecStart)=.* --log-format=json", shown, flags=re.M)) == programs
+
+
+def systemd_user(binary, program, model):
+    flags = ("--manager", "systemd", "--dry-run", "--program", program, "--model", model)
+    told = service(binary, "install", *flags)
+    assert told.returncode == 0, told.stderr
+    (user,) = set(re.findall(r"^(User=.*|DynamicUser=yes)$", told.stdout, flags=re.M))
+    return user
+
+
+def test_what_one_user_alone_may_read_is_run_as_that_user(binary, tmp_path):
+    """A program or model in somebody's home: a user made for the service could not even start it."""
+    me = f"User={pwd.getpwuid(os.geteuid()).pw_name}"
+    home = tmp_path / "home"
+    (home / "model").mkdir(parents=True)
+    assert systemd_user(binary, "/bin/true", "/usr/share/doc") == "DynamicUser=yes"
+    for folder in (tmp_path, *tmp_path.parents[:-2]):
+        if folder.stat().st_uid == os.geteuid() and not folder.stat().st_mode & 1:
+            assert systemd_user(binary, "/bin/true", home / "model") == me
+            folder.chmod(folder.stat().st_mode | 0o011)
+    assert systemd_user(binary, "/bin/true", home / "model") == "DynamicUser=yes"
+    (home / "model" / "model.safetensors").symlink_to(home / "blob")
+    (home / "blob").write_text("")
+    (home / "blob").chmod(0o600)
+    assert systemd_user(binary, "/bin/true", home / "model") == me
+    (home / "blob").chmod(0o644)
+    home.chmod(0o700)
+    assert systemd_user(binary, home / "program", "/usr/share/doc") == "DynamicUser=yes"  # nothing lies there yet
+    (home / "program").write_text("")
+    assert systemd_user(binary, home / "program", "/usr/share/doc") == me
+
+
+def test_program_and_model_of_two_users_are_refused(binary, tmp_path):
+    if os.geteuid() != 0:
+        pytest.skip("only root can give files away")
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir(mode=0o700)
+    for folder in (tmp_path, *tmp_path.parents[:-2]):
+        folder.chmod(folder.stat().st_mode | 0o011)
+    (tmp_path / "one" / "program").write_text("")
+    os.chown(tmp_path / "other", 65534, 65534)
+    flags = ("--manager", "systemd", "--dry-run", "--program", tmp_path / "one" / "program")
+    told = service(binary, "install", *flags, "--model", tmp_path / "other")
+    assert told.returncode != 0 and "is for user root alone" in told.stderr and "other" in told.stderr
 
 
 def test_a_page_that_others_reach_gets_a_password(binary):
@@ -70,7 +116,9 @@ def test_systemd_finds_nothing_wrong_with_the_units(binary, tmp_path):
     for name, text in zip(parts[::2], parts[1::2]):
         (tmp_path / Path(name).name).write_text(text)
     told = subprocess.run(
-        ["systemd-analyze", "verify", "--man=no", *map(str, tmp_path.glob("*.service"))], capture_output=True, text=True
+        ["systemd-analyze", "verify", "--man=no", *map(str, tmp_path.glob("*.service"))],
+        capture_output=True,
+        text=True,
     )
     assert told.returncode == 0 and "gale" not in told.stderr, told.stderr
 
@@ -125,7 +173,9 @@ def test_the_dashboard_is_one_that_grafana_takes():
         }
         assert place["x"] + place["w"] <= 24 and not cells & taken, panel["title"]
         taken |= cells
-        assert panel["title"] and panel["type"] and all(target["refId"] for target in panel["targets"]), panel["title"]
+        assert panel["title"] and panel["type"] and all(target["refId"] for target in panel["targets"]), panel[
+            "title"
+        ]
 
 
 def test_dashboard_and_alerts_ask_for_metrics_that_exist(binary):
