@@ -49,8 +49,9 @@ void switch_log_level(LogLevel usual) {
     set_log_level(LogLevel::kDebug);
     return log_info("SIGUSR1: debug lines from here on");
   }
+  set_log_level(LogLevel::kInfo);   // in which this line is told, whatever is usual
   log_info("SIGUSR1: no debug lines any more");
-  set_log_level(usual == LogLevel::kDebug ? LogLevel::kInfo : usual);
+  if (usual != LogLevel::kDebug) set_log_level(usual);
 }
 
 }  // namespace gale
