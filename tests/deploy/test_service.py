@@ -6,6 +6,7 @@ import pwd
 import re
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import kubernetes_validate
@@ -42,40 +43,43 @@ def systemd_user(binary, program, model):
     return user
 
 
-def test_what_one_user_alone_may_read_is_run_as_that_user(binary, tmp_path):
+@pytest.fixture
+def home():
+    """A folder with a program and a model, for its owner's eyes alone; on the way there nothing else is closed."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as name:
+        folder = Path(name)
+        (folder / "model").mkdir()
+        for path, mode in ((folder / "program", 0o755), (folder / "blob", 0o644), (folder / "model", 0o755)):
+            path.touch()
+            path.chmod(mode)
+        (folder / "model" / "model.safetensors").symlink_to(folder / "blob")
+        yield folder
+
+
+def test_what_one_user_alone_may_read_is_run_as_that_user(binary, home):
     """A program or model in somebody's home: a user made for the service could not even start it."""
     me = f"User={pwd.getpwuid(os.geteuid()).pw_name}"
-    home = tmp_path / "home"
-    (home / "model").mkdir(parents=True)
-    assert systemd_user(binary, "/bin/true", "/usr/share/doc") == "DynamicUser=yes"
-    for folder in (tmp_path, *tmp_path.parents[:-2]):
-        if folder.stat().st_uid == os.geteuid() and not folder.stat().st_mode & 1:
-            assert systemd_user(binary, "/bin/true", home / "model") == me
-            folder.chmod(folder.stat().st_mode | 0o011)
-    assert systemd_user(binary, "/bin/true", home / "model") == "DynamicUser=yes"
-    (home / "model" / "model.safetensors").symlink_to(home / "blob")
-    (home / "blob").write_text("")
-    (home / "blob").chmod(0o600)
-    assert systemd_user(binary, "/bin/true", home / "model") == me
-    (home / "blob").chmod(0o644)
-    home.chmod(0o700)
-    assert systemd_user(binary, home / "program", "/usr/share/doc") == "DynamicUser=yes"  # nothing lies there yet
-    (home / "program").write_text("")
     assert systemd_user(binary, home / "program", "/usr/share/doc") == me
+    assert systemd_user(binary, "/bin/true", home / "model") == me
+    home.chmod(0o755)
+    assert systemd_user(binary, home / "program", home / "model") == "DynamicUser=yes"
+    (home / "blob").chmod(0o600)
+    assert systemd_user(binary, home / "program", home / "model") == me
+    (home / "blob").unlink()  # what is not there yet stands in nobody's way
+    assert systemd_user(binary, home / "none", home / "model") == "DynamicUser=yes"
 
 
-def test_program_and_model_of_two_users_are_refused(binary, tmp_path):
+def test_program_and_model_of_two_users_are_refused(binary, home):
     if os.geteuid() != 0:
         pytest.skip("only root can give files away")
-    for name in ("one", "other"):
-        (tmp_path / name).mkdir(mode=0o700)
-    for folder in (tmp_path, *tmp_path.parents[:-2]):
-        folder.chmod(folder.stat().st_mode | 0o011)
-    (tmp_path / "one" / "program").write_text("")
-    os.chown(tmp_path / "other", 65534, 65534)
-    flags = ("--manager", "systemd", "--dry-run", "--program", tmp_path / "one" / "program")
-    told = service(binary, "install", *flags, "--model", tmp_path / "other")
-    assert told.returncode != 0 and "is for user root alone" in told.stderr and "other" in told.stderr
+    home.chmod(0o755)
+    (home / "program").chmod(0o700)
+    (home / "model").chmod(0o700)
+    os.chown(home / "model", 65534, 65534)
+    flags = ("--manager", "systemd", "--dry-run", "--program", home / "program", "--model", home / "model")
+    told = service(binary, "install", *flags)
+    assert told.returncode != 0 and "is for user root alone" in told.stderr
+    assert re.search(r"model for user \S+ alone", told.stderr)
 
 
 def test_a_page_that_others_reach_gets_a_password(binary):
