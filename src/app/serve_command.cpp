@@ -45,9 +45,8 @@ PipelineConfig make_pipeline_config(const Config& config) {
   return out;
 }
 
-EngineLauncher make_launcher(Config config, const std::string& program, int num_valid_tokens, int64_t freed_later) {
+EngineLauncher make_launcher(Config config, const std::string& program, int num_valid_tokens) {
   config.engine.num_valid_tokens = num_valid_tokens;
-  config.engine_process.freed_later_bytes = freed_later;
   config.engine_process.channel_fd = kEngineChannelFd;
   std::vector<std::string> command = {program, "engine"};
   for (std::string& argument : arguments_for(Command::kEngine, config)) command.push_back(std::move(argument));
@@ -123,11 +122,13 @@ class Front {
 
  private:
   enum class Wait { kReady, kStopped, kFailed };
+  // The first engine: is there while the predecessor serves, looks whether it will fit, or begins when that has left.
+  enum class First { kBeside, kLooks, kAfter };
 
   [[nodiscard]] Status find_predecessor();
-  [[nodiscard]] Status make_pipeline(bool is_after);
+  [[nodiscard]] Status make_pipeline(First first);
   [[nodiscard]] Wait load_beside();
-  [[nodiscard]] std::optional<Error> load_first(bool is_after);
+  [[nodiscard]] std::optional<Error> load_first();
   [[nodiscard]] Status listen();
   void open_door();
   [[nodiscard]] std::optional<Error> serve();
@@ -162,7 +163,7 @@ Status Front::find_predecessor() {
                     config_.server.http.host, predecessor_->host());
 }
 
-Status Front::make_pipeline(bool is_after) {
+Status Front::make_pipeline(First first) {
   GALE_ASSIGN(FrontModel model, load_front_model(config_));
   PipelineConfig pipeline_config = make_pipeline_config(config_);
   std::vector<std::string> compiler = {program_, "grammar-compiler"};
@@ -170,10 +171,13 @@ Status Front::make_pipeline(bool is_after) {
     compiler.push_back(std::move(argument));
   }
   pipeline_config.grammar_compiler = make_grammar_processes(std::move(compiler));
-  const bool may_wait = predecessor_ && !is_after && config_.serve.takeover_engine == TakeoverEngine::kAuto;
-  EngineLauncher launcher = make_launcher(config_, program_, model.tokenizer->vocab_size(),
-                                          may_wait ? predecessor_->memory_bytes() : 0);
-  if (is_after) {
+  const bool never_waits = config_.serve.takeover_engine == TakeoverEngine::kBeside;
+  const bool may_wait = predecessor_ && first != First::kAfter && !never_waits;
+  Config engine_config = config_;
+  engine_config.engine_process = {.freed_later_bytes = may_wait ? predecessor_->memory_bytes() : 0,
+                                  .only_looks = first == First::kLooks};
+  EngineLauncher launcher = make_launcher(std::move(engine_config), program_, model.tokenizer->vocab_size());
+  if (first == First::kAfter) {
     pipeline_config.expected = predecessor_->engine();
     launcher = [this, launch = std::move(launcher)]() -> Result<std::unique_ptr<EngineProcess>> {
       if (!predecessor_->wait_for_end()) return fail(ErrorCode::kUnavailable, "the server is shutting down");
@@ -197,21 +201,25 @@ Front::Wait Front::load_beside() {
 
 // Until this server may take the running one's place: with an engine, or knowing that it will get one. A clean end of
 // the wait is kCancelled.
-std::optional<Error> Front::load_first(bool is_after) {
-  if (const Status made = make_pipeline(is_after); !made) return made.error();
-  if (!predecessor_ || is_after) return std::nullopt;
+std::optional<Error> Front::load_first() {
+  const TakeoverEngine when = config_.serve.takeover_engine;
+  const bool is_after = predecessor_ && when == TakeoverEngine::kAfter;
+  const bool is_known = predecessor_ && predecessor_->memory_bytes() > 0;
+  const First first = !is_after ? First::kBeside : is_known ? First::kLooks : First::kAfter;
+  if (const Status made = make_pipeline(first); !made) return made.error();
+  if (!predecessor_ || first == First::kAfter) return std::nullopt;
   const Wait end = load_beside();
   if (end == Wait::kReady) return std::nullopt;
   if (end == Wait::kStopped) return Error{ErrorCode::kCancelled, "stopped", ""};
   Error failure = start_failure(*pipeline_).value_or(Error{});
-  if (config_.serve.takeover_engine != TakeoverEngine::kAuto) return failure;
-  if (failure.code == ErrorCode::kOutOfMemory && predecessor_->memory_bytes() == 0)
+  if (when == TakeoverEngine::kBeside) return failure;
+  if (failure.code == ErrorCode::kOutOfMemory && !is_known)
     failure.message += ". What the running server would give back is not known: --takeover-engine after ends it first";
   if (failure.code != ErrorCode::kBusy) return failure;   // it goes on, whatever is wrong with this one
-  log_info("There is no memory for two engines: requests will wait until the running one has left. {}",
-           failure.message);
+  log_info("{}requests will wait until the running one has left. {}",
+           is_after ? "As --takeover-engine says, " : "There is no memory for two engines: ", failure.message);
   pipeline_.reset();
-  if (const Status made = make_pipeline(true); !made) return made.error();
+  if (const Status made = make_pipeline(First::kAfter); !made) return made.error();
   return std::nullopt;
 }
 
@@ -254,6 +262,7 @@ std::optional<Error> Front::serve() {
     }
     if (config_.serve.refreshes_certificate && certificate.has_changed())
       reload_certificate("a file has changed", *server_);
+    if (signals_.wants_other_log_level()) switch_log_level(config_.log_level);
     if (signals_.wants_successor()) successor_.start();
     successor_.look();
     if (door_) new_server_ = door_->look(host);
@@ -313,8 +322,7 @@ int Front::run() {
     keys_ = std::move(*loaded);
   }
   if (const Status found = find_predecessor(); !found) return report(found.error());
-  const bool is_after = predecessor_ && config_.serve.takeover_engine == TakeoverEngine::kAfter;
-  if (const std::optional<Error> failure = load_first(is_after))
+  if (const std::optional<Error> failure = load_first())
     return failure->code == ErrorCode::kCancelled ? 0 : report(*failure);
   if (const Status listening = listen(); !listening) {
     if (predecessor_) predecessor_->stop_waiting();

@@ -13,6 +13,7 @@
 #include "app/commands.h"
 #include "app/exit_code.h"
 #include "app/machine_facts.h"
+#include "app/service_account.h"
 #include "app/service_units.h"
 #include "hub/hub.h"
 #include "ui/page_access.h"
@@ -72,6 +73,7 @@ class Manager {
   [[nodiscard]] virtual Status upgrade() const = 0;   // the program that lies there now takes over
   [[nodiscard]] virtual Status stop() const = 0;
   virtual void clean_up() const = 0;             // what running left behind
+  [[nodiscard]] virtual std::string note() const { return {}; }   // what else is to be known of what was installed
 };
 
 class Supervisor final : public Manager {
@@ -148,7 +150,12 @@ Status Supervisor::upgrade() const {
 
 class Systemd final : public Manager {
  public:
-  explicit Systemd(const ServicePlan& plan) : files_(systemd_files(plan)) {}
+  explicit Systemd(const ServicePlan& plan) : files_(systemd_files(plan)), account_(plan.account) {}
+  std::string note() const override {
+    if (account_.empty()) return {};
+    return fmt::format("They run as {}, who alone may read program or model; where others may, as a user of their own.",
+                       account_);
+  }
   std::vector<UnitFile> files() const override { return files_; }
   Status start() const override {
     GALE_TRY(run_well({kSystemControl, "daemon-reload"}));
@@ -178,12 +185,19 @@ class Systemd final : public Manager {
 
  private:
   const std::vector<UnitFile> files_;
+  const std::string account_;
 };
 
 Result<std::unique_ptr<Manager>> make_manager(const ServicePlan& plan) {
   const std::string& wanted = plan.service.manager;
   const bool has_systemd = fs::exists(kSystemdRuns), has_supervisor = fs::exists(kSupervisor);
-  if (wanted == "systemd" || (wanted == "auto" && has_systemd)) return std::make_unique<Systemd>(plan);
+  if (wanted == "systemd" || (wanted == "auto" && has_systemd)) {
+    ServicePlan with_account = plan;
+    if (plan.service.action == "install") {
+      GALE_ASSIGN(with_account.account, service_account(plan.program, plan.service.model));
+    }
+    return std::make_unique<Systemd>(with_account);
+  }
   if (wanted == "supervisor" || (wanted == "auto" && has_supervisor)) return std::make_unique<Supervisor>(plan);
   return fail(ErrorCode::kNotFound,
               "this machine runs neither systemd nor has supervisor: install the package supervisor");
@@ -222,6 +236,7 @@ Status install(const Manager& manager, const ServicePlan& plan) {
   }
   for (const UnitFile& file : manager.files()) GALE_TRY(write_file(file));
   GALE_TRY(manager.start());
+  if (const std::string note = manager.note(); !note.empty()) fmt::print("{}\n", note);
   fmt::print("The API is on port {}, the page on port {}.\n", plan.service.port, plan.service.ui_port);
   if (!plan.service.password.empty()) fmt::print("The page asks for this password: {}\n", plan.service.password);
   return {};

@@ -76,11 +76,16 @@ RestrictRealtime=yes
 LockPersonality=yes
 CapabilityBoundingSet=
 SystemCallArchitectures=native
+SystemCallFilter=@system-service
+SystemCallErrorNumber=EPERM
 UMask=0077
 LimitNOFILE=1048576
 LimitCORE=0
-DynamicUser=yes
 )";
+
+std::string user_line(const ServicePlan& plan) {
+  return plan.account.empty() ? "DynamicUser=yes\n" : fmt::format("User={}\n", plan.account);
+}
 
 }  // namespace
 
@@ -142,10 +147,10 @@ WatchdogSec=30
 TimeoutStartSec=infinity
 TimeoutStopSec=45
 KillMode=mixed
-{}
+{}{}
 [Install]
 WantedBy=multi-user.target
-)", escaped(command_line(plan, "serve", Command::kServe, front_config(plan, ""))), kHardening)});
+)", escaped(command_line(plan, "serve", Command::kServe, front_config(plan, ""))), kHardening, user_line(plan))});
   const std::string password = plan.service.password.empty() ? "" : fmt::format("EnvironmentFile={}\n", kPasswordFile);
   out.push_back({fmt::format("{}/gale-ui.service", kSystemdFolder), fmt::format(R"([Unit]
 Description=The web page of gale
@@ -159,10 +164,11 @@ ExecStart={}
 Restart=always
 RestartSec=1
 TimeoutStopSec=10
-{}{}
+{}{}{}
 [Install]
 WantedBy=multi-user.target
-)", escaped(command_line(plan, "ui", Command::kUi, page_config(plan))), password, kHardening)});
+)", escaped(command_line(plan, "ui", Command::kUi, page_config(plan))), password, kHardening,
+                                         user_line(plan))});
   if (!password.empty())
     out.push_back({std::string(kPasswordFile), fmt::format("GALE_PASSWORD={}\n", plan.service.password), true});
   return out;

@@ -12,6 +12,7 @@ struct ServicePlan {
   ServiceConfig service;
   std::string program;                 // this program, by its path
   LogFormat log_format = LogFormat::kText;
+  std::string account;                 // whom systemd runs it as; empty: a user made for it
 };
 
 struct UnitFile {

@@ -17,7 +17,9 @@ int run_ui(const Config& config) {
     log_info("Others reach this address, so the page asks for a password, made for this run: {}",
              (*server)->made_password());
   }
-  while (!signals.wait(std::chrono::milliseconds(1000))) {}
+  while (!signals.wait(std::chrono::milliseconds(1000))) {
+    if (signals.wants_other_log_level()) switch_log_level(config.log_level);
+  }
   log_info("The page has stopped; the API goes on without it.");
   return 0;
 }

@@ -53,6 +53,7 @@ struct ServeConfig {
 struct EngineProcessConfig {
   int channel_fd = -1;                 // the socket to the front
   int64_t freed_later_bytes = 0;       // what a server that would leave for this one gives back; 0: none would
+  bool only_looks = false;             // says whether that is enough, and ends
 };
 
 // `gale service`.

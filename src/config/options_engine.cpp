@@ -145,6 +145,9 @@ std::vector<Option> engine_options() {
           .help = "Memory of the device that a running server gives back if it leaves; without room the engine says "
                   "whether that would be enough.",
           .group = kRuntime, .commands = in(Command::kEngine), .rules = at_least_or(1, "none")}),
+      option<&Config::engine_process, &EngineProcessConfig::only_looks>({.flag = "--only-look",
+          .help = "Load nothing: say whether there is memory with --freed-later-bytes, and end.",
+          .group = kRuntime, .commands = in(Command::kEngine)}),
   };
   for (Option& option : memory_options()) out.push_back(std::move(option));
   return out;

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cctype>
 #include <mutex>
 #include <set>
 #include <thread>
@@ -184,9 +183,8 @@ Status ModelDownload::bring_together(const std::vector<std::string>& files, Down
 // As huggingface_hub keeps it. A line end would end the header that it goes into.
 Result<std::string> token_of(const HubConfig& config) {
   constexpr size_t kLongest = 4096;
-  std::string token = config.token;
-  if (token.empty()) token = read_file(config.home + "/token", kLongest).value_or("");
-  while (!token.empty() && std::isspace(static_cast<unsigned char>(token.back())) != 0) token.pop_back();
+  const std::string token = without_trailing_space(
+      config.token.empty() ? read_file(config.home + "/token", kLongest).value_or("") : config.token);
   if (std::ranges::all_of(token, [](unsigned char c) { return c > ' ' && c < 0x7f; })) return token;
   return fail_param(ErrorCode::kInvalidArgument, "hf-token", "--hf-token: a token has no blanks and line ends");
 }
@@ -198,10 +196,8 @@ bool is_hub_name(std::string_view text) {
   const size_t slash = text.find('/');
   if (slash == std::string_view::npos || text.size() > 2 * kLongest) return false;
   for (const std::string_view part : {text.substr(0, slash), text.substr(slash + 1)}) {
-    const bool is_word = std::ranges::all_of(
-        part, [](unsigned char c) { return std::isalnum(c) != 0 || c == '-' || c == '_' || c == '.'; });
     const bool begins_well = !part.empty() && part.front() != '.' && part.front() != '-';
-    if (!is_word || !begins_well || part.find("..") != std::string_view::npos ||
+    if (!is_word(part, "-_.") || !begins_well || part.find("..") != std::string_view::npos ||
         part.find("--") != std::string_view::npos)
       return false;
   }

@@ -24,12 +24,6 @@ namespace fs = std::filesystem;
 constexpr size_t kCommitLength = 40;
 constexpr size_t kMaxNameLength = 200;
 
-bool is_word(std::string_view text, std::string_view more) {
-  return std::ranges::all_of(text, [&](char c) {
-    return std::isalnum(static_cast<unsigned char>(c)) != 0 || more.find(c) != std::string_view::npos;
-  });
-}
-
 Status make_folder(const std::string& path) {
   std::error_code trouble;
   fs::create_directories(path, trouble);
@@ -49,6 +43,17 @@ Status replace(const std::string& made, const std::string& path) {
 }
 
 }   // namespace
+
+bool is_word(std::string_view text, std::string_view more) {
+  return std::ranges::all_of(text, [&](char c) {
+    return std::isalnum(static_cast<unsigned char>(c)) != 0 || more.find(c) != std::string_view::npos;
+  });
+}
+
+std::string without_trailing_space(std::string text) {
+  while (!text.empty() && std::isspace(static_cast<unsigned char>(text.back())) != 0) text.pop_back();
+  return text;
+}
 
 bool is_commit(std::string_view text) {
   return text.size() == kCommitLength && text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
@@ -85,10 +90,9 @@ bool HubCache::has(const std::string& commit, const std::string& file) const {
 std::optional<std::string> HubCache::commit_of(const std::string& revision) const {
   if (is_commit(revision)) return revision;
   constexpr size_t kLongest = 100;
-  Result<std::string> text = read_file(folder_ + "/refs/" + revision, kLongest);
-  if (!text) return std::nullopt;
-  while (!text->empty() && std::isspace(static_cast<unsigned char>(text->back())) != 0) text->pop_back();
-  return is_commit(*text) ? std::optional(*text) : std::nullopt;
+  const std::string text =
+      without_trailing_space(read_file(folder_ + "/refs/" + revision, kLongest).value_or(""));
+  return is_commit(text) ? std::optional(text) : std::nullopt;
 }
 
 Status HubCache::set_commit(const std::string& revision, const std::string& commit) const {

@@ -3,6 +3,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "base/result.h"
 #include "base/unique_fd.h"
@@ -42,5 +43,8 @@ class HubCache {
 [[nodiscard]] bool is_etag(std::string_view text);       // a name of a blob
 [[nodiscard]] bool is_revision(std::string_view text);   // a path below refs/ that stays there
 [[nodiscard]] bool is_plain_file_name(std::string_view text);
+// Nothing but ASCII letters, digits and the characters of `more`.
+[[nodiscard]] bool is_word(std::string_view text, std::string_view more);
+[[nodiscard]] std::string without_trailing_space(std::string text);
 
 }   // namespace gale

@@ -1,9 +1,12 @@
 """gale as a service: what is installed is what deploy/ shows, it is really started, killed and removed."""
 
 import json
+import os
+import pwd
 import re
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import kubernetes_validate
@@ -30,6 +33,53 @@ def test_deploy_shows_what_would_be_installed(binary, manager, folder):
 def test_the_form_of_logs_is_passed_on(binary, manager, programs):
     shown = service(binary, "install", *PLAN, "--manager", manager, "--dry-run", "--log-format", "json").stdout
     assert len(re.findall(r"^(?:command|ExecStart)=.* --log-format=json", shown, flags=re.M)) == programs
+
+
+def systemd_user(binary, program, model):
+    flags = ("--manager", "systemd", "--dry-run", "--program", program, "--model", model)
+    told = service(binary, "install", *flags)
+    assert told.returncode == 0, told.stderr
+    (user,) = set(re.findall(r"^(User=.*|DynamicUser=yes)$", told.stdout, flags=re.M))
+    return user
+
+
+@pytest.fixture
+def home():
+    """A folder with a program and a model, for its owner's eyes alone; on the way there nothing else is closed."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as name:
+        folder = Path(name)
+        (folder / "model").mkdir()
+        for path, mode in ((folder / "program", 0o755), (folder / "blob", 0o644), (folder / "model", 0o755)):
+            path.touch()
+            path.chmod(mode)
+        (folder / "model" / "model.safetensors").symlink_to(folder / "blob")
+        yield folder
+
+
+def test_what_one_user_alone_may_read_is_run_as_that_user(binary, home):
+    """A program or model in somebody's home: a user made for the service could not even start it."""
+    me = f"User={pwd.getpwuid(os.geteuid()).pw_name}"
+    assert systemd_user(binary, home / "program", "/usr/share/doc") == me
+    assert systemd_user(binary, "/bin/true", home / "model") == me
+    home.chmod(0o755)
+    assert systemd_user(binary, home / "program", home / "model") == "DynamicUser=yes"
+    (home / "blob").chmod(0o600)
+    assert systemd_user(binary, home / "program", home / "model") == me
+    (home / "blob").unlink()  # what is not there yet stands in nobody's way
+    assert systemd_user(binary, home / "none", home / "model") == "DynamicUser=yes"
+
+
+def test_program_and_model_of_two_users_are_refused(binary, home):
+    if os.geteuid() != 0:
+        pytest.skip("only root can give files away")
+    home.chmod(0o755)
+    (home / "program").chmod(0o700)
+    (home / "model").chmod(0o700)
+    os.chown(home / "model", 65534, 65534)
+    flags = ("--manager", "systemd", "--dry-run", "--program", home / "program", "--model", home / "model")
+    told = service(binary, "install", *flags)
+    assert told.returncode != 0 and "is for user root alone" in told.stderr
+    assert re.search(r"model for user \S+ alone", told.stderr)
 
 
 def test_a_page_that_others_reach_gets_a_password(binary):
@@ -70,7 +120,9 @@ def test_systemd_finds_nothing_wrong_with_the_units(binary, tmp_path):
     for name, text in zip(parts[::2], parts[1::2]):
         (tmp_path / Path(name).name).write_text(text)
     told = subprocess.run(
-        ["systemd-analyze", "verify", "--man=no", *map(str, tmp_path.glob("*.service"))], capture_output=True, text=True
+        ["systemd-analyze", "verify", "--man=no", *map(str, tmp_path.glob("*.service"))],
+        capture_output=True,
+        text=True,
     )
     assert told.returncode == 0 and "gale" not in told.stderr, told.stderr
 
@@ -125,7 +177,9 @@ def test_the_dashboard_is_one_that_grafana_takes():
         }
         assert place["x"] + place["w"] <= 24 and not cells & taken, panel["title"]
         taken |= cells
-        assert panel["title"] and panel["type"] and all(target["refId"] for target in panel["targets"]), panel["title"]
+        assert panel["title"] and panel["type"] and all(target["refId"] for target in panel["targets"]), panel[
+            "title"
+        ]
 
 
 def test_dashboard_and_alerts_ask_for_metrics_that_exist(binary):

@@ -1,6 +1,7 @@
 """Under a systemd that runs: booted in a container over this machine's own files, which stay as they are."""
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -8,7 +9,7 @@ import subprocess
 import time
 
 import pytest
-from gale_server import NANO_FLASH, free_port
+from gale_server import NANO_FLASH, ROOT, ask, free_port
 from installed_service import get
 from killing import children, command_of, held, is_there, wait_for
 from upgrade_load import Load
@@ -16,6 +17,7 @@ from upgrade_load import Load
 PATIENCE_S = 120  # of a machine that does a lot else
 BACK_S = 3  # what is promised
 WATCHDOG_S = 30  # as in the unit
+ENCRYPTED = ROOT / "tests" / "ui" / "data" / "encrypted.pdf"
 
 pytestmark = pytest.mark.full
 
@@ -146,6 +148,19 @@ def test_both_run_as_a_user_of_their_own_and_nothing_failed(machine, service):
     wait_for(lambda: "Application startup complete." in service.do("logs").stdout, "the journal has it", PATIENCE_S)
 
 
+def test_what_they_may_call_is_limited_and_enough(service):
+    """The page's child that reads a PDF, and the front's that compiles a grammar, live under the same filter."""
+    for pid in (service.front, service.page, *children(service.front)):
+        with open(f"/proc/{pid}/status") as status:
+            assert "Seccomp:\t2\n" in status.read()
+    kinds = {"Content-Type": "application/octet-stream", "X-Gale-Page": "1"}
+    read = ask(service.ui_port, "POST", "/ui/extract", ENCRYPTED.read_bytes(), kinds, PATIENCE_S)
+    assert read.status == 422 and read.json_body()["error"]["code"] == "encrypted"
+    body = json.dumps({"prompt": "x", "max_tokens": 8, "guided_choice": ["yes", "no"]})
+    chosen = ask(service.port, "POST", "/v1/completions", body, {"Content-Type": "application/json"}, PATIENCE_S)
+    assert chosen.status == 200 and chosen.json_body()["choices"][0]["text"] in ("yes", "no")
+
+
 @pytest.mark.parametrize("unit, path", [("gale.service", "/live"), ("gale-ui.service", "/ui/state")])
 def test_what_is_killed_is_back_and_the_other_one_does_not_notice(machine, service, promised, unit, path):
     is_front = unit == "gale.service"
@@ -191,14 +206,45 @@ def test_a_front_that_hangs_is_replaced_by_the_watchdog(machine, service):
     assert service.front not in (None, front) and service.page == page
 
 
-def test_uninstall_leaves_nothing(machine, service):
-    pids = [service.front, service.page, *children(service.front)]
-    told = service.do("uninstall")
-    assert told.returncode == 0, told.stdout + told.stderr
+def check_nothing_is_left(machine, ports, pids):
     wait_for(lambda: not any(map(is_there, pids)), "everything has ended", PATIENCE_S)
-    with pytest.raises(OSError):
-        get(service.port, "/live")
+    for port in ports:
+        with pytest.raises(OSError):
+            get(port, "/live")
     for path in ("/etc/systemd/system/gale.service", "/etc/gale", "/run/gale", "/var/lib/gale"):
         assert machine.do("test", "-e", path).returncode == 1, path
     for unit in ("gale.service", "gale-ui.service"):
         assert machine.show(unit, "LoadState") == "not-found"
+
+
+def test_uninstall_leaves_nothing(machine, service):
+    pids = [service.front, service.page, *children(service.front)]
+    told = service.do("uninstall")
+    assert told.returncode == 0, told.stdout + told.stderr
+    check_nothing_is_left(machine, (service.port, service.ui_port), pids)
+
+
+def test_quickstart_makes_a_service_also_of_a_tree_that_its_owner_alone_may_enter(machine, binary):
+    """Of this tree, as it lies here, in the container; packages and build are there already."""
+    built = ROOT / "build" / "bin" / "gale"
+    if not built.exists() or not built.samefile(binary):
+        pytest.skip("quickstart builds in build/, which is not what is tested here")
+    if machine.do("test", "-x", built).returncode != 0:
+        pytest.skip("the container does not see this tree, which lies on another disk than the root folder")
+    assert machine.do("chmod", "700", ROOT).returncode == 0
+    port, ui_port = free_port(), free_port()
+    told = machine.do(ROOT / "quickstart", "--service", "--port", port, "--ui-port", ui_port)
+    assert told.returncode == 0, told.stdout + told.stderr
+    owner = machine.do("stat", "-c", "%U", ROOT).stdout.strip()
+    assert f"They run as {owner}, who alone may read" in told.stdout and machine.show("gale.service", "User") == owner
+    for unit, at, path in (("gale.service", port, "/ready"), ("gale-ui.service", ui_port, "/ui/state")):
+        wait_for(lambda: get(at, path)[0] == 200, "it answers", PATIENCE_S)
+        pid = machine.main_process(unit)
+        os.kill(pid, signal.SIGKILL)
+        wait_for(lambda: not is_there(pid), "it is gone", PATIENCE_S)
+        wait_for(lambda: get(at, path)[0] == 200, "it answers again", PATIENCE_S)
+    front = machine.main_process("gale.service")
+    pids = [front, machine.main_process("gale-ui.service"), *children(front)]
+    told = machine.do(built, "service", "uninstall")
+    assert told.returncode == 0, told.stdout + told.stderr
+    check_nothing_is_left(machine, (port, ui_port), pids)

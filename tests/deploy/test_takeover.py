@@ -294,14 +294,28 @@ def stays(old, new, message):
     assert ask(old.port)[0] == 200 and old.process.poll() is None
 
 
-def test_what_would_not_fit_alone_either_changes_nothing(servers, needs):
+def test_one_that_is_to_begin_when_the_old_one_has_left_looks_first_whether_it_will_fit(servers, needs):
     old = servers.first(script=needs(60))
-    new = servers.start("--takeover", script=needs(120))
-    stays(old, new, r"gives 60.00 GiB back when it leaves, and even then .* 100.00 of 100.00 .* 20.00 GiB are missing")
+    new = servers.start("--takeover", "--takeover-engine", "after", script=needs(70))
+    says(new, r"As --takeover-engine says, requests will wait .* 60.00 GiB that the running server gives back")
+    assert ended(old) == 0
+    says(new, "Application startup complete")
+    assert ask(servers.port)[0] == 200
 
 
-def test_a_model_that_would_not_fit_alone_either_changes_nothing(servers):
+@pytest.mark.parametrize("when", ["auto", "after"])
+def test_what_would_not_fit_alone_either_changes_nothing(servers, needs, when):
+    old = servers.first(script=needs(60))
+    new = servers.start("--takeover", "--takeover-engine", when, script=needs(120))
+    stays(
+        old, new, r"gives 60.00 GiB back when it leaves, and even then .* 100.00 of 100.00 .* 20.00 GiB are missing"
+    )
+
+
+@pytest.mark.parametrize("when", ["auto", "after"])
+def test_a_model_that_would_not_fit_alone_either_changes_nothing(servers, when):
     flags = ("--runtime-dir", servers.folder / "run", "--engine-beat-timeout", 60, "--takeover")
+    flags += ("--takeover-engine", when)
     for more in ((), ("--num-gpu-blocks-override", 10**9)):
         servers.all.append(GaleServer(servers.binary, *flags, *more, port=servers.port))
         if not more:
@@ -311,6 +325,15 @@ def test_a_model_that_would_not_fit_alone_either_changes_nothing(servers):
 
 def test_an_old_one_that_does_not_say_what_it_holds_is_not_sent_away(servers, needs):
     stays(servers.first(), servers.start("--takeover", script=needs(120)), "--takeover-engine after ends it first")
+
+
+def test_a_model_that_is_broken_is_seen_before_the_old_one_is_sent_away(servers, needs, tmp_path):
+    broken = tmp_path / "broken.json"
+    broken.write_text('{"no such key": 1}')
+    old = servers.first(script=needs(60))
+    new = servers.start("--takeover", "--takeover-engine", "after", script=broken)
+    assert ended(new) not in (0, 4) and "no such key" in new.log_text()
+    assert ask(servers.port)[0] == 200 and old.process.poll() is None
 
 
 # ---- what goes wrong -------------------------------------------------------------------------------------------------
@@ -367,7 +390,7 @@ def test_an_old_one_that_hangs_is_left_alone(servers):
 def test_an_old_one_that_hangs_while_it_leaves_is_ended(servers, tmp_path):
     slow = tmp_path / "slow.json"
     slow.write_text(json.dumps({"step_ms": 50, "default": {"tokens": [101], "repeat": 0}}))
-    old = servers.first("--shutdown-timeout", 6, script=slow)   # so long there is to stop it before it has left
+    old = servers.first("--shutdown-timeout", 6, script=slow)  # so long there is to stop it before it has left
     stream = Stream(servers.port, 4000)
     stream.read_until(b"data: ")
     new = servers.start("--takeover", "--takeover-engine", "after")

@@ -8,6 +8,8 @@ from tree import Tree
 DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md")
 COMMANDS = ("serve", "engine", "ui", "service", "chat", "bench serve", "bench throughput", "bench latency", "inspect",
             "doctor")
+# The lists of promises, and where the tests are that they may name.
+PROMISES = {"tests/ui/README.md": "tests/ui/", "tests/api/README.md": "tests/", "tests/deploy/README.md": "tests/"}
 # Folders that are made, not kept.
 MADE = ("build", ".venv")
 HOME_OR_HOST = re.compile(r"(?<![\w.~$}/])/(?:root|home/\w+|work|Users/\w+)/[\w.]|"
@@ -52,10 +54,11 @@ def check_paths(tree: Tree) -> list[str]:
 def check_promises(tree: Tree) -> list[str]:
     """Every test that the lists of promises name is there, and every promise names one."""
     problems = []
-    for document, folder in (("tests/ui/README.md", "tests/ui/"), ("tests/api/README.md", "tests/")):
+    for document, folder in PROMISES.items():
         page = tree.files.get(document, "")
         code = "".join(text for path, text in tree.files.items() if path.startswith(folder) and path.endswith(".py"))
         tests = set(re.findall(r"^def (test_\w+)", code, re.M))
+        problems += [] if page else [f"there is no {document}"]
         named = re.findall(r"`(test_\w+)`", page)
         problems += [f"{document}: there is no {name}" for name in named if name not in tests]
         rows = [line for line in page.splitlines() if line.startswith("| ") and not line.startswith("| promise")]

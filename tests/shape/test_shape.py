@@ -36,6 +36,8 @@ PLANTED = [
     (documents.check_paths, "docs/planted.md", "See [this](nowhere.md).\n", "to link to"),
     (documents.check_promises, "tests/ui/README.md", "| a page | `test_planted` |\n", "there is no test_planted"),
     (documents.check_promises, "tests/ui/README.md", "| a page | nothing |\n", "no test holds to"),
+    (documents.check_promises, "tests/deploy/README.md", "| a unit | `test_planted` |\n", "there is no test_planted"),
+    (documents.check_promises, "tests/deploy/README.md", "", "there is no tests/deploy/README.md"),
     (documents.check_commands, "docs/planted.md", "```\ngale serve m --max-num-sheep 3\n```\n",
      "no option --max-num-sheep"),
     (documents.check_commands, "docs/planted.md", "Run `./nowhere`.\n", "there is no ./nowhere"),

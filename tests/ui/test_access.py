@@ -20,6 +20,12 @@ def test_the_page_brings_its_policy_and_may_be_kept_by_its_digest(ui):
     for rule in (
         "default-src 'none'",
         "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self' data: blob:",
+        "font-src 'self'",
+        "connect-src 'self'",
+        "worker-src 'self' blob:",
+        "frame-src 'self'",
         "frame-ancestors 'none'",
         "base-uri 'none'",
         "form-action 'none'",
@@ -27,7 +33,11 @@ def test_the_page_brings_its_policy_and_may_be_kept_by_its_digest(ui):
     ):
         assert rule in policy
     assert "unsafe" not in policy
-    assert page.headers["X-Content-Type-Options"] == "nosniff"
+    for path in ("/", "/ui/state", "/v1/models"):
+        headers = ui.request("GET", path).headers
+        assert headers["X-Content-Type-Options"] == "nosniff" and headers["Referrer-Policy"] == "no-referrer"
+        assert headers["Cross-Origin-Opener-Policy"] == headers["Cross-Origin-Resource-Policy"] == "same-origin"
+        assert "camera=()" in headers["Permissions-Policy"], path
     assert page.headers["Cache-Control"] == "no-cache"
     assert ui.request("GET", "/", headers={"If-None-Match": page.headers["ETag"]}).status == 304
     script = page.body.decode().split('<script type="module" src="')[1].split('"')[0]

@@ -68,6 +68,13 @@ def test_a_stopped_answer_has_its_numbers(page):
     assert int(prompt) > 3 and int(output) > 20
 
 
+def test_the_rate_is_shown_while_an_answer_is_written(page):
+    ask(page, "a slow answer please", wait=False)
+    page.wait("/^[\\d.,]+ tokens\\/s$/.test(document.querySelector('.message.running .numbers')?.textContent ?? '')")
+    page.press("Escape")
+    page.wait(DONE)
+
+
 def test_thinking_is_sent_back_only_within_a_turn_of_tool_calls(page):
     ask(page, "please answer richly")
     messages = page.run(MODULES % "chats.messagesFor(state.current, chats.path(state.current).at(-1), '')")
@@ -371,6 +378,29 @@ def test_twice_the_size_still_fits(page):
     )
     assert page.run("document.querySelector('.send').getBoundingClientRect().bottom <= innerHeight")
     assert page.run("document.querySelector('#scroller').clientHeight") > 100
+
+
+def test_dates_numbers_and_lines_are_as_in_chinese(page):
+    """Punctuation that may not begin a line does not, and a line of Chinese ends at the edge, not at a blank."""
+    page.run("localStorage.setItem('gale-settings', JSON.stringify({language: 'zh-CN'}))")
+    page.reload()
+    page.resize(360, 640, is_phone=True)
+    ask(page, "an autumn poem in chinese")
+    assert page.run("/^\\d{4}年\\d{1,2}月\\d{1,2}日/.test(document.querySelector('.chat-open').title)")
+    assert "首字" in page.run("document.querySelector('.message.assistant .numbers').textContent")
+    lines = page.run("""(() => { const text = [...document.querySelectorAll('.answer p')].at(-1);
+        const walker = document.createTreeWalker(text, NodeFilter.SHOW_TEXT), lines = [];
+        for (let node = walker.nextNode(), bottom = 0; node; node = walker.nextNode())
+          for (let at = 0; at < node.length; at += 1) {
+            const range = document.createRange(); range.setStart(node, at); range.setEnd(node, at + 1);
+            const box = range.getBoundingClientRect();
+            if (box.width === 0) continue;
+            if (box.top >= bottom - 2) { lines.push(''); bottom = box.bottom; }
+            lines[lines.length - 1] += node.data[at];
+          }
+        return lines; })()""")
+    assert len(lines) > 2 and not any(line[0] in "，。：、；！？）」" for line in lines), lines
+    assert max(map(len, lines)) < 2 * min(map(len, lines[:-1])), lines
 
 
 def test_no_text_for_people_stands_in_the_code():

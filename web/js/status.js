@@ -81,13 +81,17 @@ export class StatusLight {
     }
   }
 
-  text() {
+  // What is the matter, and why: on a narrow page there is room for the first alone.
+  parts() {
     const {kind, reason, numWaiting, memory} = state.status;
     const parts = [t(`status_${kind}`)];
     if (numWaiting > 0) parts.push(t('status_waiting', {n: number(numWaiting)}));
     if (memory >= FULL) parts.push(t('status_memory', {n: number(memory * 100)}));
-    if (reason && kind !== 'ready') parts.push(reason);
-    return parts.join(' · ');
+    return [parts.join(' · '), reason && kind !== 'ready' ? ` · ${reason}` : ''];
+  }
+
+  text() {
+    return this.parts().join('');
   }
 
   draw() {
@@ -96,7 +100,8 @@ export class StatusLight {
     this.button.className = `light ${colour}`;
     this.button.title = this.text();
     this.button.setAttribute('aria-label', `${t('status_title')}: ${this.text()}`);
-    this.words.textContent = this.text();
+    const [what, why] = this.parts();
+    replace(this.words, what, h('span', {class: 'light-reason'}, why));
     replace(this.button, icon(shape), this.words);
   }
 

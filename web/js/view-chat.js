@@ -85,7 +85,7 @@ export class ChatView {
       'section',
       {class: 'welcome'},
       h('h1', {}, t('hello')),
-      model && h('p', {}, t('hello_model', {model})),
+      h('p', {}, model ? t('hello_model', {model}) : ''),
       h(
         'div',
         {class: 'ideas'},
