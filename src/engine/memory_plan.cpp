@@ -8,7 +8,9 @@ namespace {
 
 constexpr int64_t kGiB = int64_t{1} << 30;
 constexpr int64_t kDefaultCpuBudget = 4 * kGiB;
-constexpr int kMixedStepMs = 28;   // on a GPU: gaps in an answer of less than 30 ms
+// On a GPU: gaps in an answer of less than 30 ms; experts, whose products need more tokens to be worth their weights:
+// less than 40.
+constexpr int kMixedStepMs = 26, kMixedStepMsOfExperts = 37;
 
 double gib(int64_t bytes) { return static_cast<double>(bytes) / static_cast<double>(kGiB); }
 
@@ -85,7 +87,8 @@ Result<MemoryPlan> plan_memory(const MemoryDemand& demand, const EngineConfig& c
   MemoryPlan plan{.demand = demand, .scheduler = config.scheduler};
   SchedulerConfig& scheduler = plan.scheduler;
   if (scheduler.block_size == 0) scheduler.block_size = demand.is_gpu ? 64 : 16;
-  if (scheduler.max_mixed_step_ms == 0 && demand.is_gpu) scheduler.max_mixed_step_ms = kMixedStepMs;
+  if (scheduler.max_mixed_step_ms == 0 && demand.is_gpu)
+    scheduler.max_mixed_step_ms = demand.has_experts ? kMixedStepMsOfExperts : kMixedStepMs;
   if (scheduler.max_model_len > demand.max_position_embeddings) {
     return fail_param(ErrorCode::kInvalidArgument, "max-model-len", "--max-model-len {} is more than the model's {}",
                       scheduler.max_model_len, demand.max_position_embeddings);

@@ -11,6 +11,7 @@ namespace gale {
 // What is known before KV blocks are taken. Plain numbers, so that `inspect` can ask without a device.
 struct MemoryDemand {
   bool is_gpu = false;
+  bool has_experts = false;
   int64_t total_bytes = 0;             // of the card, or of the machine
   int64_t free_bytes = 0;              // with the weights loaded (or, before that, less weight_bytes)
   int64_t weight_bytes = 0;

@@ -28,7 +28,12 @@ TEST(MemoryPlan, a_gpu_gives_what_its_share_leaves) {
   const auto plan = plan_memory(card_of_80_gib(), config);
   ASSERT_TRUE(plan) << plan.error().message;
   EXPECT_EQ(plan->scheduler.block_size, 64);
-  EXPECT_EQ(plan->scheduler.max_mixed_step_ms, 28);
+  EXPECT_EQ(plan->scheduler.max_mixed_step_ms, 26);
+  MemoryDemand with_experts = card_of_80_gib();
+  with_experts.has_experts = true;
+  EXPECT_EQ(plan_memory(with_experts, config)->scheduler.max_mixed_step_ms, 37);
+  config.scheduler.max_mixed_step_ms = 50;
+  EXPECT_EQ(plan_memory(with_experts, config)->scheduler.max_mixed_step_ms, 50) << "what somebody asked for";
   EXPECT_EQ(plan->scheduler.max_model_len, 202'752);
   // 0.85 of 80, what others and the weights took, the workspace
   const int64_t budget = 68 * kGiB - 30 * kGiB - 2 * kGiB;

@@ -96,6 +96,7 @@ MemoryDemand demand_of(const ModelInfo& info, const KvLayout& layout, const Engi
   const bool is_gpu = device.caps().kind == DeviceKind::kCuda;
   const DType cache = kv_cache_dtype(config.kv_cache_dtype, info.checkpoint_dtype, device);
   return {.is_gpu = is_gpu,
+          .has_experts = info.num_experts > 0,
           .total_bytes = static_cast<int64_t>(memory.total_bytes),
           .free_bytes = static_cast<int64_t>(memory.free_bytes),
           .weight_bytes = static_cast<int64_t>(info.weight_bytes),

@@ -73,10 +73,11 @@ TEST_P(CudaDummy, sixty_four_users_touch_as_many_experts_as_balanced_routers_wou
   ASSERT_TRUE(device) << device.error().message;
   EngineConfig config{.model_dir = folder.string(),
                       .load_format = LoadFormat::kDummy,
-                      .kv_cache_memory_bytes = 512 << 20,
+                      .kv_cache_memory_bytes = 512 << 20,  // and blocks below for twice as many: some stay reserved
                       .enforce_eager = true};
   config.scheduler.max_model_len = 64;
   config.scheduler.max_num_seqs = kNumUsers;
+  config.scheduler.num_blocks = 4 * kNumUsers;
   auto executor = make_model_executor(config, **device, watched_cuda_table((*device)->caps()));
   std::filesystem::remove_all(folder);
   ASSERT_TRUE(executor) << executor.error().message;

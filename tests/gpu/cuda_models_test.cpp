@@ -150,11 +150,11 @@ Forced CudaModel::run_forced() const {
     for (const Flip& flip : flips(routing())) ++out.num_flips, out.widest = std::max(out.widest, flip.margin);
   }
   routing().is_forced = false;
-  std::printf(
-      "%-42s forced: logprob error mean %.4f worst %.4f (largest logprob %.1f) over %d; routers: %d of %d choices turned, widest margin "
-      "%.4f\n",
-      GetParam().c_str(), out.errors.mean(), static_cast<double>(out.errors.worst),
-      static_cast<double>(out.errors.largest), out.errors.count, out.num_flips, out.num_routed, static_cast<double>(out.widest));
+  std::printf("%-42s forced: logprob error mean %.4f worst %.4f (largest logprob %.1f) over %d; ", GetParam().c_str(),
+              out.errors.mean(), static_cast<double>(out.errors.worst), static_cast<double>(out.errors.largest),
+              out.errors.count);
+  std::printf("routers: %d of %d choices turned, widest margin %.4f\n", out.num_flips, out.num_routed,
+              static_cast<double>(out.widest));
   EXPECT_GT(out.errors.count, 10'000);
   return out;
 }

@@ -41,6 +41,16 @@ def metric(server, name):
     )
 
 
+def wait_for(is_so, seconds):
+    """Whether it came to be so in that time."""
+    deadline = time.monotonic() + seconds
+    while not is_so():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
 def complete(server, prompt, num_tokens=40, **body):
     return server.post(
         "/v1/completions", {"prompt": prompt, "temperature": 0, "max_tokens": num_tokens, "ignore_eos": True, **body}
@@ -127,7 +137,7 @@ def nan_case(binary, folder):
             all(a.status == 500 for a in bad)
             and others == 8
             and again == alone[0]
-            and metric(server, "engine_sequence_failures") >= 3
+            and wait_for(lambda: metric(server, "engine_sequence_failures") >= 3, 5)  # told by the next beat
         )
         note(
             "NaN in the logits",
@@ -145,7 +155,7 @@ def fault_case(binary, folder, order, num_tokens):
         binary, "--device", "cuda", "--max-num-seqs", "32", model=folder / "nano", environment=environment
     ) as server:
         streams = Streams(server, num_tokens)
-        time.sleep(0.5)
+        is_running = wait_for(lambda: metric(server, "vllm:generation_tokens") > 0, 20)
         begin = time.monotonic()
         path.write_text(order)
         red_after = back_after = None
@@ -161,8 +171,11 @@ def fault_case(binary, folder, order, num_tokens):
             time.sleep(0.02)
         whole = streams.num_whole()
         log = [line for line in server.log_text().splitlines() if "engine died" in line]
+        if path.exists():
+            log = ["the order was never taken: the streams were over before"]
         is_good = (
             whole == NUM_STREAMS
+            and is_running
             and back_after is not None
             and (order == "fault" or (red_after is not None and red_after <= 10))
         )
@@ -218,12 +231,13 @@ def memory_cases(binary, models):
     note("the share is taken already", code == 4 and "--gpu-memory-utilization 0.9" in line, f"exit {code}: {line}")
     holder.stdin.close()
     holder.wait(20)
+    share = ((17.51 + 2) * 2**30) / total  # its weights and a little more: 131,072 tokens take 5 GiB
     code, line = run_start(
         binary,
         "--load-format",
         "dummy",
         "--gpu-memory-utilization",
-        "0.3",
+        f"{share:.3f}",
         "--max-model-len",
         "131072",
         model=models / "9b",
@@ -307,9 +321,9 @@ def main():
             "driver": lambda: driver_cases(binary, folder),
             "shard": lambda: shard_case(binary, folder),
             "nan": lambda: nan_case(binary, folder),
-            "fault": lambda: fault_case(binary, folder, "fault", 400),
+            "fault": lambda: fault_case(binary, folder, "fault", 3000),
             "memory": lambda: memory_cases(binary, folder),
-            "stall": lambda: fault_case(binary, folder, "stall", 400),
+            "stall": lambda: fault_case(binary, folder, "stall", 3000),
         }
         for case, run in cases.items():
             if options.only and case not in options.only:

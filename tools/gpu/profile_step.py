@@ -67,10 +67,12 @@ def short_name(name):
 
 def read_kernels(path):
     kernels = []
-    with open(path, encoding="utf-8") as lines:
+    with open(path, encoding="utf-8", errors="replace") as lines:
         for line in lines:
-            start, end, grid, block, name = line.rstrip("\n").split(" ", 4)
-            kernels.append(Kernel(int(start), int(end), grid, int(block), short_name(name)))
+            words = line.rstrip("\n").split(" ", 4)
+            if len(words) == 5 and words[0].isdigit() and words[1].isdigit():  # else: cut off at the end
+                start, end, grid, block, name = words
+                kernels.append(Kernel(int(start), int(end), grid, int(block), short_name(name)))
     return sorted(kernels)
 
 

@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "backends/cuda/attention.h"
+#include "backends/cuda/device/eight.cuh"
 #include "backends/cuda/device/flash_sm90.cuh"
 #include "backends/cuda/tensor_map.h"
 
@@ -54,13 +55,6 @@ struct WidenView {
   FlashSegment segments[kMaxFlashSegments];
 };
 
-__device__ uint4 widened_eight(const Fp8* from) {
-  const uint2 raw = *reinterpret_cast<const uint2*>(from);
-  const auto* bytes = reinterpret_cast<const Fp8*>(&raw);
-  const auto pair = [&](int i) { return pack_bf16(to_float(bytes[i]), to_float(bytes[i + 1])); };
-  return {pair(0), pair(2), pair(4), pair(6)};
-}
-
 // A thread eight elements of a key and of its value.
 __global__ void __launch_bounds__(kWidenThreads) widen_kernel(const __grid_constant__ WidenView view) {
   constexpr int kPieces = kHeadDim / 8;
@@ -70,13 +64,11 @@ __global__ void __launch_bounds__(kWidenThreads) widen_kernel(const __grid_const
   wait_for_predecessor();
   release_successor();
   if (row >= view.num_rows) return;
-  int s = 0;
-  while (s + 1 < view.num_segments && view.segments[s + 1].first_row <= row) ++s;
-  const FlashSegment& segment = view.segments[s];
+  const FlashSegment& segment = segment_of_row(view, row);
   const int64_t from = view.pages.row(segment.sequence, head, row - segment.first_row) * kHeadDim + piece * 8;
   const int64_t to = (static_cast<int64_t>(row) * view.num_kv_heads + head) * kHeadDim + piece * 8;
-  *reinterpret_cast<uint4*>(view.to.keys + to) = widened_eight(view.k + from);
-  *reinterpret_cast<uint4*>(view.to.values + to) = widened_eight(view.v + from);
+  *reinterpret_cast<uint4*>(view.to.keys + to) = eight_in_bf16(view.k + from);
+  *reinterpret_cast<uint4*>(view.to.values + to) = eight_in_bf16(view.v + from);
 }
 
 CUtensorMap cache_map(const Tensor& cache, int box_rows) {

@@ -15,6 +15,15 @@ __device__ inline void load_eight(float (&x)[8], const Bf16* from) {
   }
 }
 
+// As stored in bf16.
+__device__ inline uint4 eight_in_bf16(const Bf16* from) { return load_16(from); }
+__device__ inline uint4 eight_in_bf16(const Fp8* from) {
+  const uint2 raw = *reinterpret_cast<const uint2*>(from);
+  const auto* bytes = reinterpret_cast<const Fp8*>(&raw);
+  const auto pair = [&](int i) { return pack_bf16(to_float(bytes[i]), to_float(bytes[i + 1])); };
+  return {pair(0), pair(2), pair(4), pair(6)};
+}
+
 __device__ inline void store_eight(Bf16* to, const float (&x)[8]) {
   *reinterpret_cast<uint4*>(to) = {pack_bf16(x[0], x[1]), pack_bf16(x[2], x[3]), pack_bf16(x[4], x[5]), pack_bf16(x[6], x[7])};
 }

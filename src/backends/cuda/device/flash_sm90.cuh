@@ -25,6 +25,14 @@ struct FlashSegment {
   int first_row;                  // of this piece in the buffers, if side by side
 };
 
+// The one that a row of the buffers belongs to.
+template <class View>
+__device__ const FlashSegment& segment_of_row(const View& view, int row) {
+  int s = 0;
+  while (s + 1 < view.num_segments && view.segments[s + 1].first_row <= row) ++s;
+  return view.segments[s];
+}
+
 struct FlashView {
   Bf16* out;
   float* state;                   // of a row and head: results without their factor, the maximum, four parts of the sum

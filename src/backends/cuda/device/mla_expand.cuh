@@ -1,5 +1,6 @@
 #pragma once
 
+#include "backends/cuda/device/eight.cuh"
 #include "backends/cuda/device/flash_sm90.cuh"
 
 // Keys and values of MLA's heads from cached latents, for sm_90a: first the cached rows of the sequences' pieces side
@@ -28,23 +29,12 @@ __global__ void __launch_bounds__(kGatherThreads) mla_gather_kernel(const __grid
   wait_for_predecessor();
   release_successor();
   if (row >= view.num_rows) return;
-  int s = 0;
-  while (s + 1 < view.num_segments && view.segments[s + 1].first_row <= row) ++s;
-  const FlashSegment& segment = view.segments[s];
+  const FlashSegment& segment = segment_of_row(view, row);
   const int64_t from = view.pages.row(segment.sequence, 0, segment.key_begin + row - segment.first_row);
   const Cache* key = static_cast<const Cache*>(view.cache) + from * (kLatentDim + kRopeDim) + column;
-  uint4 x;
-  if constexpr (sizeof(Cache) == 2) {
-    x = load_16(key);
-  } else {
-    const uint2 raw = *reinterpret_cast<const uint2*>(key);
-    const auto* bytes = reinterpret_cast<const Fp8*>(&raw);
-    const auto pair = [&](int i) { return pack_bf16(to_float(bytes[i]), to_float(bytes[i + 1])); };
-    x = {pair(0), pair(2), pair(4), pair(6)};
-  }
   Bf16* to = column < kLatentDim ? view.latents + static_cast<int64_t>(row) * kLatentDim + column
                                  : view.rope_keys + static_cast<int64_t>(row) * kRopeDim + column - kLatentDim;
-  *reinterpret_cast<uint4*>(to) = x;
+  *reinterpret_cast<uint4*>(to) = eight_in_bf16(key);
 }
 
 // --- keys and values -----------------------------------------------------------------------------------------------
