@@ -8,6 +8,7 @@
 #include "channel/channel.h"
 #include "engine/constraints.h"
 #include "engine/executor.h"
+#include "engine/sequence_clock.h"
 #include "scheduler/scheduler.h"
 
 namespace gale {
@@ -53,6 +54,8 @@ class EngineLoop {
   Scheduler scheduler_;
   std::deque<Plan> in_flight_;         // submitted to the executor, not committed
   std::vector<SequenceOutput> outcomes_;
+  SequenceClock sequence_clock_;
+  Distribution<kStepTokenBounds> step_tokens_;
   std::vector<RequestId> taken_in_;    // since the last plan
   TimePoint last_stats_{};
   bool stats_are_urgent_ = true;

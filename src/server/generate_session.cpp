@@ -147,12 +147,9 @@ void GenerateSession::observe(Progress& progress, const Event& event) {
     const Usage& usage = completed->usage;
     progress.num_cached = usage.cached_tokens;
     add_generated(progress, usage.completion_tokens);
-    metrics_.prompt_tokens_cached.add(usage.cached_tokens);
-    metrics_.request_generation_tokens.observe(usage.completion_tokens);
     const TimePoint end = now();
     metrics_.latency_s.observe(seconds(end - outlet_->arrival()));
-    metrics_.note_request(usage.prompt_tokens, usage.cached_tokens, usage.completion_tokens,
-                          progress.first_token ? seconds(end - *progress.first_token) : 0);
+    metrics_.note_request(*completed);
     if (progress.first_token && usage.completion_tokens > 1) {
       metrics_.time_per_token_s.observe(seconds(end - *progress.first_token) / (usage.completion_tokens - 1));
     }

@@ -86,7 +86,8 @@ PipelineStatus Implementation::status() const {
                         .num_live_requests = parts_->admission.num_live_requests(),
                         .engine = engine.ready,
                         .max_model_len = parts_->limits().max_model_len,
-                        .stats = engine.stats};
+                        .stats = engine.stats,
+                        .cancel_to_free = engine.cancel_to_free};
   const std::string because = engine.cause.empty() ? "" : ": " + engine.cause;
   switch (engine.phase) {
     case EnginePhase::kLoading:

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -8,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "base/distribution.h"
 #include "base/result.h"
 #include "base/token.h"
 #include "chat/generation.h"
@@ -36,6 +38,10 @@ struct ServedModel {
   SamplingParams sampling;                      // what counts where a request says nothing
 };
 
+// From a cancel to the engine's word that slot and blocks are free.
+inline constexpr std::array kCancelToFreeBounds = {.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1., 2.5, 5., 10.};
+using CancelToFree = Distribution<kCancelToFreeBounds>;
+
 enum class Health : uint8_t { kLoading, kReady, kDraining, kStalled, kDead };
 struct PipelineStatus {
   Health health = Health::kLoading;
@@ -46,6 +52,7 @@ struct PipelineStatus {
   std::optional<Ready> engine;
   int max_model_len = 0;                        // before the engine is ready: as far as it is known; 0: not
   Stats stats;
+  CancelToFree cancel_to_free;                  // seconds
 };
 
 // Requests in, events out. Thread-safe.
