@@ -11,6 +11,7 @@ namespace gale {
 namespace {
 
 constexpr std::string_view kOurs = "GALE_";
+constexpr std::string_view kTraces = "OTEL_";   // of OpenTelemetry
 
 // Variables people set for vLLM that change nothing here, and why.
 struct KnownVariable {
@@ -31,15 +32,24 @@ constexpr KnownVariable kKnownVariables[] = {
     {"VLLM_IMAGE_FETCH_TIMEOUT", "pictures and videos are refused by this build"},
     {"VLLM_VIDEO_FETCH_TIMEOUT", "pictures and videos are refused by this build"},
     {"VLLM_MEDIA_URL_ALLOW_REDIRECTS", "pictures and videos are refused by this build"},
-    {"VLLM_USE_MODELSCOPE", "models are folders on this machine, nothing is downloaded"},
+    {"VLLM_USE_MODELSCOPE", "models come from the Hugging Face Hub, or a mirror that HF_ENDPOINT names"},
 };
 
 // What is said of a variable that no option reads.
 std::string note_on(std::string_view name) {
+  if (name.starts_with(kTraces)) return fmt::format("environment variable {} changes nothing: traces are not sent", name);
   const auto known = std::ranges::find(kKnownVariables, name, &KnownVariable::name);
   if (known == std::ranges::end(kKnownVariables))
     return fmt::format("environment variable {} is not known and changes nothing", name);
   return fmt::format("environment variable {} changes nothing: {}", name, known->reason);
+}
+
+// `name` ends with "=".
+std::string value_of(const Environment& environment, std::string_view name) {
+  for (const std::string& entry : environment) {
+    if (entry.starts_with(name)) return entry.substr(name.size());
+  }
+  return "";
 }
 
 // "--max-num-seqs" as GALE_MAX_NUM_SEQS.
@@ -60,15 +70,19 @@ Environment process_environment() {
 }
 
 std::string default_hub_home(const Environment& environment) {
-  const auto value_of = [&](std::string_view name) {
-    for (const std::string& entry : environment) {
-      if (entry.starts_with(name)) return entry.substr(name.size());
-    }
-    return std::string();
-  };
-  std::string cache = value_of("XDG_CACHE_HOME=");
-  if (cache.empty()) cache = value_of("HOME=") + "/.cache";
+  std::string cache = value_of(environment, "XDG_CACHE_HOME=");
+  if (cache.empty()) cache = value_of(environment, "HOME=") + "/.cache";
   return cache + "/huggingface";
+}
+
+ProxyConfig proxy_of(const Environment& environment) {
+  const auto either = [&](std::string_view small, std::string_view large) {
+    std::string value = value_of(environment, small);
+    return value.empty() ? value_of(environment, large) : value;
+  };
+  return {.http = either("http_proxy=", "HTTP_PROXY="),
+          .https = either("https_proxy=", "HTTPS_PROXY="),
+          .none = either("no_proxy=", "NO_PROXY=")};
 }
 
 Values parse_environment(Command command, const Environment& environment, std::vector<std::string>& notes) {
@@ -77,7 +91,7 @@ Values parse_environment(Command command, const Environment& environment, std::v
     const size_t equals = entry.find('=');
     if (equals == std::string::npos) continue;
     const std::string name = entry.substr(0, equals);
-    const bool is_candidate = name.starts_with(kOurs) || name.starts_with("VLLM_");
+    const bool is_candidate = name.starts_with(kOurs) || name.starts_with("VLLM_") || name.starts_with(kTraces);
     bool is_known = false;
     for (const Option& option : all_options()) {
       if (name != variable_name(option) && name != option.row.environment) continue;

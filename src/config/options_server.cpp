@@ -63,7 +63,7 @@ std::vector<Option> pipeline_options() {
           .help = "What clients call the model; the first is the one that answers carry. None: MODEL as written.",
           .group = kModel, .commands = kServe}),
       option<&Config::serve, &ServeConfig::tokenizer>({.flag = "--tokenizer", .placeholder = "DIR",
-          .help = "The folder of tokenizer.json; none: MODEL.", .group = kModel, .commands = kServe}),
+          .help = "The folder of tokenizer.json, or a model of the Hub; none: MODEL.", .group = kModel, .commands = kServe}),
       option<&Config::serve, &ServeConfig::chat_template>({.flag = "--chat-template", .placeholder = "FILE",
           .help = "A Jinja template; none: the model's own.", .group = kChat, .commands = kServe}),
       option<&Config::serve, &ServeConfig::notify_socket>({.flag = "--notify-socket", .placeholder = "PATH",
