@@ -112,7 +112,8 @@ void read_prompt_logprobs(RequestReader& reader, const ApiContext& context, Gene
   reader.integer("prompt_logprobs", {0, static_cast<double>(context.limits.max_logprobs)}, num_best);
   if (!num_best) return;
   if (answer.is_stream && *num_best > 0)
-    return reader.refuse("prompt_logprobs", ErrorCode::kInvalidArgument, "prompt_logprobs is not available with stream");
+    return reader.refuse("prompt_logprobs", ErrorCode::kInvalidArgument,
+                         "prompt_logprobs is not available with stream");
   if (answer.is_stream) return;
   request.num_prompt_logprobs = *num_best;
   answer.tells_prompt_logprobs = true;

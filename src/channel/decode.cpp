@@ -170,8 +170,9 @@ Ready get(Reader& reader, const wire::Ready& in) {
 
 Distribution<kStepTokenBounds> get_step_tokens(Reader& reader, const wire::Stats& in) {
   Distribution<kStepTokenBounds> out;
-  if (in.step_token_counts_size() != static_cast<int>(out.counts.size())) reader.blame("step_token_counts", "has another length");
-  else std::ranges::copy(in.step_token_counts(), out.counts.begin());
+  const bool has_all = in.step_token_counts_size() == static_cast<int>(out.counts.size());
+  if (has_all) std::ranges::copy(in.step_token_counts(), out.counts.begin());
+  else reader.blame("step_token_counts", "has another length");
   out.sum = reader.not_nan(in.step_token_sum(), "step_token_sum");
   return out;
 }

@@ -37,7 +37,8 @@ constexpr KnownVariable kKnownVariables[] = {
 
 // What is said of a variable that no option reads.
 std::string note_on(std::string_view name) {
-  if (name.starts_with(kTraces)) return fmt::format("environment variable {} changes nothing: traces are not sent", name);
+  if (name.starts_with(kTraces))
+    return fmt::format("environment variable {} changes nothing: traces are not sent", name);
   const auto known = std::ranges::find(kKnownVariables, name, &KnownVariable::name);
   if (known == std::ranges::end(kKnownVariables))
     return fmt::format("environment variable {} is not known and changes nothing", name);

@@ -126,7 +126,8 @@ const std::vector<KnownFlag>& bench_flags() {
       {"--tokenizer-mode", "", true, kNoted, "the server counts the tokens"},
       {"--trust-remote-code", "", false, kNoted, "nothing of a model is loaded here"},
       {"--profile", "", false, kRefused, "the server has no profiler to start"},
-      {"--plot-timeline", "", false, kRefused, "use --sweep with --sweep-plot, or --save-detailed for each request's times"},
+      {"--plot-timeline", "", false, kRefused,
+       "use --sweep with --sweep-plot, or --save-detailed for each request's times"},
       {"--probe-request-rate", "", true, kRefused, "run a second gale bench serve beside this one for the probes"},
       {"--lora-modules", "", true, kRefused, "adapters are not supported"},
   };

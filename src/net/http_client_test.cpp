@@ -46,7 +46,8 @@ TEST(Proxy, is_that_of_the_scheme_unless_the_host_is_excepted) {
 
 TEST(Proxy, shows_a_name_and_password_but_never_tells_them) {
   EXPECT_EQ(proxy_of({.http = "http://me%40here:p%3aw@p:81"}, "http://name"), "p:81 Basic bWVAaGVyZTpwOnc=");
-  for (const char* bad : {"socks5://me:secret@p:1", "https://me:secret@p:1", "http://me:secret@p:x", "http://me:secret@"}) {
+  for (const char* bad :
+       {"socks5://me:secret@p:1", "https://me:secret@p:1", "http://me:secret@p:x", "http://me:secret@"}) {
     const auto proxy = proxy_for({.http = bad}, *parse_server_url("http://name"));
     ASSERT_FALSE(proxy) << bad;
     EXPECT_THAT(proxy.error().message, HasSubstr("HTTP_PROXY"));

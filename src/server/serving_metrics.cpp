@@ -73,7 +73,7 @@ ServingMetrics::ServingMetrics(const std::string& model_name)
       inference_s(registry_.histogram("vllm:request_inference_time_seconds",
                                       "From a request's admission to its last token, by the engine.", kLatency)),
       parser_s(registry_.histogram("parser_time_seconds",
-                                   "What the front needs to split the output of a request into text, thinking and calls.",
+                                   "What the front needs to make text, thinking and calls of a request's output.",
                                    kParser, {{"parser", "output"}})),
       request_max_generation_tokens(registry_.histogram("vllm:request_max_num_generation_tokens",
                                                         "The most tokens a choice of a request had.", kTokens)),
@@ -89,7 +89,7 @@ ServingMetrics::ServingMetrics(const std::string& model_name)
       failures_{registry_.counter("engine_sequence_failures",
                                   "Sequences that a step failed, as by a NaN in their logits; others lived on.")},
       kv_warnings_{registry_.counter("kv_cache_warnings", "Times that more than 90 % of the KV blocks were in use.")},
-      faults_{registry_.counter("faults_injected", "Faults that tests let happen: 0 in a program without fault points.")},
+      faults_{registry_.counter("faults_injected", "Faults that tests let happen; no fault points, no faults.")},
       step_tokens_(registry_.histogram("vllm:iteration_tokens_total",
                                        "Tokens of prompts and outputs that a step of the engine computed.",
                                        kStepTokenBounds)),
@@ -111,7 +111,8 @@ ServingMetrics::ServingMetrics(const std::string& model_name)
   for (const char* name : {"vllm:mm_cache_queries", "vllm:mm_cache_hits", "vllm:spec_decode_num_drafts",
                            "vllm:spec_decode_num_draft_tokens", "vllm:spec_decode_num_accepted_tokens"})
     registry_.counter(name, "Not of this model: always 0.");
-  registry_.counter("vllm:spec_decode_num_accepted_tokens_per_pos", "Not of this model: always 0.", {{"position", "0"}});
+  registry_.counter("vllm:spec_decode_num_accepted_tokens_per_pos", "Not of this model: always 0.",
+                    {{"position", "0"}});
 }
 
 void ServingMetrics::refresh(const PipelineStatus& status) {

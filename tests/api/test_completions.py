@@ -91,7 +91,11 @@ def test_bad_words_do_not_come(server):
     """Words of one token and of several, at the beginning and behind a space: greedy answers go around them."""
     body = {"messages": [{"role": "user", "content": "What can you do?"}], "max_tokens": 60, "temperature": 0,
             "chat_template_kwargs": {"enable_thinking": False}}
-    def said(**more): return server.post("/v1/chat/completions", body | more).json_body()["choices"][0]["message"]["content"]
+
+    def said(**more):
+        choice = server.post("/v1/chat/completions", body | more).json_body()["choices"][0]
+        return choice["message"]["content"]
+
     plain = said()
     words = [word for word in dict.fromkeys(plain.split()) if word.isalpha() and len(word) > 2][:4]
     assert len(words) >= 2, plain
@@ -112,7 +116,8 @@ def test_prompt_logprobs_are_those_of_echo(server):
     for token, entry, logprob in zip(tokens[1:], told[1:], echoed["token_logprobs"][1:]):
         assert entry[str(token)]["logprob"] == pytest.approx(logprob, abs=1e-4) and entry[str(token)]["rank"] >= 1
         assert 2 <= len(entry) <= 3 and {1, 2} <= {one["rank"] for one in entry.values()}
-    chat = server.post("/v1/chat/completions", {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 1, "prompt_logprobs": 0})
+    body = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 1, "prompt_logprobs": 0}
+    chat = server.post("/v1/chat/completions", body)
     prompt = chat.json_body()["prompt_logprobs"]
     assert len(prompt) == chat.json_body()["usage"]["prompt_tokens"] and all(len(entry) == 1 for entry in prompt[1:])
 

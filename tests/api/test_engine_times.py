@@ -36,7 +36,9 @@ def sums_of(metrics, *names):
 def test_steps_and_times_of_one_request(slow):
     usage = slow.post("/v1/completions", ASK).json_body()["usage"]
     assert usage["prompt_tokens"] == 5 and usage["completion_tokens"] == 8
-    metrics = metrics_when(slow, lambda now: now["vllm:num_requests_running"] == 0 and now["vllm:iteration_tokens_total_count"])
+    metrics = metrics_when(
+        slow, lambda now: now["vllm:num_requests_running"] == 0 and now["vllm:iteration_tokens_total_count"]
+    )
     # A step for the prompt, which brings the first token, and one for each other; the last token is never computed.
     assert metrics["vllm:iteration_tokens_total_count"] == 8
     assert metrics["vllm:iteration_tokens_total_sum"] == 5 + 7

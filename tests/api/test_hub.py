@@ -98,12 +98,14 @@ def test_what_gale_reads_is_downloaded_once(binary, hub, home):
 
 def test_a_tokenizer_by_name(binary, home):
     names = ("config.json", "tokenizer.json", "tokenizer_config.json")
-    with FakeHub({**{name: NANO[name] for name in names}, "model.safetensors": b"not needed"}, name="other/words") as hub:
+    files = {name: NANO[name] for name in names} | {"model.safetensors": b"not needed"}
+    with FakeHub(files, name="other/words") as hub:
         environment = environment_of(hub, home)
         with GaleServer(binary, "--tokenizer", "other/words", environment=environment) as server:
             assert server.post("/tokenize", {"prompt": "gale"}).status == 200
         assert not any("safetensors" in path for _, path, _ in hub.requests)
-        told = subprocess.run([binary, "serve", NANO_FLASH, "--tokenizer", "other/nothing"], env=environment, capture_output=True, text=True, timeout=120)
+        command = [binary, "serve", NANO_FLASH, "--tokenizer", "other/nothing"]
+        told = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
         assert told.returncode == 3 and "other/nothing" in told.stderr, told.stderr
 
 

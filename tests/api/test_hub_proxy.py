@@ -28,7 +28,9 @@ def test_the_hub_and_its_store_are_asked_through_the_proxy(binary, home, variabl
         check_whole(home)
         targets = [target for _, target, _ in proxy.requests]
         assert len(targets) == len(hub.requests) + len(hub.store_requests)
-        assert {target.rpartition("/")[2] for target in targets if "/store/" in target} == {f"{name}?signature=secret" for name in SHARDS}
+        assert {target.rpartition("/")[2] for target in targets if "/store/" in target} == {
+            f"{name}?signature=secret" for name in SHARDS
+        }
 
 
 def test_a_tunnel_for_https_knows_the_hub_by_its_certificate(binary, home, tmp_path):

@@ -7,7 +7,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 def metrics_of(server):
     families = text_string_to_metric_families(server.get("/metrics").body.decode())
-    return {sample.name: sample.value for family in families for sample in family.samples if "le" not in sample.labels}
+    return {
+        sample.name: sample.value for family in families for sample in family.samples if "le" not in sample.labels
+    }
 
 
 def metrics_when(server, condition):
