@@ -63,5 +63,5 @@ def test_a_request_that_waits_in_the_engine_says_how_long_and_a_cancel_frees_its
     assert metrics["vllm:request_queue_time_seconds_count"] == 1 and queue >= 0.5
     assert 0 < metrics["cancel_to_free_seconds_sum"] < 60
     text = slow.get("/metrics").body.decode()
-    finished = dict(re.findall(r'vllm:request_success_total{.*finished_reason="(\w+)"} (\d+)', text))
+    finished = dict(re.findall(r'vllm:request_success_total{.*finished_reason="(\w+)".*} (\d+)', text))
     assert finished == {"abort": "1", "length": "1"}
