@@ -13,11 +13,6 @@ namespace {
 constexpr std::string_view kOurs = "GALE_";
 constexpr std::string_view kTraces = "OTEL_";   // of OpenTelemetry
 
-// Variables people set for vLLM that change nothing here, and why.
-struct KnownVariable {
-  std::string_view name;
-  std::string_view reason;
-};
 constexpr KnownVariable kKnownVariables[] = {
     {"VLLM_LOGGING_PREFIX", "lines of the log begin with time and level"},
     {"VLLM_LOGGING_STREAM", "the log goes to stderr"},
@@ -32,14 +27,15 @@ constexpr KnownVariable kKnownVariables[] = {
     {"VLLM_IMAGE_FETCH_TIMEOUT", "pictures and videos are refused by this build"},
     {"VLLM_VIDEO_FETCH_TIMEOUT", "pictures and videos are refused by this build"},
     {"VLLM_MEDIA_URL_ALLOW_REDIRECTS", "pictures and videos are refused by this build"},
+    {"OTEL_*", "traces are not sent"},
     {"VLLM_USE_MODELSCOPE", "models come from the Hugging Face Hub, or a mirror that HF_ENDPOINT names"},
 };
 
 // What is said of a variable that no option reads.
 std::string note_on(std::string_view name) {
-  if (name.starts_with(kTraces))
-    return fmt::format("environment variable {} changes nothing: traces are not sent", name);
-  const auto known = std::ranges::find(kKnownVariables, name, &KnownVariable::name);
+  const auto known = std::ranges::find_if(kKnownVariables, [&](const KnownVariable& one) {
+    return one.name == name || (one.name.ends_with('*') && name.starts_with(one.name.substr(0, one.name.size() - 1)));
+  });
   if (known == std::ranges::end(kKnownVariables))
     return fmt::format("environment variable {} is not known and changes nothing", name);
   return fmt::format("environment variable {} changes nothing: {}", name, known->reason);
@@ -63,6 +59,8 @@ std::string variable_name(const Option& option) {
 }
 
 }  // namespace
+
+std::span<const KnownVariable> known_variables() { return kKnownVariables; }
 
 Environment process_environment() {
   Environment out;

@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "config/config.h"
 #include "config/known_flags.h"
+#include "config/sources.h"
 
 namespace gale {
 namespace {
@@ -186,6 +187,8 @@ std::string options_page() {
   append_known(out, known_bench_flags(), KnownFlag::Kind::kNoted, "Accepted by gale bench, without effect");
   append_known(out, known_bench_flags(), KnownFlag::Kind::kMeans, "Other spellings for gale bench");
   append_known(out, known_bench_flags(), KnownFlag::Kind::kRefused, "Refused by gale bench (exit code 2)");
+  out += "\n## Variables of the environment without effect (a note says so)\n\n| variable | why |\n| --- | --- |\n";
+  for (const KnownVariable& known : known_variables()) out += fmt::format("| `{}` | {} |\n", known.name, known.reason);
   return out;
 }
 
