@@ -31,6 +31,9 @@ class Implementation final : public EnginePipeline {
 
   Result<std::unique_ptr<RequestHandle>> submit(GenerateRequest request, Sink sink) override;
   int retry_after_s() const override { return parts_->admission.retry_after_s(); }
+  std::optional<RateLimit> rate_limit(const std::string& tenant) const override {
+    return parts_->admission.rate_limit(tenant);
+  }
   const ServedModel& model() const override { return parts_->config.model; }
   PipelineStatus status() const override;
   Result<std::vector<TokenId>> tokenize(const PromptInput& prompt) const override;

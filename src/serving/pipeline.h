@@ -15,6 +15,7 @@
 #include "chat/generation.h"
 #include "request/messages.h"
 #include "request/sampling_params.h"
+#include "serving/tenant_limits.h"
 
 namespace gale {
 
@@ -64,6 +65,8 @@ class Pipeline {
   [[nodiscard]] virtual Result<std::unique_ptr<RequestHandle>> submit(GenerateRequest request, Sink sink) = 0;
   // Seconds after which trying again makes sense, with jitter: 1 … 30.
   [[nodiscard]] virtual int retry_after_s() const = 0;
+  // What that tenant has left of its requests a minute; none: they are not counted.
+  [[nodiscard]] virtual std::optional<RateLimit> rate_limit(const std::string& tenant) const = 0;
   [[nodiscard]] virtual const ServedModel& model() const = 0;
   [[nodiscard]] virtual PipelineStatus status() const = 0;
 

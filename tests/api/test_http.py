@@ -101,6 +101,24 @@ def test_keys_guard_all_but_the_probes(binary):
             assert guarded.post("/v1/chat/completions", CHAT, headers=headers).status == 200
 
 
+def test_a_key_with_a_rate_hears_what_it_has_left(binary):
+    with GaleServer(binary, "--api-key", "one", "--api-key", "two", "--requests-per-minute-per-key", "2") as limited:
+
+        def answer(key):
+            return limited.post("/v1/chat/completions", CHAT, headers={"X-Api-Key": key})
+
+        first = answer("one").headers
+        assert first["X-RateLimit-Limit-Requests"] == "2" and first["X-RateLimit-Remaining-Requests"] in ("0", "1")
+        assert 1 <= int(first["X-RateLimit-Reset-Requests"].removesuffix("s")) <= 60
+        for _ in range(100):  # a slow machine gives the key new requests meanwhile
+            refused = answer("one")
+            if refused.status == 429:
+                break
+        assert refused.status == 429 and refused.headers["X-RateLimit-Remaining-Requests"] == "0"
+        assert answer("two").status == 200
+        assert answer("three").status == 401 and "X-RateLimit-Limit-Requests" not in answer("three").headers
+
+
 def test_server_info_load_and_ping(server):
     info = server.get("/server_info").json_body()
     assert info["model"] == "nano-flash" and info["engine"]["num_blocks"] > 0 and info["limits"]["max_model_len"] > 0
