@@ -13,7 +13,6 @@ namespace {
 
 constexpr size_t kMaxGrammarBytes = 256 << 10;   // of a schema, pattern or grammar as it is written
 constexpr size_t kMaxChoices = 1024;
-constexpr int kMaxBlanks = 32;                   // between two parts of JSON: a model must not print blanks for ever
 
 enum class FormatKind { kJson, kJsonObject, kRegex, kChoice, kEbnf, kStructuralTag };
 
@@ -41,7 +40,7 @@ tl::unexpected<Error> refuse(const std::string& where, fmt::format_string<Args..
 }
 
 Json json_format(Json schema) {
-  return {{"type", "json_schema"}, {"json_schema", std::move(schema)}, {"max_whitespace_cnt", kMaxBlanks}};
+  return {{"type", "json_schema"}, {"json_schema", std::move(schema)}, {"max_whitespace_cnt", kMaxJsonBlanks}};
 }
 
 // A schema as an object, or as JSON text of one.
@@ -112,7 +111,7 @@ Status prepare_parts(Json& format, const std::string& where) {
   } else if (format.contains("json_schema")) {
     GALE_ASSIGN(const Json prepared, schema_format(format["json_schema"], where + ".json_schema"));
     format["json_schema"] = prepared["json_schema"];
-    if (type == "json_schema") format.emplace("max_whitespace_cnt", kMaxBlanks);
+    if (type == "json_schema") format.emplace("max_whitespace_cnt", kMaxJsonBlanks);
   } else if (format.is_object()) {
     for (auto& [key, part] : format.items()) {
       if (part.is_structured()) GALE_TRY(prepare_parts(part, where + "." + key.substr(0, 60)));
