@@ -71,8 +71,7 @@ EngineLoop::EngineLoop(Executor& executor, const Clock& clock)
     : executor_(executor),
       clock_(clock),
       constraints_(executor.info().vocab_size),
-      scheduler_(executor.info().scheduler),
-      sequence_clock_(clock) {}
+      scheduler_(executor.info().scheduler) {}
 
 int EngineLoop::run(EngineChannel& channel) {
   // A step may take longer than the front waits for a sign of life. A closed channel is noticed after the step.

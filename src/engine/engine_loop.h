@@ -54,7 +54,7 @@ class EngineLoop {
   Scheduler scheduler_;
   std::deque<Plan> in_flight_;         // submitted to the executor, not committed
   std::vector<SequenceOutput> outcomes_;
-  SequenceClock sequence_clock_;
+  SequenceClock sequence_clock_{clock_};
   Distribution<kStepTokenBounds> step_tokens_;
   std::vector<RequestId> taken_in_;    // since the last plan
   TimePoint last_stats_{};
