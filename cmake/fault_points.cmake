@@ -10,6 +10,7 @@ if(GALE_FAULT_POINTS)
     src/net/connection.cpp
     src/net/http_server.cpp
     src/server/api_server.cpp
+    src/server/serving_metrics.cpp
     src/serving/child_process.cpp
     src/serving/engine_supervisor.cpp
     src/serving/session.cpp

@@ -13,7 +13,6 @@ namespace {
 
 constexpr size_t kMaxGrammarBytes = 256 << 10;   // of a schema, pattern or grammar as it is written
 constexpr size_t kMaxChoices = 1024;
-constexpr int kMaxBlanks = 32;                   // between two parts of JSON: a model must not print blanks for ever
 
 enum class FormatKind { kJson, kJsonObject, kRegex, kChoice, kEbnf, kStructuralTag };
 
@@ -41,7 +40,7 @@ tl::unexpected<Error> refuse(const std::string& where, fmt::format_string<Args..
 }
 
 Json json_format(Json schema) {
-  return {{"type", "json_schema"}, {"json_schema", std::move(schema)}, {"max_whitespace_cnt", kMaxBlanks}};
+  return {{"type", "json_schema"}, {"json_schema", std::move(schema)}, {"max_whitespace_cnt", kMaxJsonBlanks}};
 }
 
 // A schema as an object, or as JSON text of one.
@@ -76,8 +75,9 @@ Result<Json> text_format(const Json& given, const std::string& where, const char
     return refuse(where, "expected a non-empty string, got {}", brief(given));
   if (given.get_ref<const std::string&>().size() > kMaxGrammarBytes)
     return refuse(where, "more than {} bytes", kMaxGrammarBytes);
-  if (std::string_view(type) != "regex") return Json{{"type", type}, {key, given}};
-  return Json{{"type", type}, {key, with_counted_options(given.get_ref<const std::string&>())}};
+  const std::string& text = given.get_ref<const std::string&>();
+  const bool is_pattern = std::string_view(type) == "regex";
+  return Json{{"type", type}, {key, is_pattern ? with_counted_options(text) : grammar_with_counted_options(text)}};
 }
 
 // The older form of structural tags: triggers, and what follows each.
@@ -99,6 +99,29 @@ Result<Json> triggered_tags(const Json& given, const std::string& where) {
   return Json{{"type", "triggered_tags"}, {"triggers", triggers}, {"tags", std::move(tags)}};
 }
 
+// Schemas, patterns and grammars within a format are held to what those that stand alone are held to.
+Status prepare_parts(Json& format, const std::string& where) {
+  const std::string type = format.is_object() ? std::string(text_of(format.value("type", Json()))) : "";
+  if (type == "regex" && format.contains("pattern")) {
+    GALE_ASSIGN(const Json prepared, text_format(format["pattern"], where + ".pattern", "regex", "pattern"));
+    format["pattern"] = prepared["pattern"];
+  } else if (type == "grammar" && format.contains("grammar")) {
+    GALE_ASSIGN(const Json prepared, text_format(format["grammar"], where + ".grammar", "grammar", "grammar"));
+    format["grammar"] = prepared["grammar"];
+  } else if (format.contains("json_schema")) {
+    GALE_ASSIGN(const Json prepared, schema_format(format["json_schema"], where + ".json_schema"));
+    format["json_schema"] = prepared["json_schema"];
+    if (type == "json_schema") format.emplace("max_whitespace_cnt", kMaxJsonBlanks);
+  } else if (format.is_object()) {
+    for (auto& [key, part] : format.items()) {
+      if (part.is_structured()) GALE_TRY(prepare_parts(part, where + "." + key.substr(0, 60)));
+    }
+  } else if (format.is_array()) {
+    for (size_t i = 0; i < format.size(); ++i) GALE_TRY(prepare_parts(format[i], fmt::format("{}[{}]", where, i)));
+  }
+  return {};
+}
+
 Result<Json> structural_format(const Json& given, const std::string& where) {
   Json tag = given;
   if (given.is_string()) {
@@ -111,6 +134,7 @@ Result<Json> structural_format(const Json& given, const std::string& where) {
     return refuse(where, "a structural tag of more than {} bytes", kMaxGrammarBytes);
   if (!tag.contains("format")) return triggered_tags(tag, where);
   if (!tag["format"].is_object()) return refuse(where + ".format", "expected an object, got {}", brief(tag["format"]));
+  GALE_TRY(prepare_parts(tag["format"], where + ".format"));
   return tag["format"];
 }
 

@@ -67,6 +67,22 @@ Json chat_logprobs_json(const AnswerInfo& info, std::span<const TokenLogprobs> l
   return {{"content", std::move(content)}};
 }
 
+Json prompt_logprobs_json(const AnswerInfo& info, std::span<const TokenLogprobs> logprobs) {
+  Json list = Json::array({nullptr});
+  for (const TokenLogprobs& entry : logprobs) {
+    Json tokens = Json::object();
+    const auto add = [&](const TokenLogprob& one) {
+      tokens[fmt::format("{}", one.token)] = {{"logprob", told(one.logprob)},
+                                              {"rank", one.rank},
+                                              {"decoded_token", replace_invalid_utf8(info.token_text(one.token))}};
+    };
+    add(entry.chosen);
+    for (const TokenLogprob& top : entry.top) add(top);
+    list.push_back(std::move(tokens));
+  }
+  return list;
+}
+
 void CompletionLogprobs::add_token(const AnswerInfo& info, TokenId token) {
   const std::string text = replace_invalid_utf8(info.token_text(token));
   text_offset.push_back(offset);

@@ -14,6 +14,9 @@ namespace gale {
 // {"content": [{token, logprob, bytes, top_logprobs}]}
 [[nodiscard]] Json chat_logprobs_json(const AnswerInfo& info, std::span<const TokenLogprobs> logprobs);
 
+// vLLM's: null for the first token, then for each token {id: {logprob, rank, decoded_token}} of it and the best.
+[[nodiscard]] Json prompt_logprobs_json(const AnswerInfo& info, std::span<const TokenLogprobs> logprobs);
+
 // The four parallel lists of /v1/completions.
 struct CompletionLogprobs {
   Json tokens = Json::array(), token_logprobs = Json::array(), top_logprobs = Json::array(),

@@ -53,6 +53,7 @@ class WholeAnswer : public AnswerBase {
       }
       answer["choices"].push_back(std::move(choice));
     }
+    if (info_.options.tells_prompt_logprobs) add_prompt_logprobs(answer);
     answer["usage"] = usage_json(total_usage());
     return dump_json(answer);
   }
@@ -60,6 +61,7 @@ class WholeAnswer : public AnswerBase {
  protected:
   [[nodiscard]] virtual std::string_view object_name() const = 0;
   [[nodiscard]] virtual Json choice_json(int request, const Choice& choice) const = 0;
+  virtual void add_prompt_logprobs(Json& answer) const = 0;
 
   std::vector<Choice> choices_;
   std::vector<Started> started_;
@@ -102,6 +104,9 @@ class ChatAnswer final : public WholeAnswer {
     json["logprobs"] = choice.logprobs.empty() ? Json(nullptr) : chat_logprobs_json(info_, choice.logprobs);
     return json;
   }
+  void add_prompt_logprobs(Json& answer) const override {
+    answer["prompt_logprobs"] = prompt_logprobs_json(info_, prompt_logprobs_.front().tokens);
+  }
 };
 
 class CompletionAnswer final : public WholeAnswer {
@@ -115,13 +120,18 @@ class CompletionAnswer final : public WholeAnswer {
     Json json{{"text", (info_.echo ? prompt_text(started) : "") + choice.text}};
     CompletionLogprobs lists;
     const std::vector<TokenLogprobs>& scores = prompt_logprobs_[request].tokens;
-    if (info_.echo && !scores.empty()) {
+    if (info_.echo && !scores.empty() && !info_.options.tells_prompt_logprobs) {
       lists.add_unscored(info_, started.prompt_tokens.front());
       for (const TokenLogprobs& entry : scores) lists.add(info_, entry);
     }
     for (const TokenLogprobs& entry : choice.logprobs) lists.add(info_, entry);
     json["logprobs"] = lists.is_empty() ? Json(nullptr) : lists.take();
     return json;
+  }
+  void add_prompt_logprobs(Json& answer) const override {
+    for (size_t i = 0; i < choices_.size(); ++i)
+      answer["choices"][i]["prompt_logprobs"] =
+          prompt_logprobs_json(info_, prompt_logprobs_[i / static_cast<size_t>(info_.num_choices)].tokens);
   }
 };
 

@@ -292,6 +292,26 @@ TEST(CompletionAnswer, writes_impossible_as_the_least_logprob) {
   EXPECT_EQ(chat["content"][0]["logprob"], -9999.0);
 }
 
+TEST(WholeAnswer, tells_prompt_logprobs_where_vllm_does) {
+  AnswerInfo asked = info();
+  asked.options.tells_prompt_logprobs = true;
+  const Json expected = Json::array(
+      {nullptr,
+       {{"1", {{"logprob", -1.0}, {"rank", 3}, {"decoded_token", "b"}}},
+        {"2", {{"logprob", -0.5}, {"rank", 1}, {"decoded_token", "c"}}}}});
+  const auto answered = [](const std::unique_ptr<AnswerWriter>& writer) {
+    (void)writer->add(0, Started{{0, 1}});
+    (void)writer->add(0, PromptLogprobs{{TokenLogprobs{{1, -1.0F, 3}, {{2, -0.5F, 1}}}}});
+    (void)writer->add(0, Finished{.reason = ChoiceFinish::kLength});
+    (void)writer->add(0, Completed{});
+    return json_of(writer->body());
+  };
+  EXPECT_EQ(answered(make_chat_answer(asked))["prompt_logprobs"], expected);
+  const Json completion = answered(make_completion_answer(asked));
+  EXPECT_EQ(completion["choices"][0]["prompt_logprobs"], expected);
+  EXPECT_EQ(completion["choices"][0]["logprobs"], nullptr);
+}
+
 TEST(CompletionStream, numbers_choices_over_all_prompts) {
   AnswerInfo two = info();
   two.num_requests = 2;

@@ -72,7 +72,7 @@ void refuse_unsupported(RequestReader& reader) {
   reader.refuse_unless("stop_regex", {}, "not supported by this build yet");
   for (const char* key : {"return_prompt_text", "return_token_offsets"})
     reader.refuse_unless(key, off, "not supported by this build; return_token_ids tells the tokens");
-  for (const char* key : {"bad_words", "logits_processors", "custom_logit_processor", "repetition_detection",
+  for (const char* key : {"logits_processors", "custom_logit_processor", "repetition_detection",
                           "vllm_xargs", "logprob_token_ids"})
     reader.refuse_unless(key, {Json::array(), Json::object(), Json(-1)}, "not supported by this build yet");
 }
@@ -106,6 +106,19 @@ void ignore_harmless(RequestReader& reader) {
 
 }  // namespace
 
+void read_prompt_logprobs(RequestReader& reader, const ApiContext& context, GenerateRequest& request,
+                          AnswerOptions& answer) {
+  std::optional<int> num_best;
+  reader.integer("prompt_logprobs", {0, static_cast<double>(context.limits.max_logprobs)}, num_best);
+  if (!num_best) return;
+  if (answer.is_stream && *num_best > 0)
+    return reader.refuse("prompt_logprobs", ErrorCode::kInvalidArgument,
+                         "prompt_logprobs is not available with stream");
+  if (answer.is_stream) return;
+  request.num_prompt_logprobs = *num_best;
+  answer.tells_prompt_logprobs = true;
+}
+
 void read_prompt_fields(RequestReader& reader, GenerateRequest& request) {
   reader.integer("priority", {-kMaxInt, kMaxInt}, request.priority);
   if (const Json* salt = reader.find("cache_salt");
@@ -128,6 +141,7 @@ void read_generation_fields(RequestReader& reader, const ApiContext& context, Ge
       allowed != nullptr && allowed->is_array() && allowed->empty())
     reader.refuse("allowed_token_ids", ErrorCode::kInvalidArgument, "allowed_token_ids must not be empty");
   reader.token_ids("allowed_token_ids", context.vocab_size, request.allowed_token_ids);
+  reader.strings("bad_words", context.limits.max_bad_words, request.bad_words);
   reader.boolean("no_stop_trim", request.include_stop_str_in_output);   // SGLang's name
   reader.boolean("include_stop_str_in_output", request.include_stop_str_in_output);
   reader.boolean("ignore_eos", request.ignore_eos);

@@ -12,6 +12,7 @@ struct ApiLimits {
   int max_choices = 128;            // n
   int max_logprobs = 20;            // --max-logprobs
   size_t max_stop_strings = 16;
+  size_t max_bad_words = 128;       // as vLLM's
   size_t max_prompts = 1024;        // of one completion request
   size_t max_inputs = 2048;         // of one request for embeddings, as OpenAI's
 };
@@ -31,6 +32,7 @@ struct AnswerOptions {
   bool include_usage = false;       // stream_options
   bool continuous_usage = false;
   bool return_token_ids = false;
+  bool tells_prompt_logprobs = false;
   bool shows_tokens_as_ids = false; // logprobs name tokens as "token_id:5": text need not tell them apart
 };
 
@@ -38,6 +40,10 @@ struct AnswerOptions {
 // are not here.
 void read_generation_fields(RequestReader& reader, const ApiContext& context, GenerateRequest& request,
                             AnswerOptions& answer);
+
+// prompt_logprobs: of whole answers.
+void read_prompt_logprobs(RequestReader& reader, const ApiContext& context, GenerateRequest& request,
+                          AnswerOptions& answer);
 
 // priority, cache_salt, truncate_prompt_tokens and truncation_side: what becomes of a prompt, whatever is made of it.
 void read_prompt_fields(RequestReader& reader, GenerateRequest& request);

@@ -55,7 +55,8 @@ Status read_thinking(const Json& body, Json& kwargs) {
   return {};
 }
 
-void read_logprobs(RequestReader& reader, const ApiContext& context, GenerateRequest& request) {
+void read_logprobs(RequestReader& reader, const ApiContext& context, GenerateRequest& request,
+                   AnswerOptions& answer) {
   bool wants_logprobs = false;
   reader.boolean("logprobs", wants_logprobs);
   std::optional<int> top;
@@ -63,8 +64,7 @@ void read_logprobs(RequestReader& reader, const ApiContext& context, GenerateReq
   if (top && *top > 0 && !wants_logprobs)
     reader.refuse("top_logprobs", ErrorCode::kInvalidArgument, "top_logprobs needs logprobs to be true");
   if (wants_logprobs) request.num_logprobs = top.value_or(0);
-  reader.refuse_unless("prompt_logprobs", {Json(0)},
-                       "prompt logprobs are not supported for chat; /v1/completions has them with echo");
+  read_prompt_logprobs(reader, context, request, answer);
 }
 
 void refuse_unsupported(RequestReader& reader) {
@@ -123,7 +123,7 @@ Result<ChatRequest> parse_chat_request(const Json& body, const ApiContext& conte
   RequestReader reader(body);
   read_generation_fields(reader, context, request.generate, request.answer);
   reader.integer("max_completion_tokens", {1, static_cast<double>(INT32_MAX)}, request.generate.max_tokens);
-  read_logprobs(reader, context, request.generate);
+  read_logprobs(reader, context, request.generate, request.answer);
   reader.boolean("include_reasoning", request.include_reasoning);
   refuse_unsupported(reader);
   for (const char* key : {"messages", "tools", "documents", "tool_choice", "parallel_tool_calls",

@@ -19,10 +19,15 @@ Result<CompletionRequest> parse_completion_request(const Json& body, const ApiCo
   read_generation_fields(reader, context, shared, request.answer);
   reader.boolean("echo", request.echo);
   reader.integer("logprobs", {0, static_cast<double>(context.limits.max_logprobs)}, shared.num_logprobs);
-  if (request.echo) shared.num_prompt_logprobs = shared.num_logprobs;
+  read_prompt_logprobs(reader, context, shared, request.answer);
+  if (request.echo && shared.num_logprobs >= 0) {
+    if (request.answer.tells_prompt_logprobs)
+      reader.refuse("prompt_logprobs", ErrorCode::kInvalidArgument,
+                    "prompt_logprobs beside echo with logprobs: those tell the prompt's already");
+    shared.num_prompt_logprobs = shared.num_logprobs;
+  }
   reader.refuse_unless("best_of", {Json(1)}, "best_of is not supported");
   reader.refuse_unless("suffix", {Json("")}, "suffix is not supported");
-  reader.refuse_unless("prompt_logprobs", {}, "use echo with logprobs");
   bool add_special_tokens = true;
   reader.boolean("add_special_tokens", add_special_tokens);
   (void)reader.find("prompt");   // read below

@@ -10,10 +10,30 @@
 
 namespace gale {
 
-Status find_model(Config& config, const std::function<bool()>& is_cancelled) {
-  std::string& model = config.engine.model_dir;
+namespace {
+
+bool is_of_hub(const std::string& name) {
   std::error_code trouble;
-  if (std::filesystem::exists(model, trouble) || !is_hub_name(model)) return {};
+  return is_hub_name(name) && !std::filesystem::exists(name, trouble);
+}
+
+// --tokenizer may name another model of the Hub, of which the weights are not wanted.
+Status find_tokenizer(Config& config, const std::function<bool()>& is_cancelled) {
+  std::string& tokenizer = config.serve.tokenizer;
+  if (!is_of_hub(tokenizer)) return {};
+  HubConfig hub = config.hub;
+  hub.revision = HubConfig().revision;   // --revision is the model's
+  const HubWish wish{.name = tokenizer, .has_weights = false, .is_cancelled = is_cancelled};
+  GALE_ASSIGN(tokenizer, find_hub_model(hub, wish));
+  return {};
+}
+
+}   // namespace
+
+Status find_model(Config& config, const std::function<bool()>& is_cancelled) {
+  GALE_TRY(find_tokenizer(config, is_cancelled));
+  std::string& model = config.engine.model_dir;
+  if (!is_of_hub(model)) return {};
   const bool has_weights = !config.engine.has_random_weights() && config.engine.script_file.empty();
   GALE_ASSIGN(std::string folder,
               find_hub_model(config.hub, {.name = model, .has_weights = has_weights, .is_cancelled = is_cancelled}));

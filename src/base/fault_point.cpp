@@ -74,6 +74,14 @@ bool fault_happens(const char* name) {
   return point != nullptr && fails_at(*file, *point, name);
 }
 
+uint64_t num_faults_injected() {
+  uint64_t num_faults = 0;
+  if (FaultFile* const file = fault_file()) {
+    for (const Point& point : file->points) num_faults += point.num_faults;
+  }
+  return num_faults;
+}
+
 namespace {
 
 bool fails_at(FaultFile& file, Point& point, const char* name) {

@@ -12,6 +12,8 @@ namespace gale {
 // A load test as `gale bench serve` takes it.
 struct BenchConfig {
   std::string base_url = "http://127.0.0.1:8000";
+  std::string host;                    // with port in place of base_url; empty and 0: as it says
+  int port = 0;
   ClientTlsConfig tls;
   std::string backend = "openai";      // openai, vllm: completions; openai-chat, vllm-chat: chats
   std::string endpoint;                // empty: the backend's
@@ -39,6 +41,7 @@ struct BenchConfig {
   std::string extra_body;              // a JSON object: further fields of each request
   double top_p = 1, min_p = 0;
   int top_k = 0;
+  double frequency_penalty = 0, presence_penalty = 0, repetition_penalty = 1;
   std::vector<int> sweep;              // concurrencies: a run for each, then a table and a plot
   std::string sweep_plot;              // where the plot goes (SVG); empty: nowhere
   bool shows_progress = true;          // on a terminal

@@ -159,10 +159,17 @@ Result<int> find_vocab_size(HttpClient& client, const BenchConfig& config) {
   return fail(ErrorCode::kUnavailable, "the server's vocabulary could not be found ({}): give --vocab-size", trouble);
 }
 
+std::string address_of(const BenchConfig& config) {
+  if (config.host.empty() && config.port == 0) return config.base_url;
+  const bool is_v6 = config.host.find(':') != std::string::npos;
+  return fmt::format("http://{}{}{}:{}", is_v6 ? "[" : "", config.host.empty() ? "127.0.0.1" : config.host,
+                     is_v6 ? "]" : "", config.port > 0 ? config.port : 8000);
+}
+
 }  // namespace
 
 Result<LoadTestResult> run_load_test(const BenchConfig& config) {
-  GALE_ASSIGN(const ServerUrl server, parse_server_url(config.base_url, config.tls));
+  GALE_ASSIGN(const ServerUrl server, parse_server_url(address_of(config), config.tls));
   if (config.ready_timeout_s > 0) GALE_TRY(wait_until_healthy(server, std::chrono::seconds(config.ready_timeout_s)));
   HttpClient client(server, std::chrono::seconds(30));
   LoadTestResult out{.measurement = {}, .model = config.model};

@@ -140,6 +140,9 @@ Result<std::string> body_of(const BenchConfig& config, const std::string& model,
   if (config.top_p < 1) body["top_p"] = config.top_p;
   if (config.top_k > 0) body["top_k"] = config.top_k;
   if (config.min_p > 0) body["min_p"] = config.min_p;
+  if (config.frequency_penalty != 0) body["frequency_penalty"] = config.frequency_penalty;
+  if (config.presence_penalty != 0) body["presence_penalty"] = config.presence_penalty;
+  if (config.repetition_penalty != 1) body["repetition_penalty"] = config.repetition_penalty;
   if (!config.extra_body.empty()) {
     GALE_ASSIGN(const Json extra, parse_json(config.extra_body));
     if (!extra.is_object())

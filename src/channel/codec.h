@@ -12,7 +12,7 @@
 namespace gale {
 
 // Peers of another version refuse each other: see channel.proto for when it rises.
-inline constexpr uint32_t kProtocolVersion = 2;
+inline constexpr uint32_t kProtocolVersion = 3;
 
 // The largest message either end sends or accepts: a prompt of a million tokens with room to spare.
 inline constexpr size_t kMaxMessageBytes = size_t{64} << 20;

@@ -73,8 +73,10 @@ class MessageMaker {
                     .seed = random_(),
                     .logit_bias = {},
                     .allowed_token_ids = tokens(),
+                    .bad_words = {},
                     .num_logprobs = pick({-1, 0, 20}),
                     .num_prompt_logprobs = pick({-1, 0, 20})};
+    for (size_t i = below(3); i > 0; --i) out.sampling.bad_words.push_back(tokens(1));
     for (size_t i = below(3); i > 0; --i) out.sampling.logit_bias.emplace_back(token(), number());
     out.stop = {.stop_token_ids = tokens(), .min_tokens = count(), .max_tokens = pick({1, 16, 1 << 20})};
     out.cache_salt = text();
@@ -110,6 +112,7 @@ class MessageMaker {
     if (coin()) out.error = error();
     if (coin()) out.num_cached_tokens = count();
     for (size_t i = below(4); i > 0; --i) out.pooled.push_back(number());
+    out.time = {.waiting_us = big_count(), .running_us = big_count()};
     return out;
   }
   Ready ready() {
@@ -124,8 +127,10 @@ class MessageMaker {
             .memory_bytes = big_count()};
   }
   Stats stats() {
-    return {random_(), count(), count(), big_count(), big_count(), big_count(),
-            random_(), random_(), random_(), random_(), random_(), random_(), random_(), random_()};
+    Distribution<kStepTokenBounds> step_tokens{.sum = number()};
+    for (uint64_t& bucket : step_tokens.counts) bucket = random_();
+    return {random_(), count(), count(), big_count(), big_count(), big_count(), random_(), random_(), random_(),
+            random_(), random_(), random_(), random_(), random_(), step_tokens};
   }
 
   std::mt19937_64 random_;

@@ -70,6 +70,10 @@ SamplingParams get(Reader& reader, const wire::Sampling& in) {
                                 reader.finite(entry.bias(), "logit_bias.bias"));
   }
   out.allowed_token_ids = reader.tokens(in.allowed_token_ids(), "allowed_token_ids");
+  for (const wire::TokenRun& word : in.bad_words()) {
+    out.bad_words.push_back(reader.tokens(word.tokens(), "bad_words"));
+    if (word.tokens().empty()) reader.blame("bad_words", "hold an empty word");
+  }
   out.num_logprobs = in.num_logprobs();
   out.num_prompt_logprobs = in.num_prompt_logprobs();
   return out;
@@ -139,6 +143,8 @@ SequenceOutput get(Reader& reader, const wire::SequenceOutput& in) {
     out.num_cached_tokens = reader.not_negative(in.num_cached_tokens(), "num_cached_tokens");
   }
   for (const float value : in.pooled()) out.pooled.push_back(reader.finite(value, "pooled"));
+  out.time = {.waiting_us = reader.not_negative(in.waiting_us(), "waiting_us"),
+              .running_us = reader.not_negative(in.running_us(), "running_us")};
   return out;
 }
 
@@ -162,6 +168,15 @@ Ready get(Reader& reader, const wire::Ready& in) {
           .memory_bytes = reader.not_negative(in.memory_bytes(), "memory_bytes")};
 }
 
+Distribution<kStepTokenBounds> get_step_tokens(Reader& reader, const wire::Stats& in) {
+  Distribution<kStepTokenBounds> out;
+  const bool has_all = in.step_token_counts_size() == static_cast<int>(out.counts.size());
+  if (has_all) std::ranges::copy(in.step_token_counts(), out.counts.begin());
+  else reader.blame("step_token_counts", "has another length");
+  out.sum = reader.not_nan(in.step_token_sum(), "step_token_sum");
+  return out;
+}
+
 Stats get(Reader& reader, const wire::Stats& in) {
   return {.step = in.step(),
           .num_running = reader.not_negative(in.num_running(), "num_running"),
@@ -176,7 +191,8 @@ Stats get(Reader& reader, const wire::Stats& in) {
           .generation_tokens = in.generation_tokens(),
           .num_leaked_blocks = in.num_leaked_blocks(),
           .num_failures = in.num_failures(),
-          .num_kv_warnings = in.num_kv_warnings()};
+          .num_kv_warnings = in.num_kv_warnings(),
+          .step_tokens = get_step_tokens(reader, in)};
 }
 
 Hello get(const wire::Hello& in) { return {.protocol_version = in.protocol_version(), .build_id = in.build_id()}; }

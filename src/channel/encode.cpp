@@ -26,6 +26,7 @@ void put(wire::Sampling& out, const SamplingParams& in) {
     entry.set_bias(bias);
   }
   put(out.mutable_allowed_token_ids(), in.allowed_token_ids);
+  for (const std::vector<TokenId>& word : in.bad_words) put(out.add_bad_words()->mutable_tokens(), word);
   out.set_num_logprobs(in.num_logprobs);
   out.set_num_prompt_logprobs(in.num_prompt_logprobs);
 }
@@ -91,6 +92,8 @@ void put(wire::SequenceOutput& out, const SequenceOutput& in) {
   if (in.error) put(*out.mutable_error(), *in.error);
   if (in.num_cached_tokens) out.set_num_cached_tokens(*in.num_cached_tokens);
   out.mutable_pooled()->Add(in.pooled.begin(), in.pooled.end());
+  out.set_waiting_us(in.time.waiting_us);
+  out.set_running_us(in.time.running_us);
 }
 
 void put(wire::ToFront& envelope, const Ready& in) {
@@ -128,6 +131,8 @@ void put(wire::ToFront& envelope, const Stats& in) {
   out.set_num_leaked_blocks(in.num_leaked_blocks);
   out.set_num_failures(in.num_failures);
   out.set_num_kv_warnings(in.num_kv_warnings);
+  out.mutable_step_token_counts()->Add(in.step_tokens.counts.begin(), in.step_tokens.counts.end());
+  out.set_step_token_sum(in.step_tokens.sum);
 }
 
 void put(wire::ToFront& envelope, const Fault& in) { put(*envelope.mutable_fault()->mutable_error(), in.error); }

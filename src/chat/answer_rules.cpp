@@ -11,8 +11,6 @@
 namespace gale {
 namespace {
 
-constexpr int kMaxBlanks = 32;      // between two parts of an argument's JSON: a model must not print blanks for ever
-
 Json token(const OutputTag& tag) { return {{"type", "token"}, {"token", tag.id}}; }
 Json text(const std::string& value) { return {{"type", "const_string"}, {"value", value}}; }
 Json grammar(const char* ebnf) { return {{"type", "grammar"}, {"grammar", ebnf}}; }
@@ -24,7 +22,7 @@ Json one_of(Json elements) {
 }
 Json any_text() { return grammar("root ::= [^]*"); }
 Json json_value(Json schema) {
-  return {{"type", "json_schema"}, {"json_schema", std::move(schema)}, {"max_whitespace_cnt", kMaxBlanks}};
+  return {{"type", "json_schema"}, {"json_schema", std::move(schema)}, {"max_whitespace_cnt", kMaxJsonBlanks}};
 }
 
 class CallGrammar {

@@ -43,6 +43,7 @@ struct GenerateRequest {
   SamplingOverrides sampling;
   std::vector<std::pair<TokenId, float>> logit_bias;
   std::vector<TokenId> allowed_token_ids;
+  std::vector<std::string> bad_words;           // as they are and behind a space; not to come in the output
   int num_logprobs = -1, num_prompt_logprobs = -1;
   std::optional<int>
       truncate_prompt_tokens;  // longer prompts lose their beginning; -1: what the context leaves; none: refused
@@ -96,8 +97,15 @@ struct Finished {
 };
 // The vector of one input, not normalised; inputs come in any order. Nothing else comes between Started and Completed.
 struct Pooled { int input = 0; std::vector<float> vector; };
+// Where the time of a request went: in the engine, of the choice that was ready last.
+struct RequestTimes {
+  double queue_s = 0;                           // until it was first admitted to a batch
+  double prefill_s = 0;                         // from there to its first token
+  double inference_s = 0;                       // from there to its last
+  double parser_s = 0;                          // of the front: from tokens to text, thinking and calls, of all choices
+};
 // Once, last, after all choices finished.
-struct Completed { Usage usage; };
+struct Completed { Usage usage; RequestTimes times; };
 // Instead of everything that would follow. Nothing comes after it.
 struct Failed { Error error; std::optional<int> retry_after_s; };
 using Event = std::variant<Started, PromptLogprobs, Delta, Finished, Pooled, Completed, Failed>;

@@ -104,6 +104,7 @@ class Preparer {
   Status prepare_choice(Json& schema, const std::string& where);
   Status prepare_types(Json& schema, const std::string& where, int depth);
   Status prepare_object(Json& schema, const std::string& where, int depth);
+  Status prepare_name_patterns(Json& schema, const std::string& where, int depth);
   Status prepare_required(Json& schema, const std::string& where) const;
   Status close_odd_names(Json& schema, const std::string& where) const;
   Status prepare_array(Json& schema, const std::string& where, int depth);
@@ -304,6 +305,20 @@ Status Preparer::close_odd_names(Json& schema, const std::string& where) const {
   return {};
 }
 
+Status Preparer::prepare_name_patterns(Json& schema, const std::string& where, int depth) {
+  GALE_TRY(prepare_at(schema, "patternProperties", where, depth));
+  if (!schema.contains("patternProperties")) return {};
+  Json prepared = Json::object();
+  for (const auto& [pattern, value] : schema["patternProperties"].items()) {
+    if (asks_for_escapes(pattern))
+      return refuse(where + ".patternProperties",
+                    "quotes, backslashes and control characters in a pattern cannot be enforced");
+    prepared[with_counted_options(pattern)] = value;
+  }
+  schema["patternProperties"] = std::move(prepared);
+  return {};
+}
+
 Status Preparer::prepare_object(Json& schema, const std::string& where, int depth) {
   if (const auto rest = schema.find("unevaluatedProperties");
       rest != schema.end()) {  // the same, where nothing is combined
@@ -321,13 +336,8 @@ Status Preparer::prepare_object(Json& schema, const std::string& where, int dept
     schema.erase("patternProperties");
     schema.erase("propertyNames");
   }
-  const Json patterns = schema.value("patternProperties", Json::object());
-  for (const auto& [pattern, value] : patterns.items())
-    if (asks_for_escapes(pattern))
-      return refuse(where + ".patternProperties",
-                    "quotes, backslashes and control characters in a pattern cannot be enforced");
   GALE_TRY(prepare_at(schema, "properties", where, depth));
-  GALE_TRY(prepare_at(schema, "patternProperties", where, depth));
+  GALE_TRY(prepare_name_patterns(schema, where, depth));
   for (const char* key : {"additionalProperties", "propertyNames"}) {
     if (!schema.contains(key) || schema[key].is_boolean()) continue;
     GALE_ASSIGN(schema[key], prepare(schema[key], where + "." + key, depth + 1));

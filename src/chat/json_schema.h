@@ -7,6 +7,11 @@
 
 namespace gale {
 
+// Blanks between two parts of JSON that is enforced: a model must not print them for ever. Before the string of a tuple
+// xgrammar looks at nearly the whole vocabulary for each of them: more than this, and a mask takes over 1 ms of 151k
+// tokens (perf/structured-output.md).
+inline constexpr int kMaxJsonBlanks = 12;
+
 // What is done with a part of a JSON schema that token masks cannot enforce.
 enum class SchemaDemand {
   kAll,    // refused by name: an answer must be what the schema says

@@ -96,8 +96,11 @@ class ArgumentReader {
                       suggestion(command_, spelling.flag));
   }
 
-  // Flags of other servers mean something to `serve` (and to `engine`, which serve starts) only.
+  // Flags of other servers mean something to `serve` (and to `engine`, which serve starts), those of their load tests
+  // to ours.
   [[nodiscard]] const KnownFlag* known_here(std::string_view flag) const {
+    const CommandSet load_tests = in(Command::kBenchServe, Command::kBenchThroughput, Command::kBenchLatency);
+    if ((load_tests & in(command_)) != 0) return find_known_bench_flag(flag);
     return command_ == Command::kServe ? find_known_flag(flag) : nullptr;
   }
 

@@ -90,6 +90,7 @@ Result<Invocation> read_sources(std::span<const std::string> arguments, const En
   GALE_TRY(apply(from_file, parsed.config_file.value_or("") + ": ", out.config));
   GALE_TRY(apply(parse_environment(out.command, environment, out.notes), "environment: ", out.config));
   GALE_TRY(apply(parsed.values, "", out.config));
+  out.config.hub.proxy = proxy_of(environment);
   if (out.config.hub.home.empty()) out.config.hub.home = default_hub_home(environment);
   return out;
 }

@@ -232,6 +232,23 @@ TEST(Options, every_flag_that_people_type_has_a_meaning_or_a_reason) {
   EXPECT_GE(std::size(kTyped), 95u);
 }
 
+TEST(Options, every_flag_of_the_load_test_that_people_type_has_a_meaning_or_a_reason) {
+  for (const char* flag :
+       {"--backend", "--base-url", "--host", "--port", "--endpoint", "--model", "--tokenizer", "--dataset-name",
+        "--dataset-path", "--num-prompts", "--random-input-len", "--random-output-len", "--random-range-ratio",
+        "--random-prefix-len", "--request-rate", "--burstiness", "--max-concurrency", "--num-warmups",
+        "--ready-check-timeout-sec", "--seed", "--ignore-eos", "--temperature", "--top-p", "--top-k", "--min-p",
+        "--frequency-penalty", "--presence-penalty", "--repetition-penalty", "--extra-body", "--percentile-metrics",
+        "--metric-percentiles", "--goodput", "--save-result", "--save-detailed", "--append-result", "--result-dir",
+        "--result-filename", "--metadata", "--ramp-up-strategy", "--ramp-up-start-rps", "--ramp-up-end-rps",
+        "--probe-request-rate", "--profile", "--disable-tqdm", "--plot-timeline", "--label"}) {
+    EXPECT_TRUE(find_known_bench_flag(flag) != nullptr || find_option(Command::kBenchServe, flag) != nullptr) << flag;
+  }
+  EXPECT_FALSE(read({"bench", "serve", "--disable-tqdm"}).config.bench.shows_progress);
+  EXPECT_THAT(read({"bench", "serve", "--tokenizer", "x"}).notes, testing::ElementsAre(HasSubstr("has no effect")));
+  EXPECT_THAT(trouble({"bench", "serve", "--profile"}), HasSubstr("is refused"));
+}
+
 TEST(Options, flags_of_others_are_noted_or_refused_with_their_reason_and_never_passed_over) {
   for (const KnownFlag& known : known_flags()) {
     std::vector<std::string> arguments = {"serve", "m", std::string(known.flag)};
@@ -254,7 +271,7 @@ TEST(Options, variables_of_vllm_are_read_or_said_to_change_nothing) {
                            "VLLM_SERVER_DEV_MODE", "VLLM_MAX_COMPLETION_PROMPTS", "VLLM_MAX_STOP_STRINGS",
                            "VLLM_REGEX_COMPILATION_TIMEOUT_S", "VLLM_TOOL_PARSE_REGEX_TIMEOUT_SECONDS",
                            "VLLM_IMAGE_FETCH_TIMEOUT", "VLLM_VIDEO_FETCH_TIMEOUT", "VLLM_MEDIA_URL_ALLOW_REDIRECTS",
-                           "VLLM_USE_MODELSCOPE"}) {
+                           "VLLM_USE_MODELSCOPE", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_SERVICE_NAME"}) {
     const Invocation invocation = read({"serve", "m"}, {std::string(name) + "=1"});
     EXPECT_THAT(invocation.notes, testing::ElementsAre(HasSubstr("changes nothing: "))) << name;
   }
@@ -268,6 +285,14 @@ TEST(Options, variables_of_vllm_are_read_or_said_to_change_nothing) {
   EXPECT_EQ(config.server.http.idle_timeout, std::chrono::seconds(8));
   EXPECT_EQ(config.pipeline.supervisor.load_timeout, std::chrono::seconds(9));
   EXPECT_EQ(config.server.max_choices, 10);
+}
+
+TEST(Options, proxies_of_the_environment_are_for_the_hub) {
+  const Config config =
+      read({"serve", "m"}, {"HTTP_PROXY=a", "https_proxy=b", "HTTPS_PROXY=c", "NO_PROXY=d", "no_proxy="}).config;
+  EXPECT_EQ(config.hub.proxy.http, "a");
+  EXPECT_EQ(config.hub.proxy.https, "b");
+  EXPECT_EQ(config.hub.proxy.none, "d");
 }
 
 TEST(Options, every_default_is_a_value_that_its_own_option_takes) {

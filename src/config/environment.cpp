@@ -11,12 +11,8 @@ namespace gale {
 namespace {
 
 constexpr std::string_view kOurs = "GALE_";
+constexpr std::string_view kTraces = "OTEL_";   // of OpenTelemetry
 
-// Variables people set for vLLM that change nothing here, and why.
-struct KnownVariable {
-  std::string_view name;
-  std::string_view reason;
-};
 constexpr KnownVariable kKnownVariables[] = {
     {"VLLM_LOGGING_PREFIX", "lines of the log begin with time and level"},
     {"VLLM_LOGGING_STREAM", "the log goes to stderr"},
@@ -31,15 +27,26 @@ constexpr KnownVariable kKnownVariables[] = {
     {"VLLM_IMAGE_FETCH_TIMEOUT", "pictures and videos are refused by this build"},
     {"VLLM_VIDEO_FETCH_TIMEOUT", "pictures and videos are refused by this build"},
     {"VLLM_MEDIA_URL_ALLOW_REDIRECTS", "pictures and videos are refused by this build"},
-    {"VLLM_USE_MODELSCOPE", "models are folders on this machine, nothing is downloaded"},
+    {"OTEL_*", "traces are not sent"},
+    {"VLLM_USE_MODELSCOPE", "models come from the Hugging Face Hub, or a mirror that HF_ENDPOINT names"},
 };
 
 // What is said of a variable that no option reads.
 std::string note_on(std::string_view name) {
-  const auto known = std::ranges::find(kKnownVariables, name, &KnownVariable::name);
+  const auto known = std::ranges::find_if(kKnownVariables, [&](const KnownVariable& one) {
+    return one.name == name || (one.name.ends_with('*') && name.starts_with(one.name.substr(0, one.name.size() - 1)));
+  });
   if (known == std::ranges::end(kKnownVariables))
     return fmt::format("environment variable {} is not known and changes nothing", name);
   return fmt::format("environment variable {} changes nothing: {}", name, known->reason);
+}
+
+// `name` ends with "=".
+std::string value_of(const Environment& environment, std::string_view name) {
+  for (const std::string& entry : environment) {
+    if (entry.starts_with(name)) return entry.substr(name.size());
+  }
+  return "";
 }
 
 // "--max-num-seqs" as GALE_MAX_NUM_SEQS.
@@ -53,6 +60,8 @@ std::string variable_name(const Option& option) {
 
 }  // namespace
 
+std::span<const KnownVariable> known_variables() { return kKnownVariables; }
+
 Environment process_environment() {
   Environment out;
   for (char** entry = environ; entry != nullptr && *entry != nullptr; ++entry) out.emplace_back(*entry);
@@ -60,15 +69,19 @@ Environment process_environment() {
 }
 
 std::string default_hub_home(const Environment& environment) {
-  const auto value_of = [&](std::string_view name) {
-    for (const std::string& entry : environment) {
-      if (entry.starts_with(name)) return entry.substr(name.size());
-    }
-    return std::string();
-  };
-  std::string cache = value_of("XDG_CACHE_HOME=");
-  if (cache.empty()) cache = value_of("HOME=") + "/.cache";
+  std::string cache = value_of(environment, "XDG_CACHE_HOME=");
+  if (cache.empty()) cache = value_of(environment, "HOME=") + "/.cache";
   return cache + "/huggingface";
+}
+
+ProxyConfig proxy_of(const Environment& environment) {
+  const auto either = [&](std::string_view small, std::string_view large) {
+    std::string value = value_of(environment, small);
+    return value.empty() ? value_of(environment, large) : value;
+  };
+  return {.http = either("http_proxy=", "HTTP_PROXY="),
+          .https = either("https_proxy=", "HTTPS_PROXY="),
+          .none = either("no_proxy=", "NO_PROXY=")};
 }
 
 Values parse_environment(Command command, const Environment& environment, std::vector<std::string>& notes) {
@@ -77,7 +90,7 @@ Values parse_environment(Command command, const Environment& environment, std::v
     const size_t equals = entry.find('=');
     if (equals == std::string::npos) continue;
     const std::string name = entry.substr(0, equals);
-    const bool is_candidate = name.starts_with(kOurs) || name.starts_with("VLLM_");
+    const bool is_candidate = name.starts_with(kOurs) || name.starts_with("VLLM_") || name.starts_with(kTraces);
     bool is_known = false;
     for (const Option& option : all_options()) {
       if (name != variable_name(option) && name != option.row.environment) continue;

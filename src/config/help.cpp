@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "config/config.h"
 #include "config/known_flags.h"
+#include "config/sources.h"
 
 namespace gale {
 namespace {
@@ -113,9 +114,9 @@ std::string heading(const CommandInfo& info) {
   return fmt::format("gale {} {}\n{}.\n\n", info.name, info.arguments, info.summary);
 }
 
-void append_known(std::string& out, KnownFlag::Kind kind, std::string_view title) {
+void append_known(std::string& out, std::span<const KnownFlag> flags, KnownFlag::Kind kind, std::string_view title) {
   out += fmt::format("\n## {}\n\n| flag | why |\n| --- | --- |\n", title);
-  for (const KnownFlag& known : known_flags()) {
+  for (const KnownFlag& known : flags) {
     if (known.kind != kind) continue;
     const std::string but =
         known.harmless.empty() ? "" : fmt::format(" (accepted: {})", fmt::join(known.harmless, ", "));
@@ -180,9 +181,14 @@ std::string options_page() {
         out += fmt::format("\n### {}\n\n| option | meaning |\n| --- | --- |\n{}", group_name(group), rows);
     }
   }
-  append_known(out, KnownFlag::Kind::kNoted, "Accepted by gale serve, without effect (a note says so)");
-  append_known(out, KnownFlag::Kind::kMeans, "Other spellings");
-  append_known(out, KnownFlag::Kind::kRefused, "Refused by gale serve (exit code 2)");
+  append_known(out, known_flags(), KnownFlag::Kind::kNoted, "Accepted by gale serve, without effect (a note says so)");
+  append_known(out, known_flags(), KnownFlag::Kind::kMeans, "Other spellings");
+  append_known(out, known_flags(), KnownFlag::Kind::kRefused, "Refused by gale serve (exit code 2)");
+  append_known(out, known_bench_flags(), KnownFlag::Kind::kNoted, "Accepted by gale bench, without effect");
+  append_known(out, known_bench_flags(), KnownFlag::Kind::kMeans, "Other spellings for gale bench");
+  append_known(out, known_bench_flags(), KnownFlag::Kind::kRefused, "Refused by gale bench (exit code 2)");
+  out += "\n## Variables of the environment without effect (a note says so)\n\n| variable | why |\n| --- | --- |\n";
+  for (const KnownVariable& known : known_variables()) out += fmt::format("| `{}` | {} |\n", known.name, known.reason);
   return out;
 }
 

@@ -119,13 +119,24 @@ const std::vector<KnownFlag>& flags() {
   return list;
 }
 
-}  // namespace
+const std::vector<KnownFlag>& bench_flags() {
+  static const std::vector<KnownFlag> list = {
+      {"--disable-tqdm", "", false, kMeans, "--no-progress"},
+      {"--tokenizer", "", true, kNoted, "the server counts the tokens"},
+      {"--tokenizer-mode", "", true, kNoted, "the server counts the tokens"},
+      {"--trust-remote-code", "", false, kNoted, "nothing of a model is loaded here"},
+      {"--profile", "", false, kRefused, "the server has no profiler to start"},
+      {"--plot-timeline", "", false, kRefused,
+       "use --sweep with --sweep-plot, or --save-detailed for each request's times"},
+      {"--probe-request-rate", "", true, kRefused, "run a second gale bench serve beside this one for the probes"},
+      {"--lora-modules", "", true, kRefused, "adapters are not supported"},
+  };
+  return list;
+}
 
-std::span<const KnownFlag> known_flags() { return flags(); }
-
-const KnownFlag* find_known_flag(std::string_view flag) {
+const KnownFlag* find_in(const std::vector<KnownFlag>& flags, std::string_view flag) {
   constexpr std::string_view kNo = "--no-";
-  for (const KnownFlag& known : flags()) {
+  for (const KnownFlag& known : flags) {
     if (flag == known.flag || (!known.alias.empty() && flag == known.alias)) return &known;
     const bool is_negation =
         !known.takes_value && flag.starts_with(kNo) && flag.substr(kNo.size()) == known.flag.substr(2);
@@ -133,5 +144,13 @@ const KnownFlag* find_known_flag(std::string_view flag) {
   }
   return nullptr;
 }
+
+}  // namespace
+
+std::span<const KnownFlag> known_flags() { return flags(); }
+const KnownFlag* find_known_flag(std::string_view flag) { return find_in(flags(), flag); }
+
+std::span<const KnownFlag> known_bench_flags() { return bench_flags(); }
+const KnownFlag* find_known_bench_flag(std::string_view flag) { return find_in(bench_flags(), flag); }
 
 }  // namespace gale

@@ -25,5 +25,8 @@ struct KnownFlag {
 
 // The one called so (canonical spelling, or its --no- form if it is a switch); null if none.
 [[nodiscard]] const KnownFlag* find_known_flag(std::string_view flag);
+// The same of load tests.
+[[nodiscard]] std::span<const KnownFlag> known_bench_flags();
+[[nodiscard]] const KnownFlag* find_known_bench_flag(std::string_view flag);
 
 }  // namespace gale

@@ -1,7 +1,9 @@
 #pragma once
 
 #include <map>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "config/command_line.h"
@@ -20,9 +22,20 @@ struct ParsedArguments {
 
 [[nodiscard]] Result<ParsedArguments> parse_arguments(Command command, std::span<const std::string> arguments);
 
-// Variables called GALE_<FLAG>, and those the rows name. Unknown ones of ours or vLLM's get a note.
+// Variables called GALE_<FLAG>, and those the rows name. Unknown ones of ours or vLLM's, and those of
+// OpenTelemetry, get a note.
 [[nodiscard]] Values parse_environment(Command command, const Environment& environment,
                                        std::vector<std::string>& notes);
+
+// A variable that people set for other servers and that changes nothing here, and why. "NAME_*": all that begin so.
+struct KnownVariable {
+  std::string_view name;
+  std::string_view reason;
+};
+[[nodiscard]] std::span<const KnownVariable> known_variables();
+
+// HTTP_PROXY, HTTPS_PROXY and NO_PROXY; written small they count before that, as for other tools.
+[[nodiscard]] ProxyConfig proxy_of(const Environment& environment);
 
 // Where huggingface_hub keeps its things unless told otherwise.
 [[nodiscard]] std::string default_hub_home(const Environment& environment);

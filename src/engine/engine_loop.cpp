@@ -124,6 +124,7 @@ void EngineLoop::tell_places(EngineChannel& channel, const Plan& plan) {
   for (const ScheduledSequence& scheduled : plan.sequences) {
     if (!scheduled.is_new) continue;
     std::erase(taken_in_, scheduled.id);
+    sequence_clock_.note_admission(scheduled.id);
     places.sequences.push_back({.id = scheduled.id, .num_cached_tokens = scheduled.num_computed_tokens});
   }
   taken_in_.insert(taken_in_.end(), plan.preempted.begin(), plan.preempted.end());
@@ -145,6 +146,8 @@ Status EngineLoop::step(EngineChannel& channel) {
   for (const SequenceOutput& output : outputs) {
     if (output.error) log_warning("sequence {} failed, the others go on: {}", output.id.value, output.error->message);
   }
+  sequence_clock_.stamp(outputs);
+  step_tokens_.add(in_flight_.front().num_tokens);
   std::ranges::move(outputs, std::back_inserter(outcomes_));
   in_flight_.pop_front();
   return {};
@@ -185,17 +188,20 @@ void EngineLoop::handle(Submit submit) {
     may_run_out_of_memory("engine.sequence");
     if (!reason) constraint = constraints_.make(submit);
     if (!constraint) reason = constraint.error();
+    sequence_clock_.note_arrival(id);
     if (!reason) outcome = scheduler_.add(std::move(submit), *std::move(constraint));
   } catch (const std::bad_alloc&) {
     (void)scheduler_.cancel(id);
     reason = no_memory();
   }
   if (reason) outcome = refused(id, std::move(*reason));
-  if (outcome) outcomes_.push_back(std::move(*outcome));
-  else taken_in_.push_back(id);
+  if (!outcome) return taken_in_.push_back(id);
+  sequence_clock_.forget(id);
+  outcomes_.push_back(std::move(*outcome));
 }
 
 void EngineLoop::handle(const Cancel& cancel) {
+  sequence_clock_.forget(cancel.id);
   if (std::optional<SequenceOutput> outcome = scheduler_.cancel(cancel.id)) outcomes_.push_back(std::move(*outcome));
   needs_audit_ = true;
 }
@@ -231,6 +237,7 @@ Status EngineLoop::send_stats(EngineChannel& channel) {
   Stats stats = scheduler_.stats();
   stats.num_leaked_blocks = num_leaked_blocks_;
   stats.num_kv_warnings = num_kv_warnings_;
+  stats.step_tokens = step_tokens_;
   return channel.send(stats);
 }
 

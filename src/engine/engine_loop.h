@@ -8,6 +8,7 @@
 #include "channel/channel.h"
 #include "engine/constraints.h"
 #include "engine/executor.h"
+#include "engine/sequence_clock.h"
 #include "scheduler/scheduler.h"
 #include "scheduler/step_pace.h"
 
@@ -61,6 +62,8 @@ class EngineLoop {
   StepPace pace_;
   TimePoint last_collected_{};
   std::vector<SequenceOutput> outcomes_;
+  SequenceClock sequence_clock_{clock_};
+  Distribution<kStepTokenBounds> step_tokens_;
   std::vector<RequestId> taken_in_;    // since the last plan
   TimePoint last_stats_{};
   bool stats_are_urgent_ = true;

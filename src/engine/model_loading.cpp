@@ -161,7 +161,10 @@ Result<std::unique_ptr<Executor>> make_model_executor(const EngineConfig& config
   log_info("Loading weights took {:.2f} seconds", load_seconds);
   log_info("Model loading took {:.2f} GiB memory and {:.2f} seconds ({:.2f} GiB/s)", weights, load_seconds,
            weights / load_seconds);
-  return make_executor(std::move(model), config, device, ops, load_seconds);
+  const TimePoint loaded = clock.now();
+  GALE_ASSIGN(std::unique_ptr<Executor> executor, make_executor(std::move(model), config, device, ops, load_seconds));
+  log_info("init engine (profile, create kv cache, warmup model) took {:.2f} seconds", seconds(clock.now() - loaded));
+  return executor;
 }
 
 }  // namespace gale

@@ -67,6 +67,7 @@ Result<HttpClient*> HubClient::client_of(const std::string& origin) {
   auto found = clients_.find(origin);
   if (found == clients_.end()) {
     GALE_ASSIGN(ServerUrl server, parse_server_url(origin));
+    GALE_ASSIGN(server.proxy, proxy_for(config_.proxy, server));
     found = clients_.try_emplace(origin, std::move(server), kSilence).first;
   }
   return &found->second;

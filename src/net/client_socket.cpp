@@ -66,8 +66,10 @@ tl::unexpected<Error> ClientSocket::trouble(std::string_view doing) const {
 Result<ClientSocket> ClientSocket::connect(const ServerUrl& server, std::chrono::seconds timeout) {
   const addrinfo wanted{.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
   addrinfo* found = nullptr;
-  const int looked_up = getaddrinfo(server.host.c_str(), std::to_string(server.port).c_str(), &wanted, &found);
-  if (looked_up != 0) return fail(ErrorCode::kUnavailable, "host {}: {}", server.host, gai_strerror(looked_up));
+  const std::string& host = server.proxy ? server.proxy->host : server.host;
+  const int port = server.proxy ? server.proxy->port : server.port;
+  const int looked_up = getaddrinfo(host.c_str(), std::to_string(port).c_str(), &wanted, &found);
+  if (looked_up != 0) return fail(ErrorCode::kUnavailable, "host {}: {}", host, gai_strerror(looked_up));
   const std::unique_ptr<addrinfo, FreeAddresses> addresses(found);
   int cause = ECONNREFUSED;
   for (const addrinfo* address = addresses.get(); address != nullptr; address = address->ai_next) {
@@ -78,11 +80,35 @@ Result<ClientSocket> ClientSocket::connect(const ServerUrl& server, std::chrono:
       continue;
     }
     ClientSocket socket(std::move(fd), timeout);
+    if (server.tls && server.proxy) GALE_TRY(socket.ask_proxy(server));
     if (server.tls) GALE_TRY(socket.shake_hands(server));
     return socket;
   }
-  return fail(ErrorCode::kUnavailable, "nobody answers at {}:{}: {}", server.host, server.port,
+  return fail(ErrorCode::kUnavailable, "nobody answers at {}{}:{}: {}", server.proxy ? "the proxy " : "", host, port,
               cause == EINPROGRESS ? "it takes too long" : std::strerror(cause));
+}
+
+Status ClientSocket::ask_proxy(const ServerUrl& server) {
+  constexpr size_t kMaxHead = size_t{16} << 10;
+  const bool is_v6 = server.host.find(':') != std::string::npos;
+  const std::string target = fmt::format("{}{}{}:{}", is_v6 ? "[" : "", server.host, is_v6 ? "]" : "", server.port);
+  std::string request = fmt::format("CONNECT {0} HTTP/1.1\r\nHost: {0}\r\n", target);
+  if (!server.proxy->authorization.empty()) request += "Proxy-Authorization: " + server.proxy->authorization + "\r\n";
+  GALE_TRY(write_all(request + "\r\n"));
+  std::string head;
+  while (!head.ends_with("\r\n\r\n")) {   // a byte at a time: what follows is the server's
+    char byte = 0;
+    GALE_ASSIGN(const size_t got, read_some({&byte, 1}));
+    if (got == 0 || head.size() > kMaxHead) {
+      return fail(ErrorCode::kUnavailable, "the proxy {}:{} does not answer as one", server.proxy->host,
+                  server.proxy->port);
+    }
+    head += byte;
+  }
+  const std::string status = head.substr(std::min(head.find(' ') + 1, head.size()), 3);
+  if (status == "200") return {};
+  return fail(ErrorCode::kUnavailable, "the proxy {}:{} does not let {} through: status {}", server.proxy->host,
+              server.proxy->port, target, status);
 }
 
 Status ClientSocket::shake_hands(const ServerUrl& server) {

@@ -28,6 +28,7 @@ class ClientSocket {
 
  private:
   ClientSocket(UniqueFd fd, std::chrono::seconds timeout);
+  [[nodiscard]] Status ask_proxy(const ServerUrl& server);   // for a tunnel to the server
   [[nodiscard]] Status shake_hands(const ServerUrl& server);
   [[nodiscard]] tl::unexpected<Error> trouble(std::string_view doing) const;   // by errno
 

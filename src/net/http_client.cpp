@@ -33,11 +33,16 @@ HttpFields fields_of(std::string_view lines) {
 
 std::string wire_form(const ServerUrl& server, const ClientRequest& request) {
   const std::string host = server.host.find(':') == std::string::npos ? server.host : "[" + server.host + "]";
-  std::string out = fmt::format("{} {}{} HTTP/1.1\r\nHost: {}:{}\r\n", request.method,
+  const bool asks_proxy = server.proxy && !server.tls;   // which then goes and asks the server
+  const std::string origin = asks_proxy ? fmt::format("http://{}:{}", host, server.port) : "";
+  std::string out = fmt::format("{} {}{}{} HTTP/1.1\r\nHost: {}:{}\r\n", request.method, origin,
                                 request.from_root ? "" : server.prefix, request.target, host, server.port);
   const auto append = [&out](std::string_view name, std::string_view value) {
     fmt::format_to(std::back_inserter(out), "{}: {}\r\n", name, value);
   };
+  if (asks_proxy && !server.proxy->authorization.empty()) {
+    append("Proxy-Authorization", server.proxy->authorization);
+  }
   if (!request.api_key.empty()) append("Authorization", "Bearer " + request.api_key);
   if (!request.body.empty()) append("Content-Type", "application/json");
   if (request.method == "POST" || !request.body.empty()) append("Content-Length", std::to_string(request.body.size()));

@@ -25,6 +25,36 @@ TEST(ServerUrl, is_taken_apart) {
   }
 }
 
+std::string proxy_of(const ProxyConfig& config, const char* server) {
+  const auto proxy = proxy_for(config, *parse_server_url(server));
+  if (!proxy) return proxy.error().message;
+  return *proxy ? fmt::format("{}:{} {}", (*proxy)->host, (*proxy)->port, (*proxy)->authorization) : "";
+}
+
+TEST(Proxy, is_that_of_the_scheme_unless_the_host_is_excepted) {
+  const ProxyConfig config{.http = "http://plain:81", .https = "secure:82/", .none = "localhost, .a.org,b.org:444,::1"};
+  EXPECT_EQ(proxy_of(config, "http://name"), "plain:81 ");
+  EXPECT_EQ(proxy_of(config, "https://name"), "secure:82 ");
+  EXPECT_EQ(proxy_of({.http = "plain"}, "https://name"), "");
+  for (const char* direct : {"https://localhost:5", "https://a.org", "https://x.A.org", "https://b.org:444",
+                             "https://c.b.org:444", "http://[::1]"})
+    EXPECT_EQ(proxy_of(config, direct), "") << direct;
+  for (const char* through : {"https://xa.org", "https://b.org", "https://a.org.evil", "https://org"})
+    EXPECT_EQ(proxy_of(config, through), "secure:82 ") << through;
+  EXPECT_EQ(proxy_of({.https = "http://p", .none = "*"}, "https://name"), "");
+}
+
+TEST(Proxy, shows_a_name_and_password_but_never_tells_them) {
+  EXPECT_EQ(proxy_of({.http = "http://me%40here:p%3aw@p:81"}, "http://name"), "p:81 Basic bWVAaGVyZTpwOnc=");
+  for (const char* bad :
+       {"socks5://me:secret@p:1", "https://me:secret@p:1", "http://me:secret@p:x", "http://me:secret@"}) {
+    const auto proxy = proxy_for({.http = bad}, *parse_server_url("http://name"));
+    ASSERT_FALSE(proxy) << bad;
+    EXPECT_THAT(proxy.error().message, HasSubstr("HTTP_PROXY"));
+    EXPECT_THAT(proxy.error().message, testing::Not(HasSubstr("secret")));
+  }
+}
+
 TEST(EventReader, does_not_depend_on_how_bytes_are_cut) {
   const std::string stream = "data: {\"a\":1}\n\n: ping\n\ndata: two\r\n\r\ndata: [DONE]\n\n";
   for (size_t cut = 0; cut <= stream.size(); ++cut) {

@@ -1,11 +1,13 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
 #include "base/result.h"
 #include "net/client_tls.h"
+#include "net/proxy.h"
 
 namespace gale {
 
@@ -16,6 +18,7 @@ struct ServerUrl {
   std::string prefix = {};             // "/v1", or empty
   // What its connections shake hands with, shared by them; null: plain HTTP.
   std::shared_ptr<boost::asio::ssl::context> tls = nullptr;
+  std::optional<HttpProxy> proxy = {};   // through whom; set by whoever asks
 };
 // `tls` counts for https://.
 [[nodiscard]] Result<ServerUrl> parse_server_url(std::string_view url, const ClientTlsConfig& tls = {});

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -7,6 +8,7 @@
 #include <variant>
 #include <vector>
 
+#include "base/distribution.h"
 #include "base/result.h"
 #include "base/shared_text.h"
 #include "base/strong_id.h"
@@ -99,6 +101,13 @@ struct TokenLogprobs {
 
 enum class FinishReason : uint8_t { kStop, kLength, kCancelled, kError };
 
+// What time of the engine a sequence took since its former output.
+struct SequenceTime {
+  int64_t waiting_us = 0;              // until it was first admitted: with the first output
+  int64_t running_us = 0;              // since then, or since its former output; being preempted is part of it
+  bool operator==(const SequenceTime&) const = default;
+};
+
 // What one sequence got in one step: 0 … k + 1 tokens.
 struct SequenceOutput {
   RequestId id;
@@ -110,6 +119,7 @@ struct SequenceOutput {
   std::optional<Error> error;                    // with kError: the request failed, others live
   std::optional<int> num_cached_tokens;          // prompt tokens found in the prefix cache; with the first output
   std::vector<float> pooled;                     // with the finish, if pooling was asked for: hidden_size numbers
+  SequenceTime time;
   bool operator==(const SequenceOutput&) const = default;
 };
 struct StepOutput {
@@ -117,6 +127,10 @@ struct StepOutput {
   std::vector<SequenceOutput> sequences;
   bool operator==(const StepOutput&) const = default;
 };
+
+// vLLM's buckets for the tokens of a step.
+inline constexpr std::array kStepTokenBounds = {1.,   8.,   16.,   32.,   64.,   128.,  256.,
+                                                512., 1024., 2048., 4096., 8192., 16384.};
 
 // Sent at least twice a second, busy or idle: the engine's beat.
 struct Stats {
@@ -134,6 +148,7 @@ struct Stats {
   uint64_t num_leaked_blocks = 0;      // found by the audit when idle: always 0
   uint64_t num_failures = 0;  // sequences that a step failed (no usable logits, a broken constraint); others lived on
   uint64_t num_kv_warnings = 0;        // times that more than 90 % of the blocks were in use
+  Distribution<kStepTokenBounds> step_tokens;   // computed in each step, of prompts and outputs
   bool operator==(const Stats&) const = default;
 };
 

@@ -20,6 +20,7 @@ struct SamplingParams {
   uint64_t seed = 0;                   // always set: the front draws one for a request that brings none
   std::vector<std::pair<TokenId, float>> logit_bias;
   std::vector<TokenId> allowed_token_ids;   // empty: all
+  std::vector<std::vector<TokenId>> bad_words;   // runs that the output must not hold; none is empty
   int num_logprobs = -1;               // -1: none; 0: the chosen token's; k: and the k best
   int num_prompt_logprobs = -1;        // the same for prompt tokens; such a request takes no prefix hit
   bool operator==(const SamplingParams&) const = default;

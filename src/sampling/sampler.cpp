@@ -42,6 +42,16 @@ std::span<const uint32_t> constraint_words(const SamplerRow& row) {
 bool bans_stop_ids(const SamplerRow& row) {
   return row.position() - row.num_prompt_tokens < row.stop->min_tokens && !row.stop->stop_token_ids.empty();
 }
+// Of a run that the output must not hold, what came of it last is all but its last token.
+bool is_next_bad(const SamplerRow& row, std::span<const TokenId> word) {
+  const std::span<const TokenId> output = row.tokens.subspan(static_cast<size_t>(row.num_prompt_tokens));
+  const std::span<const TokenId> before = word.first(word.size() - 1);
+  return before.size() <= output.size() && std::ranges::equal(before, output.last(before.size()));
+}
+bool needs_mask(const SamplerRow& row) {
+  return !row.sampling->allowed_token_ids.empty() || !row.sampling->bad_words.empty() ||
+         !constraint_words(row).empty() || bans_stop_ids(row);
+}
 
 // One value a row.
 template <class T, class Get>
@@ -140,7 +150,8 @@ const Tensor& Sampler::last_tokens() const { return state_->last_tokens; }
 bool Sampler::is_plain(const SamplerRow& row) {
   const SamplingParams& sampling = *row.sampling;
   return sampling.num_logprobs < 0 && !has_penalties(sampling) && sampling.logit_bias.empty() &&
-         sampling.allowed_token_ids.empty() && row.constraint == nullptr && !bans_stop_ids(row);
+         sampling.allowed_token_ids.empty() && sampling.bad_words.empty() && row.constraint == nullptr &&
+         !bans_stop_ids(row);
 }
 
 std::span<const TokenId> Sampler::draw(OpContext& ops, const Tensor& logits, std::span<const SamplerRow> rows) {
@@ -198,6 +209,12 @@ std::optional<Error> Sampler::check(const SamplingParams& sampling, int vocab_si
   if (std::ranges::any_of(sampling.allowed_token_ids, out_of_vocabulary)) {
     return Error{ErrorCode::kInvalidArgument, fmt::format("the model's token ids end at {}", vocab_size - 1),
                  "allowed_token_ids"};
+  }
+  for (const std::vector<TokenId>& word : sampling.bad_words) {
+    if (word.empty() || std::ranges::any_of(word, out_of_vocabulary)) {
+      return Error{ErrorCode::kInvalidArgument, fmt::format("the model's token ids end at {}", vocab_size - 1),
+                   "bad_words"};
+    }
   }
   return std::nullopt;
 }
@@ -280,6 +297,9 @@ void Sampler::State::fill_mask(const SamplerRow& row, std::span<uint32_t> words)
   CHECK(constraint.empty() || constraint.size() == words.size(), "a mask of {} words, expected {}", constraint.size(),
         words.size());
   for (size_t i = 0; i < constraint.size(); ++i) words[i] &= constraint[i];
+  for (const std::vector<TokenId>& word : row.sampling->bad_words) {
+    if (is_next_bad(row, word)) words[static_cast<size_t>(word.back()) / 32] &= ~(1U << (word.back() % 32));
+  }
   if (!bans_stop_ids(row)) return;
   for (const TokenId token : row.stop->stop_token_ids) {
     if (token >= 0 && token < options.vocab_size) words[static_cast<size_t>(token) / 32] &= ~(1U << (token % 32));
@@ -292,7 +312,7 @@ void Sampler::State::mask(OpContext& ops, const Tensor& logits, std::span<const 
   std::vector<uint32_t> masks;
   for (size_t r = 0; r < rows_to_mask.size(); ++r) {
     const SamplerRow& row = rows_to_mask[r];
-    if (row.sampling->allowed_token_ids.empty() && constraint_words(row).empty() && !bans_stop_ids(row)) continue;
+    if (!needs_mask(row)) continue;
     mask_rows.push_back(static_cast<int32_t>(r));
     masks.resize(masks.size() + words);
     fill_mask(row, std::span(masks).last(words));

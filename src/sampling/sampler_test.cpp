@@ -110,6 +110,20 @@ TEST_F(SamplerTest, only_allowed_ids_are_drawn) {
   EXPECT_EQ(draw_one(row), 64);
 }
 
+TEST_F(SamplerTest, bad_words_do_not_come) {
+  TestRow row = greedy_row(4);
+  row.logits[5] = 1;
+  row.sampling.bad_words = {{4}};
+  EXPECT_EQ(draw_one(row), 5);
+  row.sampling.bad_words = {{8, 7, 4}};      // only behind its beginning, and only in the output
+  row.tokens = {1, 8, 7};
+  EXPECT_EQ(draw_one(row), 4);
+  row.tokens = {1, 2, 3, 9, 8};
+  EXPECT_EQ(draw_one(row), 4);
+  row.tokens = {1, 2, 3, 9, 8, 7};
+  EXPECT_EQ(draw_one(row), 5);
+}
+
 TEST_F(SamplerTest, stop_ids_wait_for_min_tokens) {
   TestRow row = greedy_row(4);
   row.logits[5] = 1;
@@ -225,6 +239,9 @@ TEST(Sampler, refuses_ids_beyond_the_vocabulary_and_too_many_logprobs) {
   sampling.allowed_token_ids = {-1};
   EXPECT_EQ(Sampler::check(sampling, 100)->param, "allowed_token_ids");
   sampling.allowed_token_ids.clear();
+  sampling.bad_words = {{1, 100}};
+  EXPECT_EQ(Sampler::check(sampling, 100)->param, "bad_words");
+  sampling.bad_words.clear();
   sampling.num_prompt_logprobs = 129;
   EXPECT_EQ(Sampler::check(sampling, 1000)->param, "logprobs");
 }

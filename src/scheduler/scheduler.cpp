@@ -170,7 +170,8 @@ bool Scheduler::must_commit_first() const {
   return std::ranges::any_of(running_, [this](const Sequence* sequence) {
     const SamplingParams& sampling = sequence->request.sampling;
     const bool looks_back = sequence->constraint != nullptr || sampling.repetition_penalty != 1.0F ||
-                            sampling.frequency_penalty != 0.0F || sampling.presence_penalty != 0.0F;
+                            sampling.frequency_penalty != 0.0F || sampling.presence_penalty != 0.0F ||
+                            !sampling.bad_words.empty();
     return looks_back && sequence->num_pending > 0 && is_ready(*sequence);
   });
 }

@@ -42,7 +42,8 @@ class Scheduler {
   // committed.
   [[nodiscard]] Plan schedule();
 
-  // A sequence could run whose draw depends on tokens that are not committed (penalties, a grammar): commit first.
+  // A sequence could run whose draw depends on tokens that are not committed (penalties, bad words, a grammar): commit
+  // first.
   [[nodiscard]] bool must_commit_first() const;
 
   // Applies a plan's results, one for each of plan.sequences, in the order of the plans (empty ones are not committed);

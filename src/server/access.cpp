@@ -66,7 +66,9 @@ HttpFields cors_fields(const RequestHead& head, const std::vector<std::string>& 
   } else {
     return {};
   }
-  fields.emplace_back("Access-Control-Expose-Headers", "X-Request-Id, X-Stream-Id, Retry-After");
+  fields.emplace_back("Access-Control-Expose-Headers",
+                      "X-Request-Id, X-Stream-Id, Retry-After, X-RateLimit-Limit-Requests, "
+                      "X-RateLimit-Remaining-Requests, X-RateLimit-Reset-Requests");
   if (head.method == "OPTIONS") {
     fields.emplace_back("Access-Control-Allow-Methods", "GET, POST, DELETE, OPTIONS");
     fields.emplace_back(

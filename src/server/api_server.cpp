@@ -130,6 +130,7 @@ void BeastApiServer::handle(HttpRequest request, std::shared_ptr<Exchange> excha
   const bool is_large = request.body.size() > kLargeBody;
   Call::Setting setting{.route = std::string(route.path), .request_id = request_id_of(request.head),
                         .fields = cors_fields(request.head, config_.allowed_origins),
+                        .rate_limit = [this, who = owner_of(request.head)] { return pipeline_.rate_limit(who); },
                         .is_logged = config_.logs_access && !route.is_public,
                         .dialect = error_dialect_of(request.head.path)};
   const auto call = std::make_shared<Call>(std::move(request), std::move(exchange), std::move(setting), metrics_);

@@ -1,5 +1,7 @@
 #include "server/call.h"
 
+#include <cmath>
+
 #include "api/anthropic_messages.h"
 #include "api/errors.h"
 #include "base/log.h"
@@ -26,6 +28,11 @@ HttpFields Call::answer_fields(std::string_view content_type) const {
   HttpFields fields = setting_.fields;
   fields.emplace_back("Content-Type", std::string(content_type));
   fields.emplace_back("X-Request-Id", setting_.request_id);
+  const std::optional<RateLimit> rate = setting_.rate_limit ? setting_.rate_limit() : std::nullopt;
+  if (!rate) return fields;
+  fields.emplace_back("X-RateLimit-Limit-Requests", fmt::format("{}", rate->limit));
+  fields.emplace_back("X-RateLimit-Remaining-Requests", fmt::format("{}", rate->remaining));
+  fields.emplace_back("X-RateLimit-Reset-Requests", fmt::format("{:.0f}s", std::ceil(rate->reset_s)));
   return fields;
 }
 

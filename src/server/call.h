@@ -14,6 +14,7 @@
 #include "net/exchange.h"
 #include "server/answer_outlet.h"
 #include "server/serving_metrics.h"
+#include "serving/tenant_limits.h"
 
 namespace gale {
 
@@ -25,6 +26,7 @@ class Call final : public AnswerOutlet, public std::enable_shared_from_this<Call
     std::string route;             // as in the table of routes: a label of metrics
     std::string request_id;
     HttpFields fields;             // for the answer: CORS
+    std::function<std::optional<RateLimit>()> rate_limit = nullptr;   // of who asks, when it is answered
     bool is_logged = true;
     ErrorDialect dialect = ErrorDialect::kOpenAi;
   };

@@ -27,6 +27,7 @@ class FakePipeline final : public Pipeline {
     return std::make_unique<Handle>(*this, std::move(entry));
   }
   int retry_after_s() const override { return 7; }
+  std::optional<RateLimit> rate_limit(const std::string&) const override { return std::nullopt; }
   const ServedModel& model() const override { return model_; }
   PipelineStatus status() const override {
     const std::lock_guard lock(mutex_);

@@ -113,7 +113,11 @@ void GenerateSession::note_finish(std::string_view reason) {
 
 void GenerateSession::tell_facts() try {
   if (std::exchange(are_facts_told_, true)) return;   // frames without memory come again, and so does this
-  if (is_cancelled_) note_finish("cancelled");
+  if (is_cancelled_) {
+    note_finish("cancelled");
+    for (const Progress& progress : progress_)
+      if (!progress.is_over) metrics_.count_failure("abort");
+  }
   AnswerFacts facts{.finish_reasons = finish_reasons_};
   std::optional<TimePoint> first;
   for (const Progress& progress : progress_) {
@@ -145,18 +149,17 @@ void GenerateSession::observe(Progress& progress, const Event& event) {
     note_finish(finish_name(ChoiceFinish::kStop));
   } else if (const auto* completed = std::get_if<Completed>(&event)) {
     const Usage& usage = completed->usage;
+    progress.is_over = true;
     progress.num_cached = usage.cached_tokens;
     add_generated(progress, usage.completion_tokens);
-    metrics_.prompt_tokens_cached.add(usage.cached_tokens);
-    metrics_.request_generation_tokens.observe(usage.completion_tokens);
     const TimePoint end = now();
     metrics_.latency_s.observe(seconds(end - outlet_->arrival()));
-    metrics_.note_request(usage.prompt_tokens, usage.cached_tokens, usage.completion_tokens,
-                          progress.first_token ? seconds(end - *progress.first_token) : 0);
+    metrics_.note_request(*completed);
     if (progress.first_token && usage.completion_tokens > 1) {
       metrics_.time_per_token_s.observe(seconds(end - *progress.first_token) / (usage.completion_tokens - 1));
     }
   } else if (std::holds_alternative<Failed>(event)) {
+    progress.is_over = true;
     metrics_.count_failure("error");
     note_finish("error");
   }

@@ -36,6 +36,7 @@ class GenerateSession : public std::enable_shared_from_this<GenerateSession> {
   // What metrics need to know of one prompt's answer.
   struct Progress {
     bool is_started = false;
+    bool is_over = false;
     int num_generated = 0;
     std::optional<TimePoint> first_token;
     std::vector<TimePoint> last_token;        // by choice

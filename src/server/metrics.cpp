@@ -35,6 +35,13 @@ void Histogram::observe(double value, uint64_t times) {
   sum_.fetch_add(value * static_cast<double>(times), std::memory_order_relaxed);
 }
 
+void Histogram::add_grown(std::span<const uint64_t> counts, std::span<const uint64_t> before, double grown_sum) {
+  CHECK(counts.size() == counts_.size() && before.size() == counts_.size(), "{} and {} buckets for {}", counts.size(),
+        before.size(), counts_.size());
+  for (size_t i = 0; i < counts.size(); ++i) counts_[i].fetch_add(counts[i] - before[i], std::memory_order_relaxed);
+  sum_.fetch_add(grown_sum, std::memory_order_relaxed);
+}
+
 MetricRegistry::Family& MetricRegistry::family(std::string_view name, std::string_view help, Kind kind) {
   const auto [entry, is_new] = families_.try_emplace(std::string(name));
   Family& found = entry->second;

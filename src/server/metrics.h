@@ -39,6 +39,9 @@ class Histogram {
   explicit Histogram(std::span<const double> bounds)
       : bounds_(bounds.begin(), bounds.end()), counts_(bounds.size() + 1) {}
   void observe(double value, uint64_t times = 1);
+  // Adds what others counted, by bucket as here, since they had counted `before`.
+  void add_grown(std::span<const uint64_t> counts, std::span<const uint64_t> before, double grown_sum);
+  [[nodiscard]] size_t num_buckets() const { return counts_.size(); }
 
  private:
   friend class MetricRegistry;

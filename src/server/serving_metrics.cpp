@@ -3,10 +3,14 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <iterator>
+
+#include "base/fault_point.h"
 
 namespace gale {
 namespace {
@@ -20,6 +24,7 @@ constexpr double kLatency[] = {.3, .5, .8, 1,  1.5, 2,   2.5, 5,   10,   15,  20
 constexpr double kTokens[] = {1,    2,    5,    10,    20,    50,    100,    200,   500,
                               1000, 2000, 5000, 10000, 20000, 50000, 100000, 200000};
 constexpr double kChoices[] = {1, 2, 5, 10, 20};
+constexpr double kParser[] = {.00001, .0001, .0005, .001, .005, .01, .05, .1, .5, 1};
 constexpr double kHttp[] = {.001, .005, .01, .05, .1, .5, 1, 5, 10, 60};
 
 }  // namespace
@@ -27,6 +32,17 @@ constexpr double kHttp[] = {.001, .005, .01, .05, .1, .5, 1, 5, 10, 60};
 void ServingMetrics::Followed::follow(uint64_t value) {
   total.add(static_cast<double>(value >= last ? value - last : value));
   last = value;
+}
+
+void ServingMetrics::FollowedHistogram::follow(std::span<const uint64_t> counts, double sum) {
+  const bool began_anew = !std::ranges::equal(last, counts, std::less_equal<>{});
+  if (began_anew) {
+    std::ranges::fill(last, 0);
+    last_sum = 0;
+  }
+  total.add_grown(counts, last, sum - last_sum);
+  std::ranges::copy(counts, last.begin());
+  last_sum = sum;
 }
 
 ServingMetrics::ServingMetrics(const std::string& model_name)
@@ -48,8 +64,17 @@ ServingMetrics::ServingMetrics(const std::string& model_name)
           registry_.histogram("vllm:request_generation_tokens", "Tokens made for a finished request.", kTokens)),
       params_n(registry_.histogram("vllm:request_params_n", "Choices asked for.", kChoices)),
       params_max_tokens(registry_.histogram("vllm:request_params_max_tokens", "max_tokens asked for.", kTokens)),
-      decode_s(registry_.histogram("vllm:request_decode_time_seconds", "From a request's first token to its last.",
-                                   kLatency)),
+      queue_s(registry_.histogram("vllm:request_queue_time_seconds",
+                                  "From a request's arrival in the engine to its admission to a batch.", kLatency)),
+      prefill_s(registry_.histogram("vllm:request_prefill_time_seconds",
+                                    "From a request's admission to its first token, by the engine.", kLatency)),
+      decode_s(registry_.histogram("vllm:request_decode_time_seconds",
+                                   "From a request's first token to its last, by the engine.", kLatency)),
+      inference_s(registry_.histogram("vllm:request_inference_time_seconds",
+                                      "From a request's admission to its last token, by the engine.", kLatency)),
+      parser_s(registry_.histogram("parser_time_seconds",
+                                   "What the front needs to make text, thinking and calls of a request's output.",
+                                   kParser, {{"parser", "output"}})),
       request_max_generation_tokens(registry_.histogram("vllm:request_max_num_generation_tokens",
                                                         "The most tokens a choice of a request had.", kTokens)),
       request_computed_tokens(registry_.histogram("vllm:request_prefill_kv_computed_tokens",
@@ -64,6 +89,13 @@ ServingMetrics::ServingMetrics(const std::string& model_name)
       failures_{registry_.counter("engine_sequence_failures",
                                   "Sequences that a step failed, as by a NaN in their logits; others lived on.")},
       kv_warnings_{registry_.counter("kv_cache_warnings", "Times that more than 90 % of the KV blocks were in use.")},
+      faults_{registry_.counter("faults_injected", "Faults that tests let happen; no fault points, no faults.")},
+      step_tokens_(registry_.histogram("vllm:iteration_tokens_total",
+                                       "Tokens of prompts and outputs that a step of the engine computed.",
+                                       kStepTokenBounds)),
+      cancel_to_free_(registry_.histogram("cancel_to_free_seconds",
+                                          "From a cancel to the engine's word that slot and KV blocks are free.",
+                                          kCancelToFreeBounds)),
       running_(registry_.gauge("vllm:num_requests_running", "Sequences in the running batch.")),
       waiting_(registry_.gauge("vllm:num_requests_waiting", "Sequences that wait for room.")),
       kv_usage_(registry_.gauge("vllm:kv_cache_usage_perc", "Share of KV blocks in use, 0 to 1.")),
@@ -79,6 +111,8 @@ ServingMetrics::ServingMetrics(const std::string& model_name)
   for (const char* name : {"vllm:mm_cache_queries", "vllm:mm_cache_hits", "vllm:spec_decode_num_drafts",
                            "vllm:spec_decode_num_draft_tokens", "vllm:spec_decode_num_accepted_tokens"})
     registry_.counter(name, "Not of this model: always 0.");
+  registry_.counter("vllm:spec_decode_num_accepted_tokens_per_pos", "Not of this model: always 0.",
+                    {{"position", "0"}});
 }
 
 void ServingMetrics::refresh(const PipelineStatus& status) {
@@ -89,6 +123,9 @@ void ServingMetrics::refresh(const PipelineStatus& status) {
   preemptions_.follow(stats.num_preemptions);
   failures_.follow(stats.num_failures);
   kv_warnings_.follow(stats.num_kv_warnings);
+  faults_.follow(num_faults_injected());
+  step_tokens_.follow(stats.step_tokens.counts, stats.step_tokens.sum);
+  cancel_to_free_.follow(status.cancel_to_free.counts, status.cancel_to_free.sum);
   running_.set(stats.num_running);
   waiting_.set(stats.num_waiting);
   waiting_for_room_.set(stats.num_waiting);
@@ -137,18 +174,25 @@ void ServingMetrics::count_shed(const std::string& reason) {
       .add();
 }
 
-void ServingMetrics::note_request(int prompt, int cached, int generated, double decode) {
+void ServingMetrics::note_request(const Completed& request) {
   const auto count_source = [this](const char* source, int tokens) {
     registry_
         .counter("vllm:prompt_tokens_by_source", "Prompt tokens by where their keys and values came from.",
                  {{"source", source}})
         .add(tokens);
   };
-  count_source("local_compute", prompt - cached);
-  count_source("local_cache_hit", cached);
-  request_computed_tokens.observe(prompt - cached);
-  request_max_generation_tokens.observe(generated);
-  decode_s.observe(decode);
+  const Usage& usage = request.usage;
+  prompt_tokens_cached.add(usage.cached_tokens);
+  count_source("local_compute", usage.prompt_tokens - usage.cached_tokens);
+  count_source("local_cache_hit", usage.cached_tokens);
+  request_computed_tokens.observe(usage.prompt_tokens - usage.cached_tokens);
+  request_generation_tokens.observe(usage.completion_tokens);
+  request_max_generation_tokens.observe(usage.completion_tokens);
+  queue_s.observe(request.times.queue_s);
+  prefill_s.observe(request.times.prefill_s);
+  decode_s.observe(request.times.inference_s - request.times.prefill_s);
+  inference_s.observe(request.times.inference_s);
+  parser_s.observe(request.times.parser_s);
 }
 
 void ServingMetrics::count_http(const std::string& method, const std::string& route, int status, double seconds) {

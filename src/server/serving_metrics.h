@@ -4,7 +4,9 @@
 #include <chrono>
 #include <cstdint>
 #include <mutex>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "chat/generation.h"
 #include "server/metrics.h"
@@ -26,8 +28,7 @@ class ServingMetrics {
   void count_failure(const std::string& reason);      // "error", "abort"
   void count_shed(const std::string& reason);         // a request refused by load: the error's
                                                       // message is for people, this for graphs
-  // A finished request: what its prompt cost, and how long its tokens took.
-  void note_request(int prompt_tokens, int cached_tokens, int generated_tokens, double decode_s);
+  void note_request(const Completed& request);
 
   MetricRegistry registry_;
   Counter& prompt_tokens;
@@ -41,7 +42,11 @@ class ServingMetrics {
   Histogram& request_generation_tokens;
   Histogram& params_n;
   Histogram& params_max_tokens;
+  Histogram& queue_s;
+  Histogram& prefill_s;
   Histogram& decode_s;
+  Histogram& inference_s;
+  Histogram& parser_s;
   Histogram& request_max_generation_tokens;
   Histogram& request_computed_tokens;
   Counter& client_disconnects;
@@ -55,6 +60,14 @@ class ServingMetrics {
     uint64_t last = 0;
     void follow(uint64_t value);
   };
+  // The same of a distribution.
+  struct FollowedHistogram {
+    explicit FollowedHistogram(Histogram& histogram) : total(histogram), last(histogram.num_buckets()) {}
+    Histogram& total;
+    std::vector<uint64_t> last;
+    double last_sum = 0;
+    void follow(std::span<const uint64_t> counts, double sum);
+  };
 
   void refresh_process();
 
@@ -62,7 +75,8 @@ class ServingMetrics {
   double last_cpu_s_ = 0;
   const double start_time_s_ =
       std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
-  Followed prefix_queries_, prefix_hits_, preemptions_, failures_, kv_warnings_;
+  Followed prefix_queries_, prefix_hits_, preemptions_, failures_, kv_warnings_, faults_;
+  FollowedHistogram step_tokens_, cancel_to_free_;
   Gauge& running_;
   Gauge& waiting_;
   Gauge& kv_usage_;

@@ -109,6 +109,11 @@ int Admission::retry_after_s() const {
   return static_cast<int>(std::lround(std::clamp(std::ceil(jittered), kMinRetrySeconds, kMaxRetrySeconds)));
 }
 
+std::optional<RateLimit> Admission::rate_limit(const std::string& tenant) const {
+  std::lock_guard lock(mutex_);
+  return tenants_.rate_limit(tenant, clock_.now());
+}
+
 int Admission::num_live_requests() const {
   std::lock_guard lock(mutex_);
   return num_live_requests_;

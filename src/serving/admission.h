@@ -63,6 +63,7 @@ class Admission {
   // From how fast requests have been finishing lately and how many sequences wait; jittered, 1 … 30.
   [[nodiscard]] int retry_after_s() const;
   [[nodiscard]] int num_live_requests() const;
+  [[nodiscard]] std::optional<RateLimit> rate_limit(const std::string& tenant) const;
 
  private:
   void release(const Slot& slot);

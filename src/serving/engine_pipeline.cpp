@@ -31,6 +31,9 @@ class Implementation final : public EnginePipeline {
 
   Result<std::unique_ptr<RequestHandle>> submit(GenerateRequest request, Sink sink) override;
   int retry_after_s() const override { return parts_->admission.retry_after_s(); }
+  std::optional<RateLimit> rate_limit(const std::string& tenant) const override {
+    return parts_->admission.rate_limit(tenant);
+  }
   const ServedModel& model() const override { return parts_->config.model; }
   PipelineStatus status() const override;
   Result<std::vector<TokenId>> tokenize(const PromptInput& prompt) const override;
@@ -86,7 +89,8 @@ PipelineStatus Implementation::status() const {
                         .num_live_requests = parts_->admission.num_live_requests(),
                         .engine = engine.ready,
                         .max_model_len = parts_->limits().max_model_len,
-                        .stats = engine.stats};
+                        .stats = engine.stats,
+                        .cancel_to_free = engine.cancel_to_free};
   const std::string because = engine.cause.empty() ? "" : ": " + engine.cause;
   switch (engine.phase) {
     case EnginePhase::kLoading:

@@ -92,7 +92,10 @@ void EngineSupervisor::try_cancel(std::span<const RequestId> ids) {
     for (const RequestId id : ids) {
       const JournalEntry* entry = journal_.find(id);
       if (entry == nullptr) continue;
-      if (entry->is_with_engine) outbox_.push_back({id, true});
+      if (entry->is_with_engine) {
+        cancelled_at_.emplace(id, clock_.now());
+        outbox_.push_back({id, true});
+      }
       journal_.remove(id);
       released.push_back(take_receiver(id));
     }
@@ -115,7 +118,7 @@ void EngineSupervisor::hand_out_locked(const std::vector<RequestId>& due) {
 EngineStatus EngineSupervisor::status() const {
   std::lock_guard lock(mutex_);
   EngineStatus status{.phase = phase_, .cause = cause_, .fault = fault_, .num_restarts = num_restarts_, .ready = ready_,
-                      .stats = stats_};
+                      .stats = stats_, .cancel_to_free = cancel_to_free_};
   if (phase_ == EnginePhase::kReady) {
     status.beat_age = clock_.now() - last_beat_;
     status.is_stalled = status.beat_age > config_.beat_timeout;
@@ -198,6 +201,7 @@ std::optional<EngineSupervisor::Death> EngineSupervisor::serve(const std::shared
     std::lock_guard lock(mutex_);
     released = std::move(engine_);
     outbox_.clear();
+    cancelled_at_.clear();
     if (death && !is_stopping_) {
       if (fault_of_this_engine_) {
         death->fault = fault_of_this_engine_;
@@ -361,7 +365,15 @@ void EngineSupervisor::handle(StepOutput step) {
   if (!has_memory) throw std::bad_alloc();     // serve() ends this engine
 }
 
+void EngineSupervisor::note_freed(const SequenceOutput& sequence) {
+  if (!sequence.finish) return;
+  if (const auto cancelled = cancelled_at_.extract(sequence.id)) {
+    cancel_to_free_.add(seconds(clock_.now() - cancelled.mapped()));
+  }
+}
+
 void EngineSupervisor::take_in(SequenceOutput sequence, Deliveries& deliveries) {
+  note_freed(sequence);
   std::optional<SequenceOutput> news = journal_.record(std::move(sequence));
   if (!news) return;
   if (!news->tokens.empty()) policy_.note_progress();
@@ -440,6 +452,7 @@ std::optional<ToEngine> EngineSupervisor::compose(const Outgoing& outgoing) {
 // thread's to notice.
 void EngineSupervisor::send_failed(const Outgoing& outgoing, const Error& error, std::unique_lock<std::mutex>& lock) {
   const bool has_no_memory = error.code == ErrorCode::kOutOfMemory;
+  if (!outgoing.is_cancel) cancelled_at_.erase(outgoing.id);   // the engine does not know it, and will not say a word
   const bool is_of_the_request = error.code == ErrorCode::kTooLarge || has_no_memory;
   if (!is_of_the_request || outgoing.is_cancel || !journal_.remove(outgoing.id)) return;
   const std::shared_ptr<OutputReceiver> receiver = take_receiver(outgoing.id);

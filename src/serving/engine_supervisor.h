@@ -18,6 +18,7 @@
 #include "request/messages.h"
 #include "serving/engine_process.h"
 #include "serving/journal.h"
+#include "serving/pipeline.h"
 #include "serving/restart_policy.h"
 
 namespace gale {
@@ -56,6 +57,7 @@ struct EngineStatus {
   int num_restarts = 0;
   std::optional<Ready> ready;           // of the last engine that got ready
   Stats stats;
+  CancelToFree cancel_to_free;
 };
 
 // Keeps an engine running and the live sequences with it: starts it, sees it die or hang (then kills it), starts the
@@ -107,6 +109,7 @@ class EngineSupervisor {
   static void fail_live(const std::vector<JournalEntry>& entries, const Receivers& receivers);
   void handle(Ready ready);
   void handle(StepOutput step);
+  void note_freed(const SequenceOutput& sequence);                 // with the lock
   void take_in(SequenceOutput sequence, Deliveries& deliveries);   // with the lock; std::bad_alloc: nothing has changed
   void handle(const Stats& stats);
   void handle(Fault fault);
@@ -139,6 +142,8 @@ class EngineSupervisor {
   RestartPolicy policy_;
   Journal journal_;
   std::unordered_map<RequestId, std::shared_ptr<OutputReceiver>> receivers_;   // shared with the request's handle
+  std::unordered_map<RequestId, TimePoint> cancelled_at_;   // with this engine, which has not said that they ended
+  CancelToFree cancel_to_free_;
   size_t num_preamble_sent_ = 0;        // to the engine that is ready
   std::deque<Outgoing> outbox_;         // at most a submit and a cancel for each sequence; empty unless kReady
   std::shared_ptr<EngineProcess> engine_;   // shared with the sending thread, which may be inside its channel

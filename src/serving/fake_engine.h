@@ -172,6 +172,7 @@ class FakeEngine final : public EngineProcess {
   SequenceOutput advance(size_t index) {
     Submit& submit = sequences_[index];
     SequenceOutput out{.id = submit.id};
+    out.time.running_us = 2000;
     if (is_first_output_[index]) first_output(submit, out);
     is_first_output_[index] = false;
     if (submit.pooling != Pooling::kNone) {
@@ -199,6 +200,7 @@ class FakeEngine final : public EngineProcess {
 
   void first_output(const Submit& submit, SequenceOutput& out) const {
     out.num_cached_tokens = number_;
+    out.time.waiting_us = 1000;
     if (submit.sampling.num_prompt_logprobs < 0) return;
     for (size_t i = 1; i < submit.prompt.size(); ++i) out.prompt_logprobs.push_back({{submit.prompt[i], -1.0F, 1}, {}});
   }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -8,11 +9,13 @@
 #include <string>
 #include <vector>
 
+#include "base/distribution.h"
 #include "base/result.h"
 #include "base/token.h"
 #include "chat/generation.h"
 #include "request/messages.h"
 #include "request/sampling_params.h"
+#include "serving/tenant_limits.h"
 
 namespace gale {
 
@@ -36,6 +39,10 @@ struct ServedModel {
   SamplingParams sampling;                      // what counts where a request says nothing
 };
 
+// From a cancel to the engine's word that slot and blocks are free.
+inline constexpr std::array kCancelToFreeBounds = {.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1., 2.5, 5., 10.};
+using CancelToFree = Distribution<kCancelToFreeBounds>;
+
 enum class Health : uint8_t { kLoading, kReady, kDraining, kStalled, kDead };
 struct PipelineStatus {
   Health health = Health::kLoading;
@@ -46,6 +53,7 @@ struct PipelineStatus {
   std::optional<Ready> engine;
   int max_model_len = 0;                        // before the engine is ready: as far as it is known; 0: not
   Stats stats;
+  CancelToFree cancel_to_free;                  // seconds
 };
 
 // Requests in, events out. Thread-safe.
@@ -57,6 +65,8 @@ class Pipeline {
   [[nodiscard]] virtual Result<std::unique_ptr<RequestHandle>> submit(GenerateRequest request, Sink sink) = 0;
   // Seconds after which trying again makes sense, with jitter: 1 … 30.
   [[nodiscard]] virtual int retry_after_s() const = 0;
+  // What that tenant has left of its requests a minute; none: they are not counted.
+  [[nodiscard]] virtual std::optional<RateLimit> rate_limit(const std::string& tenant) const = 0;
   [[nodiscard]] virtual const ServedModel& model() const = 0;
   [[nodiscard]] virtual PipelineStatus status() const = 0;
 

@@ -66,6 +66,7 @@ class Client {
   [[nodiscard]] std::map<int, ChoiceRecord> choices() const { return locked(choices_); }
   [[nodiscard]] std::optional<Failed> failed() const { return locked(failed_); }
   [[nodiscard]] std::optional<Usage> usage() const { return locked(usage_); }
+  [[nodiscard]] RequestTimes times() const { return locked(times_); }
   [[nodiscard]] std::map<int, std::vector<float>> pooled() const { return locked(pooled_); }
   [[nodiscard]] size_t num_events() const { return locked(num_events_); }
   [[nodiscard]] std::vector<TokenId> prompt() const { return locked(prompt_); }
@@ -110,7 +111,10 @@ class Client {
     choices_[finished.choice].finished = std::move(finished);
   }
   void note(Pooled& pooled) { pooled_[pooled.input] = std::move(pooled.vector); }
-  void note(Completed& completed) { usage_ = completed.usage; }
+  void note(Completed& completed) {
+    usage_ = completed.usage;
+    times_ = completed.times;
+  }
   void note(Failed& failed) { failed_ = std::move(failed); }
 
   mutable std::mutex mutex_;
@@ -120,6 +124,7 @@ class Client {
   std::map<int, std::vector<float>> pooled_;
   std::optional<size_t> num_prompt_logprobs_;
   std::optional<Usage> usage_;
+  RequestTimes times_;
   std::optional<Failed> failed_;
   size_t num_events_ = 0;
 };

@@ -13,6 +13,7 @@ namespace {
 constexpr int64_t kBytesPerToken = 3;
 // Below it logits divided by the temperature leave the range of numbers; what is meant is the likeliest token.
 constexpr float kMinTemperature = 0.01F;
+constexpr size_t kMaxBadWordTokens = 1024;   // of a request, as vLLM's
 
 int64_t text_bytes(const Json& json) {
   if (json.is_string()) return static_cast<int64_t>(json.get_ref<const std::string&>().size());
@@ -117,6 +118,24 @@ Result<std::vector<TokenId>> encode_prompt(const PromptInput& prompt, const Toke
     return fail_param(ErrorCode::kInvalidArgument, "prompt", "the prompt is empty, expected at least one token");
   }
   return tokens;
+}
+
+Result<std::vector<std::vector<TokenId>>> encode_bad_words(const std::vector<std::string>& words,
+                                                           const Tokenizer& tokenizer) {
+  std::vector<std::vector<TokenId>> runs;
+  size_t num_tokens = 0;
+  for (const std::string& word : words) {
+    const std::string bare = word.substr(std::min(word.find_first_not_of(' '), word.size()));
+    for (const std::string& text : {bare, " " + bare}) {
+      std::vector<TokenId> run = tokenizer.encode(text, AddedTokens::kPlain);
+      if (run.empty() || std::ranges::find(runs, run) != runs.end()) continue;
+      num_tokens += run.size();
+      runs.push_back(std::move(run));
+    }
+  }
+  if (num_tokens <= kMaxBadWordTokens) return runs;
+  return fail_param(ErrorCode::kInvalidArgument, "bad_words", "bad_words: {} tokens in all, at most {} are allowed",
+                    num_tokens, kMaxBadWordTokens);
 }
 
 void truncate_prompt(const GenerateRequest& request, const SequenceLimits& limits, std::vector<TokenId>& prompt) {

@@ -26,6 +26,10 @@ struct SequenceLimits {
 [[nodiscard]] Result<std::vector<TokenId>> encode_prompt(const PromptInput& prompt, const Tokenizer& tokenizer,
                                                          const ChatTemplate* chat_template, int vocab_size);
 
+// The runs of tokens that must not come: each word as it is, and behind a space where that reads otherwise.
+[[nodiscard]] Result<std::vector<std::vector<TokenId>>> encode_bad_words(const std::vector<std::string>& words,
+                                                                         const Tokenizer& tokenizer);
+
 // The prompt as short as the request wants it.
 void truncate_prompt(const GenerateRequest& request, const SequenceLimits& limits, std::vector<TokenId>& prompt);
 

@@ -89,6 +89,20 @@ TEST_F(ResumeTest, an_unseeded_request_goes_on_with_the_seed_it_was_given) {
   EXPECT_EQ(client.usage()->cached_tokens, 1);   // what the first engine said stands
 }
 
+// The fake engine says of each step that it took 2 ms, and of each first one that it was waited for 1 ms.
+TEST_F(ResumeTest, times_are_added_up_over_engines) {
+  for (int num_lives = 1; num_lives <= 2; ++num_lives) {
+    engine_.life = [num_lives](int life) { return FakeLife{.tokens_until_death = life < num_lives ? 5 : -1}; };
+    start_and_wait();
+    Client client;
+    run(request(20), client);
+    EXPECT_DOUBLE_EQ(client.times().queue_s, 1e-3 * num_lives);
+    EXPECT_DOUBLE_EQ(client.times().prefill_s, 2e-3);
+    EXPECT_DOUBLE_EQ(client.times().inference_s, 20 * 2e-3);
+    EXPECT_GT(client.times().parser_s, 0);
+  }
+}
+
 TEST_F(ResumeTest, a_silent_engine_is_found_killed_and_replaced) {
   SharedClock& clock = use_shared_clock();
   config_.supervisor.beat_timeout = milliseconds(60);

@@ -59,8 +59,8 @@ SequenceLimits PipelineParts::limits() const {
 
 Session::Session(std::shared_ptr<PipelineParts> parts, GenerateRequest request, Sink sink, Admission::Slot slot,
                  std::vector<RequestId> ids)
-    : parts_(std::move(parts)), ids_(std::move(ids)), request_(std::move(request)), sink_(std::move(sink)),
-      slot_(std::move(slot)) {}
+    : parts_(std::move(parts)), ids_(std::move(ids)), request_(std::move(request)), choice_times_(ids_.size()),
+      sink_(std::move(sink)), slot_(std::move(slot)) {}
 
 void Session::start() {
   is_queued_ = true;
@@ -176,6 +176,7 @@ Status Session::submit_choices() {
                                                          limits.vocab_size));
   truncate_prompt(request_, limits, prompt);
   GALE_ASSIGN(Submit submit, make_submit(request_, prompt, parts_->defaults, limits));
+  GALE_ASSIGN(submit.sampling.bad_words, encode_bad_words(request_.bad_words, *parts_->tokenizer));
   const PromptThinking thinking = thinking_in_prompt(parts_->output_format, prompt);
   GALE_TRY(constrain(submit, thinking));
   num_prompt_tokens_ = static_cast<int>(prompt.size());
@@ -275,7 +276,10 @@ void Session::deliver(size_t choice, SequenceOutput output) {
   if (stream.is_finished()) return;   // cut at a stop string: what the engine computed beyond it is nobody's
   if (choice == 0 && output.num_cached_tokens) num_cached_tokens_ = *output.num_cached_tokens;
   const bool engine_goes_on = !output.finish;
+  note_time(choice, output);
+  const auto before = std::chrono::steady_clock::now();
   ChoiceStep step = stream.append(std::move(output));
+  parser_time_ += std::chrono::steady_clock::now() - before;
   if (step.finished && engine_goes_on) parts_->supervisor.cancel(std::span(&ids_[choice], 1));
   if (step.has_output) {
     step.delta.choice = static_cast<int>(choice);
@@ -285,7 +289,25 @@ void Session::deliver(size_t choice, SequenceOutput output) {
   if (!step.finished) return;
   step.finished->choice = static_cast<int>(choice);
   emit(std::move(*step.finished));
-  if (++num_finished_ == ids_.size()) end_with(Completed{usage()});
+  if (++num_finished_ == ids_.size()) end_with(Completed{usage(), times()});
+}
+
+void Session::note_time(size_t choice, const SequenceOutput& output) {
+  ChoiceTime& time = choice_times_[choice];
+  time.waiting_us += output.time.waiting_us;
+  time.running_us += output.time.running_us;
+  if (!time.has_token) time.prefill_us = time.running_us;
+  time.has_token |= !output.tokens.empty();
+}
+
+RequestTimes Session::times() const {
+  const ChoiceTime& last = *std::ranges::max_element(
+      choice_times_, {}, [](const ChoiceTime& time) { return time.waiting_us + time.running_us; });
+  const auto to_seconds = [](int64_t us) { return static_cast<double>(us) * 1e-6; };
+  return {.queue_s = to_seconds(last.waiting_us),
+          .prefill_s = to_seconds(last.prefill_us),
+          .inference_s = to_seconds(last.running_us),
+          .parser_s = seconds(parser_time_)};
 }
 
 Usage Session::usage() const {

@@ -67,6 +67,11 @@ class Session final : public OutputReceiver, public Job, public DeadlineHolder, 
     SequenceOutput output;
     std::optional<Error> failure;
   };
+  // Of one choice, over all engines it ran on.
+  struct ChoiceTime {
+    int64_t waiting_us = 0, prefill_us = 0, running_us = 0;
+    bool has_token = false;
+  };
   [[nodiscard]] Result<std::string> structural_tag() const;
   void on_grammar(Result<SharedText> grammar);
   [[nodiscard]] Status constrain(Submit& submit, PromptThinking thinking) const;
@@ -82,6 +87,8 @@ class Session final : public OutputReceiver, public Job, public DeadlineHolder, 
   void process(SequenceOutput output);
   void process_prompt_logprobs(SequenceOutput& output);
   void deliver(size_t choice, SequenceOutput output);
+  void note_time(size_t choice, const SequenceOutput& output);
+  [[nodiscard]] RequestTimes times() const;
   [[nodiscard]] Usage usage() const;
   void fail_request(Error error);
   void emit(Event event);
@@ -101,6 +108,8 @@ class Session final : public OutputReceiver, public Job, public DeadlineHolder, 
   size_t num_finished_ = 0;
   int num_prompt_tokens_ = 0;
   int num_cached_tokens_ = 0;
+  std::vector<ChoiceTime> choice_times_;         // by place in ids_
+  Duration parser_time_{};
   bool awaits_prompt_logprobs_ = false;          // nothing else is told before them
   std::vector<TokenLogprobs> prompt_logprobs_;
   std::vector<SequenceOutput> deferred_;         // of other choices, meanwhile

@@ -40,10 +40,11 @@ Status Session::submit_next_input() {
 }
 
 void Session::process_pooled(size_t input, SequenceOutput output) {
+  note_time(input, output);
   if (output.num_cached_tokens) num_cached_tokens_ += *output.num_cached_tokens;
   if (!output.finish) return;
   emit(Pooled{static_cast<int>(input), std::move(output.pooled)});
-  if (++num_finished_ == ids_.size()) return end_with(Completed{usage()});
+  if (++num_finished_ == ids_.size()) return end_with(Completed{usage(), times()});
   if (Status submitted = submit_next_input(); !submitted) return fail_request(std::move(submitted).error());
   if (is_over()) parts_->supervisor.cancel(ids_);  // abandoned before the engine knew of the last
 }

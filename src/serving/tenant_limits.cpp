@@ -44,6 +44,16 @@ void TenantLimits::leave(const std::string& tenant, TimePoint now) {
   forget_the_idle(now);
 }
 
+std::optional<RateLimit> TenantLimits::rate_limit(const std::string& tenant, TimePoint now) const {
+  const auto found = tenants_.find(tenant);
+  if (config_.requests_per_minute == 0 || found == tenants_.end()) return std::nullopt;
+  Tenant known = found->second;
+  refill(known, now);
+  return RateLimit{.limit = config_.requests_per_minute,
+                   .remaining = static_cast<int>(known.allowance),
+                   .reset_s = (config_.requests_per_minute - known.allowance) * 60 / config_.requests_per_minute};
+}
+
 // A key that is idle and has its whole allowance is as if it had never come.
 void TenantLimits::forget_the_idle(TimePoint now) {
   if (tenants_.size() <= kMaxIdle) return;

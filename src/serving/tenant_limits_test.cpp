@@ -32,6 +32,21 @@ TEST(TenantLimits, a_key_comes_back_with_time) {
   EXPECT_FALSE(limits.enter("a", clock.now()));
 }
 
+TEST(TenantLimits, say_what_a_key_has_left) {
+  FakeClock clock;
+  TenantLimits limits({.requests_per_minute = 6}), free({.max_live_requests = 1});
+  EXPECT_FALSE(limits.rate_limit("a", clock.now()));
+  EXPECT_TRUE(limits.enter("a", clock.now()) && free.enter("a", clock.now()));
+  EXPECT_EQ(limits.rate_limit("a", clock.now()), (RateLimit{.limit = 6, .remaining = 5, .reset_s = 10}));
+  EXPECT_FALSE(free.rate_limit("a", clock.now()));
+  for (int i = 0; i < 5; ++i) EXPECT_TRUE(limits.enter("a", clock.now()));
+  EXPECT_EQ(limits.rate_limit("a", clock.now()), (RateLimit{.limit = 6, .remaining = 0, .reset_s = 60}));
+  clock.advance(seconds(15));
+  EXPECT_EQ(limits.rate_limit("a", clock.now())->remaining, 1);
+  clock.advance(seconds(600));
+  EXPECT_EQ(limits.rate_limit("a", clock.now()), (RateLimit{.limit = 6, .remaining = 6, .reset_s = 0}));
+}
+
 TEST(TenantLimits, without_a_key_or_a_limit_nothing_is_counted) {
   FakeClock clock;
   TenantLimits limited({.max_live_requests = 1}), free({});

@@ -87,6 +87,50 @@ def test_logit_bias_and_allowed_tokens_decide(server):
     assert allowed["choices"][0]["token_ids"] == [token] * 3
 
 
+def test_bad_words_do_not_come(server):
+    """Words of one token and of several, at the beginning and behind a space: greedy answers go around them."""
+    body = {"messages": [{"role": "user", "content": "What can you do?"}], "max_tokens": 60, "temperature": 0,
+            "chat_template_kwargs": {"enable_thinking": False}}
+
+    def said(**more):
+        choice = server.post("/v1/chat/completions", body | more).json_body()["choices"][0]
+        return choice["message"]["content"]
+
+    plain = said()
+    words = [word for word in dict.fromkeys(plain.split()) if word.isalpha() and len(word) > 2][:4]
+    assert len(words) >= 2, plain
+    for word in words:
+        without = said(bad_words=[word])
+        assert word not in without.split() and without, (word, without)
+    phrase = " ".join(plain.split()[:3])
+    assert plain.startswith(phrase) and not said(bad_words=[phrase]).startswith(phrase)
+    assert said(bad_words=["zebra crossing"]) == plain
+
+
+def test_prompt_logprobs_are_those_of_echo(server):
+    tokens = server.post("/tokenize", {"prompt": "gale is a server"}).json_body()["tokens"]
+    echoed = complete(server, prompt="gale is a server", max_tokens=1, echo=True, logprobs=2)["choices"][0]["logprobs"]
+    answer = complete(server, prompt="gale is a server", max_tokens=1, prompt_logprobs=2)["choices"][0]
+    told = answer["prompt_logprobs"]
+    assert answer["logprobs"] is None and told[0] is None and len(told) == len(tokens) == len(echoed["tokens"]) - 1
+    for token, entry, logprob in zip(tokens[1:], told[1:], echoed["token_logprobs"][1:]):
+        assert entry[str(token)]["logprob"] == pytest.approx(logprob, abs=1e-4) and entry[str(token)]["rank"] >= 1
+        assert 2 <= len(entry) <= 3 and {1, 2} <= {one["rank"] for one in entry.values()}
+    body = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 1, "prompt_logprobs": 0}
+    chat = server.post("/v1/chat/completions", body)
+    prompt = chat.json_body()["prompt_logprobs"]
+    assert len(prompt) == chat.json_body()["usage"]["prompt_tokens"] and all(len(entry) == 1 for entry in prompt[1:])
+
+
+@pytest.mark.parametrize("more, param", [
+    ({"prompt_logprobs": 1, "stream": True}, "prompt_logprobs"),
+    ({"prompt_logprobs": 1, "echo": True, "logprobs": 1}, "prompt_logprobs"),
+])
+def test_prompt_logprobs_that_cannot_be_told_are_refused(server, more, param):
+    response = server.post("/v1/completions", {"prompt": "x", "max_tokens": 1} | more)
+    assert response.status == 400 and response.json_body()["error"]["param"] == param, response.body
+
+
 def test_tokenize_tells_limits_and_strings(server):
     answer = server.post("/tokenize", {"prompt": "héllo 漢", "return_token_strs": True}).json_body()
     assert answer["count"] == len(answer["tokens"]) == len(answer["token_strs"])

@@ -36,6 +36,8 @@ WRONG = [
     *[("stop", value, "stop") for value in ("", [""], ["a"] * 17, 5, {}, [1])],
     *[("stop_token_ids", value, "stop_token_ids") for value in ("1", ["1"], [-1], [10**9], 1, {})],
     *[("allowed_token_ids", value, "allowed_token_ids") for value in ([], [-1], [10**9], "x")],
+    *[("bad_words", value, "bad_words") for value in ([""], ["x"] * 129, 5, {}, [1], ["many words " * 600])],
+    *numbers("prompt_logprobs", -1, 21, 0.5),
     *[("logit_bias", value, "logit_bias")
       for value in ([], {"x": 1}, {"1.5": 1}, {"-1": 1}, {"999999999": 1}, {"1": "x"}, {"1": None})],
     *[("logprobs", value, "logprobs") for value in (1, "true", [])],
@@ -102,6 +104,7 @@ RIGHT = [
     ("functions", []), ("cache_salt", "s"),
     ("truncate_prompt_tokens", -1), ("truncate_prompt_tokens", 5), ("truncation_side", "right"),
     ("documents", [{"text": "x"}]),
+    ("bad_words", ["x", "two words"]), ("bad_words", []), ("bad_words", None), ("prompt_logprobs", None),
     ("return_tokens_as_token_ids", True), ("spaces_between_special_tokens", True), ("session_id", "s"),
     ("request_id", "r"),
 ]
@@ -109,9 +112,9 @@ RIGHT = [
 
 # What this build cannot do is said, not passed over.
 REFUSED = {
-    "use_beam_search": True, "bad_words": ["x"], "repetition_detection": {"max_pattern_size": 3},
+    "use_beam_search": True, "repetition_detection": {"max_pattern_size": 3},
     "vllm_xargs": {"a": 1},
-    "logprob_token_ids": [5], "prompt_logprobs": 1, "stop_regex": "a+", "custom_logit_processor": "x",
+    "logprob_token_ids": [5], "stop_regex": "a+", "custom_logit_processor": "x",
     "logits_processors": ["x"], "prompt_embeds": "x", "echo": True, "separate_reasoning": False,
     "audio": {"voice": "x"},
     "functions": [{"name": "f"}], "function_call": {"name": "f"}, "chat_template": "x", "return_prompt_text": True,

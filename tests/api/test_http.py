@@ -8,6 +8,7 @@ import time
 
 import pytest
 from gale_server import GaleServer
+from metrics import metrics_of, metrics_when
 from prometheus_client.parser import text_string_to_metric_families
 
 CHAT = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 4}
@@ -65,22 +66,23 @@ def test_request_id_is_echoed_or_made(server):
     assert server.get("/v1/models", headers={"X-Request-Id": "bad id\x7f"}).headers["X-Request-Id"] != "bad id\x7f"
 
 
-def metrics_of(server):
-    families = text_string_to_metric_families(server.get("/metrics").body.decode())
-    return {sample.name: sample.value for family in families for sample in family.samples if "le" not in sample.labels}
 
 
 def test_metrics_count_the_work(server):
     before = metrics_of(server)
     usage = server.post("/v1/chat/completions", CHAT).json_body()["usage"]
-    deadline = time.monotonic() + 60    # the engine tells its state a few times a second
-    while (after := metrics_of(server))["vllm:num_requests_running"] > 0 and time.monotonic() < deadline:
-        time.sleep(0.05)
+    after = metrics_when(server, lambda now: now["vllm:num_requests_running"] == 0)
     def grown(name): return after[name] - before.get(name, 0)
     assert grown("vllm:generation_tokens_total") == usage["completion_tokens"] == 4
     assert grown("vllm:prompt_tokens_total") == usage["prompt_tokens"]
     assert grown("vllm:time_to_first_token_seconds_count") == 1
+    times = ("queue", "prefill", "decode", "inference")
+    assert [grown(f"vllm:request_{name}_time_seconds_count") for name in times] == [1] * 4
+    queue, prefill, decode, inference = (grown(f"vllm:request_{name}_time_seconds_sum") for name in times)
+    assert queue >= 0 and prefill > 0 and decode > 0 and inference == pytest.approx(prefill + decode)
     assert grown("vllm:e2e_request_latency_seconds_count") == 1
+    assert queue + inference <= grown("vllm:e2e_request_latency_seconds_sum")
+    assert grown("parser_time_seconds_count") == 1 and after["faults_injected_total"] == 0
     assert after["vllm:num_requests_running"] == 0 and 0 <= after["vllm:kv_cache_usage_perc"] <= 1
 
 
@@ -99,6 +101,24 @@ def test_keys_guard_all_but_the_probes(binary):
             assert guarded.post("/v1/chat/completions", CHAT, headers=headers).status == 200
 
 
+def test_a_key_with_a_rate_hears_what_it_has_left(binary):
+    with GaleServer(binary, "--api-key", "one", "--api-key", "two", "--requests-per-minute-per-key", "2") as limited:
+
+        def answer(key):
+            return limited.post("/v1/chat/completions", CHAT, headers={"X-Api-Key": key})
+
+        first = answer("one").headers
+        assert first["X-RateLimit-Limit-Requests"] == "2" and first["X-RateLimit-Remaining-Requests"] in ("0", "1")
+        assert 1 <= int(first["X-RateLimit-Reset-Requests"].removesuffix("s")) <= 60
+        for _ in range(100):  # a slow machine gives the key new requests meanwhile
+            refused = answer("one")
+            if refused.status == 429:
+                break
+        assert refused.status == 429 and refused.headers["X-RateLimit-Remaining-Requests"] == "0"
+        assert answer("two").status == 200
+        assert answer("three").status == 401 and "X-RateLimit-Limit-Requests" not in answer("three").headers
+
+
 def test_server_info_load_and_ping(server):
     info = server.get("/server_info").json_body()
     assert info["model"] == "nano-flash" and info["engine"]["num_blocks"] > 0 and info["limits"]["max_model_len"] > 0
@@ -111,8 +131,10 @@ METRICS = """num_requests_running num_requests_waiting num_requests_waiting_by_r
     generation_tokens_total cache_config_info request_success_total request_prompt_tokens_count request_generation_tokens_count
     request_max_num_generation_tokens_count request_params_n_count request_params_max_tokens_count time_to_first_token_seconds_count
     inter_token_latency_seconds_count request_time_per_output_token_seconds_count e2e_request_latency_seconds_count
-    request_decode_time_seconds_count request_prefill_kv_computed_tokens_count mm_cache_queries_total mm_cache_hits_total
-    spec_decode_num_drafts_total spec_decode_num_draft_tokens_total spec_decode_num_accepted_tokens_total engine_sleep_state"""
+    request_queue_time_seconds_count request_prefill_time_seconds_count request_decode_time_seconds_count
+    request_inference_time_seconds_count iteration_tokens_total_count request_prefill_kv_computed_tokens_count mm_cache_queries_total mm_cache_hits_total
+    spec_decode_num_drafts_total spec_decode_num_draft_tokens_total spec_decode_num_accepted_tokens_total
+    spec_decode_num_accepted_tokens_per_pos_total engine_sleep_state"""
 
 
 def test_metrics_have_the_names_that_dashboards_ask_for(server):
@@ -132,6 +154,8 @@ BUCKETS = {
     "time_to_first_token_seconds": ".001 .005 .01 .02 .04 .06 .08 .1 .25 .5 .75 1 2.5 5 7.5 10 20 40 80 160 640 2560",
     "inter_token_latency_seconds": GAPS, "request_time_per_output_token_seconds": GAPS,
     "e2e_request_latency_seconds": LATENCIES, "request_decode_time_seconds": LATENCIES,
+    "request_queue_time_seconds": LATENCIES, "request_prefill_time_seconds": LATENCIES, "request_inference_time_seconds": LATENCIES,
+    "iteration_tokens_total": "1 8 16 32 64 128 256 512 1024 2048 4096 8192 16384",
     "request_prompt_tokens": "1 2 5 10 20 50 100 200 500 1000 2000 5000 10000 20000 50000 100000 200000",
 }
 

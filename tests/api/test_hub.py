@@ -96,6 +96,19 @@ def test_what_gale_reads_is_downloaded_once(binary, hub, home):
     assert len(hub.requests) == by_commit, "a commit that is whole needs no question"
 
 
+def test_a_tokenizer_by_name(binary, home):
+    names = ("config.json", "tokenizer.json", "tokenizer_config.json")
+    files = {name: NANO[name] for name in names} | {"model.safetensors": b"not needed"}
+    with FakeHub(files, name="other/words") as hub:
+        environment = environment_of(hub, home)
+        with GaleServer(binary, "--tokenizer", "other/words", environment=environment) as server:
+            assert server.post("/tokenize", {"prompt": "gale"}).status == 200
+        assert not any("safetensors" in path for _, path, _ in hub.requests)
+        command = [binary, "serve", NANO_FLASH, "--tokenizer", "other/nothing"]
+        told = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+        assert told.returncode == 3 and "other/nothing" in told.stderr, told.stderr
+
+
 def test_a_server_by_name(binary, home):
     with FakeHub(NANO) as hub:
         with GaleServer(binary, model="org/model", environment=environment_of(hub, home)) as server:

@@ -43,6 +43,50 @@ def refusal(server, **fields):
     return response.json_body()["error"]
 
 
+OPTIONS = {
+    "grammar": {"guided_grammar": 'root ::= "a" ("x" "b"+)? "c"'},
+    "regex": {"guided_regex": "a(xb+)?c"},
+    "structural tag": {"response_format": {"type": "structural_tag", "format": {
+        "type": "sequence", "elements": [{"type": "grammar", "grammar": 'root ::= "a" ("x" "b"+) ? "c"'}]}}},
+    "regex in a tag": {"response_format": {"type": "structural_tag", "format": {
+        "type": "tag", "begin": "a", "content": {"type": "regex", "pattern": "(xb+)?"}, "end": "c"}}},
+}
+
+
+@pytest.mark.parametrize("form", OPTIONS)
+def test_an_option_that_ends_with_a_repetition_is_whole_or_not_there(server, form):
+    """The only letters are a, b and c, and b is what the model would most like to say: but "abbc" lacks its x."""
+    a, b, c = (server.post("/tokenize", {"prompt": letter}).json_body()["tokens"][0] for letter in "abc")
+    short = {"max_tokens": 2, "temperature": 0, **NO_THINKING}
+    choice = ask(server, allowed_token_ids=[a, b, c], logit_bias={b: 100}, **short, **OPTIONS[form])
+    assert choice["message"]["content"] == "ac"
+
+
+def test_names_of_a_pattern_are_whole_or_not_there(server):
+    """As above: of names that must read a(xb+)?c, with a, b and c alone to write them."""
+    schema = {"type": "object", "patternProperties": {"^a(xb+)?c$": {"const": 1}}, "additionalProperties": False,
+              "minProperties": 1}
+
+    def ids(text):
+        return server.post("/tokenize", {"prompt": text}).json_body()["tokens"]
+
+    [b] = ids("b")
+    allowed = sorted({token for text in ('{"', '"', "{", ":", "1", "}", "a", "b", "c") for token in ids(text)})
+    short = {"max_tokens": 5, "temperature": 0, **NO_THINKING}
+    choice = ask(server, response_format=schema_format(schema), allowed_token_ids=allowed, logit_bias={b: 100}, **short)
+    assert choice["message"]["content"].startswith('{"ac"'), choice
+
+
+def test_schemas_within_structural_tags_are_checked(server):
+    """What cannot be enforced is refused there, too, by its place."""
+    schema = {"type": "object", "properties": {"a": {"not": {"type": "string"}}}}
+    content = {"type": "json_schema", "json_schema": schema}
+    tag = {"type": "structural_tag", "format": {"type": "tag", "begin": "<a>", "end": "</a>", "content": content}}
+    error = refusal(server, response_format=tag)
+    assert error["param"] == "response_format.format.content.json_schema.properties.a.not"
+    assert "cannot be enforced" in error["message"]
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_schema_holds_behind_thinking(server, seed):
     choice = ask(server, response_format=schema_format(CITY), seed=seed, thinking_token_budget=30)

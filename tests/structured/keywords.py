@@ -41,6 +41,10 @@ ENFORCED = {
             {"type": "object", "patternProperties": {"^[a-z]+$": INTEGER}, "additionalProperties": False},
             ['{"A": 1}', '{"a": "x"}'],
         ),
+        (
+            {"type": "object", "patternProperties": {"^a(xb+)?c$": INTEGER}, "additionalProperties": False},
+            ['{"abbc": 1}', '{"axc": 1}'],
+        ),
     ],
     "propertyNames": [
         (

@@ -62,7 +62,7 @@ class AnswerMaker {
     Json format = line.value("format", Json());
     if (format.is_null()) {
       GALE_ASSIGN(Json schema, prepare_schema(line["schema"], "schema", SchemaDemand::kAll));
-      format = {{"type", "json_schema"}, {"json_schema", std::move(schema)}, {"max_whitespace_cnt", 32}};
+      format = {{"type", "json_schema"}, {"json_schema", std::move(schema)}, {"max_whitespace_cnt", kMaxJsonBlanks}};
     }
     const auto start = SteadyClock::now();
     GALE_ASSIGN(const std::string serialised,

@@ -61,3 +61,13 @@ def test_notes_change_nothing(sample):
     lines = [{"schema": base}, *({"schema": {**base, note: NOTE_VALUES.get(note, "x")}} for note in NOTES)]
     plain, *noted = [[one["text"] for one in sample([line], 5)[0]["answers"]] for line in lines]
     assert all(texts == plain for texts in noted)
+
+
+def test_a_declared_name_written_with_escapes_is_the_limit_that_the_document_names(sample):
+    """xgrammar compares names as they are written. When it does not any more, the limit leaves the document."""
+    schema = {"type": "object", "properties": {"id": {"type": "integer"}}, "additionalProperties": {"type": "string"}}
+    texts = ['{"id": "x"}', '{"\\u0069d": "x"}']
+    assert all(Validator(schema).problems(text) for text in texts)
+    [answer] = sample([{"schema": schema, "texts": texts}], 1)
+    assert answer["allowed"] == [False, True]
+    assert "`\\u0069d`" in (ROOT / "docs" / "structured-output.md").read_text()

@@ -28,7 +28,8 @@ class FakeHub:
     """`files`: contents by name. What to do wrong is set on it between requests; `requests`: (method, path,
     headers)."""
 
-    def __init__(self, files, name="org/model", token=None):
+    def __init__(self, files, name="org/model", token=None, tls=None):
+        """`tls`: a context of ssl, to speak https."""
         self.files, self.name, self.token = dict(files), name, token
         self.commit, self.branches = COMMIT, {"main": COMMIT}
         self.gated = False
@@ -40,6 +41,7 @@ class FakeHub:
         self.hold = set()
         self.begun = threading.Event()
         self.requests, self.store_requests = [], []
+        self.tls = tls
         self.hub = self.serve(self.answer_of_hub)
         self.store = self.serve(self.answer_of_store)
 
@@ -56,6 +58,8 @@ class FakeHub:
                 pass
 
         server = Server(("127.0.0.1", 0), Handler)
+        if self.tls:
+            server.socket = self.tls.wrap_socket(server.socket, server_side=True)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         return server
 
@@ -69,8 +73,12 @@ class FakeHub:
             server.server_close()
 
     @property
+    def scheme(self):
+        return "https" if self.tls else "http"
+
+    @property
     def url(self):
-        return f"http://127.0.0.1:{self.hub.server_port}"
+        return f"{self.scheme}://127.0.0.1:{self.hub.server_port}"
 
     @staticmethod
     def send(request, status, body=b"", headers=None, length=None):
@@ -126,7 +134,7 @@ class FakeHub:
         if len(data) < LARGE:
             return self.send(request, 200, data, headers)
         linked = {"X-Linked-Etag": f'"{etag_of(data)}"', "X-Linked-Size": str(len(data))}
-        location = f"http://localhost:{self.store.server_port}/store/{file}?signature=secret"
+        location = f"{self.scheme}://localhost:{self.store.server_port}/store/{file}?signature=secret"
         return self.send(request, 302, b"", {**headers, "ETag": '"other"', **linked, "Location": location})
 
     def answer_of_store(self, request):
