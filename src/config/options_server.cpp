@@ -162,6 +162,10 @@ std::vector<Option> http_options() {
           .help = "Further keys, a line each: the SHA-256 of the key in hex, then a name if you like. Read again at "
                   "SIGHUP.",
           .group = kHttp, .commands = kServe}),
+      option<&Config::server, &S::max_wrong_keys_a_minute>({.flag = "--max-wrong-keys-per-minute", .placeholder = "N",
+          .help = "Wrong keys that an address may bring; more are refused with 429 and unread, as are its keys that "
+                  "have not opened before. 0: no limit.",
+          .group = kHttp, .commands = kServe, .rules = range(0, 1 << 20)}),
       option<&Config::server, &S::is_protected>({.flag = "--protected-mode",
           .help = "Without --host and --api-key answer only clients on this machine.", .group = kHttp,
           .commands = kServe}),

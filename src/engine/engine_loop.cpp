@@ -147,7 +147,7 @@ Status EngineLoop::step(EngineChannel& channel) {
     if (output.error) log_warning("sequence {} failed, the others go on: {}", output.id.value, output.error->message);
   }
   sequence_clock_.stamp(outputs);
-  step_tokens_.add(in_flight_.front().num_tokens);
+  step_tokens_.add(in_flight_.front().plan.num_tokens);
   std::ranges::move(outputs, std::back_inserter(outcomes_));
   in_flight_.pop_front();
   return {};

@@ -13,6 +13,7 @@
 #include "base/no_memory.h"
 #include "server/access.h"
 #include "server/endpoints.h"
+#include "server/key_guard.h"
 #include "server/routes.h"
 #include "server/stats_reporter.h"
 #include "server/task_pool.h"
@@ -59,6 +60,7 @@ class BeastApiServer final : public ApiServer, private HttpHandler {
   inline static const Error kLeaving{ErrorCode::kUnavailable, "the server is shutting down: try again elsewhere or later", {}};
 
   std::optional<HttpResponse> refuse(const RequestHead& head) override;
+  std::optional<HttpResponse> refuse_key(const RequestHead& head, const Route& route, ErrorDialect dialect);
   void handle(HttpRequest request, std::shared_ptr<Exchange> exchange) override;
   void run(const Route& route, Call& call);
   bool takes_web_socket(const RequestHead& head) override { return head.method == "GET" && head.path == kChatSocketPath; }
@@ -73,6 +75,8 @@ class BeastApiServer final : public ApiServer, private HttpHandler {
   const ServerConfig config_;
   Pipeline& pipeline_;
   KeyRing keys_;
+  SteadyClock clock_;
+  KeyGuard key_guard_{config_.max_wrong_keys_a_minute, clock_};
   ServingMetrics metrics_;
   Endpoints endpoints_;
   std::unique_ptr<HttpServer> http_;   // goes before what its calls refer to; after the workers that make answers
@@ -90,6 +94,21 @@ HttpResponse BeastApiServer::refusal(const RequestHead& head, std::string_view r
   return {status, std::move(all), std::move(body)};
 }
 
+std::optional<HttpResponse> BeastApiServer::refuse_key(const RequestHead& head, const Route& route,
+                                                       ErrorDialect dialect) {
+  const auto opens = [this](const std::string& key) { return keys_.opens(key); };
+  const KeyGuard::Verdict verdict = key_guard_.ask(head.peer, owner_of(head), opens);
+  if (verdict == KeyGuard::Verdict::kOpen) return std::nullopt;
+  if (verdict == KeyGuard::Verdict::kTooMany) {
+    const Error error{ErrorCode::kOverloaded, "too many wrong API keys came from this address: wait, then try again", {}};
+    return refusal(head, route.path, 429, error_body(error, dialect),
+                   {{"Retry-After", fmt::format("{}", key_guard_.seconds_to_wait())}});
+  }
+  const Error error{ErrorCode::kUnauthorized,
+                    "a valid API key is needed: `Authorization: Bearer KEY` or `X-Api-Key: KEY`", {}};
+  return refusal(head, route.path, 401, error_body(error, dialect), {{"WWW-Authenticate", "Bearer"}});
+}
+
 // In the order of the contract: route, method, who asks, what type; all before a body is read.
 std::optional<HttpResponse> BeastApiServer::refuse(const RequestHead& head) {
   constexpr std::string_view kNone = "none";   // one label for all unknown paths: they are the client's to invent
@@ -102,10 +121,8 @@ std::optional<HttpResponse> BeastApiServer::refuse(const RequestHead& head) {
   }
   const Route& route = *match.route;
   const bool is_open = route.is_public || (config_.has_public_docs && is_docs(route));
-  if (!is_open && !keys_.is_empty() && !keys_.opens(owner_of(head))) {
-    const Error error{ErrorCode::kUnauthorized, "a valid API key is needed: `Authorization: Bearer KEY` or `X-Api-Key: KEY`", {}};
-    return refusal(head, route.path, 401, error_body(error, dialect), {{"WWW-Authenticate", "Bearer"}});
-  }
+  if (!is_open && !keys_.is_empty())
+    if (std::optional<HttpResponse> answer = refuse_key(head, route, dialect)) return answer;
   if (is_foreign(head)) {
     const Error error{ErrorCode::kForbidden,
                       "protected mode: started without --api-key and --host, this server answers its own machine only. Start it with "

@@ -13,6 +13,7 @@ namespace gale {
 struct ServerConfig {
   HttpServerConfig http;                             // host empty: all interfaces, see is_protected
   std::vector<std::string> api_keys;                 // any of them opens; empty: no key is asked for
+  int max_wrong_keys_a_minute = 60;                  // that an address may bring; 0: no limit
   bool has_key_file = false;                         // further keys come by ApiServer::set_file_keys
   bool is_protected = true;                          // without a key and an explicit host only this machine is served
   bool has_public_docs = false;                      // /docs and /openapi.json need no key

@@ -24,7 +24,8 @@ def script(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def guarded(binary, script):
-    with GaleServer(binary, "--scripted", script, "--api-key", KEY) as running:
+    limit = ["--max-wrong-keys-per-minute", "0"]  # more tricks are tried than an address may
+    with GaleServer(binary, "--scripted", script, "--api-key", KEY, *limit) as running:
         yield running
 
 

@@ -101,6 +101,28 @@ def test_keys_guard_all_but_the_probes(binary):
             assert guarded.post("/v1/chat/completions", CHAT, headers=headers).status == 200
 
 
+def test_who_tries_many_keys_is_refused_unread_and_hurts_nobody_who_has_one(binary):
+    with GaleServer(binary, "--api-key", "one", "--api-key", "two", "--max-wrong-keys-per-minute", "2") as guarded:
+
+        def ask(key):
+            return guarded.get("/v1/models", headers={"X-Api-Key": key})
+
+        assert ask("one").status == 200
+        refused = None
+        for i in range(200):  # a slow machine wins tries back meanwhile
+            refused = ask(f"guess {i}")
+            if refused.status == 429:
+                break
+            error_of(refused, 401)
+        error_of(refused, 429)
+        assert int(refused.headers["Retry-After"]) == 30
+        assert ask("one").status == 200, "it opened for this address before"
+        assert ask("two").status in (200, 429), "unread, unless a try was won back"
+        assert guarded.get("/v1/models").status == 401, "who brings no key guesses none"
+        log = guarded.log_text()
+        assert "brings too many wrong API keys" in log and "guess" not in log
+
+
 def test_a_key_with_a_rate_hears_what_it_has_left(binary):
     with GaleServer(binary, "--api-key", "one", "--api-key", "two", "--requests-per-minute-per-key", "2") as limited:
 

@@ -1,0 +1,56 @@
+#include "server/key_guard.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/log.h"
+
+namespace gale {
+namespace {
+
+constexpr size_t kMaxCallers = 4096, kMaxProven = 256;   // what is beyond is forgotten, which only costs a 401
+constexpr double kSecondsAMinute = 60;
+
+}  // namespace
+
+KeyGuard::Caller& KeyGuard::caller_of(const std::string& address) {
+  const TimePoint now = clock_.now();
+  if (callers_.size() >= kMaxCallers && !callers_.contains(address)) {
+    const auto oldest = std::ranges::min_element(
+        callers_, {}, [](const auto& entry) { return entry.second.since; });
+    callers_.erase(oldest);
+  }
+  const auto [it, is_new] = callers_.try_emplace(address);
+  Caller& caller = it->second;
+  const double won = is_new ? wrong_a_minute_ : seconds(now - caller.since) * wrong_a_minute_ / kSecondsAMinute;
+  caller.num_left = std::min<double>(wrong_a_minute_, caller.num_left + won);
+  caller.since = now;
+  return caller;
+}
+
+KeyGuard::Verdict KeyGuard::ask(const std::string& address, const std::string& key,
+                                const std::function<bool(const std::string&)>& opens) {
+  if (wrong_a_minute_ == 0 || key.empty()) return opens(key) ? Verdict::kOpen : Verdict::kWrong;
+  const size_t hash = std::hash<std::string>()(key);
+  const std::lock_guard lock(mutex_);
+  Caller& caller = caller_of(address);
+  const bool is_proven = std::ranges::find(caller.proven, hash) != caller.proven.end();
+  if (caller.num_left < 1 && !is_proven) {
+    if (!caller.is_told) log_warning("{} brings too many wrong API keys: its keys are refused for a while", address);
+    caller.is_told = true;
+    return Verdict::kTooMany;
+  }
+  if (opens(key)) {
+    if (!is_proven && caller.proven.size() < kMaxProven) caller.proven.push_back(hash);
+    return Verdict::kOpen;
+  }
+  caller.num_left = std::max(0.0, caller.num_left - 1);
+  caller.is_told = caller.is_told && caller.num_left < 1;
+  return Verdict::kWrong;
+}
+
+int KeyGuard::seconds_to_wait() const {
+  return std::max(1, static_cast<int>(std::ceil(kSecondsAMinute / std::max(1, wrong_a_minute_))));
+}
+
+}  // namespace gale
