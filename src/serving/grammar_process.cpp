@@ -77,17 +77,24 @@ class GrammarProcess final : public GrammarCompiler {
   }
 
  private:
+  // A process may end for a reason that is not the grammar's: the next one is asked again.
   Result<std::string> try_compile(const std::string& structural_tag) {
-    if (!socket_) GALE_TRY(start());
-    auto answer = converse(structural_tag);
-    if (!answer) {
-      log_warning("the grammar compiler broke off ({}), {}", answer.error().message, end());
-      return fail(ErrorCode::kInvalidArgument,
-                  "the grammar takes too long or too much memory to prepare; make it smaller");
+    bool asks_too_much = false;
+    for (int i = 0; i < 2 && !asks_too_much; ++i) {
+      if (!socket_) GALE_TRY(start());
+      const Result<std::string> answer = converse(structural_tag);
+      if (answer) {
+        const std::string rest = answer->empty() ? "" : answer->substr(1);
+        if (answer->starts_with(kGrammar)) return rest;
+        return fail(ErrorCode::kInvalidArgument, "{}", rest);
+      }
+      const int status = reap();
+      log_warning("the grammar compiler broke off ({}), {}", answer.error().message, describe_ending(status));
+      const bool is_over_time = WIFSIGNALED(status) && WTERMSIG(status) == SIGXCPU;
+      asks_too_much = is_over_time || answer.error().code == ErrorCode::kDeadline;
     }
-    const std::string rest = answer->empty() ? "" : answer->substr(1);
-    if (answer->starts_with(kGrammar)) return rest;
-    return fail(ErrorCode::kInvalidArgument, "{}", rest);
+    return fail(ErrorCode::kInvalidArgument,
+                "the grammar takes too long or too much memory to prepare; make it smaller");
   }
 
   Status start() {
@@ -100,7 +107,7 @@ class GrammarProcess final : public GrammarCompiler {
     }
     pid_ = *child;
     if (Status told = socket_->send(encode(ToEngine(*vocabulary_))); !told) {
-      return fail(ErrorCode::kUnavailable, "the grammar compiler did not start: {}", end());
+      return fail(ErrorCode::kUnavailable, "the grammar compiler did not start: {}", describe_ending(reap()));
     }
     return {};
   }
@@ -108,8 +115,7 @@ class GrammarProcess final : public GrammarCompiler {
     GALE_TRY(socket_->send(structural_tag));
     return socket_->receive(kPatience);
   }
-  // Returns how it ended.
-  std::string end() { return describe_ending(reap()); }
+  // Ends it; returns how it ended, as waitpid does.
   int reap() {
     socket_.reset();
     int status = 0;

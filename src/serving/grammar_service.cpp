@@ -33,7 +33,8 @@ void GrammarService::compile(std::string structural_tag, Done done) {
     } else if (!is_stopping_) {
       const auto entry = waiting_.find(structural_tag);
       const bool is_new = entry == waiting_.end();
-      if (!is_new || queue_.size() < config_.max_waiting) return add_waiting(std::move(structural_tag), std::move(done));
+      if (!is_new || queue_.size() < config_.max_waiting)
+        return add_waiting(std::move(structural_tag), std::move(done));
       answer = fail(ErrorCode::kOverloaded, "the server is busy: {} grammars wait to be prepared", queue_.size());
     }
   }

@@ -33,8 +33,8 @@ class GrammarService {
   GrammarService(const GrammarService&) = delete;
   GrammarService& operator=(const GrammarService&) = delete;
 
-  // `done` is called once: at once if the answer is known or the queue is full, else from a thread of the service. There
-  // it is called again if it ran out of memory.
+  // `done` is called once: at once if the answer is known or the queue is full, else from a thread of the service.
+  // There it is called again if it ran out of memory.
   void compile(std::string structural_tag, Done done);
 
   // Grammars that wait are refused with kUnavailable, threads end.

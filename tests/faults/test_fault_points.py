@@ -39,6 +39,7 @@ START_PLACES = {"file.open", "file.read", "file.map", "child.fork", "channel.soc
 NUM_REQUESTS = 4
 # What each of them asks for besides: fields that are read in places of their own and change nothing of the answer.
 NUMBERS = itertools.count()
+LARGE = 100_000  # bytes of a body that a worker takes apart
 
 
 def further_fields(number):
@@ -50,7 +51,7 @@ def further_fields(number):
         return {"tools": tools, "tool_choice": "auto", "parallel_tool_calls": False, "reasoning_effort": "high"}
     if number == 2:
         return {"thinking": {"type": "enabled"}, "stop": ["nowhere in it"], "logprobs": True, "top_logprobs": 2}
-    return {"response_format": {"type": "text"}, "logit_bias": {"7": 1}, "seed": 3, "user": "somebody"}
+    return {"response_format": {"type": "text"}, "logit_bias": {"7": 1}, "seed": 3, "user": "x" * LARGE}
 
 
 EXIT_CODES = {3, 4, 70}
