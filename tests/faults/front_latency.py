@@ -2,8 +2,8 @@
 
 100 streams of 50 tokens a second by `gale bench` on the scripted engine. The kernel notes when the engine sends what a
 step made, when the front sends an event of it and when the client has it. The first of these times is what channel and
-front add; the second holds loopback and the client's waking up, too, which share the cores. Needs root and perf
-(Debian: linux-perf).
+front add; the second holds loopback and the client's waking up, too, which share the cores. With --nice-client the
+client gives way to the front, as one on another machine does. Needs root and perf (Debian: linux-perf).
 
 .venv/bin/python tests/faults/front_latency.py --gale-binary build/bin/gale
 """
@@ -56,13 +56,15 @@ def lateness(calls, front, engine):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--gale-binary", required=True, type=Path)
-    binary = parser.parse_args().gale_binary.resolve()
+    parser.add_argument("--nice-client", action="store_true")
+    arguments = parser.parse_args()
+    binary = arguments.gale_binary.resolve()
     with tempfile.TemporaryDirectory() as folder, server_of(binary, folder, STEP_MS) as server:
         front, engine = server.process.pid, engine_of(server.process.pid)
         path = str(Path(folder) / "perf.data")
         command = ["perf", "record", "-a", "-o", path] + [part for event in EVENTS for part in ("-e", event)]
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as recorder:
-            said = bench(binary, server, STREAMS, TOKENS, folder)
+            said = bench(binary, server, STREAMS, TOKENS, folder, niceness=19 * arguments.nice_client)
             recorder.terminate()
         late, num_steps = lateness(list(noted(path)), front, engine)
     print(f"{STREAMS} streams, {num_steps} steps of {STEP_MS} ms, {said['failed']} failed; milliseconds until")

@@ -13,8 +13,8 @@ from test_fault_points import NUM_REQUESTS, ask, faulty, further_fields, start_o
 
 NEVER = 1 << 60
 # The front's are too many to fail each: some of all parts of the way, and some at random.
-GROWTH = 1.25
-NUM_RANDOM = {"short": 60, "full": 1500}
+GROWTH = 1.4
+NUM_RANDOM = {"short": 30, "full": 1500}
 
 
 def ask_by_socket(server, number):
