@@ -12,6 +12,9 @@ namespace gale {
 // True in the one pass that the test asked for.
 [[nodiscard]] bool fault_happens(const char* point);
 
+// Allocations count from here on: those of libraries before main cannot be answered for.
+void let_allocations_fail();
+
 inline void may_run_out_of_memory(const char* point) {
   if (fault_happens(point)) throw std::bad_alloc();
 }
@@ -24,6 +27,7 @@ namespace gale {
 
 [[nodiscard]] constexpr bool fault_happens(const char*) { return false; }
 constexpr void may_run_out_of_memory(const char*) {}
+constexpr void let_allocations_fail() {}
 
 }  // namespace gale
 
