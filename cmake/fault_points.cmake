@@ -2,6 +2,7 @@
 option(GALE_FAULT_POINTS "named places where tests let things fail; not for programs that serve" OFF)
 if(GALE_FAULT_POINTS)
   set_source_files_properties(
+    src/app/app.cpp
     src/base/fault_point.cpp
     src/base/mapped_file.cpp
     src/channel/framed_socket.cpp

@@ -52,9 +52,10 @@ Result<ThinkingFields> parse_thinking(const Json& body) {
   GALE_TRY(apply_effort(body.value("reasoning_effort", Json()), "reasoning_effort", fields));
   GALE_ASSIGN(const Json thinking, object_at(body, "thinking"));
   const Json type = thinking.value("type", Json());
-  if (!type.is_null() && type != "enabled" && type != "disabled" && type != "adaptive")
+  const std::string_view word = text_of(type);
+  if (!type.is_null() && word != "enabled" && word != "disabled" && word != "adaptive")
     return refuse("thinking.type", fmt::format("expected enabled or disabled, got {}", brief(type)));
-  if (!type.is_null()) fields.is_on = type != "disabled";
+  if (!type.is_null()) fields.is_on = word != "disabled";
   RequestReader reader(body);
   std::optional<int> budget;
   reader.integer("thinking_token_budget", {-1, INT_MAX}, budget);

@@ -106,18 +106,19 @@ Status read_tool_choice(const Json& body, Json& tools, AnswerRules& rules) {
   const Json choice = found == body.end() ? Json() : *found;
   if (!choice.is_null() && !choice.is_string() && !choice.is_object())
     return refuse("tool_choice", fmt::format("expected auto, none, required or a function, got {}", brief(choice)));
-  if (choice.is_string() && choice != "auto" && choice != "none" && choice != "required")
+  const std::string_view word = text_of(choice);
+  if (choice.is_string() && word != "auto" && word != "none" && word != "required")
     return refuse("tool_choice", fmt::format("expected auto, none, required or a function, got {}", brief(choice)));
   RequestReader reader(body);
   bool parallel = true;
   reader.boolean("parallel_tool_calls", parallel);
   GALE_TRY(reader.status());
-  if (choice == "none") tools = nullptr;   // the model must not see them
+  if (word == "none") tools = nullptr;   // the model must not see them
   if (tools.is_null()) {
-    if (choice == "required" || choice.is_object()) return refuse("tool_choice", "there are no tools to choose from");
+    if (word == "required" || choice.is_object()) return refuse("tool_choice", "there are no tools to choose from");
     return {};
   }
-  rules.calls = choice == "required" ? CallRule::kRequired : CallRule::kFree;
+  rules.calls = word == "required" ? CallRule::kRequired : CallRule::kFree;
   rules.single_call = !parallel;
   if (choice.is_object()) return read_choice_object(choice, tools, rules);
   return {};

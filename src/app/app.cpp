@@ -12,6 +12,7 @@
 #include "app/commands.h"
 #include "app/exit_code.h"
 #include "base/check.h"
+#include "base/fault_point.h"
 #include "base/log.h"
 #include "config/command_line.h"
 #include "serving/child_process.h"
@@ -80,8 +81,8 @@ int run_within_memory(const std::string& program, const std::vector<std::string>
   try {
     if (const std::exception_ptr thrown = std::current_exception()) std::rethrow_exception(thrown);
   } catch (const std::bad_alloc&) {
-    say_without_memory("gale: a thread has no memory left");
-    std::abort();
+    say_without_memory("gale: cannot go on: a thread has no memory left");
+    std::_Exit(kExitMemory);
   } catch (const std::exception& exception) {
     what = exception.what();
   } catch (...) {                      // nothing is known of it
@@ -95,6 +96,7 @@ int run_within_memory(const std::string& program, const std::vector<std::string>
 // What runs out of memory where nothing but the whole is left to give up.
 int run_program(const std::string& program, const std::vector<std::string>& arguments) {
   std::set_terminate(end_by_exception);
+  let_allocations_fail();
   try {
     return run_within_memory(program, arguments);
   } catch (const std::bad_alloc&) {

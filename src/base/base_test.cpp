@@ -39,6 +39,11 @@ TEST(Json, says_where_a_text_stops_being_json) {
   EXPECT_EQ(big.param, "seed");
   EXPECT_EQ(parse_json(R"({"a\nb":1,"a\nb":2})").error().message, R"(duplicate key "a\nb" in an object)");
 }
+
+template <class T>
+concept ComparesWithLiterals = requires(const T& value) { value == "x"; } || requires(const T& value) { "x" != value; };
+static_assert(ComparesWithLiterals<std::string> && !ComparesWithLiterals<Json>);
+
 TEST(Json, refuses_depth_over_the_limit) {
   EXPECT_TRUE(parse_json(std::string(100, '[') + std::string(100, ']')));
   EXPECT_FALSE(parse_json(std::string(200, '[') + std::string(200, ']')));

@@ -15,6 +15,9 @@ namespace gale {
 // Of all processes so far.
 [[nodiscard]] uint64_t num_faults_injected();
 
+// Allocations count from here on: those of libraries before main cannot be answered for.
+void let_allocations_fail();
+
 inline void may_run_out_of_memory(const char* point) {
   if (fault_happens(point)) throw std::bad_alloc();
 }
@@ -30,6 +33,7 @@ namespace gale {
 [[nodiscard]] constexpr uint64_t num_faults_injected() { return 0; }
 [[nodiscard]] constexpr bool fault_happens(const char*) { return false; }
 constexpr void may_run_out_of_memory(const char*) {}
+constexpr void let_allocations_fail() {}
 
 }  // namespace gale
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <concepts>
 #include <cstddef>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -13,6 +14,11 @@ namespace gale {
 // A JSON tree that keeps the order of object keys (templates print tools with `tojson`).
 // Numbers: integers that fit int64/uint64 stay exact, all others are doubles.
 using Json = nlohmann::ordered_json;
+
+// Does not compile: the library would make a JSON of the literal where nothing may be thrown, and without memory for it
+// end the process. text_of (base/json_text.h) is compared instead.
+template <std::same_as<Json> T>
+bool operator==(const T& value, const char* literal) = delete;
 
 struct JsonLimits {
   size_t max_depth = 128;

@@ -192,7 +192,7 @@ bool branches_have_type(const Json& branches, const Json& type) {
     if (!branch.is_object()) return false;
     const auto own = branch.find("type");
     if (own == branch.end()) return false;
-    return *own == type || (*own == "integer" && type == "number") ||
+    return *own == type || (text_of(*own) == "integer" && text_of(type) == "number") ||
            (type.is_array() && std::find(type.begin(), type.end(), *own) != type.end());
   });
 }
@@ -446,11 +446,12 @@ Status Preparer::prepare_types(Json& schema, const std::string& where, int depth
   const Json types = type.is_array() ? type : Json::array({type});
   if (types.empty()) return refuse(where + ".type", "expected at least one type");
   for (const Json& one : types) {
-    if (one == "object") GALE_TRY(prepare_object(schema, where, depth));
-    else if (one == "array") GALE_TRY(prepare_array(schema, where, depth));
-    else if (one == "string") GALE_TRY(prepare_string(schema, where));
-    else if (one == "number" || one == "integer") GALE_TRY(prepare_number(schema, one == "integer", where));
-    else if (one != "boolean" && one != "null")
+    const std::string_view name = text_of(one);
+    if (name == "object") GALE_TRY(prepare_object(schema, where, depth));
+    else if (name == "array") GALE_TRY(prepare_array(schema, where, depth));
+    else if (name == "string") GALE_TRY(prepare_string(schema, where));
+    else if (name == "number" || name == "integer") GALE_TRY(prepare_number(schema, name == "integer", where));
+    else if (name != "boolean" && name != "null")
       return refuse(where + ".type", "expected object, array, string, number, integer, boolean or null");
   }
   return {};

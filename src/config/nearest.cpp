@@ -31,6 +31,8 @@ std::optional<std::string> nearest_word(std::string_view word, std::span<const s
   std::optional<std::string> best;
   size_t best_distance = std::max<size_t>(3, word.size() / 3);
   for (const std::string& candidate : candidates) {
+    const size_t difference = std::max(word.size(), candidate.size()) - std::min(word.size(), candidate.size());
+    if (difference >= best_distance) continue;   // each needs an edit
     const size_t distance = edit_distance(word, candidate);
     if (distance < best_distance) {
       best_distance = distance;

@@ -127,6 +127,8 @@ Result<std::shared_ptr<const Grammar>> Grammar::read(const std::string& serialis
     return fail(ErrorCode::kCorrupt, "grammar: {}",
                 complaint(std::visit([](const auto& error) { return std::string(error.what()); },
                                      std::get<xgrammar::SerializationError>(compiled))));
+  } catch (const std::bad_alloc&) {   // says nothing of the grammar
+    throw;
   } catch (const std::exception& trouble) {
     return fail(ErrorCode::kCorrupt, "grammar: {}", complaint(trouble.what()));
   }
@@ -142,6 +144,8 @@ GrammarState::~GrammarState() = default;
 bool GrammarState::accept(TokenId token) {
   try {
     return parts_->matcher.AcceptToken(token);
+  } catch (const std::bad_alloc&) {
+    throw;
   } catch (const std::exception&) {   // what it cannot follow it does not allow
     return false;
   }
@@ -162,6 +166,8 @@ Status GrammarState::allowed(std::span<uint32_t> words) {
   tensor.shape = &shape;
   try {
     parts_->matcher.FillNextTokenBitmask(&tensor);
+  } catch (const std::bad_alloc&) {
+    throw;
   } catch (const std::exception& trouble) {
     return fail(ErrorCode::kInternal, "grammar: {}", complaint(trouble.what()));
   }

@@ -2,15 +2,13 @@
 
 #include <chrono>
 #include <ctime>
-#include <new>
-#include <thread>
 
 #include "base/check.h"
+#include "base/no_memory.h"
 
 namespace gale {
 namespace {
 
-constexpr std::chrono::milliseconds kPauseWithoutMemory{10};
 constexpr size_t kChunkFraming = 64;   // of a chunk, and of the last one: more than both ever take
 
 std::string http_date() {
@@ -150,13 +148,7 @@ void ExchangeState::end(ExchangeEnd how) {
     pending_ = {};
   }
   if (!callback) return;
-  while (true) {   // this is how a request hears that nobody waits for it
-    try {
-      return callback(how);
-    } catch (const std::bad_alloc&) {
-      std::this_thread::sleep_for(kPauseWithoutMemory);
-    }
-  }
+  when_there_is_memory([&] { callback(how); });   // this is how a request hears that nobody waits for it
 }
 
 }  // namespace gale

@@ -103,6 +103,7 @@ Status HttpClient::read_chunks(const OnPiece& on_piece) {
   while (!is_cut_) {
     size_t end = unread_.find("\r\n");
     while (end == std::string::npos) {
+      if (unread_.size() > kMaxHeadBytes) return fail(ErrorCode::kUnavailable, "the answer is not chunked as it says");
       GALE_ASSIGN(const bool is_open, read_more());
       if (!is_open) return fail(ErrorCode::kUnavailable, "the server closed the connection within its answer");
       end = unread_.find("\r\n");

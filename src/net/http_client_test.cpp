@@ -1,7 +1,13 @@
 #include "net/http_client.h"
 
+#include <arpa/inet.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/socket.h>
+
+#include <thread>
+
+#include "base/unique_fd.h"
 
 namespace gale {
 namespace {
@@ -76,6 +82,25 @@ TEST(HttpClient, nobody_listening_is_an_error_that_says_where) {
   ASSERT_FALSE(response);
   EXPECT_EQ(response.error().code, ErrorCode::kUnavailable);
   EXPECT_THAT(response.error().message, HasSubstr("127.0.0.1:1"));
+}
+
+// A server that never ends what it began: the client must not keep all of it.
+TEST(HttpClient, a_chunk_whose_size_never_ends_is_given_up) {
+  const UniqueFd listener(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_in address{.sin_family = AF_INET, .sin_port = 0, .sin_addr = {htonl(INADDR_LOOPBACK)}, .sin_zero = {}};
+  socklen_t size = sizeof address;
+  ASSERT_EQ(::bind(listener.get(), reinterpret_cast<sockaddr*>(&address), size), 0);
+  ASSERT_EQ(::listen(listener.get(), 1), 0);
+  ASSERT_EQ(::getsockname(listener.get(), reinterpret_cast<sockaddr*>(&address), &size), 0);
+  std::jthread server([&listener] {
+    const UniqueFd client(::accept(listener.get(), nullptr, nullptr));
+    std::string text = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+    while (::send(client.get(), text.data(), text.size(), MSG_NOSIGNAL) > 0) text = std::string(4096, '1');
+  });
+  HttpClient client({.host = "127.0.0.1", .port = ntohs(address.sin_port)});
+  const Result<ClientResponse> response = client.send({.target = "/"});
+  ASSERT_FALSE(response);
+  EXPECT_THAT(response.error().message, HasSubstr("not chunked"));
 }
 
 TEST(ClientTls, a_file_without_certificates_is_named) {

@@ -75,6 +75,8 @@ void IoThread::run() {
         boost::system::error_code ignored;   // nothing may be under way
         for (IoAcceptor& acceptor : acceptors_) acceptor.cancel(ignored);
         arm();
+        const std::vector<std::shared_ptr<WebSocketPeer>> web_sockets(web_sockets_.begin(), web_sockets_.end());
+        for (const auto& peer : web_sockets) peer->cut_if_lost();
       }
       has_lost_its_waits = false;
       context_.run();

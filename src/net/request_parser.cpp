@@ -71,14 +71,14 @@ class RequestParser::Machine {
       if (!is_token_char(input.front())) return broken(400, "this is not an HTTP request");
       has_begun_ = true;
     }
+    // Before all else, so that it does not matter in what pieces a line came.
+    if (std::min(input.find_first_of("\r\n"), input.size()) > limits_.max_line_bytes)
+      return broken(414, "the request line is too long");
     const size_t end = input.find("\r\n\r\n", scanned_);
     const size_t head_bytes = end == std::string::npos ? input.size() : end + 4;
     if (head_bytes > limits_.max_head_bytes) return broken(431, "the request's header fields are too large");
     if (end == std::string::npos) {
       scanned_ = input.size() < 3 ? 0 : input.size() - 3;
-      if (input.find('\n') == std::string::npos && input.size() > limits_.max_line_bytes) {
-        return broken(414, "the request line is too long");
-      }
       return Progress::kNeedMore;
     }
     if (auto error = find_rule_break(std::string_view(input).substr(0, head_bytes), limits_)) {

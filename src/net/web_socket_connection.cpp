@@ -63,7 +63,8 @@ class BeastWebSocket final : public WebSocketPeer, public std::enable_shared_fro
     listener_ = std::move(listener);
     on_gone_ = std::move(on_gone);
     within_memory([this] {
-      stream_.async_accept(upgrade_, [self = this->shared_from_this()](const beast::error_code& error) {
+      stream_.async_accept(upgrade_, [call = Call(this->shared_from_this())](const beast::error_code& error) mutable {
+        const auto self = call.answered();
         if (error) return self->end();
         self->is_accepted_ = true;
         self->within_memory([&self] {
@@ -93,7 +94,8 @@ class BeastWebSocket final : public WebSocketPeer, public std::enable_shared_fro
   void close() override {
     run_later([self = this->shared_from_this()] {
       if (!self->stream_.is_open()) return self->end();
-      self->stream_.async_close(websocket::close_code::normal, [self](const beast::error_code&) { self->end(); });
+      self->stream_.async_close(websocket::close_code::normal,
+                                [call = Call(self)](const beast::error_code&) mutable { call.answered()->end(); });
     });
   }
 
@@ -104,8 +106,25 @@ class BeastWebSocket final : public WebSocketPeer, public std::enable_shared_fro
   }
 
   void cut() override { end(); }
+  void cut_if_lost() override {
+    if (has_lost_call_) end();
+  }
 
  private:
+  // One under way. Without memory in the middle of it, it is destroyed and never answered.
+  class Call {
+   public:
+    explicit Call(std::shared_ptr<BeastWebSocket> socket) : socket_(std::move(socket)) {}
+    Call(Call&&) noexcept = default;
+    ~Call() {
+      if (socket_) socket_->has_lost_call_ = true;
+    }
+    [[nodiscard]] std::shared_ptr<BeastWebSocket> answered() { return std::move(socket_); }
+
+   private:
+    std::shared_ptr<BeastWebSocket> socket_;
+  };
+
   // A socket for whose next step there is no memory ends: its client sees that, and the others live.
   template <class Step>
   void within_memory(Step step) {
@@ -117,7 +136,8 @@ class BeastWebSocket final : public WebSocketPeer, public std::enable_shared_fro
   }
 
   void read() {
-    stream_.async_read(input_, [self = this->shared_from_this()](const beast::error_code& error, size_t) {
+    stream_.async_read(input_, [call = Call(this->shared_from_this())](const beast::error_code& error, size_t) mutable {
+      const auto self = call.answered();
       if (error) return self->end();
       self->within_memory([&self] { self->on_read(); });
     });
@@ -153,7 +173,8 @@ class BeastWebSocket final : public WebSocketPeer, public std::enable_shared_fro
     if (overflows) return end();
     is_writing_ = true;
     stream_.async_write(asio::buffer(output_),
-                        [self = this->shared_from_this()](const beast::error_code& error, size_t) {
+                        [call = Call(this->shared_from_this())](const beast::error_code& error, size_t) mutable {
+                          const auto self = call.answered();
                           if (error) return self->end();
                           self->is_writing_ = false;
                           {
@@ -189,6 +210,7 @@ class BeastWebSocket final : public WebSocketPeer, public std::enable_shared_fro
   std::string output_;                           // being written
   bool is_accepted_ = false;
   bool is_writing_ = false;
+  bool has_lost_call_ = false;
   std::shared_ptr<WebSocketListener> listener_;  // shared with the handler's own; gone after the end
   std::function<void()> on_gone_;
   std::mutex mutex_;                             // guards what follows

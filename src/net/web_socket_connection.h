@@ -18,6 +18,7 @@ class WebSocketPeer : public WebSocket {
   // closed.
   virtual void start(std::shared_ptr<WebSocketListener> listener, std::function<void()> on_gone) = 0;
   virtual void cut() = 0;            // on the I/O thread: closes at once
+  virtual void cut_if_lost() = 0;    // the same, if a call was lost for lack of memory: nothing else would go on
 };
 
 // `head` asks for the upgrade and was not answered yet; `context` runs the socket's handlers; `loop` is what owns it.

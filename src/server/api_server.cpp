@@ -153,7 +153,14 @@ void BeastApiServer::handle(HttpRequest request, std::shared_ptr<Exchange> excha
   const auto call = std::make_shared<Call>(std::move(request), std::move(exchange), std::move(setting), metrics_);
   call->on_end({});
   if (!is_large) return run(route, *call);
-  if (workers_.try_run([this, call, &route] { run(route, *call); })) return;
+  const auto on_a_worker = [this, call, &route] {
+    try {
+      run(route, *call);
+    } catch (const std::bad_alloc&) {   // not even for saying so; nobody else would
+      when_there_is_memory([&] { call->reply_error(no_memory(), pipeline_.retry_after_s()); });
+    }
+  };
+  if (workers_.try_run(on_a_worker)) return;
   call->reply_error({ErrorCode::kOverloaded, "too many large requests at once", {}}, pipeline_.retry_after_s());
 }
 

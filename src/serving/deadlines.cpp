@@ -1,12 +1,11 @@
 #include "serving/deadlines.h"
 
-#include <new>
 #include <utility>
+
+#include "base/no_memory.h"
 
 namespace gale {
 namespace {
-
-constexpr std::chrono::milliseconds kPauseWithoutMemory{100};
 
 TimePoint now() { return std::chrono::steady_clock::now(); }
 
@@ -50,12 +49,7 @@ void Deadlines::watch() {
     holders_.erase(holders_.begin());
     lock.unlock();
     const std::shared_ptr<DeadlineHolder> holder = due.lock();
-    try {
-      if (holder) holder->on_deadline();
-    } catch (const std::bad_alloc&) {   // a little later, then
-      std::this_thread::sleep_for(kPauseWithoutMemory);
-      if (holder) holder->on_deadline();
-    }
+    if (holder) when_there_is_memory([&] { holder->on_deadline(); });
     lock.lock();
   }
 }

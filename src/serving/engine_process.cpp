@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
+#include <new>
 #include <thread>
 #include <utility>
 
@@ -65,10 +66,15 @@ class ForkedEngine final : public EngineProcess {
 EngineLauncher make_process_launcher(std::vector<std::string> command, std::string build_id) {
   return [command = std::move(command), build_id = std::move(build_id)]() -> Result<std::unique_ptr<EngineProcess>> {
     GALE_ASSIGN(SocketPair sockets, make_socket_pair());
-    GALE_ASSIGN(const pid_t pid, start_child(command, sockets.engine.get()));
-    sockets.engine.reset();
     auto channel = make_front_socket_channel(std::move(sockets.front), {.build_id = build_id});
-    return std::make_unique<ForkedEngine>(pid, std::move(channel));
+    GALE_ASSIGN(const pid_t pid, start_child(command, sockets.engine.get()));
+    try {
+      return std::make_unique<ForkedEngine>(pid, std::move(channel));
+    } catch (const std::bad_alloc&) {   // nobody else would know of it
+      ::kill(pid, SIGKILL);
+      while (::waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {}
+      throw;
+    }
   };
 }
 

@@ -14,19 +14,6 @@ namespace {
 // How long a closed channel may precede the exit of its process before we stop asking how it ended.
 constexpr std::chrono::milliseconds kEndingPatience{1000};
 
-constexpr std::chrono::milliseconds kPauseWithoutMemory{10};
-
-// For what has to happen, sooner or later.
-template <class Step>
-void when_there_is_memory(Step step) {
-  while (true) {
-    try {
-      return step();
-    } catch (const std::bad_alloc&) {
-      std::this_thread::sleep_for(kPauseWithoutMemory);
-    }
-  }
-}
 
 }  // namespace
 

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <csignal>
 #include <deque>
+#include <new>
 #include <optional>
 #include <utility>
 
@@ -63,28 +64,50 @@ class GrammarProcess final : public GrammarCompiler {
  public:
   GrammarProcess(std::vector<std::string> command, std::shared_ptr<const Vocabulary> vocabulary)
       : command_(std::move(command)), vocabulary_(std::move(vocabulary)) {}
-  ~GrammarProcess() override { end(); }
+  ~GrammarProcess() override { reap(); }
 
+  // Without memory in the middle of it the process ends: its answer would be taken for that of the next grammar.
   Result<std::string> compile(const std::string& structural_tag) override {
-    if (!socket_) GALE_TRY(start());
-    auto answer = converse(structural_tag);
-    if (!answer) {
-      log_warning("the grammar compiler broke off ({}), {}", answer.error().message, end());
-      return fail(ErrorCode::kInvalidArgument,
-                  "the grammar takes too long or too much memory to prepare; make it smaller");
+    try {
+      return try_compile(structural_tag);
+    } catch (const std::bad_alloc&) {
+      reap();
+      throw;
     }
-    const std::string rest = answer->empty() ? "" : answer->substr(1);
-    if (answer->starts_with(kGrammar)) return rest;
-    return fail(ErrorCode::kInvalidArgument, "{}", rest);
   }
 
  private:
+  // A process may end for a reason that is not the grammar's: the next one is asked again.
+  Result<std::string> try_compile(const std::string& structural_tag) {
+    bool asks_too_much = false;
+    for (int i = 0; i < 2 && !asks_too_much; ++i) {
+      if (!socket_) GALE_TRY(start());
+      const Result<std::string> answer = converse(structural_tag);
+      if (answer) {
+        const std::string rest = answer->empty() ? "" : answer->substr(1);
+        if (answer->starts_with(kGrammar)) return rest;
+        return fail(ErrorCode::kInvalidArgument, "{}", rest);
+      }
+      const int status = reap();
+      log_warning("the grammar compiler broke off ({}), {}", answer.error().message, describe_ending(status));
+      const bool is_over_time = WIFSIGNALED(status) && WTERMSIG(status) == SIGXCPU;
+      asks_too_much = is_over_time || answer.error().code == ErrorCode::kDeadline;
+    }
+    return fail(ErrorCode::kInvalidArgument,
+                "the grammar takes too long or too much memory to prepare; make it smaller");
+  }
+
   Status start() {
     GALE_ASSIGN(SocketPair sockets, make_socket_pair());
-    GALE_ASSIGN(pid_, start_child(command_, sockets.engine.get()));
-    socket_.emplace(std::move(sockets.front));
+    socket_.emplace(std::move(sockets.front));   // first: behind the fork nothing may be lacking
+    const Result<pid_t> child = start_child(command_, sockets.engine.get());
+    if (!child) {
+      socket_.reset();
+      return tl::unexpected(child.error());
+    }
+    pid_ = *child;
     if (Status told = socket_->send(encode(ToEngine(*vocabulary_))); !told) {
-      return fail(ErrorCode::kUnavailable, "the grammar compiler did not start: {}", end());
+      return fail(ErrorCode::kUnavailable, "the grammar compiler did not start: {}", describe_ending(reap()));
     }
     return {};
   }
@@ -92,22 +115,23 @@ class GrammarProcess final : public GrammarCompiler {
     GALE_TRY(socket_->send(structural_tag));
     return socket_->receive(kPatience);
   }
-  // Returns how it ended.
-  std::string end() {
-    if (!socket_) return {};
+  // Ends it; returns how it ended, as waitpid does.
+  int reap() {
     socket_.reset();
     int status = 0;
-    if (::waitpid(pid_, &status, WNOHANG) != pid_) {
-      ::kill(pid_, SIGKILL);           // not reaped yet, so the id is still this child's
-      while (::waitpid(pid_, &status, 0) < 0 && errno == EINTR) {}
+    const pid_t pid = std::exchange(pid_, 0);
+    if (pid == 0) return status;
+    if (::waitpid(pid, &status, WNOHANG) != pid) {
+      ::kill(pid, SIGKILL);            // not reaped yet, so the id is still this child's
+      while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {}
     }
-    return describe_ending(status);
+    return status;
   }
 
   const std::vector<std::string> command_;
   const std::shared_ptr<const Vocabulary> vocabulary_;   // shared by all compilers of a model
-  pid_t pid_ = 0;
-  std::optional<Conversation> socket_;                   // none: there is no process
+  pid_t pid_ = 0;                                        // 0: there is no process
+  std::optional<Conversation> socket_;                   // with it
 };
 
 void set_limit(int resource, rlim_t soft) {

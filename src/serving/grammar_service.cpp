@@ -1,6 +1,9 @@
 #include "serving/grammar_service.h"
 
+#include <new>
 #include <utility>
+
+#include "base/no_memory.h"
 
 namespace gale {
 
@@ -30,24 +33,38 @@ void GrammarService::compile(std::string structural_tag, Done done) {
     } else if (!is_stopping_) {
       const auto entry = waiting_.find(structural_tag);
       const bool is_new = entry == waiting_.end();
-      if (!is_new || queue_.size() < config_.max_waiting) {
-        waiting_[structural_tag].push_back(std::move(done));
-        if (is_new) queue_.push_back(std::move(structural_tag));
-        wake_.notify_one();
-        return;
-      }
+      if (!is_new || queue_.size() < config_.max_waiting)
+        return add_waiting(std::move(structural_tag), std::move(done));
       answer = fail(ErrorCode::kOverloaded, "the server is busy: {} grammars wait to be prepared", queue_.size());
     }
   }
   done(std::move(answer));
 }
 
-void GrammarService::remember(Known known) {
-  const bool is_worth_it = known.grammar || known.grammar.error().code == ErrorCode::kInvalidArgument;
-  if (!is_worth_it || index_.contains(known.structural_tag)) return;
-  num_known_bytes_ += known.num_bytes();
-  known_.push_front(std::move(known));
-  index_[known_.front().structural_tag] = known_.begin();
+// Whoever waits is queued, too: without memory for that he does not wait.
+void GrammarService::add_waiting(std::string structural_tag, Done done) {
+  const auto [entry, is_new] = waiting_.try_emplace(structural_tag);
+  try {
+    entry->second.push_back(std::move(done));
+    if (is_new) queue_.push_back(std::move(structural_tag));
+  } catch (const std::bad_alloc&) {
+    if (is_new) waiting_.erase(entry);
+    throw;
+  }
+  wake_.notify_one();
+}
+
+void GrammarService::remember(const std::string& structural_tag, const Result<SharedText>& grammar) {
+  const bool is_worth_it = grammar || grammar.error().code == ErrorCode::kInvalidArgument;
+  if (!is_worth_it || index_.contains(structural_tag)) return;
+  known_.push_front({structural_tag, grammar});
+  try {
+    index_.emplace(structural_tag, known_.begin());
+  } catch (const std::bad_alloc&) {
+    known_.pop_front();
+    throw;
+  }
+  num_known_bytes_ += known_.front().num_bytes();
   while (num_known_bytes_ > config_.max_cached_bytes && known_.size() > 1) {
     num_known_bytes_ -= known_.back().num_bytes();
     index_.erase(known_.back().structural_tag);
@@ -55,6 +72,13 @@ void GrammarService::remember(Known known) {
   }
 }
 
+Result<SharedText> GrammarService::prepare(GrammarCompiler& compiler, const std::string& structural_tag) {
+  Result<std::string> compiled = compiler.compile(structural_tag);
+  if (!compiled) return tl::unexpected(std::move(compiled).error());
+  return SharedText(*std::move(compiled));
+}
+
+// Without memory whoever waits for the grammar is told so, as soon as there is some for these words.
 void GrammarService::work(GrammarCompiler& compiler) {
   std::unique_lock lock(mutex_);
   while (true) {
@@ -63,15 +87,22 @@ void GrammarService::work(GrammarCompiler& compiler) {
     const std::string structural_tag = std::move(queue_.front());
     queue_.pop_front();
     lock.unlock();
-    Result<std::string> compiled = compiler.compile(structural_tag);
-    Result<SharedText> grammar =
-        compiled ? Result<SharedText>(SharedText(*std::move(compiled))) : tl::unexpected(compiled.error());
+    Result<SharedText> grammar = SharedText();
+    try {
+      grammar = prepare(compiler, structural_tag);
+    } catch (const std::bad_alloc&) {
+      when_there_is_memory([&] { grammar = tl::unexpected(no_memory()); });
+    }
     lock.lock();
-    remember({structural_tag, grammar});
-    auto node = waiting_.extract(structural_tag);
+    try {
+      remember(structural_tag, grammar);
+    } catch (const std::bad_alloc&) {   // it is prepared again when it is asked for again
+    }
+    const auto node = waiting_.extract(structural_tag);
     lock.unlock();
-    if (node)
-      for (const Done& done : node.mapped()) done(grammar);
+    if (node) {
+      for (const Done& done : node.mapped()) when_there_is_memory([&] { done(grammar); });
+    }
     lock.lock();
   }
 }

@@ -34,6 +34,7 @@ class GrammarService {
   GrammarService& operator=(const GrammarService&) = delete;
 
   // `done` is called once: at once if the answer is known or the queue is full, else from a thread of the service.
+  // There it is called again if it ran out of memory.
   void compile(std::string structural_tag, Done done);
 
   // Grammars that wait are refused with kUnavailable, threads end.
@@ -47,7 +48,9 @@ class GrammarService {
   };
   void work(GrammarCompiler& compiler);
   [[nodiscard]] const Known* find_known(const std::string& structural_tag);
-  void remember(Known known);
+  void add_waiting(std::string structural_tag, Done done);
+  [[nodiscard]] static Result<SharedText> prepare(GrammarCompiler& compiler, const std::string& structural_tag);
+  void remember(const std::string& structural_tag, const Result<SharedText>& grammar);
 
   const GrammarServiceConfig config_;
   std::vector<std::unique_ptr<GrammarCompiler>> compilers_;

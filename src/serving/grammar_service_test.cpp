@@ -5,13 +5,16 @@
 
 #include <atomic>
 #include <future>
+#include <new>
 
 namespace gale {
 namespace {
 
-// Says "compiled <tag>"; tags "bad…" are refused, "wait…" wait until they are let go.
+// Says "compiled <tag>"; tags "bad…" are refused, "wait…" wait until they are let go, for "large" there is no memory at
+// first.
 struct Script {
   std::atomic<int> num_compiled = 0;
+  std::atomic<bool> had_no_memory = false;
   std::promise<void> gate;
   std::shared_future<void> opened = gate.get_future().share();
 };
@@ -22,6 +25,7 @@ class ScriptedCompiler final : public GrammarCompiler {
   Result<std::string> compile(const std::string& tag) override {
     ++script_->num_compiled;
     if (tag.starts_with("wait")) script_->opened.wait();
+    if (tag == "large" && !script_->had_no_memory.exchange(true)) throw std::bad_alloc();
     if (tag.starts_with("bad")) return fail(ErrorCode::kInvalidArgument, "no {}", tag);
     return "compiled " + tag;
   }
@@ -59,6 +63,12 @@ TEST_F(GrammarServiceTest, remembers_refusals) {
   EXPECT_EQ(ask("bad").get().error().message, "no bad");
   EXPECT_EQ(ask("bad").get().error().message, "no bad");
   EXPECT_EQ(script_->num_compiled, 1);
+}
+
+TEST_F(GrammarServiceTest, a_lack_of_memory_is_told_and_not_remembered) {
+  start();
+  EXPECT_EQ(ask("large").get().error().code, ErrorCode::kUnavailable);
+  EXPECT_EQ(ask("large").get()->str(), "compiled large");
 }
 
 TEST_F(GrammarServiceTest, one_slow_grammar_does_not_hold_up_others_and_is_asked_once) {

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <new>
 #include <random>
-#include <thread>
 #include <utility>
 
 #include "base/check.h"
@@ -16,8 +15,6 @@
 
 namespace gale {
 namespace {
-
-constexpr std::chrono::milliseconds kPauseWithoutMemory{10};
 
 SupervisorConfig supervisor_config(const PipelineConfig& config) {
   SupervisorConfig out = config.supervisor;
@@ -127,13 +124,7 @@ void Session::run() {
     return work();
   } catch (const std::bad_alloc&) {
   }
-  while (true) {   // somebody waits for this word
-    try {
-      return fail_request(no_memory());
-    } catch (const std::bad_alloc&) {
-      std::this_thread::sleep_for(kPauseWithoutMemory);
-    }
-  }
+  when_there_is_memory([this] { fail_request(no_memory()); });   // somebody waits for this word
 }
 
 void Session::work() {
@@ -354,16 +345,12 @@ void Session::end_with(Event event) {
   is_over_ = true;
   slot_ = {};   // first: whoever hears the end may come with the next request at once
   released = std::move(sink_);
-  bool has_memory = true;
-  while (true) {   // nobody else would say that this is the end
-    try {
-      if (!has_memory) event = Failed{no_memory(), std::nullopt};
-      return released(std::move(event));
-    } catch (const std::bad_alloc&) {
-      has_memory = false;
-      std::this_thread::sleep_for(kPauseWithoutMemory);
-    }
+  try {
+    return released(std::move(event));
+  } catch (const std::bad_alloc&) {
   }
+  // Nobody else would say that this is the end.
+  when_there_is_memory([&] { released(Failed{no_memory(), std::nullopt}); });
 }
 
 }  // namespace gale

@@ -1,13 +1,16 @@
 """Crowds at the front's door: ten thousand connections, slow readers and writers, ten times too many requests."""
 
 import asyncio
+import concurrent.futures
 import json
 import resource
 import socket
 import statistics
+import threading
 import time
 
 import pytest
+from front_load import bench
 from gale_server import GaleServer
 from killing import resident_bytes
 from scripts import chat, write_script
@@ -17,8 +20,9 @@ from stream_client import StreamClient
 pytestmark = pytest.mark.full
 NUM_CONNECTIONS = 10_000
 NUM_SLOW = 1_000
-CAPACITY = 100  # requests a second
 TOKENS_A_REQUEST = 10
+STEP_MS, NUM_SLOTS, NUM_WAITING = 20, 20, 4  # as on a GPU, a step takes the same for one and for all
+CAPACITY = NUM_SLOTS * 1000 / (STEP_MS * TOKENS_A_REQUEST)  # 100 requests a second
 
 
 def raise_descriptor_limit(wanted):
@@ -162,65 +166,53 @@ def test_slow_clients_slow_nobody_else(binary, tmp_path):
         assert after <= before * 1.1 + 5  # a gap is at least a step; five milliseconds are the scheduler's
 
 
-def open_loop(server, rate, seconds):
-    """Requests at this rate, come what may: [(status, seconds to the first token or refusal, longest gap)]."""
-    records = []
+def refusals_until(done, port):
+    """Seconds that refusals took, of requests sent one after the other until `done`."""
+    times = []
 
-    async def client():
-        begin = time.monotonic()
-        one = await StreamClient(
-            server.port, "/v1/chat/completions", chat("x", TOKENS_A_REQUEST, ignore_eos=True)
-        ).run()
-        first = one.first_token_at or time.monotonic()
-        assert one.status == 200 or one.status == 429, one.raw
-        records.append((one.status, first - begin, one.longest_gap))
+    async def ask():
+        while not done.is_set():
+            begin = time.monotonic()
+            one = await StreamClient(port, "/v1/chat/completions", chat("x", TOKENS_A_REQUEST)).run()
+            assert one.status in (200, 429), one.raw
+            if one.status == 429:
+                times.append(time.monotonic() - begin)
+            await asyncio.sleep(0.02)
 
-    async def arrivals():
-        tasks, start = [], time.monotonic()
-        for i in range(int(rate * seconds)):
-            await asyncio.sleep(max(0.0, start + i / rate - time.monotonic()))
-            tasks.append(asyncio.create_task(client()))
-        await asyncio.gather(*tasks)
+    asyncio.run(ask())
+    return times
 
-    begin = time.monotonic()
-    asyncio.run(arrivals())
-    return records, time.monotonic() - begin
+
+def under_load(binary, server, load, folder):
+    """Figures of requests that come at random, so many times the capacity, come what may."""
+    memory, done = resident_bytes(server.process.pid), threading.Event()
+    rate = load * CAPACITY
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        refused = pool.submit(refusals_until, done, server.port)
+        try:
+            said = bench(binary, server, int(20 * rate), TOKENS_A_REQUEST, folder, "--request-rate", rate)
+        finally:
+            done.set()
+        return {
+            "served a second": said["completed"] / said["duration"],
+            "refused": said["failed"],
+            "first token P99 (ms)": said["p99_ttft_ms"],
+            "gap P99 (ms)": said["p99_itl_ms"],
+            "refusal P99 (ms)": percentile(refused.result() or [0], 0.99) * 1e3,
+            "memory (MB)": (resident_bytes(server.process.pid) - memory) / 2**20,
+        }
 
 
 def test_ten_times_too_many_requests(binary, tmp_path):
     raise_descriptor_limit(16_000)
-    script = write_script(tmp_path, step_ms=2, tokens_per_s=CAPACITY * TOKENS_A_REQUEST)
-    flags = (
-        "--max-num-seqs",
-        32,
-        "--max-num-queued-reqs",
-        32,
-        "--max-queue-wait",
-        2,
-        "--no-access-log",
-        "--engine-beat-timeout",
-        60,
-    )
+    script = write_script(tmp_path, step_ms=STEP_MS)
+    flags = ("--max-num-seqs", NUM_SLOTS, "--max-num-queued-reqs", NUM_WAITING, "--max-queue-wait", 2)
+    flags += ("--no-access-log", "--engine-beat-timeout", 60)
     with GaleServer(binary, "--scripted", script, *flags) as server:
-        figures = {}
-        for name, rate in (("at 0.8", 0.8 * CAPACITY), ("at 10", 10 * CAPACITY)):
-            memory = resident_bytes(server.process.pid)
-            records, took = open_loop(server, rate, 15)
-            served = [record for record in records if record[0] == 200]
-            refused = [record[1] for record in records if record[0] == 429]
-            figures[name] = (
-                len(served) / took,
-                percentile([record[1] for record in served], 0.99),
-                percentile(refused, 0.99) if refused else 0,
-            )
-            print(
-                f"\n{name} of the capacity: {len(served)} served ({figures[name][0]:.0f} a second), "
-                f"{len(refused)} refused; "
-                f"first token P99 "
-                f"{figures[name][1] * 1e3:.0f} ms, refusals P99 {figures[name][2] * 1e3:.0f} ms, longest gap P99 "
-                f"{percentile([record[2] for record in served], 0.99) * 1e3:.0f} ms, "
-                f"memory {(resident_bytes(server.process.pid) - memory) >> 20:+d} MB"
-            )
-        assert figures["at 10"][0] >= 0.9 * CAPACITY
-        assert figures["at 10"][1] <= 2.5  # the queue is bounded by the wait that is allowed
-        assert figures["at 10"][2] <= 0.5
+        figures = {load: under_load(binary, server, load, tmp_path) for load in (0.8, 10)}
+        for load, told in figures.items():
+            print(f"\nat {load} of the capacity: " + ", ".join(f"{name} {value:.1f}" for name, value in told.items()))
+        assert figures[10]["served a second"] >= 0.9 * CAPACITY
+        assert figures[10]["first token P99 (ms)"] <= figures[0.8]["first token P99 (ms)"] + 1000
+        assert figures[10]["refusal P99 (ms)"] <= 500
+        assert figures[10]["memory (MB)"] <= 30

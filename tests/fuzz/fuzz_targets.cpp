@@ -9,6 +9,7 @@ constexpr std::array kTargets = {
     FuzzTarget{"json", fuzz_json},
     FuzzTarget{"http_request", fuzz_http_request},
     FuzzTarget{"sse_client", fuzz_sse_client},
+    FuzzTarget{"hub", fuzz_hub},
     FuzzTarget{"chat_request", fuzz_chat_request},
     FuzzTarget{"completion_request", fuzz_completion_request},
     FuzzTarget{"embedding_request", fuzz_embedding_request},

@@ -8,6 +8,7 @@ namespace gale {
 void fuzz_json(std::string_view input);
 void fuzz_http_request(std::string_view input);
 void fuzz_sse_client(std::string_view input);
+void fuzz_hub(std::string_view input);
 void fuzz_chat_request(std::string_view input);
 void fuzz_completion_request(std::string_view input);
 void fuzz_embedding_request(std::string_view input);
