@@ -14,7 +14,7 @@ export CCACHE_DIR="${CCACHE_DIR:-$HOME/.cache/ccache}"
 build_packages="g++ cmake ninja-build python3 python3-pip ca-certificates libssl-dev nlohmann-json3-dev libpcre2-dev
   libutf8proc-dev libprotobuf-dev protobuf-compiler libspdlog-dev libfmt-dev libtomlplusplus-dev libexpected-dev"
 run_packages="poppler-utils poppler-data"   # pdftotext reads PDFs that people give to the page
-test_packages="libgtest-dev libgmock-dev python3-venv ccache git chromium fonts-noto-cjk
+test_packages="libgtest-dev libgmock-dev python3-venv ccache git curl chromium fonts-noto-cjk
   supervisor nginx-light systemd openssl"
 fuzz_packages="clang-19 libclang-rt-19-dev"   # of ./check --full
 machine_packages="systemd-container"          # of ./check --full, which boots a systemd
