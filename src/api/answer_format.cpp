@@ -102,12 +102,10 @@ Result<Json> triggered_tags(const Json& given, const std::string& where) {
 // Schemas, patterns and grammars within a format are held to what those that stand alone are held to.
 Status prepare_parts(Json& format, const std::string& where) {
   const std::string type = format.is_object() ? std::string(text_of(format.value("type", Json()))) : "";
-  if (type == "regex" && format.contains("pattern")) {
-    GALE_ASSIGN(const Json prepared, text_format(format["pattern"], where + ".pattern", "regex", "pattern"));
-    format["pattern"] = prepared["pattern"];
-  } else if (type == "grammar" && format.contains("grammar")) {
-    GALE_ASSIGN(const Json prepared, text_format(format["grammar"], where + ".grammar", "grammar", "grammar"));
-    format["grammar"] = prepared["grammar"];
+  const char* const text = type == "regex" ? "pattern" : type == "grammar" ? "grammar" : nullptr;
+  if (text != nullptr && format.contains(text)) {
+    GALE_ASSIGN(const Json prepared, text_format(format[text], where + "." + text, type.c_str(), text));
+    format[text] = prepared[text];
   } else if (format.contains("json_schema")) {
     GALE_ASSIGN(const Json prepared, schema_format(format["json_schema"], where + ".json_schema"));
     format["json_schema"] = prepared["json_schema"];

@@ -11,6 +11,7 @@
 #include "bench/api_client.h"
 #include "bench/progress_bar.h"
 #include "bench/workload.h"
+#include "net/http.h"
 
 namespace gale {
 namespace {
@@ -161,9 +162,8 @@ Result<int> find_vocab_size(HttpClient& client, const BenchConfig& config) {
 
 std::string address_of(const BenchConfig& config) {
   if (config.host.empty() && config.port == 0) return config.base_url;
-  const bool is_v6 = config.host.find(':') != std::string::npos;
-  return fmt::format("http://{}{}{}:{}", is_v6 ? "[" : "", config.host.empty() ? "127.0.0.1" : config.host,
-                     is_v6 ? "]" : "", config.port > 0 ? config.port : 8000);
+  return fmt::format("http://{}:{}", config.host.empty() ? "127.0.0.1" : bracketed(config.host),
+                     config.port > 0 ? config.port : 8000);
 }
 
 }  // namespace

@@ -106,8 +106,6 @@ class ProgressLog {
 
 Result<std::unique_ptr<Executor>> make_executor(std::unique_ptr<Model> model, const EngineConfig& config,
                                                 Device& device, const OpTable& table, double load_seconds) {
-  const SteadyClock clock;
-  const TimePoint begin = clock.now();
   GALE_ASSIGN(const MemoryPlan plan, plan_memory(full_demand(*model, config, device, table), config));
   log_info("KV cache: {} blocks of {} tokens, {:.2f} GiB", plan.scheduler.num_blocks, plan.scheduler.block_size,
            gib(plan.kv_bytes));
@@ -119,11 +117,7 @@ Result<std::unique_ptr<Executor>> make_executor(std::unique_ptr<Model> model, co
                       .hidden_size = model->info().hidden_size,
                       .memory_bytes = held_bytes(plan)};
   const bool uses_graphs = device.caps().has_graphs && !config.enforce_eager;
-  std::unique_ptr<Executor> out =
-      make_model_executor_of(std::move(model), device, table, std::move(info), std::move(state), uses_graphs);
-  // As vLLM says it; scripts look for it.
-  log_info("init engine (profile, create kv cache, warmup model) took {:.2f} seconds", seconds(clock.now() - begin));
-  return out;
+  return make_model_executor_of(std::move(model), device, table, std::move(info), std::move(state), uses_graphs);
 }
 
 }  // namespace
@@ -163,6 +157,7 @@ Result<std::unique_ptr<Executor>> make_model_executor(const EngineConfig& config
            weights / load_seconds);
   const TimePoint loaded = clock.now();
   GALE_ASSIGN(std::unique_ptr<Executor> executor, make_executor(std::move(model), config, device, ops, load_seconds));
+  // As vLLM says it; scripts look for it.
   log_info("init engine (profile, create kv cache, warmup model) took {:.2f} seconds", seconds(clock.now() - loaded));
   return executor;
 }

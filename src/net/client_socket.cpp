@@ -15,6 +15,7 @@
 #include <cstring>
 
 #include "net/client_tls.h"
+#include "net/http.h"
 
 namespace gale {
 namespace {
@@ -90,8 +91,7 @@ Result<ClientSocket> ClientSocket::connect(const ServerUrl& server, std::chrono:
 
 Status ClientSocket::ask_proxy(const ServerUrl& server) {
   constexpr size_t kMaxHead = size_t{16} << 10;
-  const bool is_v6 = server.host.find(':') != std::string::npos;
-  const std::string target = fmt::format("{}{}{}:{}", is_v6 ? "[" : "", server.host, is_v6 ? "]" : "", server.port);
+  const std::string target = fmt::format("{}:{}", bracketed(server.host), server.port);
   std::string request = fmt::format("CONNECT {0} HTTP/1.1\r\nHost: {0}\r\n", target);
   if (!server.proxy->authorization.empty()) request += "Proxy-Authorization: " + server.proxy->authorization + "\r\n";
   GALE_TRY(write_all(request + "\r\n"));

@@ -50,6 +50,11 @@ struct HttpError {
 
 [[nodiscard]] std::string_view reason_phrase(int status);
 
+// "::1" as "[::1]", as addresses and Host have it; every other host as it is.
+[[nodiscard]] std::string bracketed(const std::string& host);
+
+[[nodiscard]] int hex_value(char c);        // -1: no hex digit
+
 // "a%2Fb" -> "a/b"; nothing if a percent sign is not followed by two hex digits, or the result holds NUL or is not
 // UTF-8.
 [[nodiscard]] std::optional<std::string> percent_decode(std::string_view text);

@@ -32,7 +32,7 @@ HttpFields fields_of(std::string_view lines) {
 }
 
 std::string wire_form(const ServerUrl& server, const ClientRequest& request) {
-  const std::string host = server.host.find(':') == std::string::npos ? server.host : "[" + server.host + "]";
+  const std::string host = bracketed(server.host);
   const bool asks_proxy = server.proxy && !server.tls;   // which then goes and asks the server
   const std::string origin = asks_proxy ? fmt::format("http://{}:{}", host, server.port) : "";
   std::string out = fmt::format("{} {}{}{} HTTP/1.1\r\nHost: {}:{}\r\n", request.method, origin,

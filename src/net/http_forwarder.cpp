@@ -27,7 +27,7 @@ constexpr size_t kReadBytes = size_t{16} << 10;
 constexpr std::string_view kPing = ": ping\n\n";     // a comment, should the server itself fall silent
 
 std::string wire_form(const ServerUrl& server, const ForwardRequest& request) {
-  const std::string host = server.host.find(':') == std::string::npos ? server.host : "[" + server.host + "]";
+  const std::string host = bracketed(server.host);
   std::string out = fmt::format("{} {}{} HTTP/1.1\r\nHost: {}:{}\r\nConnection: close\r\n", request.method,
                                 server.prefix, request.target, host, server.port);
   for (const auto& [name, value] : request.fields) fmt::format_to(std::back_inserter(out), "{}: {}\r\n", name, value);

@@ -1,7 +1,6 @@
 #include "net/proxy.h"
 
 #include <algorithm>
-#include <cctype>
 
 #include "base/base64.h"
 #include "net/http.h"
@@ -10,17 +9,13 @@
 namespace gale {
 namespace {
 
-// "%40" as "@": names and passwords are written so in addresses.
+// "%40" as "@": names and passwords are written so in addresses. Unlike percent_decode it keeps what is none of that.
 std::string percent_decoded(std::string_view text) {
-  const auto digit = [](char c) {
-    return std::isdigit(static_cast<unsigned char>(c)) != 0 ? c - '0' : (c | 0x20) - 'a' + 10;
-  };
   std::string out;
   for (size_t i = 0; i < text.size(); ++i) {
-    const bool is_code = text[i] == '%' && i + 2 < text.size() &&
-                         std::isxdigit(static_cast<unsigned char>(text[i + 1])) != 0 &&
-                         std::isxdigit(static_cast<unsigned char>(text[i + 2])) != 0;
-    out += is_code ? static_cast<char>(digit(text[i + 1]) * 16 + digit(text[i + 2])) : text[i];
+    const bool is_code =
+        text[i] == '%' && i + 2 < text.size() && hex_value(text[i + 1]) >= 0 && hex_value(text[i + 2]) >= 0;
+    out += is_code ? static_cast<char>(hex_value(text[i + 1]) * 16 + hex_value(text[i + 2])) : text[i];
     if (is_code) i += 2;
   }
   return out;

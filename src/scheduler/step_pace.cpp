@@ -15,6 +15,7 @@ void take_in(double& mean, double value) { mean = mean == 0 ? value : mean + kNe
 }  // namespace
 
 void StepPace::note(const Plan& plan, Duration time) {
+  if (limit_ == Duration::zero()) return;
   int num_answers = 0;
   for (const ScheduledSequence& scheduled : plan.sequences) {
     const int num_drafts = static_cast<int>(scheduled.draft_tokens.size());
@@ -28,7 +29,7 @@ void StepPace::note(const Plan& plan, Duration time) {
 }
 
 int StepPace::max_prompt_tokens() const {
-  if (limit_ == Duration::zero() || prompt_token_ns_ == 0) return 0;
+  if (prompt_token_ns_ == 0) return 0;
   const double left = std::max(static_cast<double>(limit_.count()), kMostOfAnswers * answers_ns_) - answers_ns_;
   const double fitting = std::clamp(left / prompt_token_ns_, 0.0, 1e6);
   return std::max(kMinPromptTokens, static_cast<int>(fitting) / kGrain * kGrain);

@@ -46,7 +46,7 @@ class BeastApiServer final : public ApiServer, private HttpHandler {
   std::string url() const override {
     const std::string& host = config_.http.host;
     const bool is_any = host.empty() || host == "0.0.0.0" || host == "::";
-    const std::string shown = is_any ? "127.0.0.1" : host.find(':') == std::string::npos ? host : "[" + host + "]";
+    const std::string shown = is_any ? "127.0.0.1" : bracketed(host);
     return fmt::format("{}://{}:{}", config_.http.tls.is_on() ? "https" : "http", shown, port());
   }
   int num_live_requests() const override { return endpoints_.generations().num_live(); }

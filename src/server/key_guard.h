@@ -6,6 +6,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "base/allowance.h"
 #include "base/clock.h"
 
 namespace gale {
@@ -27,8 +28,7 @@ class KeyGuard {
 
  private:
   struct Caller {
-    double num_left = 0;             // wrong keys that it may bring now
-    TimePoint since{};               // when that was so
+    Allowance allowance;             // of wrong keys
     std::vector<size_t> proven;      // hashes of keys that opened for it
     bool is_told = false;            // the log knows that it tries too many
   };

@@ -44,6 +44,13 @@ Result<pid_t> start_child(const std::vector<std::string>& command, int socket) {
   return pid;
 }
 
+int kill_child(pid_t pid) {
+  int status = 0;
+  ::kill(pid, SIGKILL);                // not reaped yet, so the id is still this child's
+  while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {}
+  return status;
+}
+
 std::string describe_ending(int status) {
   if (WIFSIGNALED(status))
     return fmt::format("killed by signal {} ({})", WTERMSIG(status), ::strsignal(WTERMSIG(status)));

@@ -17,6 +17,9 @@ inline constexpr int kChildSocketFd = 3;
 // threads.
 [[nodiscard]] Result<pid_t> start_child(const std::vector<std::string>& command, int socket);
 
+// Kills a child that nobody has reaped, and reaps it; returns how it ended, as waitpid() does. Takes no memory.
+int kill_child(pid_t pid);
+
 // How a child ended, in words, from what waitpid() said.
 [[nodiscard]] std::string describe_ending(int status);
 

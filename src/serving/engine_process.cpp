@@ -4,7 +4,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <cerrno>
 #include <chrono>
 #include <cstring>
 #include <new>
@@ -33,9 +32,7 @@ class ForkedEngine final : public EngineProcess {
     while (!has_ended() && std::chrono::steady_clock::now() < give_up) std::this_thread::sleep_for(kReapInterval);
     if (has_ended()) return;
     log_warning("engine {} did not leave within {} ms and is killed", pid_, kGrace.count());
-    kill();
-    int status = 0;
-    while (::waitpid(pid_, &status, 0) < 0 && errno == EINTR) {}
+    kill_child(pid_);
   }
 
   FrontChannel& channel() override { return *channel_; }
@@ -71,8 +68,7 @@ EngineLauncher make_process_launcher(std::vector<std::string> command, std::stri
     try {
       return std::make_unique<ForkedEngine>(pid, std::move(channel));
     } catch (const std::bad_alloc&) {   // nobody else would know of it
-      ::kill(pid, SIGKILL);
-      while (::waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {}
+      kill_child(pid);
       throw;
     }
   };

@@ -1,7 +1,6 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 
-#include <cerrno>
 #include <chrono>
 #include <csignal>
 #include <deque>
@@ -121,11 +120,7 @@ class GrammarProcess final : public GrammarCompiler {
     int status = 0;
     const pid_t pid = std::exchange(pid_, 0);
     if (pid == 0) return status;
-    if (::waitpid(pid, &status, WNOHANG) != pid) {
-      ::kill(pid, SIGKILL);            // not reaped yet, so the id is still this child's
-      while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {}
-    }
-    return status;
+    return ::waitpid(pid, &status, WNOHANG) == pid ? status : kill_child(pid);
   }
 
   const std::vector<std::string> command_;

@@ -4,6 +4,7 @@
 #include <string>
 #include <unordered_map>
 
+#include "base/allowance.h"
 #include "base/clock.h"
 #include "base/result.h"
 
@@ -37,10 +38,8 @@ class TenantLimits {
  private:
   struct Tenant {
     int num_live = 0;
-    double allowance = 0;              // requests that may come now
-    TimePoint counted_at{};
+    Allowance allowance;               // of requests
   };
-  void refill(Tenant& tenant, TimePoint now) const;
   void forget_the_idle(TimePoint now);
 
   const TenantLimitsConfig config_;

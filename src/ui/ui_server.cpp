@@ -127,7 +127,7 @@ class PageServer final : public UiServer, private HttpHandler {
   std::string url() const override {
     const std::string& host = config_.http.host;
     const bool is_any = host.empty() || host == "0.0.0.0" || host == "::";
-    const std::string shown = is_any ? "127.0.0.1" : host.find(':') == std::string::npos ? host : "[" + host + "]";
+    const std::string shown = is_any ? "127.0.0.1" : bracketed(host);
     return fmt::format("http://{}:{}", shown, port());
   }
 
