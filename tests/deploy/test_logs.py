@@ -3,7 +3,6 @@
 import json
 import re
 import signal
-import threading
 
 import pytest
 from gale_server import GaleServer
@@ -60,20 +59,20 @@ def test_the_page_takes_the_same_signal(binary):
 
 
 def test_memory_that_gets_short_is_told_in_log_and_metrics(binary, script):
-    """Two answers of 200 tokens in blocks for 320: one gives its blocks back, and both end."""
+    """Two answers of 200 tokens in blocks for 320, at once: one gives its blocks back, and both end."""
+    told = r"warning .*KV cache: (9\d|100) % in use"
     flags = ("--num-gpu-blocks-override", 20, "--no-enable-prefix-caching", "--stats-interval", 1)
-    body = {"prompt": [101] * 8, "max_tokens": 200, "ignore_eos": True}
-    answers = []
+    body = {"prompt": [101] * 8, "max_tokens": 200, "ignore_eos": True, "n": 2}
+    script.write_text(json.dumps(json.loads(script.read_text()) | {"step_ms": 5}))  # so that the two do meet
+
     with GaleServer(binary, "--scripted", script, *flags) as server:
-        both = [
-            threading.Thread(target=lambda: answers.append(server.post("/v1/completions", body))) for _ in range(2)
-        ]
-        for one in both:
-            one.start()
-        for one in both:
-            one.join()
-        assert [one.json_body()["usage"]["completion_tokens"] for one in answers] == [200, 200]
-        says(server, r"warning .*KV cache: 9\d % in use|warning .*KV cache: 100 % in use")
+
+        def told_after_two_answers():
+            usage = server.post("/v1/completions", body).json_body()["usage"]
+            assert usage["completion_tokens"] == 400
+            return re.search(told, server.log_text())
+
+        wait_for(told_after_two_answers, told, PATIENCE_S)
         for name in ("kv_cache_warnings_total", "vllm:num_preemptions_total"):  # the engine tells now and then
             counted = rf"^{name}\S* [1-9]"
             wait_for(lambda: re.search(counted, server.get("/metrics").body.decode(), re.M), name, PATIENCE_S)
