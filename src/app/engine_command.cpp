@@ -5,6 +5,7 @@
 #include "app/exit_code.h"
 #include "base/last_words.h"
 #include "base/log.h"
+#include "base/units.h"
 #include "channel/socket_channel.h"
 #include "engine/engine.h"
 #include "engine/scripted_executor.h"
@@ -22,7 +23,7 @@ Result<std::unique_ptr<Executor>> make_executor(const EngineConfig& config, Chos
   return make_model_executor(config, *chosen.device, *chosen.ops);
 }
 
-std::string gib(int64_t bytes) { return fmt::format("{:.2f} GiB", static_cast<double>(bytes) / (1 << 30)); }
+std::string gib_text(int64_t bytes) { return fmt::format("{:.2f} GiB", gib(bytes)); }
 
 Status check_memory(const EngineConfig& config, const ChosenDevice& chosen, int64_t freed_bytes) {
   if (!config.script_file.empty()) return check_scripted_memory(config, freed_bytes);
@@ -36,7 +37,7 @@ Status check_later(const Config& config, const ChosenDevice& chosen) {
   const Status later = check_memory(config.engine, chosen, freed);
   if (later || later.error().code != ErrorCode::kOutOfMemory) return later;
   return fail_param(ErrorCode::kOutOfMemory, later.error().param,
-                    "the running server gives {} back when it leaves, and even then {}", gib(freed),
+                    "the running server gives {} back when it leaves, and even then {}", gib_text(freed),
                     later.error().message);
 }
 
@@ -46,7 +47,7 @@ Error look_ahead(const Error& lack, const Config& config, const ChosenDevice& ch
   if (lack.code != ErrorCode::kOutOfMemory || freed == 0) return lack;
   if (const Status later = check_later(config, chosen); !later) return later.error();
   return {ErrorCode::kBusy, fmt::format("{}; the running server gives {} back when it leaves, which is enough",
-                                        lack.message, gib(freed))};
+                                        lack.message, gib_text(freed))};
 }
 
 // The same of a server that leaves in any case: nothing is loaded.
@@ -59,7 +60,7 @@ Error look_only(const Config& config) {
   }
   if (const Status later = check_later(config, chosen); !later) return later.error();
   return {ErrorCode::kBusy, fmt::format("The {} that the running server gives back are enough",
-                                        gib(config.engine_process.freed_later_bytes))};
+                                        gib_text(config.engine_process.freed_later_bytes))};
 }
 
 // A CHECK that fails because the card is lost is no mistake of ours: the front hears the cause, and the exit code says

@@ -18,6 +18,7 @@
 #include "backends/cpu/cpu_backend.h"
 #include "base/json.h"
 #include "base/unique_fd.h"
+#include "base/units.h"
 #include "chat/chat_template.h"
 #include "config/command_line.h"
 #include "engine/engine.h"
@@ -38,7 +39,6 @@ constexpr double kLeastDiskGib = 1;
 constexpr rlim_t kFewFiles = 4096;
 constexpr size_t kShownProcesses = 5;
 
-double gib(int64_t bytes) { return static_cast<double>(bytes) / (1 << 30); }
 
 int64_t number_at(const Json& object, const char* key) {
   const auto found = object.find(key);

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/units.h"
+
 namespace gale {
 namespace {
 
@@ -12,7 +14,6 @@ constexpr int64_t kDefaultCpuBudget = 4 * kGiB;
 // less than 40.
 constexpr int kMixedStepMs = 26, kMixedStepMsOfExperts = 37;
 
-double gib(int64_t bytes) { return static_cast<double>(bytes) / static_cast<double>(kGiB); }
 
 // Bytes that KV blocks may take; negative if the rest is too large already.
 int64_t kv_budget(const MemoryDemand& demand, const EngineConfig& config) {

@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/units.h"
 #include "engine/engine.h"
 #include "engine/step_memory_internal.h"
 
@@ -276,9 +277,8 @@ void ModelExecutor::capture_graphs() {
   }
   const size_t free_after = device_.memory().free_bytes;
   log_info("Graph capturing finished in {:.1f} secs, took {:.2f} GiB: {} batch sizes up to {}",
-           seconds(clock.now() - begin),
-           static_cast<double>(free_before - std::min(free_before, free_after)) / (1 << 30), graphs_.size(),
-           info_.scheduler.max_num_seqs);
+           seconds(clock.now() - begin), gib(static_cast<int64_t>(free_before - std::min(free_before, free_after))),
+           graphs_.size(), info_.scheduler.max_num_seqs);
 }
 
 }  // namespace

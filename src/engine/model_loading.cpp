@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/units.h"
 #include "engine/engine.h"
 #include "engine/step_memory_internal.h"
 
@@ -15,7 +16,6 @@ constexpr auto kMemoryPatience = std::chrono::seconds(10);  // for the card's me
 constexpr auto kMemoryPoll = std::chrono::milliseconds(100);
 constexpr auto kProgressInterval = std::chrono::seconds(2);
 
-double gib(int64_t bytes) { return static_cast<double>(bytes) / (1 << 30); }
 
 void log_lines(const std::string& text) {
   for (size_t begin = 0; begin < text.size();) {
