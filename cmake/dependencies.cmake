@@ -100,3 +100,24 @@ find_path(tomlplusplus_headers toml++/toml.h REQUIRED)   # MIT
 # --- for building only ------------------------------------------------------------------------------------------------
 pypi(mistune 3.4.0 d03cec4c8620f21517a996d82d14f3b59c30d79bda2cc6c56bd32b839f18ce6b
      mistune/* mistune-3.4.0.dist-info/licenses/LICENSE)   # BSD-3-Clause
+
+# NVIDIA CUDA Toolkit EULA: its compiler, for machines that have a card and a driver but no toolkit. Sets `result` to
+# a folder like /usr/local/cuda, made of the wheels' files by hard links.
+function(cuda_of_pypi result)
+  pypi(nvidia-cuda-nvcc 13.0.88 56fe502eb77625a12f25172caa3cdddb4e4c8ba2c8c17dba44b164761b380f03 nvidia/* *License.txt)
+  pypi(nvidia-nvvm 13.0.88 c5f41ffeb6466944a026dfa5317d7d85355c119bbec279205d22f1869d1054e0 nvidia/* *License.txt)
+  pypi(nvidia-cuda-crt 13.0.88 2c8043c7c9e02492716426e9919fc78d2c5b3b2a7a768a88e952676b08aa55a4 nvidia/* *License.txt)
+  pypi(nvidia-cuda-runtime 13.0.96 7f82250d7782aa23b6cfe765ecc7db554bd3c2870c43f3d1821f1d18aebf0548 nvidia/*
+       *License.txt)
+  pypi(nvidia-cuda-cccl 13.0.85 e0da7ad981f3a8aff08241b5bfc1af868742a63e2762f53a5171c492ef242649 nvidia/* *License.txt)
+  set(toolkit ${GALE_DOWNLOADS}/cuda-13.0.88)
+  if(NOT EXISTS ${toolkit}/complete)
+    file(REMOVE_RECURSE ${toolkit})
+    file(MAKE_DIRECTORY ${toolkit})
+    foreach(wheel nvidia-cuda-nvcc nvidia-nvvm nvidia-cuda-crt nvidia-cuda-runtime nvidia-cuda-cccl)
+      execute_process(COMMAND cp -alf ${${wheel}_DIR}/nvidia/cu13/. ${toolkit} COMMAND_ERROR_IS_FATAL ANY)
+    endforeach()
+    file(TOUCH ${toolkit}/complete)
+  endif()
+  set(${result} ${toolkit} PARENT_SCOPE)
+endfunction()

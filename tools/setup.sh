@@ -70,3 +70,49 @@ build() {
   rm -f "$folder.log"
   ninja -C "$folder" -j "$(num_jobs)" "$@"
 }
+
+has_cuda_toolkit() {
+  [ -x /usr/local/cuda/bin/nvcc ] || [ -x "${CUDA_HOME:-}/bin/nvcc" ] || command -v nvcc >/dev/null
+}
+least_driver=580   # of the compiler that is fetched where there is none: CUDA 13
+
+# The architectures that kernels have to be compiled for here, as CMake wants them: of the NVIDIA cards that nvidia-smi
+# names. Empty where there is none that gale can use, and then standard error says why. Kernels of sm_90a are always
+# among them, because the program holds all variants and chooses when it starts.
+card_architectures() {
+  command -v nvidia-smi >/dev/null || return 0
+  local cards capability driver name architectures=""
+  cards=$(nvidia-smi --query-gpu=compute_cap,driver_version,name --format=csv,noheader 2>&1) ||
+    { echo "nvidia-smi does not work, so gale is built for the processor: $cards" >&2; return 0; }
+  while IFS=, read -r capability driver name; do
+    case "$capability" in
+      9.0) architectures="$architectures 90a-real" ;;
+      8.9) architectures="$architectures 89-real 90a-real" ;;
+      8.*) architectures="$architectures 80-real 90a-real" ;;
+      "") continue ;;
+      *) echo "there are no kernels for$name (compute capability $capability): 8.x and 9.0 have some" >&2 ;;
+    esac
+  done <<<"$cards"
+  [ -n "$architectures" ] || return 0
+  driver=$(sed -nE '1s/^[^,]*, *([0-9]+).*/\1/p' <<<"$cards")
+  if ! has_cuda_toolkit && [ "${driver:-0}" -lt $least_driver ]; then
+    echo "driver ${driver:-?} is too old for the compiler that would be fetched ($least_driver or newer), and there is" \
+      "no CUDA toolkit: gale is built for the processor; update the driver, or install the toolkit that fits it" >&2
+    return 0
+  fi
+  # shellcheck disable=SC2086
+  printf '%s\n' $architectures | sort -u | paste -sd ';'
+}
+
+# Configures FOLDER for the cards of this machine; nothing to do where it is already.
+configure_for_cards() {   # configure_for_cards FOLDER ARCHITECTURES
+  local folder=$1 architectures=$2 cache="$1/CMakeCache.txt" jobs
+  ! { grep -qsx "GALE_CUDA_ARCHITECTURES:STRING=$architectures" "$cache" &&
+    grep -qsx 'GALE_WITH_CUDA:BOOL=ON' "$cache"; } || return 0
+  # A heavy kernel takes gigabytes of compiler memory.
+  jobs=$(($(sed -nE 's/^MemAvailable: *([0-9]+) kB$/\1/p' /proc/meminfo) / 4000000))
+  jobs=$((jobs < 1 ? 1 : jobs > $(num_jobs) ? $(num_jobs) : jobs))
+  cmake --preset release-cuda -B "$folder" "-DGALE_CUDA_ARCHITECTURES=$architectures" -DGALE_FETCH_CUDA=ON \
+    "-DGALE_CUDA_JOBS=$jobs" >"$folder.log" 2>&1 || { cat "$folder.log"; rm -f "$folder.log"; return 1; }
+  rm -f "$folder.log"
+}

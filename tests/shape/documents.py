@@ -111,13 +111,12 @@ def check_licences(tree: Tree) -> list[str]:
     page = tree.files["docs/third-party.md"]
     rows = {row[0].strip().lower(): row[-2].strip() for row in
             (line.strip().strip("|").split("|") for line in page.splitlines() if line.startswith("| ")) if len(row) > 2}
-    cmake = tree.files["cmake/dependencies.cmake"] + re.sub(r"^ +pypi", "pypi", tree.files["cmake/web.cmake"],
-                                                            flags=re.M)
+    cmake = tree.files["cmake/dependencies.cmake"] + tree.files["cmake/web.cmake"]
     names = set(re.findall(r"find_package\((\w[\w-]*)", cmake)) - {"Threads"}
     names |= set(re.findall(r"^\s*static_library\((\w+)", cmake, re.M))
     names |= set(re.findall(r"^\s*find_path\((\w+?)_headers", cmake, re.M))
     problems = []
-    for name, _, digest in re.findall(r"^pypi\(([\w-]+) ([\w.]+) (\w+)", cmake, re.M):
+    for name, _, digest in re.findall(r"^ *pypi\(([\w-]+) ([\w.]+) (\w+)", cmake, re.M):
         names.add(name)
         if not re.fullmatch(r"[0-9a-f]{64}", digest):
             problems.append(f"cmake/dependencies.cmake: {name} is pinned without a SHA-256")
