@@ -96,7 +96,7 @@ card_architectures() {
   [ -n "$architectures" ] || return 0
   driver=$(sed -nE '1s/^[^,]*, *([0-9]+).*/\1/p' <<<"$cards")
   if ! has_cuda_toolkit && [ "${driver:-0}" -lt $least_driver ]; then
-    echo "driver ${driver:-?} is too old for the compiler that would be fetched ($least_driver or newer), and there is" \
+    echo "driver ${driver:-?} is too old for the compiler that would be fetched ($least_driver or newer), there is" \
       "no CUDA toolkit: gale is built for the processor; update the driver, or install the toolkit that fits it" >&2
     return 0
   fi
