@@ -38,8 +38,7 @@ set(GALE_CUDA_JOBS 2 CACHE STRING "kernels compiled at once: heavy ones take gig
 set_property(GLOBAL APPEND PROPERTY JOB_POOLS kernels=${GALE_CUDA_JOBS})
 cmake_path(GET CMAKE_CUDA_COMPILER PARENT_PATH cuda_bin)
 find_path(cuda_headers cuda_runtime.h REQUIRED HINTS ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES} ${cuda_bin}/../include)
-find_library(cudart_archive cudart_static REQUIRED
-             HINTS ${CMAKE_CUDA_IMPLICIT_LINK_DIRECTORIES} ${cuda_bin}/../lib64 ${cuda_bin}/../lib)
+find_library(cudart_archive cudart_static REQUIRED HINTS ${CMAKE_CUDA_IMPLICIT_LINK_DIRECTORIES} ${cuda_bin}/../lib64)
 add_library(cudart INTERFACE)
 target_include_directories(cudart SYSTEM INTERFACE ${cuda_headers})
 target_link_libraries(cudart INTERFACE ${cudart_archive} Threads::Threads dl rt)

@@ -117,6 +117,7 @@ function(cuda_of_pypi result)
     foreach(wheel nvidia-cuda-nvcc nvidia-nvvm nvidia-cuda-crt nvidia-cuda-runtime nvidia-cuda-cccl)
       execute_process(COMMAND cp -alf ${${wheel}_DIR}/nvidia/cu13/. ${toolkit} COMMAND_ERROR_IS_FATAL ANY)
     endforeach()
+    file(CREATE_LINK lib ${toolkit}/lib64 SYMBOLIC)   # where nvcc looks
     file(TOUCH ${toolkit}/complete)
   endif()
   set(${result} ${toolkit} PARENT_SCOPE)

@@ -113,6 +113,7 @@ configure_for_cards() {   # configure_for_cards FOLDER ARCHITECTURES
   jobs=$(($(sed -nE 's/^MemAvailable: *([0-9]+) kB$/\1/p' /proc/meminfo) / 4000000))
   jobs=$((jobs < 1 ? 1 : jobs > $(num_jobs) ? $(num_jobs) : jobs))
   cmake --preset release-cuda -B "$folder" "-DGALE_CUDA_ARCHITECTURES=$architectures" -DGALE_FETCH_CUDA=ON \
-    "-DGALE_CUDA_JOBS=$jobs" >"$folder.log" 2>&1 || { cat "$folder.log"; rm -f "$folder.log"; return 1; }
+    "-DGALE_CUDA_JOBS=$jobs" >"$folder.log" 2>&1 ||
+    { cat "$folder.log"; rm -f "$folder.log" "$cache"; return 1; }   # or it would look configured the next time
   rm -f "$folder.log"
 }

@@ -100,10 +100,15 @@ def test_a_folder_is_configured_for_other_cards_only(tmp_path):
         assert len(configured(tmp_path, "90a-real")[1]) == times
 
 
-def test_a_configuration_that_fails_ends_with_what_cmake_said(tmp_path):
+def test_a_configuration_that_fails_ends_with_what_cmake_said_and_is_tried_again(tmp_path):
+    cache = tmp_path / "build" / "CMakeCache.txt"
+    cache.parent.mkdir()
     (tmp_path / "fails").touch()
-    answer, _ = configured(tmp_path, "90a-real")
-    assert (answer.returncode, answer.stdout) == (1, "it went wrong\n")
+    for times in (1, 2):
+        cache.write_text("GALE_WITH_CUDA:BOOL=OFF\n")
+        answer, asked = configured(tmp_path, "90a-real")
+        assert (answer.returncode, answer.stdout, len(asked)) == (1, "it went wrong\n", times)
+        assert not cache.exists()
 
 
 @pytest.mark.parametrize(
