@@ -86,11 +86,12 @@ def test_a_sweep_has_a_table_and_a_plot(bench, tmp_path):
 
 
 def test_a_ramp_starts_slowly(bench, tmp_path):
-    told = bench("serve", *SMALL, "--ramp-up-strategy", "exponential", "--ramp-up-start-rps", 5, "--ramp-up-end-rps",
-                 500, "--save-result", "--save-detailed",
-                 "--result-filename", "ramp.json")
+    ramp = ("--ramp-up-strategy", "exponential", "--ramp-up-start-rps", 0.5, "--ramp-up-end-rps", 500)
+    told = bench("serve", *SMALL, *ramp, "--save-result", "--save-detailed", "--result-filename", "ramp.json")
+    assert told.returncode == 0, told.stderr
     starts = json.loads((tmp_path / "ramp.json").read_text())["start_times"]
-    assert told.returncode == 0 and starts[1] - starts[0] > starts[-1] - starts[-2]
+    gaps = [later - earlier for earlier, later in zip(starts, starts[1:])]
+    assert gaps[0] > 10 * min(gaps[1:])     # one of these may be long on a busy machine, not all
 
 
 def test_throughput_and_latency_speak_as_vllm_does(bench, tmp_path):
