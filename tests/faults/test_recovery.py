@@ -15,7 +15,7 @@ from recovery import NUM_SEQS, bodies_for, differences, said, seeds_in, under_fi
 from scripts import chat, ids, write_script
 from stream_checker import check_chat_stream
 
-BEAT_TIMEOUT_S = 2
+BEAT_TIMEOUT_S = 5
 SLOW_START_S = 120  # sanitizer builds on a busy machine
 
 

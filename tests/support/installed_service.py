@@ -8,7 +8,7 @@ import time
 
 def service(binary, *arguments, **more):
     return subprocess.run(
-        [binary, "service", *map(str, arguments)], capture_output=True, text=True, **{"timeout": 120, **more}
+        [binary, "service", *map(str, arguments)], capture_output=True, text=True, **{"timeout": 300, **more}
     )
 
 
