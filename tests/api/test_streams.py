@@ -72,7 +72,8 @@ ENDLESS = {**STORY, "max_tokens": 3000}
 
 
 def with_window(binary, seconds):
-    return GaleServer(binary, "--api-key", "one", "--api-key", "two", "--stream-resume-window", seconds, "--stream-resume-bytes", 20000)
+    keys = ("--api-key", "one", "--api-key", "two")
+    return GaleServer(binary, *keys, "--stream-resume-window", seconds, "--stream-resume-bytes", 20000)
 
 
 def test_streams_belong_to_a_key_and_can_be_cancelled(binary):
