@@ -43,7 +43,7 @@ def binary(request):
 
 @pytest.fixture(scope="session")
 def server(binary):
-    with GaleServer(binary, "--engine-beat-timeout", 60) as running:   # a busy machine is no dead engine
+    with GaleServer(binary) as running:
         yield running
         assert running.process.poll() is None, f"the server died:\n{running.log_text()}"
 

@@ -138,6 +138,7 @@ class Front {
   const std::string program_;
   const StopSignals signals_;
   const SteadyClock clock_;
+  CertificateWatch certificate_{config_.server.http.tls};   // before the files are read: no change is missed
   ServiceNotifier notifier_;
   std::vector<KeyHash> keys_;
   std::unique_ptr<Predecessor> predecessor_;   // outlives the pipeline, whose engine may wait for its end
@@ -253,14 +254,12 @@ void Front::open_door() {
 std::optional<Error> Front::serve() {
   const Host host(config_, *pipeline_, *server_);
   bool was_ready = false;
-  const TlsConfig& tls = config_.server.http.tls;
-  CertificateWatch certificate(tls);
   const auto look = [&]() -> std::optional<Error> {
     if (signals_.wants_reload()) {
       reload_keys(config_, *server_);
-      if (tls.is_on()) reload_certificate("SIGHUP", *server_);
+      if (config_.server.http.tls.is_on()) reload_certificate("SIGHUP", *server_);
     }
-    if (config_.serve.refreshes_certificate && certificate.has_changed())
+    if (config_.serve.refreshes_certificate && certificate_.has_changed())
       reload_certificate("a file has changed", *server_);
     if (signals_.wants_other_log_level()) switch_log_level(config_.log_level);
     if (signals_.wants_successor()) successor_.start();

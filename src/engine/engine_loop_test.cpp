@@ -112,8 +112,10 @@ TEST_F(EngineLoopTest, tells_who_waits_and_who_runs_before_it_computes) {
   EngineConfig config;
   config.scheduler.max_num_seqs = 1;
   start(kEndless, config);
-  submit(1, {5, 6, 7}, 100);
+  submit(1, {5, 6, 7}, 4000);
   submit(2, {5, 6, 7}, 1);
+  read_until([this] { return !places_[2].empty(); });
+  send(Cancel{{1}});
   read_until_finished(2);
   EXPECT_EQ(places_[1], "r");
   EXPECT_EQ(places_[2], "wr");
@@ -218,7 +220,7 @@ TEST_F(EngineLoopTest, one_failed_sequence_is_counted_and_the_others_live) {
 TEST_F(EngineLoopTest, warns_once_when_the_cache_is_nearly_full_and_everybody_finishes) {
   EngineConfig config;
   config.scheduler = {.max_model_len = 64, .block_size = 4, .num_blocks = 20};
-  start(R"({"step_ms": 1, "default": {"tokens": [10], "repeat": 40}})", config);
+  start(R"({"step_ms": 10, "default": {"tokens": [10], "repeat": 40}})", config);   // slowly, so that all of them meet
   submit(1, {5}, 100);
   read_until_finished(1);
   EXPECT_EQ(next_stats().num_kv_warnings, 0u) << "11 of 20 blocks";

@@ -116,7 +116,7 @@ TEST_F(WebSocketTest, a_client_that_does_not_read_is_cut) {
   (void)client.read_until("\r\n\r\n");
   client.send(text_frame("flood"));
   EXPECT_TRUE(is_closed());
-  EXPECT_EQ(server_->num_connections(), 0);
+  EXPECT_TRUE(eventually([this] { return server_->num_connections() == 0; }));
 }
 
 TEST_F(WebSocketTest, a_broken_handshake_is_refused) {

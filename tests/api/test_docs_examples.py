@@ -24,7 +24,7 @@ def test_an_example_runs(server, number):
     assert TYPED in code
     code = code.replace(TYPED, server.base_url)
     command = ["bash", "-euc", code.replace("curl ", "curl -sS ")] if kind == "sh" else [sys.executable, "-c", code]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.strip()
     status = re.search(r"# answers (\d+)", code)

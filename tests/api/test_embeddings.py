@@ -154,7 +154,7 @@ def test_an_engine_that_is_killed_in_the_middle_costs_nothing(binary):
             target=lambda: answers.append(server.post("/v1/embeddings", {"input": ids, "dimensions": 8}))
         )
         asking.start()
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while time.monotonic() < deadline and asking.is_alive():  # some are done, others are not
             load = server.get("/metrics").body.decode()
             running = [line for line in load.splitlines() if line.startswith("vllm:num_requests_running")]
@@ -162,7 +162,7 @@ def test_an_engine_that_is_killed_in_the_middle_costs_nothing(binary):
                 break
         [pid] = server.engine_pids()
         os.kill(pid, signal.SIGKILL)
-        asking.join(300)
+        asking.join()
         assert answers and answers[0].status == 200, answers
         told = vectors(answers[0].json_body())
         assert told == [expected[i % 30] for i in range(150)]

@@ -41,7 +41,7 @@ def test_a_nan_fails_its_own_request_alone(binary, tmp_path):
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(60)
+            thread.join()
         for i in range(len(spoiled)):
             bad = answers[f"bad{i}"]
             assert bad.status == 500, bad.body
@@ -53,7 +53,7 @@ def test_a_nan_fails_its_own_request_alone(binary, tmp_path):
         assert complete(server, prompts[0]).json_body()["choices"][0]["text"] == alone[0]
         assert complete(server, [SPOILED]).status == 500
         assert server.get("/health").status == 200
-        deadline = time.monotonic() + 60      # an engine tells its figures from time to time
+        deadline = time.monotonic() + 120      # an engine tells its figures from time to time
         while metric(server, "engine_sequence_failures") < 3 and time.monotonic() < deadline:
             time.sleep(0.05)
         assert metric(server, "engine_sequence_failures") >= 3

@@ -57,7 +57,7 @@ def start(binary, hub, home, *arguments, **more):
 
 def download(binary, hub, home, *arguments, **more):
     process = start(binary, hub, home, *arguments, **more)
-    out, told = process.communicate(timeout=120)
+    out, told = process.communicate(timeout=600)
     return subprocess.CompletedProcess(process.args, process.returncode, out, told)
 
 
@@ -284,9 +284,13 @@ def test_two_at_once_download_one(binary, hub, home):
     first = start(binary, hub, home)
     assert hub.begun.wait(120)
     second = start(binary, hub, home)
-    wait_for(
-        lambda: "is being downloaded already" in os.read(second.stderr.fileno(), 65536).decode(), "no waiting", 120
-    )
+    told = []
+
+    def says_that_it_waits():
+        told.append(os.read(second.stderr.fileno(), 65536).decode())
+        return "is being downloaded already" in "".join(told)
+
+    wait_for(says_that_it_waits, "no waiting")
     hub.held.set()
     assert first.communicate(timeout=120)[0] == second.communicate(timeout=120)[0] != ""
     check_whole(home)

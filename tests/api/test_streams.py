@@ -15,7 +15,7 @@ RESUMABLE = {"X-Stream-Resumable": "true"}
 
 def begin(server, path, body, num_bytes, headers=None):
     """The first bytes of a resumable stream, cut by closing the connection; with the stream's id."""
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)
     connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json", **RESUMABLE, **(headers or {})})
     response = connection.getresponse()
     assert response.status == 200, response.read()
@@ -68,24 +68,37 @@ def running(server):
     return next(float(line.split()[-1]) for line in text.splitlines() if line.startswith("vllm:num_requests_running"))
 
 
-def test_streams_belong_to_a_key_end_after_the_window_and_can_be_cancelled(binary):
-    with GaleServer(binary, "--api-key", "one", "--api-key", "two", "--stream-resume-window", 1, "--stream-resume-bytes", 20000) as server:
+ENDLESS = {**STORY, "max_tokens": 3000}
+
+
+def with_window(binary, seconds):
+    keys = ("--api-key", "one", "--api-key", "two")
+    return GaleServer(binary, *keys, "--stream-resume-window", seconds, "--stream-resume-bytes", 20000)
+
+
+def test_streams_belong_to_a_key_and_can_be_cancelled(binary):
+    with with_window(binary, 300) as server:
         one, two = ({"X-Api-Key": key} for key in ("one", "two"))
-        endless = {**STORY, "max_tokens": 3000}
+        endless = ENDLESS
         stream_id, first = begin(server, "/v1/chat/completions", endless, 2000, one)
         assert server.get(f"/v1/streams/{stream_id}", headers=two).status == 404
         assert server.request("DELETE", f"/v1/streams/{stream_id}", headers=two).status == 404
         assert server.post("/v1/chat/completions", endless, headers={**two, "Last-Event-ID": last_id(first)}).status == 404
-        wait_for(lambda: running(server) == 1, "it runs", 60)   # it goes on without its client …
+        wait_for(lambda: running(server) == 1, "it runs")   # it goes on without its client …
         assert server.request("DELETE", f"/v1/streams/{stream_id}", headers=one).status == 200
-        wait_for(lambda: running(server) == 0, "it is cancelled", 60)
+        wait_for(lambda: running(server) == 0, "it is cancelled")
         assert server.get(f"/v1/streams/{stream_id}", headers=one).status == 404
 
         stream_id, _ = begin(server, "/v1/chat/completions", endless, 30000, one)
-        assert server.get(f"/v1/streams/{stream_id}?from=0", headers=one).status == 400              # … older events go …
-        wait_for(lambda: running(server) == 0, "it ends", 20)   # … and it ends when nobody comes back,
-        # or by itself, and is forgotten
-        wait_for(lambda: server.get(f"/v1/streams/{stream_id}", headers=one).status == 404, "it is forgotten", 60)
+        assert server.get(f"/v1/streams/{stream_id}?from=0", headers=one).status == 400   # older events go
+
+
+def test_a_stream_to_which_nobody_comes_back_ends_and_is_forgotten(binary):
+    with with_window(binary, 1) as server:
+        one = {"X-Api-Key": "one"}
+        stream_id, _ = begin(server, "/v1/chat/completions", ENDLESS, 2000, one)
+        wait_for(lambda: running(server) == 0, "it ends, or has ended by itself")
+        wait_for(lambda: server.get(f"/v1/streams/{stream_id}", headers=one).status == 404, "it is forgotten")
 
 
 def test_other_streams_end_with_their_connection_and_have_no_ids(server):

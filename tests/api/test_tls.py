@@ -21,7 +21,7 @@ websockets = sdk("websockets")
 from websockets.sync.client import connect  # noqa: E402
 
 QUESTION = [{"role": "user", "content": "Which port does the gale API use by default?"}]
-PATIENCE_S = 60
+PATIENCE_S = 120
 
 
 def make_files(folder, name):
@@ -150,11 +150,11 @@ def test_plain_http_is_told_what_is_wrong(secure):
 
 
 def test_a_handshake_that_never_comes_and_one_that_stops_are_cut(secure):
+    begin = time.monotonic()  # before the server can begin to count
     with socket.create_connection(("127.0.0.1", secure.port), PATIENCE_S) as silent, socket.create_connection(
         ("127.0.0.1", secure.port), PATIENCE_S
     ) as half:
         half.sendall(b"\x16\x03\x01\x02\x00\x01")
-        begin = time.monotonic()
         assert silent.recv(1) == b"" and half.recv(1) == b""
         assert time.monotonic() - begin > 5, "cut before the limit of 10 s"
 

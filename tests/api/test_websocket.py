@@ -24,7 +24,8 @@ def url_of(server):
 
 
 def open_socket(server, **extra):
-    return connect(url_of(server), **extra)
+    """A busy machine may be slow to open it, and to answer pings: those are the server's to judge."""
+    return connect(url_of(server), open_timeout=120, ping_timeout=None, **extra)
 
 
 def until_done(socket, *request_ids):
@@ -32,7 +33,7 @@ def until_done(socket, *request_ids):
     messages = {request_id: [] for request_id in request_ids}
     waiting = set(request_ids)
     while waiting:
-        message = json.loads(socket.recv(timeout=60))
+        message = json.loads(socket.recv(timeout=120))
         messages[message.pop("request_id")].append(message)
         if message.get("type") == "done":
             waiting = {request_id for request_id in waiting if messages[request_id][-1] != message}
@@ -45,7 +46,7 @@ def as_sse(messages):
 
 
 def wait_until_idle(server):
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while b"num_requests_running{engine=\"0\",model_name=\"nano-flash\"} 0" not in server.get("/metrics").body:
         assert time.monotonic() < deadline, "requests are still running"
         time.sleep(0.05)
@@ -67,7 +68,7 @@ def test_several_chats_at_once_are_the_streams_they_would_be_over_http(server):
 def test_a_whole_answer_on_request_and_a_made_up_id(server):
     with open_socket(server) as socket:
         socket.send(json.dumps({"messages": QUESTION, "max_tokens": 200, "temperature": 0, "stream": False}))
-        answer, done = json.loads(socket.recv(timeout=60)), json.loads(socket.recv(timeout=60))
+        answer, done = json.loads(socket.recv(timeout=120)), json.loads(socket.recv(timeout=120))
     assert "8000" in answer["choices"][0]["message"]["content"]
     assert done == {"request_id": answer["request_id"], "type": "done"}
 
@@ -75,12 +76,12 @@ def test_a_whole_answer_on_request_and_a_made_up_id(server):
 def test_cancel_stops_one_and_leaves_the_others(server):
     with open_socket(server) as socket:
         socket.send(json.dumps({**ENDLESS, "request_id": "endless"}))
-        json.loads(socket.recv(timeout=60))
+        json.loads(socket.recv(timeout=120))
         socket.send(json.dumps({"messages": QUESTION, "max_tokens": 20, "request_id": "short"}))
         socket.send(json.dumps({"type": "cancel", "request_id": "endless"}))
         messages, done = [], set()
         while done != {"endless", "short"}:
-            messages.append(json.loads(socket.recv(timeout=60)))
+            messages.append(json.loads(socket.recv(timeout=120)))
             done |= {messages[-1]["request_id"]} if messages[-1].get("type") in ("cancelled", "done") else set()
         wait_until_idle(server)
         socket.send(json.dumps({"messages": QUESTION, "max_tokens": 3, "request_id": "endless"}))   # the name is free again
@@ -92,7 +93,7 @@ def test_closing_cancels_all(server):
         for i in range(4):
             socket.send(json.dumps({**ENDLESS, "request_id": str(i)}))
         for _ in range(8):
-            socket.recv(timeout=60)
+            socket.recv(timeout=120)
     wait_until_idle(server)
 
 
@@ -105,7 +106,7 @@ def test_closing_cancels_all(server):
 def test_bad_messages_are_answered_and_the_connection_lives(server, message, param, status):
     with open_socket(server) as socket:
         socket.send(message)
-        answer = json.loads(socket.recv(timeout=60))
+        answer = json.loads(socket.recv(timeout=120))
         assert answer["error"]["param"] == param and answer["status"] == status
         socket.send(json.dumps({"messages": QUESTION, "max_tokens": 2, "request_id": "next"}))
         assert until_done(socket, "next")["next"]
@@ -115,14 +116,14 @@ def test_one_name_is_one_answer(server):
     with open_socket(server) as socket:
         for _ in range(2):
             socket.send(json.dumps({**ENDLESS, "request_id": "twice"}))
-        while "error" not in (message := json.loads(socket.recv(timeout=60))):
+        while "error" not in (message := json.loads(socket.recv(timeout=120))):
             pass
         assert message["error"]["param"] == "request_id"
     wait_until_idle(server)
 
 
 def test_keys_and_origins_are_asked_for(binary):
-    with GaleServer(binary, "--api-key", "secret", "--allowed-origins", "http://good.example", "--ping-interval", 1) as server:
+    with GaleServer(binary, "--api-key", "secret", "--allowed-origins", "http://good.example", "--ping-interval", 4) as server:
         refused = websockets.exceptions.InvalidStatus
         for extra in ({}, {"additional_headers": {"Authorization": "Bearer no"}}, {"subprotocols": ["gale", "gale-key.no"]}):
             with pytest.raises(refused, match="401"):
@@ -133,13 +134,13 @@ def test_keys_and_origins_are_asked_for(binary):
         with open_socket(server, subprotocols=["gale", "gale-key.secret"]) as socket:
             assert socket.subprotocol == "gale"
         with open_socket(server, additional_headers=key, origin="http://good.example") as socket:
-            time.sleep(3)                  # longer than the server waits for a sign of life
+            time.sleep(9)                  # longer than the server waits for a sign of life
             socket.send(json.dumps({"messages": QUESTION, "max_tokens": 2, "request_id": "x"}))
             assert until_done(socket, "x")["x"]
         server_gone = threading.Thread(target=server.stop)
         with open_socket(server, additional_headers=key):
             server_gone.start()            # an open socket does not hold up the end
-            server_gone.join(60)
+            server_gone.join()
         assert server.process.returncode == 0
 
 
@@ -149,7 +150,7 @@ def test_get_without_an_upgrade_says_so(server):
 
 
 def test_the_python_example_works(server):
-    run = subprocess.run([sys.executable, ROOT / "docs/examples/websocket_chat.py", url_of(server)], capture_output=True, text=True, timeout=60)
+    run = subprocess.run([sys.executable, ROOT / "docs/examples/websocket_chat.py", url_of(server)], capture_output=True, text=True, timeout=300)
     assert run.returncode == 0 and "a: " in run.stdout and "8000" in run.stdout and "b: " in run.stdout, run
 
 
@@ -158,5 +159,5 @@ def test_the_javascript_example_works(server):
     if node is None:
         pytest.skip("no node here")
     flags = ["--experimental-websocket"] if subprocess.run([node, "--version"], capture_output=True, text=True).stdout < "v22" else []
-    run = subprocess.run([node, *flags, ROOT / "docs/examples/websocket_chat.mjs", url_of(server)], capture_output=True, text=True, timeout=60)
+    run = subprocess.run([node, *flags, ROOT / "docs/examples/websocket_chat.mjs", url_of(server)], capture_output=True, text=True, timeout=300)
     assert run.returncode == 0 and "a: " in run.stdout and "8000" in run.stdout and "b: " in run.stdout, run

@@ -5,6 +5,7 @@ import subprocess
 import xml.etree.ElementTree as ElementTree
 
 import pytest
+from killing import wait_for
 
 
 @pytest.fixture
@@ -12,7 +13,7 @@ def bench(binary, server, tmp_path):
     def run(command, *arguments):
         return subprocess.run([str(binary.resolve()), "bench", command, "--base-url", server.base_url,
                                *map(str, arguments)], capture_output=True, text=True,
-                              timeout=240, cwd=tmp_path)
+                              timeout=600, cwd=tmp_path)
     return run
 
 
@@ -54,7 +55,7 @@ def test_prompts_that_share_prefixes_hit_the_cache(bench, server):
                  "--prefix-repetition-prefix-len", 64, "--prefix-repetition-suffix-len", 8, "--random-output-len", 2,
                  "--seed", 77)
     assert told.returncode == 0, told.stderr
-    assert hits() - before >= 4 * 48        # all but the first of each prefix
+    wait_for(lambda: hits() - before >= 4 * 48, "all but the first of each prefix")
 
 
 def test_chats_of_a_file(bench, tmp_path):
@@ -85,11 +86,12 @@ def test_a_sweep_has_a_table_and_a_plot(bench, tmp_path):
 
 
 def test_a_ramp_starts_slowly(bench, tmp_path):
-    told = bench("serve", *SMALL, "--ramp-up-strategy", "exponential", "--ramp-up-start-rps", 5, "--ramp-up-end-rps",
-                 500, "--save-result", "--save-detailed",
-                 "--result-filename", "ramp.json")
+    ramp = ("--ramp-up-strategy", "exponential", "--ramp-up-start-rps", 0.5, "--ramp-up-end-rps", 500)
+    told = bench("serve", *SMALL, *ramp, "--save-result", "--save-detailed", "--result-filename", "ramp.json")
+    assert told.returncode == 0, told.stderr
     starts = json.loads((tmp_path / "ramp.json").read_text())["start_times"]
-    assert told.returncode == 0 and starts[1] - starts[0] > starts[-1] - starts[-2]
+    gaps = [later - earlier for earlier, later in zip(starts, starts[1:])]
+    assert gaps[0] > 10 * min(gaps[1:])     # one of these may be long on a busy machine, not all
 
 
 def test_throughput_and_latency_speak_as_vllm_does(bench, tmp_path):

@@ -8,7 +8,7 @@ from gale_server import NANO_FLASH, ROOT, GaleServer
 
 
 def run(binary, *arguments, **more):
-    return subprocess.run([str(binary), *map(str, arguments)], capture_output=True, text=True, timeout=120, cwd=ROOT,
+    return subprocess.run([str(binary), *map(str, arguments)], capture_output=True, text=True, timeout=300, cwd=ROOT,
                           **more)
 
 

@@ -11,6 +11,7 @@ import time
 
 import pytest
 from gale_server import ROOT
+from killing import is_there, wait_for
 
 TOOLS = ROOT / "tools/gpu"
 
@@ -39,15 +40,6 @@ def run(tmp_path, blocks, *words):
     return code, (out / "table.txt").read_text(), (out / "session.log").read_text()
 
 
-def is_running(pid):
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
-        return file.read().rsplit(")", 1)[1].split()[0] != "Z"
-
-
 def test_no_block_stops_those_behind_it(tmp_path):
     blocks = [
         program(tmp_path, "fine", "echo first words"),
@@ -74,13 +66,15 @@ def test_a_block_that_hangs_ends_with_all_that_it_started(tmp_path):
     hangs = program(
         tmp_path, "hangs", f"trap '' TERM; sleep 600 & echo $! >{tmp_path}/pid; echo begun; wait; sleep 600"
     )
-    hangs.limit = 2
+    hangs.limit = 5
     begin = time.monotonic()
     code, table, log = run(tmp_path, [hangs, program(tmp_path, "after", "echo later")])
-    assert code == 1 and time.monotonic() - begin < 200
+    assert code == 1 and time.monotonic() - begin < 500
     assert re.search("^hangs +out of time", table, re.M) and re.search("^after +good", table, re.M), table
     assert "go on" not in table  # its own limit was too short: it would be again
-    assert "begun" in log and not is_running(int((tmp_path / "pid").read_text()))
+    assert "begun" in log
+    child = int((tmp_path / "pid").read_text())
+    wait_for(lambda: not is_there(child), "its child has ended, too")
 
 
 def test_what_has_no_time_left_is_told_and_the_next_call_goes_on_there(tmp_path):

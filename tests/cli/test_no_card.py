@@ -18,7 +18,7 @@ def serve_on_a_card(binary, **environment):
     if shutil.which("nvidia-smi"):
         pytest.skip("this machine has a driver")
     command = [str(binary), "serve", str(NANO_FLASH), "--port", str(free_port()), "--device", "cuda"]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=60, env={**os.environ, **environment})
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300, env={**os.environ, **environment})
     return result.returncode, (result.stdout + result.stderr).strip().splitlines()[-1]
 
 

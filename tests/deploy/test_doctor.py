@@ -18,7 +18,7 @@ PASSWORD = "canary-password-77"
 
 def doctor(binary, *arguments, environment=None):
     return subprocess.run(
-        [binary, "doctor", *map(str, arguments)], capture_output=True, text=True, timeout=120, env=environment
+        [binary, "doctor", *map(str, arguments)], capture_output=True, text=True, timeout=300, env=environment
     )
 
 
@@ -82,7 +82,7 @@ def test_a_server_with_a_key_says_that_it_wants_one(binary, server):
 
 def test_few_files_are_worth_a_word(binary):
     told = subprocess.run(
-        ["bash", "-c", f"ulimit -n 256; exec {binary} doctor"], capture_output=True, text=True, timeout=120
+        ["bash", "-c", f"ulimit -n 256; exec {binary} doctor"], capture_output=True, text=True, timeout=300
     )
     assert re.search(r"--  open files: 256 .*ulimit -n", told.stdout), told.stdout
 

@@ -32,6 +32,8 @@ def test_debug_lines_come_and_go_while_the_server_runs(binary, script, usual):
 
     with GaleServer(binary, "--scripted", script, "--log-level", usual) as server:
         ask()
+        if usual != "warning":
+            says(server, "POST /v1/completions")  # its line comes when the answer has been sent
         if usual == "debug":  # the first signal ends what there is from the start
             says(server, told)
             server.process.send_signal(signal.SIGUSR1)

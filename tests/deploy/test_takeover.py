@@ -116,8 +116,8 @@ def test_upgrades_under_load_lose_nothing(servers, when, turns):
 class Balancer:
     """Looks at /ready of its servers ten times a second; whom it sends somewhere has a view of them that is fresh."""
 
-    DRAIN_S = 10  # as --drain-delay: far above the age of a view, for a machine that does a lot else
-    FRESH_S = 1
+    DRAIN_S = 15  # as --drain-delay: far above the age of a view, for a machine that does a lot else
+    FRESH_S = 3
 
     def __init__(self, others):
         self.others, self.ready, self.looked_at = others, [], 0
@@ -220,7 +220,7 @@ def test_a_stream_ends_where_it_began_while_others_go_to_the_new_one(servers):
 def without_engine(servers, tmp_path, *flags):
     """A server that has taken over and whose engine does not get ready in this block."""
     slow = tmp_path / "slow.json"
-    slow.write_text(json.dumps({"load_ms": 5000, "default": {"tokens": [101], "repeat": 0}}))
+    slow.write_text(json.dumps({"load_ms": 10_000, "default": {"tokens": [101], "repeat": 0}}))
     old = servers.first()
     new = servers.start("--takeover", "--takeover-engine", "after", *flags, script=slow)
     assert ended(old) == 0, "until then both accept, and who comes to the old one need not wait"
@@ -390,7 +390,7 @@ def test_an_old_one_that_hangs_is_left_alone(servers):
 def test_an_old_one_that_hangs_while_it_leaves_is_ended(servers, tmp_path):
     slow = tmp_path / "slow.json"
     slow.write_text(json.dumps({"step_ms": 50, "default": {"tokens": [101], "repeat": 0}}))
-    old = servers.first("--shutdown-timeout", 6, script=slow)  # so long there is to stop it before it has left
+    old = servers.first("--shutdown-timeout", 20, script=slow)  # so long there is to stop it before it has left
     stream = Stream(servers.port, 4000)
     stream.read_until(b"data: ")
     new = servers.start("--takeover", "--takeover-engine", "after")

@@ -16,7 +16,7 @@ from stream_client import StreamClient
 NUM_STREAMS = 64
 NUM_SEQS = 32
 LAST_TOKENS = 3
-START_GIVES_UP_S = 60
+START_GIVES_UP_S = 180
 MOMENTS = ("random", "random", "random", "first", "last", "prefill", "start", "idle")
 
 
@@ -206,7 +206,7 @@ async def under_fire(server, bodies, num_strikes, stop_share, seed, moments=MOME
     killer = Killer(server, load, rng, moments)
     await killer.run(num_strikes, stop_share)
     load.is_over = True
-    await asyncio.wait_for(asyncio.gather(*tasks), 300)
+    await asyncio.wait_for(asyncio.gather(*tasks), 900)
     return load, killer
 
 

@@ -10,7 +10,7 @@ import time
 
 import pytest
 from gale_server import GaleServer
-from killing import engine_of, num_descriptors, num_threads, wait_for
+from killing import engine_of, num_connections, num_descriptors, num_threads, wait_for
 from scripts import chat, write_script
 from stream_checker import check_chat_stream
 
@@ -104,7 +104,7 @@ def leave_nothing_behind(binary, tmp_path, promised, count):
             return num_descriptors(front), num_descriptors(engine), num_threads(front), num_threads(engine)
 
         wait_for(idle, "idle before")
-        time.sleep(3)  # lingering connections end
+        wait_for(lambda: num_connections(front) == 0, "connections that linger end")
         before = state()
         leaver, begin = Leaver(server.port, random.Random(1)), time.monotonic()
         asyncio.run(leaver.many(count))
@@ -116,9 +116,10 @@ def leave_nothing_behind(binary, tmp_path, promised, count):
         answered = time.monotonic() - asked
         assert after_all.choices[0].finish_reason == "length" and answered <= promised(5)
         wait_for(idle, "idle after")
+        wait_for(lambda: num_connections(front) == 0, "connections that linger end")
         wait_for(lambda: state() == before, f"descriptors and threads as before ({before})", 120)
         time.sleep(0.5)  # two beats: the audit has been
-        wait_for(lambda: metric(server, "kv_cache_usage_perc") == 0, "an empty cache", 60)
+        wait_for(lambda: metric(server, "kv_cache_usage_perc") == 0, "an empty cache")
         assert metric(server, "blocks_leaked") == 0
         assert engine_of(front) == engine, "the engine died"
         print(

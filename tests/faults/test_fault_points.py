@@ -110,7 +110,7 @@ def one_round(server, faults, place, nth, expected):
     assert len(hurt) <= (PLACES[place] if has_fired else 0), f"{place}, pass {nth}: {said}"
     assert {"refused"} >= set(hurt) or place.startswith("net."), f"{place}, pass {nth}: {said}"
     assert server.process.poll() is None, server.log_text()[-2000:]
-    wait_for(lambda: server.get("/health").status == 200, f"health after {place}, pass {nth}", 60)
+    wait_for(lambda: server.get("/health").status == 200, f"health after {place}, pass {nth}")
     return has_fired, len(hurt)
 
 

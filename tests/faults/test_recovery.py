@@ -1,7 +1,6 @@
 """The engine dies at any moment, in any way: clients notice a pause, and no more."""
 
 import asyncio
-import os
 import random
 import re
 import signal
@@ -11,12 +10,12 @@ import time
 
 import pytest
 from gale_server import GaleServer
-from killing import engine_of, strike, wait_for
+from killing import engine_of, is_there, strike, wait_for
 from recovery import NUM_SEQS, bodies_for, differences, said, seeds_in, under_fire
 from scripts import chat, ids, write_script
 from stream_checker import check_chat_stream
 
-BEAT_TIMEOUT_S = 2
+BEAT_TIMEOUT_S = 5
 SLOW_START_S = 120  # sanitizer builds on a busy machine
 
 
@@ -87,20 +86,20 @@ def num_told(server):
 def test_an_engine_that_is_killed_during_a_drain_still_lets_streams_end(binary):
     body = chat("Tell me a long story", 200, ignore_eos=True, temperature=0)
     for delay in (0.0, 0.1, 0.3):
-        server = GaleServer(binary)
+        server = GaleServer(binary, "--shutdown-timeout", 300)
         with server:
             undisturbed = said_of(server, body)
             answers, before = [], num_told(server)
             thread = threading.Thread(target=lambda: answers.append(said_of(server, body)))
             thread.start()
-            wait_for(lambda: num_told(server) > before, "the stream's first token", 60)
+            wait_for(lambda: num_told(server) > before, "the stream's first token")
             pid = engine_of(server.process.pid)
             server.process.send_signal(signal.SIGTERM)
             time.sleep(delay)
             strike(pid, "kill")
-            thread.join(120)
+            thread.join()
             assert answers == [undisturbed]
-            assert server.process.wait(120) == 0
+            assert server.process.wait(400) == 0
 
 
 def said_of(server, body):
@@ -125,11 +124,11 @@ def test_engines_that_die_while_they_load_are_replaced(binary, tmp_path):
 
 
 def test_a_stopped_engine_is_noticed_within_ten_seconds(binary, tmp_path, promised):
-    with GaleServer(binary, "--scripted", write_script(tmp_path)) as server:  # the default beat timeout
+    with GaleServer(binary, "--scripted", write_script(tmp_path), is_patient=False) as server:  # the default's 8 s
         answers = []
         thread = threading.Thread(target=lambda: answers.append(said_of(server, chat("go on", 3000))))
         thread.start()
-        wait_for(lambda: num_told(server) > 0, "the stream's first token", 60)
+        wait_for(lambda: num_told(server) > 0, "the stream's first token")
         pid = engine_of(server.process.pid)
         begin = time.monotonic()
         strike(pid, "stop")
@@ -137,7 +136,7 @@ def test_a_stopped_engine_is_noticed_within_ten_seconds(binary, tmp_path, promis
         noticed = time.monotonic() - begin
         print(f"\nnoticed after {noticed:.2f} s")
         assert noticed <= promised(10)
-        thread.join(60)
+        thread.join()
         assert answers and answers[0][4] == 3000
 
 
@@ -158,8 +157,9 @@ def test_a_request_that_kills_engines_fails_alone(binary, tmp_path):
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(120)
+            thread.join()
         print(f"\nthe poison was found and the others had ended after {time.monotonic() - begin:.1f} s")
+        assert len(answers) == NUM_SEQS
         for i, response in answers.items():
             if i == 13:
                 refused = check_chat_stream(response.body) if response.status == 200 else None
@@ -181,7 +181,7 @@ def test_a_crash_loop_ends_in_503_with_the_cause_and_leaves_the_front_up(binary,
             for _ in range(2)
         ]
         assert statuses == [500, 500]
-        wait_for(lambda: server.get("/health").status == 503, "the end of hope", 30)
+        wait_for(lambda: server.get("/health").status == 503, "the end of hope")
         health = server.get("/health")
         assert "exited with code 9" in health.body.decode()
         refused = server.post("/v1/chat/completions", chat("hello"))
@@ -195,10 +195,10 @@ def test_a_killed_front_leaves_nothing_and_its_port_is_free_at_once(binary, tmp_
     with server:
         pid = engine_of(server.process.pid)
         server.process.send_signal(signal.SIGKILL)
-        server.process.wait(10)
+        server.process.wait(120)
         begin = time.monotonic()
         with GaleServer(binary, "--scripted", script, port=server.port) as second:
             took = time.monotonic() - begin
             print(f"\naccepting again after {took:.2f} s")
             assert second.get("/health").status == 200
-            wait_for(lambda: not os.path.exists(f"/proc/{pid}"), "the end of the first front's engine", 60)
+            wait_for(lambda: not is_there(pid), "the end of the first front's engine")

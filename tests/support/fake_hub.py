@@ -168,5 +168,5 @@ class FakeHub:
         self.send(request, status, body[: len(body) // 2], headers, length=len(body))
         request.wfile.flush()
         self.begun.set()
-        self.held.wait(300)
+        self.held.wait(1800)
         request.wfile.write(body[len(body) // 2 :])

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import random
 import signal
 import socket
 import subprocess
@@ -13,17 +14,24 @@ from stream_rules import check_answer
 
 ROOT = Path(__file__).resolve().parents[2]
 NANO_FLASH = ROOT / "models" / "nano-flash"
-START_TIMEOUT_S = 120    # sanitizer builds load slowly
+START_TIMEOUT_S = 300    # sanitizer builds load slowly
 
 
+FIRST_OF_CONNECTIONS = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
 given_ports = set()      # the next call may come before the first port is used
 
 
 def free_port():
+    """Below the ports that the kernel gives to connections and to whoever asks for any: none of those takes it before
+    its server does, or while that is started again, and nobody who asks it meanwhile is connected to himself."""
+    dice = random.SystemRandom()
     while True:
+        port = dice.choice(range(10_000, FIRST_OF_CONNECTIONS) or range(10_000, 65_536))
         with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
         if port not in given_ports:
             given_ports.add(port)
             return port
@@ -41,10 +49,13 @@ def ask(port, method, path, data, headers, timeout):
 
 
 class GaleServer:
-    """A running `gale serve`; use as a context manager."""
+    """A running `gale serve`; use as a context manager. Unless a test says otherwise an engine may be silent for long:
+    a busy machine is no dead engine."""
 
-    def __init__(self, binary, *flags, model=NANO_FLASH, environment=None, port=None):
+    def __init__(self, binary, *flags, model=NANO_FLASH, environment=None, port=None, is_patient=True):
         self.port = port or free_port()
+        if is_patient and "--engine-beat-timeout" not in flags:
+            flags = (*flags, "--engine-beat-timeout", 60)
         self.log = tempfile.NamedTemporaryFile("w+", prefix="gale-test-", suffix=".log")
         command = [str(binary), "serve", str(model), "--host", "127.0.0.1", "--port", str(self.port), *map(str, flags)]
         self.process = subprocess.Popen(command, stdout=self.log, stderr=subprocess.STDOUT, env=environment, cwd=ROOT)
@@ -74,7 +85,7 @@ class GaleServer:
                 self.process.wait(120)
             except subprocess.TimeoutExpired:
                 self.process.send_signal(signal.SIGTERM)
-                self.process.wait(60)
+                self.process.wait(120)
         return self.process.returncode
 
     def log_text(self):

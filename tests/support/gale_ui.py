@@ -26,7 +26,7 @@ class GaleUi:
         )
 
     def __enter__(self):
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while time.monotonic() < deadline and self.process.poll() is None:
             try:
                 if self.request("GET", "/ui/state").status == 200:
@@ -41,7 +41,7 @@ class GaleUi:
     def stop(self, how=signal.SIGTERM):
         if self.process.poll() is None:
             self.process.send_signal(how)
-            self.process.wait(60)
+            self.process.wait(120)
         return self.process.returncode
 
     def log_text(self):
@@ -56,4 +56,4 @@ class GaleUi:
         is_json = body is not None and not isinstance(body, bytes)
         data = json.dumps(body).encode() if is_json else body
         all_headers = {"Content-Type": "application/json"} if is_json else {}
-        return ask(self.port, method, path, data, {**all_headers, **(headers or {})}, 60)
+        return ask(self.port, method, path, data, {**all_headers, **(headers or {})}, 120)

@@ -8,7 +8,7 @@ import time
 
 def service(binary, *arguments, **more):
     return subprocess.run(
-        [binary, "service", *map(str, arguments)], capture_output=True, text=True, **{"timeout": 120, **more}
+        [binary, "service", *map(str, arguments)], capture_output=True, text=True, **{"timeout": 300, **more}
     )
 
 
@@ -31,7 +31,8 @@ def states(folder):
 def processes(folder):
     """Ids of the two programs of the service that run, by name: a front (whichever place it has) and the page. One that
     has not lived for a second yet does not run for supervisor, which would start it ever later if it ended."""
-    for _ in range(300):
+    deadline = time.monotonic() + 180
+    while time.monotonic() < deadline:
         told = states(folder)
         found = {
             line.split()[0].replace("gale-2", "gale"): int(re.search(r"pid (\d+)", line)[1])

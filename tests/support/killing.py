@@ -7,6 +7,7 @@ import signal
 import time
 from pathlib import Path
 
+TCP_LISTEN = "0A"  # in /proc/net/tcp
 WAYS = {"kill": signal.SIGKILL, "abort": signal.SIGABRT, "stop": signal.SIGSTOP}
 
 
@@ -70,11 +71,21 @@ def num_threads(pid):
     return len(os.listdir(f"/proc/{pid}/task"))
 
 
+def num_connections(pid):
+    """Over TCP, without the sockets that listen."""
+    sockets = set()
+    for path in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            sockets.add(os.readlink(path))
+    rows = [row.split() for row in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]]
+    return sum(f"socket:[{row[9]}]" in sockets for row in rows if row[3] != TCP_LISTEN)
+
+
 def resident_bytes(pid):
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def wait_for(condition, what, seconds=30):
+def wait_for(condition, what, seconds=120):
     """How long it took, in seconds. Whom nobody answers is asked again."""
     begin = time.monotonic()
     while True:

@@ -14,7 +14,7 @@ def metrics_of(server):
 
 def metrics_when(server, condition):
     """The metrics once they satisfy it: the engine tells its state a few times a second."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not condition(metrics := metrics_of(server)):
         assert time.monotonic() < deadline, metrics
         time.sleep(0.05)

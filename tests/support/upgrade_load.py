@@ -37,10 +37,42 @@ def is_closed(connection):
     return connection.sock is not None and bool(select.select([connection.sock], [], [], 0)[0])
 
 
+class Kept:
+    """A connection from one request to the next."""
+
+    def __init__(self, port):
+        self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+        self.asked_at = None
+
+    def was_quiet(self):
+        """For so long that its server may have closed it by now."""
+        is_open = self.connection.sock is not None
+        return is_open and self.asked_at is not None and time.monotonic() - self.asked_at > QUIET_S
+
+    def ask(self, body):
+        """The response. None, as HTTP libraries find out, too, before they take another connection: this one was closed
+        while it was quiet. The time counts at which the request is out, which may be long after it was begun."""
+        if self.was_quiet() and is_closed(self.connection):
+            return None
+        try:
+            data = json.dumps(body)
+            self.connection.request("POST", "/v1/completions", data, {"Content-Type": "application/json"})
+        except ConnectionError:
+            if self.was_quiet():
+                return None
+            raise
+        was_quiet, self.asked_at = self.was_quiet(), time.monotonic()
+        try:
+            return self.connection.getresponse()
+        except ConnectionError:
+            if was_quiet:
+                return None
+            raise
+
+
 class Load:
     """`choose` gives the port for the next request, and what a connection is kept under: as balancers do, one to a
-    server that was restarted is not used again. As HTTP libraries do, one that was closed while it was quiet is not,
-    either."""
+    server that was restarted is not used again."""
 
     def __init__(self, choose, num_clients=12):
         self.choose = choose
@@ -52,32 +84,27 @@ class Load:
 
     def client(self, number):
         connections = {}
-        last_used = {}
         turn = number
         while not self.is_over:
             turn += len(self.threads)
             body = body_of(turn)
             port, key = self.choose()
-            if key in connections and time.monotonic() - last_used[key] > QUIET_S and is_closed(connections[key]):
-                connections.pop(key).close()
-            connection = connections.get(key) or http.client.HTTPConnection("127.0.0.1", port, timeout=120)
-            connections[key] = connection
             try:
-                connection.request(
-                    "POST", "/v1/completions", json.dumps(body), {"Content-Type": "application/json"}
-                )
-                response = connection.getresponse()
+                response = connections.setdefault(key, Kept(port)).ask(body)
+                if response is None:
+                    connections[key].connection.close()
+                    connections[key] = Kept(port)
+                    response = connections[key].ask(body)
                 check(body, response.status, response.read())
-                last_used[key] = time.monotonic()
             except (AssertionError, OSError, http.client.HTTPException, ValueError, KeyError) as trouble:
                 with self.lock:
                     self.failures.append(f"{type(trouble).__name__}: {trouble}")
-                connections.pop(key).close()
+                connections.pop(key).connection.close()
                 time.sleep(PAUSE_S)
             with self.lock:
                 self.num_done += 1
-        for connection in connections.values():
-            connection.close()
+        for kept in connections.values():
+            kept.connection.close()
 
     def __enter__(self):
         for thread in self.threads:
@@ -92,7 +119,7 @@ class Load:
         for thread in self.threads:
             thread.join()
 
-    def wait_for(self, num_done, seconds=600):
+    def wait_for(self, num_done, seconds=1200):
         """Until so many more have been answered."""
         wanted, deadline = self.num_done + num_done, time.monotonic() + seconds
         while self.num_done < wanted:

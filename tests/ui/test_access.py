@@ -56,7 +56,7 @@ def test_the_proxy_passes_whole_answers_and_streams(ui):
 
 
 def test_a_stream_is_passed_on_event_by_event(ui):
-    connection = http.client.HTTPConnection("127.0.0.1", ui.port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", ui.port, timeout=120)
     body = {"messages": [{"role": "user", "content": "a slow answer please"}], "stream": True, "max_tokens": 2000}
     connection.request("POST", PATH, json.dumps(body), {"Content-Type": "application/json"})
     response = connection.getresponse()

@@ -4,6 +4,7 @@ import json
 import time
 
 import pytest
+from killing import wait_for
 
 DONE = "!document.querySelector('.message.running') && document.querySelector('.message.assistant .message-footer .icon-button')"
 ANSWER = "[...document.querySelectorAll('.message.assistant')].at(-1)?.querySelector('.answer').innerText ?? ''"
@@ -29,6 +30,13 @@ def running_slots(api):
     return sum(
         float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith("vllm:num_requests_running")
     )
+
+
+def num_finished(api, reason):
+    """Answers that ended like this so far."""
+    lines = api.get("/metrics").body.decode().splitlines()
+    told = [line for line in lines if line.startswith("vllm:request_success") and f'"{reason}"' in line]
+    return sum(float(line.rsplit(" ", 1)[1]) for line in told)
 
 
 def test_an_answer_is_shown_with_its_thinking_and_numbers(page):
@@ -68,13 +76,14 @@ def test_stopping_keeps_the_text_frees_the_slot_and_can_go_on(page, api, promise
     seconds = []
     while not seconds or seconds[-1] >= 1 and len(seconds) < 3:  # a busy machine may stall a try, not three
         page.press("Control+Shift+O")
+        wait_for(lambda: running_slots(api) == 0, "what others asked has ended")
         ask(page, "a slow answer please", wait=False)
         page.wait("document.querySelectorAll('.answer .block').length > 2")
-        assert running_slots(api) == 1
+        wait_for(lambda: running_slots(api) == 1, "the engine tells that it runs")
         page.click(".send.is-stop")
         stopped = time.monotonic()
         while running_slots(api) > 0:
-            assert time.monotonic() - stopped < 60
+            assert time.monotonic() - stopped < 120
         seconds.append(time.monotonic() - stopped)
         page.wait(DONE)
     assert seconds[-1] < promised(1), seconds
@@ -225,6 +234,7 @@ def test_settings_are_sent_only_where_they_are_set(page):
                 field.value = '0.3'; field.dispatchEvent(new Event('change')); })()"""
     )
     page.press("Escape")
+    page.wait("!document.querySelector('dialog')")
     assert page.run(sent)["temperature"] == 0.3
     page.click(".composer .chip")
     assert page.run(sent)["chat_template_kwargs"] == {"enable_thinking": False}
@@ -257,12 +267,16 @@ def test_tool_calls_are_shown_and_answered_by_hand(page):
 
 
 def resting_place(page):
-    """Where the wheel's scrolling has come to an end."""
-    at, before = page.run("document.querySelector('#scroller').scrollTop"), None
-    while at != before:
-        time.sleep(0.4)
-        at, before = page.run("document.querySelector('#scroller').scrollTop"), at
-    return at
+    """Where the wheel's scrolling has come to an end: thirty frames long nothing moves, however long a frame takes."""
+    return page.run("""new Promise((done) => {
+        const scroller = document.querySelector('#scroller');
+        let at = scroller.scrollTop, frames = 0;
+        const look = () => {
+          frames = scroller.scrollTop === at ? frames + 1 : 0;
+          at = scroller.scrollTop;
+          if (frames === 30) done(at); else requestAnimationFrame(look);
+        };
+        requestAnimationFrame(look); })""")
 
 
 def test_the_page_follows_only_a_reader_who_is_at_the_end(page):

@@ -40,12 +40,12 @@ def test_a_listing_and_a_formula_that_are_still_open_look_as_when_they_are_close
     assert bold["text"] == "a bold" and whole["text"] == "a bold word"
 
 
-def test_a_long_answer_costs_little_time_a_frame(page):
+def test_a_long_answer_costs_little_time_a_frame(page, promised):
     with page.trace() as events:
         ask(page, "a long quick answer")
         page.wait("document.querySelectorAll('.answer .block').length === 150")
     costs = scripting_ms(events)
-    assert percentile(costs, 95) <= LIMIT_MS, costs[-20:]
+    assert percentile(costs, 95) <= promised(LIMIT_MS), costs[-20:]
 
 
 @pytest.mark.full

@@ -17,11 +17,14 @@ CACHE = Path.home() / ".cache" / "gale"
 
 def axe_findings(page, axe):
     page.run(axe)
+    # Colours of what is still fading in are others than those that people read.
+    page.wait("""document.getAnimations().every((one) =>
+        one.playState === 'finished' || one.effect.getComputedTiming().endTime === Infinity)""")
     found = page.run(
         """axe.run(document, {resultTypes: ['violations']}).then((result) => result.violations
         .filter((one) => ['serious', 'critical'].includes(one.impact)).map((one) => one.id + ': ' +
           one.nodes.map((node) => node.html.slice(0, 160)).join(' | ')))""",
-        60,
+        600,
     )
     return found
 
@@ -129,7 +132,7 @@ def test_the_page_speaks_chinese(page):
 def test_the_keyboard_alone_is_enough(page):
     page.run("document.querySelector('#skip').focus()")
     page.press("Enter")
-    assert page.run("document.activeElement.id") == "message"
+    page.wait("document.activeElement.id === 'message'")
     page.type("the first question")
     page.press("Enter")
     page.wait(DONE)
@@ -167,6 +170,7 @@ def test_an_error_is_shown_with_a_way_out(browser, binary):
     with GaleUi(binary, "http://127.0.0.1:9") as ui:
         page = browser.page(ui.url + "/")
         page.click("#message")
+        page.wait("document.activeElement.id === 'message'")
         page.type("is anybody there")
         page.press("Enter")
         page.wait("document.querySelector('.notice.error')?.textContent.includes('gave no answer')")
@@ -191,7 +195,7 @@ def test_an_engine_that_dies_is_a_pause_on_the_page(browser, binary, script):
 def test_a_password_is_asked_for_on_the_page(browser, binary, api):
     with GaleUi(binary, api.base_url, "--password", "open sesame") as ui:
         page = browser.page(ui.url + "/")
-        page.wait("document.querySelector('.login input')")
+        page.wait("document.activeElement.matches('.login input')")
         page.type("wrong")
         page.press("Enter")
         page.wait("document.querySelector('.login .trouble').textContent")

@@ -332,7 +332,7 @@ def test_a_browser_without_room_says_so_and_offers_an_export(page):
 
 def test_shortcuts_do_what_the_list_says(page):
     ask(page, "the first question")
-    assert page.run("document.activeElement.id") == "message"  # the box has the focus again
+    page.wait("document.activeElement.id === 'message'")  # the box has the focus again
     page.press("Control+b")
     page.wait("document.querySelector('#sidebar').inert")
     page.press("Control+b")
@@ -354,6 +354,7 @@ def test_a_reader_who_listens_hears_begin_and_end_and_not_each_token(page):
         new MutationObserver(() => heard.push(document.querySelector('#live').textContent))
         .observe(document.querySelector('#live'), {childList: true, characterData: true, subtree: true}); })()""")
     ask(page, "a long quick answer")
+    page.wait("window.heard.length > 1")
     assert page.run("window.heard") == ["The answer begins.", "The answer is complete."]
     assert page.run("document.querySelector('#column').getAttribute('aria-live')") == "off"
 

@@ -4,6 +4,7 @@ import http.server
 import threading
 
 import pytest
+from killing import wait_for
 
 ATTACK = """<!doctype html><title>evil</title>
 <form id="f" method="post" enctype="text/plain" target="out" action="{url}/v1/chat/completions">
@@ -51,6 +52,7 @@ def num_answers(api):
 
 @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1"])
 def test_another_site_gets_and_does_nothing(browser, ui, api, evil, host):
+    wait_for(lambda: api.get("/load").json_body()["server_load"] == 0, "what other tests asked has ended")
     before = num_answers(api)
     page = browser.page()
     page.call("Page.navigate", {"url": f"http://{host}:{evil}/"})

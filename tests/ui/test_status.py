@@ -7,6 +7,7 @@ import signal
 from conftest import script_of
 from gale_server import NANO_FLASH, GaleServer
 from gale_ui import GaleUi
+from killing import engine_of, held, wait_for
 from test_chat import DONE, ask
 from tokenizers import Tokenizer
 
@@ -35,9 +36,12 @@ def test_the_light_goes_from_gone_to_loading_to_ready_and_over_a_dead_engine_bac
             page = browser.page(ui.url + "/")
             with api:
                 wait_for_light(page, "green", "Ready")
-                os.kill(api.engine_pids()[0], signal.SIGKILL)
-                wait_for_light(page, "yellow", "Loading")
-                assert "killed by signal 9" in page.run("document.querySelector('.light').textContent")
+                killed = engine_of(api.process.pid)
+                os.kill(killed, signal.SIGKILL)
+                wait_for(lambda: engine_of(api.process.pid) not in (None, killed), "the next engine is there")
+                with held(engine_of(api.process.pid)):  # it loads until the page has been seen
+                    wait_for_light(page, "yellow", "Loading")
+                    assert "killed by signal 9" in page.run("document.querySelector('.light').textContent")
                 wait_for_light(page, "green", "Ready")
             wait_for_light(page, "red", "Not reachable")
             page.close()
@@ -92,8 +96,8 @@ def test_a_message_that_could_not_be_sent_is_sent_once(browser, binary, script, 
             assert page.run("document.querySelectorAll('.bubble').length") == 1
             page.reload()
             page.wait("document.querySelectorAll('.message.user').length === 1")
-            sent = page.run("document.querySelector('.message.assistant .branch-count').textContent")
-            assert sent == "2/2"  # the try that failed is still there, beside the one that went well
+            # The try that failed is still there, beside the one that went well.
+            page.wait("document.querySelector('.message.assistant .branch-count')?.textContent === '2/2'")
         page.close()
 
 
