@@ -212,8 +212,8 @@ Result<std::vector<PromptSegment>> ChatTemplate::render(const ChatInput& input) 
   } catch (const std::bad_alloc&) {    // not the conversation's fault
     throw;
   } catch (const std::exception& exception) {
-    // The template engine hands on whatever it catches as an error of its own that cites it.
-    if (std::string_view(exception.what()).find("std::bad_alloc") != std::string_view::npos) throw std::bad_alloc();
+    // The template engine hands on whatever it catches as an error of its own that ends with its words.
+    if (std::string_view(exception.what()).ends_with("\nError: std::bad_alloc")) throw std::bad_alloc();
     return fail_param(ErrorCode::kInvalidArgument, "messages", "the chat template refuses this conversation: {}",
                       engine_message(exception.what()));
   }

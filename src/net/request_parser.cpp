@@ -46,7 +46,7 @@ std::string_view origin_form(std::string_view target) {
 class RequestParser::Machine {
  public:
   explicit Machine(const RequestLimits& limits) : limits_(limits) {
-    parser_.eager(true);
+    parser_.eager(false);   // the head, a chunk's line, a chunk or the trailer at a time
     parser_.header_limit(static_cast<std::uint32_t>(limits.max_head_bytes));
     parser_.body_limit(limits.max_body_bytes);
   }
@@ -85,9 +85,7 @@ class RequestParser::Machine {
       return tl::unexpected<HttpError>(std::move(*error));
     }
     boost::beast::error_code code;
-    parser_.eager(false);   // the head alone first
     parser_.put(boost::asio::buffer(input.data(), head_bytes), code);
-    parser_.eager(true);
     if (code && code != http::error::need_more) return tl::unexpected<HttpError>(error_of(code));
     input.erase(0, head_bytes);
     if (auto error = read_head()) return tl::unexpected<HttpError>(std::move(*error));
@@ -137,18 +135,28 @@ class RequestParser::Machine {
   tl::expected<Progress, HttpError> feed_body(std::string& input) {
     size_t used = 0;
     while (used < input.size() && !parser_.is_done()) {
+      const std::string_view rest = std::string_view(input).substr(used);
       // Beast asserts that the last chunk's header does not come alone, so it waits for the byte behind it.
-      if (parser_.chunked() && std::string_view(input).substr(used) == "0\r\n") break;
+      if (parser_.chunked() && rest == "0\r\n") break;
+      const size_t num_before = num_body_bytes();
       boost::beast::error_code code;
-      const size_t taken = parser_.put(boost::asio::buffer(input.data() + used, input.size() - used), code);
+      const size_t taken = parser_.put(boost::asio::buffer(rest.data(), rest.size()), code);
+      const bool is_broken = code && code != http::error::need_more;
+      if (parser_.chunked() && num_body_bytes() == num_before) {
+        const size_t num_bytes = taken > 0 ? taken : is_broken ? first_line(rest) : rest.size();
+        if (num_bytes > limits_.max_head_bytes) return broken(400, "malformed chunked body");
+      }
+      if (is_broken) return tl::unexpected<HttpError>(error_of(code));
       used += taken;
-      if (code && code != http::error::need_more) return tl::unexpected<HttpError>(error_of(code));
       if (taken == 0) break;
     }
     input.erase(0, used);
-    if (parser_.is_done()) return Progress::kComplete;
-    if (input.size() > limits_.max_head_bytes) return broken(400, "malformed chunked body");   // an endless chunk line
-    return Progress::kNeedMore;
+    return parser_.is_done() ? Progress::kComplete : Progress::kNeedMore;
+  }
+
+  // Bytes of a chunk's line, with the end of the chunk before it.
+  static size_t first_line(std::string_view rest) {
+    return std::min(rest.find("\r\n", rest.starts_with("\r\n") ? 2 : 0), rest.size());
   }
 
   const RequestLimits limits_;

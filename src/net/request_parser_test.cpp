@@ -2,13 +2,17 @@
 
 #include <gtest/gtest.h>
 
+#include <string>
+#include <utility>
+#include <vector>
+
 namespace gale {
 namespace {
 
 using Progress = RequestParser::Progress;
 
-// The status a request is refused with; 0: accepted (with what was read in `parser`).
-int feed_all(RequestParser& parser, std::string bytes) {
+// The status a request is refused with; 0: accepted (with what was read in `parser`), -1: there is more to come.
+int feed_all(RequestParser& parser, std::string& bytes) {
   for (;;) {
     const auto progress = parser.feed(bytes);
     if (!progress) return progress.error().status;
@@ -18,7 +22,8 @@ int feed_all(RequestParser& parser, std::string bytes) {
 }
 int status_of(const std::string& bytes, RequestLimits limits = {}) {
   RequestParser parser(limits);
-  return feed_all(parser, bytes);
+  std::string rest = bytes;
+  return feed_all(parser, rest);
 }
 std::string get_with(const std::string& lines) { return "GET / HTTP/1.1\r\nHost: x\r\n" + lines + "\r\n"; }
 std::string post_with(const std::string& lines, const std::string& body) {
@@ -27,8 +32,8 @@ std::string post_with(const std::string& lines, const std::string& body) {
 
 TEST(RequestParser, reads_head_and_body) {
   RequestParser parser({});
-  ASSERT_EQ(
-      feed_all(parser, "POST /v1/a%2Fb?q=1 HTTP/1.1\r\nHost: x\r\nX-One:  two \r\nContent-Length: 5\r\n\r\nhello"), 0);
+  std::string bytes = "POST /v1/a%2Fb?q=1 HTTP/1.1\r\nHost: x\r\nX-One:  two \r\nContent-Length: 5\r\n\r\nhello";
+  ASSERT_EQ(feed_all(parser, bytes), 0);
   EXPECT_EQ(parser.head().method, "POST");
   EXPECT_EQ(parser.head().path, "/v1/a/b");
   EXPECT_EQ(parser.head().query, "q=1");
@@ -127,6 +132,31 @@ TEST(RequestParser, holds_its_limits) {
   EXPECT_EQ(status_of(post_with("Content-Length: 11\r\n", ""), limits), 413);
   EXPECT_EQ(status_of(post_with("Transfer-Encoding: chunked\r\n", "b\r\nhello world\r\n"), limits), 413);
   EXPECT_EQ(status_of(post_with("Content-Length: 10\r\n", "0123456789"), limits), 0);
+}
+
+TEST(RequestParser, what_frames_chunks_is_bounded_whatever_the_pieces) {
+  const RequestLimits limits{.max_line_bytes = 100, .max_head_bytes = 100, .max_fields = 5, .max_body_bytes = 10};
+  const std::string many(101, 'a'), few(60, 'a');
+  const std::vector<std::pair<std::string, int>> bodies = {
+      {"5\r\nhello\r\n0\r\nT: " + few + "\r\n\r\n", 0},  {"5\r\nhello\r\n0\r\nT: " + many + "\r\n\r\n", 400},
+      {"5\r\nhello\r\n0\r\nT: " + many, 400},               {"5;x=" + few + "\r\nhello\r\n0\r\n\r\n", 0},
+      {"5;x=" + many + "\r\nhello\r\n0\r\n\r\n", 400},      {"f;x=" + many + "\r\nhello\r\n0\r\n\r\n", 400},
+      {"f;x=" + few + "\r\n" + many, 413},                  {"f\r\n" + many, 413},
+      {"5\r\nhello\r\nf\r\n" + many, 413},                  {"0;x=" + many + "\r\n\r\n", 400}};
+  for (const auto& [body, status] : bodies) {
+    const std::string bytes = post_with("TE: a\r\nTransfer-Encoding: chunked\r\n", body);
+    EXPECT_EQ(status_of(bytes, limits), status) << body;
+    for (size_t step = 1; step < 9; ++step) {
+      RequestParser parser(limits);
+      std::string input;
+      int last = -1;
+      for (size_t at = 0; at < bytes.size() && last < 0; at += step) {
+        input += bytes.substr(at, step);
+        last = feed_all(parser, input);
+      }
+      EXPECT_EQ(last, status) << body << " in pieces of " << step;
+    }
+  }
 }
 
 }  // namespace
