@@ -2,6 +2,8 @@
 
 import http.client
 import json
+import re
+import time
 
 import pytest
 from gale_server import GaleServer
@@ -97,8 +99,17 @@ def test_a_stream_to_which_nobody_comes_back_ends_and_is_forgotten(binary):
     with with_window(binary, 1) as server:
         one = {"X-Api-Key": "one"}
         stream_id, _ = begin(server, "/v1/chat/completions", ENDLESS, 2000, one)
-        wait_for(lambda: running(server) == 0, "it ends, or has ended by itself")
-        wait_for(lambda: server.get(f"/v1/streams/{stream_id}", headers=one).status == 404, "it is forgotten")
+
+        def has_ended():
+            text = server.get("/metrics", headers=one).body.decode()
+            return re.search(r'^vllm:request_success_total{.*finished_reason="(abort|length)".*} 1$', text, re.M)
+
+        def is_forgotten():
+            time.sleep(1.5)   # who asks again within the window is somebody who comes back
+            return server.get(f"/v1/streams/{stream_id}", headers=one).status == 404
+
+        wait_for(has_ended, "it is cancelled, or on a quick machine over by then")
+        wait_for(is_forgotten, "it is forgotten")
 
 
 def test_other_streams_end_with_their_connection_and_have_no_ids(server):
