@@ -110,6 +110,11 @@ std::vector<Option> pipeline_options() {
       option<&Config::pipeline, &P::admission, &A::max_wait_s>({.flag = "--max-queue-wait", .placeholder = "SECONDS",
           .help = "A request that would wait longer, as things go, is refused with 429. 0: no matter how long.",
           .group = kScheduling, .commands = kServe, .rules = at_least(0)}),
+      option<&Config::pipeline, &P::admission, &A::overload_wait>({.flag = "--overload-queue-wait",
+          .placeholder = "SECONDS",
+          .help = "The same once --max-num-seqs have been running nearly all the time: bursts wait, a crowd that stays is "
+                  "refused early, so that those who are served are served soon. 0: off.",
+          .group = kScheduling, .commands = kServe, .rules = at_least(0)}),
       option<&Config::pipeline, &P::admission, &A::tenants, &TenantLimitsConfig::max_live_requests>(
           {.flag = "--max-requests-per-key",
           .placeholder = "N",
