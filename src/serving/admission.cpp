@@ -64,13 +64,14 @@ Status Admission::check_wait(int num_sequences) const {
   const std::optional<double> wait = num_before > 0 ? seconds_for(num_before) : std::nullopt;
   if (!wait) return {};
   if (config_.max_wait_s > 0 && *wait > config_.max_wait_s) {
-    return fail(ErrorCode::kOverloaded, "the server is busy: this request would wait about {:.0f} s, {} are the most", *wait,
-                config_.max_wait_s);
+    return fail(ErrorCode::kOverloaded, "the server is busy: this request would wait about {:.0f} s, {} are the most",
+                *wait, config_.max_wait_s);
   }
   const bool is_bounded = config_.overload_wait > Duration::zero() && pace_.is_overloaded();
   if (is_bounded && *wait > seconds(config_.overload_wait)) {
-    return fail(ErrorCode::kOverloaded, "the server is overloaded: this request would wait about {:.3g} s, {:.3g} are the most now",
-                *wait, seconds(config_.overload_wait));
+    return fail(ErrorCode::kOverloaded,
+                "the server is overloaded: this request would wait about {:.3g} s, {:.3g} are the most now", *wait,
+                seconds(config_.overload_wait));
   }
   return {};
 }

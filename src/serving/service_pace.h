@@ -6,9 +6,9 @@
 
 namespace gale {
 
-// How fast sequences end while all places are taken, and whether that has been so nearly all the time lately. "Lately" is a
-// few times as long as a sequence lives: what was before fades, so a quiet night says nothing of the morning's first burst.
-// Not thread-safe.
+// How fast sequences end while all places are taken, and whether that has been so nearly all the time lately. "Lately"
+// is a few times as long as a sequence lives: what was before fades, so a quiet night says nothing of the morning's
+// first burst. Not thread-safe.
 class ServicePace {
  public:
   // From now on all places are taken, or not. Calls are in order of time.
@@ -16,8 +16,8 @@ class ServicePace {
   // One has ended; note() follows.
   void note_end(TimePoint now, Duration life);
 
-  // From one end to the next, if all places were taken only as much of the time as they were lately: rather too short than
-  // too long. None before the first end.
+  // The time lately in which all places were taken, by the ends lately: where some were free now and then that is
+  // rather too short. None before the first end.
   [[nodiscard]] std::optional<double> seconds_an_end() const;
   [[nodiscard]] bool is_overloaded() const;
 
