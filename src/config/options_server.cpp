@@ -57,7 +57,6 @@ std::vector<Option> takeover_options() {
 std::vector<Option> pipeline_options() {
   using enum OptionGroup;
   using P = PipelineConfig;
-  using A = AdmissionConfig;
   return {
       option<&Config::serve, &ServeConfig::served_model_names>({.flag = "--served-model-name", .placeholder = "NAME",
           .help = "What clients call the model; the first is the one that answers carry. None: MODEL as written.",
@@ -95,6 +94,21 @@ std::vector<Option> pipeline_options() {
       option<&Config::pipeline, &P::num_workers>({.flag = "--num-text-workers", .placeholder = "N",
           .help = "Threads for templates, tokenising and parsing.",
           .group = kRuntime, .commands = kServe, .rules = range(1, 256)}),
+      option<&Config::pipeline, &P::supervisor, &SupervisorConfig::load_timeout>({.flag = "--engine-ready-timeout",
+          .placeholder = "SECONDS", .help = "An engine that takes longer to load is ended and started anew.",
+          .group = kRuntime, .commands = kServe, .environment = "VLLM_ENGINE_READY_TIMEOUT_S", .rules = at_least(1)}),
+      option<&Config::pipeline, &P::supervisor, &SupervisorConfig::beat_timeout>({.flag = "--engine-beat-timeout",
+          .placeholder = "SECONDS",
+          .help = "A loaded engine that is silent for so long hangs: it is ended and started anew.",
+          .group = kRuntime, .commands = kServe, .rules = at_least(1)}),
+  };
+}
+
+std::vector<Option> admission_options() {
+  using enum OptionGroup;
+  using P = PipelineConfig;
+  using A = AdmissionConfig;
+  return {
       option<&Config::pipeline, &P::admission, &A::max_waiting>({.flag = "--max-num-queued-reqs", .placeholder = "N",
           .help = "Sequences that may wait; more are refused with 429. auto: four times --max-num-seqs.",
           .group = kScheduling, .commands = kServe, .rules = at_least_or(1, "auto")}),
@@ -110,6 +124,11 @@ std::vector<Option> pipeline_options() {
       option<&Config::pipeline, &P::admission, &A::max_wait_s>({.flag = "--max-queue-wait", .placeholder = "SECONDS",
           .help = "A request that would wait longer, as things go, is refused with 429. 0: no matter how long.",
           .group = kScheduling, .commands = kServe, .rules = at_least(0)}),
+      option<&Config::pipeline, &P::admission, &A::overload_wait>({.flag = "--overload-queue-wait",
+          .placeholder = "SECONDS",
+          .help = "The same once --max-num-seqs have been running nearly all the time: bursts wait, a crowd that stays "
+                  "is refused early, so that those who are served are served soon. 0: off.",
+          .group = kScheduling, .commands = kServe, .rules = at_least(0)}),
       option<&Config::pipeline, &P::admission, &A::tenants, &TenantLimitsConfig::max_live_requests>(
           {.flag = "--max-requests-per-key",
           .placeholder = "N",
@@ -122,13 +141,6 @@ std::vector<Option> pipeline_options() {
       option<&Config::pipeline, &P::request_timeout>({.flag = "--request-timeout", .placeholder = "SECONDS",
           .help = "A request that takes longer gets 504. 0: no limit.", .group = kScheduling, .commands = kServe,
           .rules = at_least(0)}),
-      option<&Config::pipeline, &P::supervisor, &SupervisorConfig::load_timeout>({.flag = "--engine-ready-timeout",
-          .placeholder = "SECONDS", .help = "An engine that takes longer to load is ended and started anew.",
-          .group = kRuntime, .commands = kServe, .environment = "VLLM_ENGINE_READY_TIMEOUT_S", .rules = at_least(1)}),
-      option<&Config::pipeline, &P::supervisor, &SupervisorConfig::beat_timeout>({.flag = "--engine-beat-timeout",
-          .placeholder = "SECONDS",
-          .help = "A loaded engine that is silent for so long hangs: it is ended and started anew.",
-          .group = kRuntime, .commands = kServe, .rules = at_least(1)}),
   };
 }
 
@@ -219,6 +231,7 @@ std::vector<Option> server_options() {
   using enum OptionGroup;
   std::vector<Option> out = pipeline_options();
   for (Option& option : takeover_options()) out.push_back(std::move(option));
+  for (Option& option : admission_options()) out.push_back(std::move(option));
   for (Option& option : http_options()) out.push_back(std::move(option));
   out.push_back(option<&Config::server, &ServerConfig::logs_access>({.flag = "--access-log",
       .help = "A line for each request, probes excepted.", .group = kLog, .commands = kServe}));

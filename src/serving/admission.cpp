@@ -2,15 +2,13 @@
 
 #include <algorithm>
 #include <cmath>
-#include <new>
 #include <utility>
 
 namespace gale {
 namespace {
 
-constexpr size_t kNumEndsKept = 64;
 constexpr double kMinRetrySeconds = 1, kMaxRetrySeconds = 30;
-constexpr double kBlindRetrySeconds = 3;   // nothing finished yet to estimate from
+constexpr double kBlindRetrySeconds = 3;   // nothing to estimate from yet
 
 }  // namespace
 
@@ -26,6 +24,7 @@ void Admission::Slot::swap(Slot& other) noexcept {
   std::swap(num_sequences_, other.num_sequences_);
   std::swap(num_prompt_tokens_, other.num_prompt_tokens_);
   std::swap(tenant_, other.tenant_);
+  std::swap(since_, other.since_);
 }
 
 void Admission::Slot::correct_prompt_tokens(int64_t num_prompt_tokens) {
@@ -49,12 +48,7 @@ Status Admission::check_load(int num_sequences, int64_t num_prompt_tokens, const
     return fail(ErrorCode::kOverloaded, "the server is busy: {} sequences are running or waiting, {} may", num_live_sequences_,
                 max_live);
   }
-  const int num_before = num_live_sequences_ + num_sequences - max_num_seqs_;   // that have to end before this one runs
-  const std::optional<double> wait = num_before > 0 ? seconds_for(num_before) : std::nullopt;
-  if (config_.max_wait_s > 0 && wait && *wait > config_.max_wait_s) {
-    return fail(ErrorCode::kOverloaded, "the server is busy: this request would wait about {:.0f} s, {} are the most", *wait,
-                config_.max_wait_s);
-  }
+  GALE_TRY(check_wait(num_sequences));
   const int64_t max_tokens =
       config_.max_prompt_tokens > 0 ? config_.max_prompt_tokens : config_.prompt_factor * capacity.num_cache_tokens;
   const bool others_live = num_live_sequences_ > 0;   // alone a request is measured against the context only
@@ -65,40 +59,59 @@ Status Admission::check_load(int num_sequences, int64_t num_prompt_tokens, const
   return {};
 }
 
+Status Admission::check_wait(int num_sequences) const {
+  const int num_before = num_live_sequences_ + num_sequences - max_num_seqs_;   // that have to end before this one runs
+  const std::optional<double> wait = num_before > 0 ? seconds_for(num_before) : std::nullopt;
+  if (!wait) return {};
+  if (config_.max_wait_s > 0 && *wait > config_.max_wait_s) {
+    return fail(ErrorCode::kOverloaded, "the server is busy: this request would wait about {:.0f} s, {} are the most",
+                *wait, config_.max_wait_s);
+  }
+  const bool is_bounded = config_.overload_wait > Duration::zero() && pace_.is_overloaded();
+  if (is_bounded && *wait > seconds(config_.overload_wait)) {
+    return fail(ErrorCode::kOverloaded,
+                "the server is overloaded: this request would wait about {:.3g} s, {:.3g} are the most now", *wait,
+                seconds(config_.overload_wait));
+  }
+  return {};
+}
+
 Result<Admission::Slot> Admission::admit(int num_sequences, int64_t num_prompt_tokens, const EngineCapacity& capacity,
                                          const std::string& tenant) {
   std::lock_guard lock(mutex_);
   max_num_seqs_ = std::max(1, capacity.max_num_seqs);
+  const TimePoint now = clock_.now();
+  pace_.note(now, is_full());
   GALE_TRY(check_load(num_sequences, num_prompt_tokens, capacity));
   Slot slot;
   slot.tenant_ = tenant;               // what takes memory comes before anything is counted
-  GALE_TRY(tenants_.enter(tenant, clock_.now()));
+  GALE_TRY(tenants_.enter(tenant, now));
   slot.admission_ = this;
   slot.num_sequences_ = num_sequences;
   slot.num_prompt_tokens_ = num_prompt_tokens;
   ++num_live_requests_;
   num_live_sequences_ += num_sequences;
   num_live_prompt_tokens_ += num_prompt_tokens;
+  slot.since_ = now;
+  pace_.note(now, is_full());
   return slot;
 }
 
 void Admission::release(const Slot& slot) {
   std::lock_guard lock(mutex_);
+  const TimePoint now = clock_.now();
+  for (int i = 0; i < slot.num_sequences_; ++i) pace_.note_end(now, now - slot.since_);
   --num_live_requests_;
   num_live_sequences_ -= slot.num_sequences_;
   num_live_prompt_tokens_ -= slot.num_prompt_tokens_;
-  tenants_.leave(slot.tenant_, clock_.now());
-  try {
-    for (int i = 0; i < slot.num_sequences_; ++i) ends_.push_back(clock_.now());
-  } catch (const std::bad_alloc&) {   // runs in a destructor; the pace of endings is an estimate anyway
-  }
-  while (ends_.size() > kNumEndsKept) ends_.pop_front();
+  pace_.note(now, is_full());
+  tenants_.leave(slot.tenant_, now);
 }
 
 std::optional<double> Admission::seconds_for(int num_sequences) const {
-  if (ends_.size() < 2) return std::nullopt;
-  const double span = std::max(seconds(clock_.now() - ends_.front()), 1e-3);
-  return num_sequences * span / static_cast<double>(ends_.size());
+  const std::optional<double> interval = pace_.seconds_an_end();
+  if (!interval) return std::nullopt;
+  return num_sequences * *interval;
 }
 
 int Admission::retry_after_s() const {

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
 #include <mutex>
 #include <optional>
 #include <random>
@@ -9,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/result.h"
+#include "serving/service_pace.h"
 #include "serving/tenant_limits.h"
 
 namespace gale {
@@ -20,6 +20,7 @@ struct AdmissionConfig {
   int prompt_factor = 8;
   int max_live_requests = 0;           // a fuse: running and waiting together; 0: the queue's bounds alone
   int max_wait_s = 120;                // a request that would wait longer, as things go, is refused; 0: no matter
+  Duration overload_wait{};            // the same while all places are taken nearly all the time; 0: no matter
   TenantLimitsConfig tenants;          // of each API key
 };
 
@@ -55,21 +56,24 @@ class Admission {
     int num_sequences_ = 0;
     int64_t num_prompt_tokens_ = 0;
     std::string tenant_;
+    TimePoint since_{};
   };
 
   // kOverloaded if the request does not fit beside those that live; kInvalidArgument if it would never fit.
   [[nodiscard]] Result<Slot> admit(int num_sequences, int64_t num_prompt_tokens, const EngineCapacity& capacity,
                                    const std::string& tenant = {});
-  // From how fast requests have been finishing lately and how many sequences wait; jittered, 1 … 30.
+  // From how fast requests finish while all places are taken, and how many sequences wait; jittered, 1 … 30.
   [[nodiscard]] int retry_after_s() const;
   [[nodiscard]] int num_live_requests() const;
   [[nodiscard]] std::optional<RateLimit> rate_limit(const std::string& tenant) const;
 
  private:
   void release(const Slot& slot);
+  [[nodiscard]] bool is_full() const { return num_live_sequences_ >= max_num_seqs_; }
   // until so many have ended; none: unknown yet
   [[nodiscard]] std::optional<double> seconds_for(int num_sequences) const;
   [[nodiscard]] Status check_load(int num_sequences, int64_t num_prompt_tokens, const EngineCapacity& capacity) const;
+  [[nodiscard]] Status check_wait(int num_sequences) const;
 
   const AdmissionConfig config_;
   const Clock& clock_;
@@ -80,7 +84,7 @@ class Admission {
   int64_t num_live_prompt_tokens_ = 0;
   int max_num_seqs_ = 1;
   TenantLimits tenants_;
-  std::deque<TimePoint> ends_;         // of the last sequences
+  ServicePace pace_;                   // of sequences: full are those that run, as far as the front can tell
 };
 
 }  // namespace gale

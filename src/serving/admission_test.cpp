@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <deque>
 #include <set>
 
 #include "serving/restart_policy.h"
@@ -40,20 +41,27 @@ TEST(Admission, bounds_prompt_tokens_by_their_true_number) {
   EXPECT_FALSE(admission.admit(1, 41, kTwoAtOnce).has_value());
 }
 
+// One sequence after the other ends, `interval` apart, and the next takes its place at once.
+void serve_full(Admission& admission, FakeClock& clock, std::deque<Admission::Slot>& slots, Duration interval) {
+  for (int i = 0; i < 100; ++i) {
+    clock.advance(interval);
+    slots.pop_front();
+    slots.push_back(*admission.admit(1, 1, kTwoAtOnce));
+  }
+}
+
 TEST(Admission, asks_to_wait_as_long_as_the_queue_is) {
   FakeClock clock;
   Admission admission({}, clock, 1);
-  for (int i = 0; i < 20; ++i) {   // one end a second
-    clock.advance(seconds(1));
-    (void)admission.admit(1, 1, kTwoAtOnce);
-  }
-  std::set<int> idle, busy;
-  for (int i = 0; i < 50; ++i) idle.insert(admission.retry_after_s());
-  std::vector<Admission::Slot> slots;
-  for (int i = 0; i < 9; ++i) slots.push_back(*admission.admit(1, 1, kTwoAtOnce));
+  std::deque<Admission::Slot> slots;
+  for (int i = 0; i < 2; ++i) slots.push_back(*admission.admit(1, 1, kTwoAtOnce));
+  serve_full(admission, clock, slots, seconds(1));
+  std::set<int> alone, busy;
+  for (int i = 0; i < 50; ++i) alone.insert(admission.retry_after_s());
+  for (int i = 0; i < 7; ++i) slots.push_back(*admission.admit(1, 1, kTwoAtOnce));
   for (int i = 0; i < 50; ++i) busy.insert(admission.retry_after_s());
-  EXPECT_LE(*idle.rbegin(), 3);
-  EXPECT_GE(*idle.begin(), 1);
+  EXPECT_LE(*alone.rbegin(), 3);
+  EXPECT_GE(*alone.begin(), 1);
   EXPECT_GE(*busy.begin(), 5);
   EXPECT_LE(*busy.rbegin(), 12);
   EXPECT_GT(busy.size(), 2U);   // clients do not all come back at once
@@ -72,14 +80,53 @@ TEST(Admission, a_fuse_bounds_requests_whatever_they_are) {
 TEST(Admission, refuses_who_would_wait_too_long_as_things_go) {
   FakeClock clock;
   Admission admission({.queue_factor = 100, .max_wait_s = 30}, clock, 1);
-  for (int i = 0; i < 20; ++i) {   // one end in ten seconds
-    clock.advance(seconds(10));
-    (void)admission.admit(1, 1, kTwoAtOnce);
+  std::deque<Admission::Slot> slots;
+  for (int i = 0; i < 4; ++i) slots.push_back(*admission.admit(1, 1, kTwoAtOnce));   // two run, two wait 10 and 20 s
+  serve_full(admission, clock, slots, seconds(10));
+  EXPECT_EQ(admission.admit(2, 1, kTwoAtOnce).error().code, ErrorCode::kOverloaded);   // 40 s
+  EXPECT_TRUE(admission.admit(1, 1, kTwoAtOnce).has_value());                          // 30 s, or little less
+}
+
+TEST(Admission, a_quiet_night_says_nothing_of_the_first_burst) {
+  FakeClock clock;
+  Admission admission({.queue_factor = 100, .max_wait_s = 30}, clock, 1);
+  for (int i = 0; i < 64; ++i) {   // one in ten minutes, and places were free all the time
+    auto lone = admission.admit(1, 1, kTwoAtOnce);
+    clock.advance(seconds(5));
+    lone = {};
+    clock.advance(seconds(600));
   }
   std::vector<Admission::Slot> slots;
-  for (int i = 0; i < 4; ++i) slots.push_back(*admission.admit(1, 1, kTwoAtOnce));   // two run, two wait 10 and 20 s
-  EXPECT_TRUE(admission.admit(1, 1, kTwoAtOnce).has_value());                        // 30 s
-  EXPECT_EQ(admission.admit(2, 1, kTwoAtOnce).error().code, ErrorCode::kOverloaded);
+  for (int i = 0; i < 20; ++i) {
+    auto slot = admission.admit(1, 1, kTwoAtOnce);
+    ASSERT_TRUE(slot) << i << ": " << slot.error().message;
+    slots.push_back(*std::move(slot));
+  }
+}
+
+TEST(Admission, under_lasting_overload_only_a_short_wait_is_taken) {
+  FakeClock clock;
+  Admission admission({.queue_factor = 100, .overload_wait = milliseconds(1500)}, clock, 1);
+  std::deque<Admission::Slot> slots;
+  const auto fill = [&] {
+    while (slots.size() < 50) {
+      auto slot = admission.admit(1, 1, kTwoAtOnce);
+      if (!slot) break;
+      slots.push_back(*std::move(slot));
+    }
+    return std::ssize(slots) - kTwoAtOnce.max_num_seqs;   // who wait
+  };
+  EXPECT_EQ(fill(), 48);   // a burst
+  for (int i = 0; i < 100; ++i) {
+    clock.advance(seconds(1));
+    slots.pop_front();
+    (void)fill();
+  }
+  EXPECT_EQ(admission.admit(1, 1, kTwoAtOnce).error().code, ErrorCode::kOverloaded);
+  EXPECT_EQ(slots.size(), 3U);   // one waits, for a second
+  slots.clear();
+  clock.advance(seconds(3600));
+  EXPECT_EQ(fill(), 48);   // the next burst
 }
 
 TEST(Admission, limits_each_key) {

@@ -51,21 +51,9 @@ def server_of(binary, folder, step_ms):
     return GaleServer(binary, "--scripted", script, *flags, "--no-access-log", "--engine-beat-timeout", 60)
 
 
-def bench(binary, server, num_prompts, tokens, folder, *flags, niceness=0):
+def bench(binary, server, num_prompts, tokens, folder, *flags):
     """What gale bench wrote of so many prompts, all at once unless a flag says otherwise."""
-    command = [
-        "nice",
-        "-n",
-        niceness,
-        binary,
-        "bench",
-        "serve",
-        "--base-url",
-        server.base_url,
-        "--num-prompts",
-        num_prompts,
-        *flags,
-    ]
+    command = [binary, "bench", "serve", "--base-url", server.base_url, "--num-prompts", num_prompts, *flags]
     command += ["--num-warmups", 10, "--random-input-len", 16, "--random-output-len", tokens]
     command += ["--save-result", "--result-dir", folder, "--result-filename", "r.json"]
     (Path(folder) / "r.json").unlink(missing_ok=True)

@@ -21,7 +21,9 @@ pytestmark = pytest.mark.full
 NUM_CONNECTIONS = 10_000
 NUM_SLOW = 1_000
 TOKENS_A_REQUEST = 10
-STEP_MS, NUM_SLOTS, NUM_WAITING = 20, 20, 4  # as on a GPU, a step takes the same for one and for all
+STEP_MS, NUM_SLOTS = 20, 20  # as on a GPU, a step takes the same for one and for all
+OVERLOAD_WAIT_S = 0.03
+SETTLING_S, MEASURED_S = 5, 20  # a crowd's first moments are a burst, and wait
 CAPACITY = NUM_SLOTS * 1000 / (STEP_MS * TOKENS_A_REQUEST)  # 100 requests a second
 
 
@@ -190,14 +192,19 @@ def under_load(binary, server, load, folder):
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         refused = pool.submit(refusals_until, done, server.port)
         try:
-            said = bench(binary, server, int(20 * rate), TOKENS_A_REQUEST, folder, "--request-rate", rate)
+            num_prompts = int((SETTLING_S + MEASURED_S) * rate)
+            said = bench(
+                binary, server, num_prompts, TOKENS_A_REQUEST, folder, "--request-rate", rate, "--save-detailed"
+            )
         finally:
             done.set()
+        settled = min(said["start_times"]) + SETTLING_S
+        kept = [i for i, start in enumerate(said["start_times"]) if start >= settled and said["ttfts"][i] > 0]
         return {
             "served a second": said["completed"] / said["duration"],
             "refused": said["failed"],
-            "first token P99 (ms)": said["p99_ttft_ms"],
-            "gap P99 (ms)": said["p99_itl_ms"],
+            "first token P99 (ms)": percentile([said["ttfts"][i] * 1e3 for i in kept], 0.99),
+            "gap P99 (ms)": percentile([gap * 1e3 for i in kept for gap in said["itls"][i]], 0.99),
             "refusal P99 (ms)": percentile(refused.result() or [0], 0.99) * 1e3,
             "memory (MB)": (resident_bytes(server.process.pid) - memory) / 2**20,
         }
@@ -206,13 +213,14 @@ def under_load(binary, server, load, folder):
 def test_ten_times_too_many_requests(binary, tmp_path):
     raise_descriptor_limit(16_000)
     script = write_script(tmp_path, step_ms=STEP_MS)
-    flags = ("--max-num-seqs", NUM_SLOTS, "--max-num-queued-reqs", NUM_WAITING, "--max-queue-wait", 2)
+    flags = ("--max-num-seqs", NUM_SLOTS, "--max-queue-wait", 2, "--overload-queue-wait", OVERLOAD_WAIT_S)
     flags += ("--no-access-log", "--engine-beat-timeout", 60)
     with GaleServer(binary, "--scripted", script, *flags) as server:
         figures = {load: under_load(binary, server, load, tmp_path) for load in (0.8, 10)}
         for load, told in figures.items():
             print(f"\nat {load} of the capacity: " + ", ".join(f"{name} {value:.1f}" for name, value in told.items()))
         assert figures[10]["served a second"] >= 0.9 * CAPACITY
-        assert figures[10]["first token P99 (ms)"] <= figures[0.8]["first token P99 (ms)"] + 1000
+        # Of the queue that a burst may fill the last waits 800 ms; the rest is for a busy machine.
+        assert figures[10]["first token P99 (ms)"] <= figures[0.8]["first token P99 (ms)"] + 400
         assert figures[10]["refusal P99 (ms)"] <= 500
         assert figures[10]["memory (MB)"] <= 30
