@@ -9,6 +9,7 @@
 #include "engine/engine_config.h"
 #include "engine/executor.h"
 #include "engine/memory_plan.h"
+#include "ops/product.h"
 
 namespace gale {
 
@@ -31,6 +32,10 @@ struct OpTable;
 // than are.
 [[nodiscard]] Result<MemoryPlan> plan_serving(const EngineConfig& config, Device& device, const OpTable& ops,
                                               int64_t freed_bytes = 0);
+
+// What the model of the config multiplies by on this device, with the config's precision; nothing is loaded.
+[[nodiscard]] Result<std::vector<ProductShape>> products_of_model(const EngineConfig& config, Device& device,
+                                                                  const OpTable& ops);
 
 // Serves until the channel closes. Returns the process's exit code: 0, or 70 after a Fault.
 [[nodiscard]] int run_engine(EngineChannel& channel, Executor& executor, const EngineConfig& config);

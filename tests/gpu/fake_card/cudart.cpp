@@ -270,6 +270,10 @@ cudaError_t cudaEventQuery(cudaEvent_t event) {
   if (Clock::now() < event->done_at) return cudaErrorNotReady;
   return note(cudaSuccess);
 }
+cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t begin, cudaEvent_t end) {
+  *milliseconds = std::chrono::duration<float, std::milli>(end->done_at - begin->done_at).count();
+  return note(cudaSuccess);
+}
 cudaError_t cudaEventSynchronize(cudaEvent_t event) { return wait_until(event->done_at); }
 cudaError_t cudaEventDestroy(cudaEvent_t event) {
   delete event;
