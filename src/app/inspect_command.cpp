@@ -12,6 +12,7 @@
 #include "engine/memory_plan.h"
 #include "models/model.h"
 #include "ops/op_table.h"
+#include "ops/product.h"
 
 namespace gale {
 namespace {
@@ -67,7 +68,7 @@ void print_kernels(const OpTable& table) {
 Status print_choices(const EngineConfig& config, const ChosenDevice& chosen) {
   if (chosen.ops->product_choices == nullptr) return {};
   GALE_ASSIGN(const std::vector<ProductShape> products, products_of_model(config, *chosen.device, *chosen.ops));
-  std::printf("\nproduct                              kernel by tokens of a step; * measured, else the first heuristic\n");
+  std::printf("\n%-36s  kernel by tokens of a step; * measured, else the first heuristic\n", "product");
   for (const ProductShape& product : products) {
     const std::vector<ProductChoice> choices = chosen.ops->product_choices(*chosen.device, product);
     std::string line;

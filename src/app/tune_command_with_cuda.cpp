@@ -15,6 +15,7 @@
 #include "base/mapped_file.h"
 #include "engine/engine.h"
 #include "ops/op_table.h"
+#include "ops/product.h"
 #include "tensor/device.h"
 
 namespace gale {

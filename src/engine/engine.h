@@ -9,13 +9,13 @@
 #include "engine/engine_config.h"
 #include "engine/executor.h"
 #include "engine/memory_plan.h"
-#include "ops/product.h"
 
 namespace gale {
 
 class Device;
 class Model;
 struct OpTable;
+struct ProductShape;
 
 // Loads the checkpoint of config.model_dir onto the device, plans and takes all memory; prints the plan. Errors: what
 // load_model says; kOutOfMemory, saying what is missing and which options help.

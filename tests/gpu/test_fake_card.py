@@ -165,6 +165,17 @@ def test_tune_writes_a_table_that_serve_and_inspect_follow(program, tmp_path):
         assert answer.status == 200
 
 
+def test_a_candidate_that_computes_something_else_is_told_and_never_chosen(program, tmp_path):
+    card = FakeCard(tmp_path / "card", wrong_kernel="SkinnyGemmConfigI13__nv_bfloat16Li32E")
+    table = tmp_path / "table.jsonl"
+    done = called(program, card, "tune", NANO_FLASH, "--output", table)
+    assert done.returncode == 1 and "skinny:32 WRONG" in done.stdout, done.stdout + done.stderr
+    assert re.search(r"\d+ candidates were WRONG", done.stdout)
+    assert not re.search(r"(?:wide|few|:\d+|heuristic) WRONG", done.stdout.replace("skinny:32 WRONG", ""))
+    kernels = {line["kernel"] for line in table_lines(table)[1]}
+    assert kernels and "skinny:32" not in kernels
+
+
 def test_without_time_nothing_is_measured_and_the_start_says_so(program, tmp_path):
     card = FakeCard(tmp_path / "card")
     done = called(program, card, "tune", NANO_FLASH.resolve(), "--seconds", "0", cwd=tmp_path)

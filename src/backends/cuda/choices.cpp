@@ -1,6 +1,7 @@
 // What the backend says of its choices: ops/product.h.
 #include <algorithm>
 
+#include "backends/cuda/kernel_table.h"
 #include "backends/cuda/ops.h"
 #include "backends/cuda/product_plan.h"
 #include "backends/cuda/stream.h"

@@ -6,6 +6,7 @@
 
 #include "backends/cuda/card.h"
 #include "backends/cuda/cuda_backend.h"
+#include "backends/cuda/kernel_table.h"
 #include "backends/cuda/stream.h"
 #include "base/check.h"
 #include "base/log.h"

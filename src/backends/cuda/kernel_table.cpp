@@ -65,7 +65,8 @@ class Line {
     return &*found;
   }
   [[nodiscard]] tl::unexpected<Error> bad(const char* field, std::string_view expected, const Json& value) const {
-    return fail(ErrorCode::kInvalidArgument, "{}: \"{}\" is {}, expected {}", where_, field, dump_json(value), expected);
+    return fail(ErrorCode::kInvalidArgument, "{}: \"{}\" is {}, expected {}", where_, field, dump_json(value),
+                expected);
   }
 
   Json json_;
@@ -142,8 +143,8 @@ Status read_entry(std::string_view text, const std::string& where, KernelTable& 
 
 void warn_if_stale(const KernelTable& table, const std::string& file) {
   if (table.kernels == kernels_version()) return;
-  log_warning("{} was measured with other kernels ({}) than this build's ({}): its choices are right, but may not be the "
-              "fastest; measure again with gale tune",
+  log_warning("{} was measured with other kernels ({}) than this build's ({}): its choices are right, but may not be "
+              "the fastest; measure again with gale tune",
               file, table.kernels, kernels_version());
 }
 

@@ -4,10 +4,11 @@
 
 #include <memory>
 
-#include "backends/cuda/kernel_table.h"
 #include "tensor/device.h"
 
 namespace gale::cuda {
+
+struct KernelTable;
 
 // The CUDA stream behind a Stream that this backend made.
 [[nodiscard]] cudaStream_t handle_of(Stream& stream);
