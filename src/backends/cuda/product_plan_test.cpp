@@ -36,7 +36,7 @@ std::vector<std::string> names(const ProductShape& shape, int bucket) {
 TEST(FirstChoice, is_by_the_thresholds_that_were_measured) {
   EXPECT_EQ(name_of(first_choice(kQkv, 1)), "skinny:32");
   EXPECT_EQ(name_of(first_choice(kQkv, 64)), "skinny:32");
-  EXPECT_EQ(name_of(first_choice(kQkv, 128)), "tile:128:2");
+  EXPECT_EQ(name_of(first_choice(kQkv, 128)), "tile:128:3");
   EXPECT_EQ(name_of(first_choice(fp8(kQkv), 128)), "tile:128:3");
   EXPECT_EQ(name_of(first_choice(fp8(kQkv), 512)), "tile:192:1");
   EXPECT_EQ(name_of(first_choice(kGateUp, 1)), "stream:64:1") << "too many rows, and SwiGLU";

@@ -101,7 +101,7 @@ class ProductTuner {
       const double bound = bound_of(shape_, tokens[m]);
       std::string line = fmt::format("{:<36} {:>5} {:>7.1f}", describe(shape_), tokens[m], bound);
       for (size_t i = 0; i < measurements.size(); ++i) {
-        const std::string name = (i == best ? "*" : "") + name_of(measurements[i].kernel);
+        const std::string name = fmt::format("{}{}", i == best ? "*" : "", name_of(measurements[i].kernel));
         if (is_wrong[i]) {
           line += fmt::format("  {} WRONG", name);
           continue;
