@@ -73,10 +73,11 @@ Result<int> tune(Config config) {
   };
   GALE_ASSIGN(cuda::TuneOutcome outcome,
               cuda::tune_kernels(device, {.products = products, .max_seconds = config.tune.seconds, .say = say}));
+  const size_t num_measured = outcome.table.entries.size();
   GALE_ASSIGN(const cuda::KernelTable table, with_earlier(file, std::move(outcome.table)));
   GALE_TRY(replace_file(file, cuda::to_text(table)));
-  say(fmt::format("{} of {}: {} of this model's products in it; gale serve --kernel-table {} follows it", file,
-                  device.caps().name, products.size(), file));
+  say(fmt::format("{}: {} of this model's {} products measured on {}; gale serve --kernel-table {} follows it", file,
+                  num_measured, products.size(), device.caps().name, file));
   if (outcome.num_left_out > 0)
     say(fmt::format("{} sizes of steps were left out when the time was over", outcome.num_left_out));
   if (outcome.num_wrong > 0)

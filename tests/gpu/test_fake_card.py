@@ -126,7 +126,7 @@ def test_a_fault_of_the_card_costs_streams_a_pause(program, tmp_path, order, mes
 
 
 def called(program, card, command, *arguments, cwd=ROOT):
-    words = [str(program), command, *map(str, arguments)]
+    words = [str(program.resolve()), command, *map(str, arguments)]
     return subprocess.run(words, capture_output=True, text=True, timeout=2 * WAIT_S, env=card.environment, cwd=cwd)
 
 
@@ -181,6 +181,7 @@ def test_without_time_nothing_is_measured_and_the_start_says_so(program, tmp_pat
     done = called(program, card, "tune", NANO_FLASH.resolve(), "--seconds", "0", cwd=tmp_path)
     assert done.returncode == 0 and "sizes of steps were left out" in done.stdout, done.stdout + done.stderr
     table = tmp_path / "nvidia-h100-80gb-hbm3.jsonl"
+    assert f"{table.name}: 0 of this model's" in done.stdout
     assert table_lines(table)[1] == []
     with GaleServer(program, "--device", "cuda", "--kernel-table", table, environment=card.environment) as server:
         measured, products, others = map(int, kernels_said(server.log_text()).groups())
