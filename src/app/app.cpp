@@ -33,6 +33,7 @@ int run_command(const Invocation& invocation, const std::string& program) {
     case Command::kBenchThroughput: return run_bench_throughput(config);
     case Command::kBenchLatency: return run_bench_latency(config);
     case Command::kInspect: return run_inspect(config);
+    case Command::kTune: return run_tune(config);
     case Command::kDownload: return run_download(config);
     case Command::kDoctor: return run_doctor(config);
     case Command::kGrammarCompiler: return serve_grammar_compiler(kChildSocketFd);

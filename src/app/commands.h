@@ -17,6 +17,7 @@ namespace gale {
 [[nodiscard]] int run_bench_latency(const Config& config);
 [[nodiscard]] int run_download(const Config& config);
 [[nodiscard]] int run_inspect(const Config& config);
+[[nodiscard]] int run_tune(const Config& config);
 [[nodiscard]] int run_doctor(const Config& config);
 
 }  // namespace gale

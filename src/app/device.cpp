@@ -24,12 +24,12 @@ ChosenDevice::~ChosenDevice() = default;
 Result<ChosenDevice> choose_device(const EngineConfig& config) {
   switch (config.device) {
     case DeviceChoice::kCpu: return open_cpu_device(config);
-    case DeviceChoice::kCuda: return open_cuda_device();
+    case DeviceChoice::kCuda: return open_cuda_device(config);
     case DeviceChoice::kAuto: break;
   }
   if (!has_cuda_build()) return open_cpu_device(config);
-  Result<ChosenDevice> card = open_cuda_device();
-  if (card) return card;
+  Result<ChosenDevice> card = open_cuda_device(config);
+  if (card || card.error().code == ErrorCode::kInvalidArgument) return card;   // no reason to do without
   log_info("computing on the processor: {}", card.error().message);
   return open_cpu_device(config);
 }

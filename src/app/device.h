@@ -25,12 +25,12 @@ struct ChosenDevice {
 };
 
 // The device that --device asks for. auto: a CUDA card where this build and this machine have one, else the processor,
-// saying why. kUnavailable: a card was asked for and cannot be had.
+// saying why. kUnavailable: a card was asked for and cannot be had. kInvalidArgument: its table of kernels is wrong.
 [[nodiscard]] Result<ChosenDevice> choose_device(const EngineConfig& config);
 
 // The CUDA half, one file where CUDA is built and another where it is not.
 [[nodiscard]] bool has_cuda_build();
-[[nodiscard]] Result<ChosenDevice> open_cuda_device();
+[[nodiscard]] Result<ChosenDevice> open_cuda_device(const EngineConfig& config);
 // What a card says that this process has lost; nothing if all is well or no card is in use.
 [[nodiscard]] std::optional<std::string> cuda_failure();
 

@@ -4,7 +4,7 @@ namespace gale {
 
 bool has_cuda_build() { return false; }
 
-Result<ChosenDevice> open_cuda_device() {
+Result<ChosenDevice> open_cuda_device(const EngineConfig&) {
   return fail(ErrorCode::kUnavailable,
               "this gale was built without CUDA: build it where nvcc is (cmake --preset release-cuda)");
 }

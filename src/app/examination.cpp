@@ -184,7 +184,7 @@ void examine_gpu(Examination& examination) {
   if (driver.empty() && !has_card && !has_cuda_build()) {
     return examination.note("GPU: no NVIDIA driver and no card; the model runs on the processor");
   }
-  const Result<ChosenDevice> card = open_cuda_device();
+  const Result<ChosenDevice> card = open_cuda_device({});
   if (!card) return examination.note("GPU: " + card.error().message + "; the model runs on the processor");
   const DeviceMemory memory = card->device->memory();
   const double free_gib = gib(static_cast<int64_t>(memory.free_bytes)),

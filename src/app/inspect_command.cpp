@@ -12,6 +12,7 @@
 #include "engine/memory_plan.h"
 #include "models/model.h"
 #include "ops/op_table.h"
+#include "ops/product.h"
 
 namespace gale {
 namespace {
@@ -63,6 +64,28 @@ void print_kernels(const OpTable& table) {
   }
 }
 
+// Which kernel each product of the model takes, by the tokens of a step; from here to the next number.
+Status print_choices(const EngineConfig& config, const ChosenDevice& chosen) {
+  if (chosen.ops->product_choices == nullptr) return {};
+  GALE_ASSIGN(const std::vector<ProductShape> products, products_of_model(config, *chosen.device, *chosen.ops));
+  std::printf("\n%-36s  kernel by tokens of a step; * measured, else the first heuristic\n", "product");
+  for (const ProductShape& product : products) {
+    const std::vector<ProductChoice> choices = chosen.ops->product_choices(*chosen.device, product);
+    std::string line;
+    int first = 1;
+    for (size_t i = 0; i < choices.size(); ++i) {
+      const auto& [max_tokens, kernel, is_measured] = choices[i];
+      const bool goes_on = i + 1 < choices.size() && choices[i + 1].kernel == kernel &&
+                           choices[i + 1].is_measured == is_measured;
+      if (goes_on) continue;
+      line += fmt::format("  {}: {}{}", first, kernel, is_measured ? "*" : "");
+      first = max_tokens + 1;
+    }
+    std::printf("%-36s%s\n", describe(product).c_str(), line.empty() ? "  one for all" : line.c_str());
+  }
+  return {};
+}
+
 }  // namespace
 
 int run_inspect(const Config& given) {
@@ -76,7 +99,10 @@ int run_inspect(const Config& given) {
   const Result<ChosenDevice> chosen = choose_device(config.engine);
   if (!chosen) return report(chosen.error());
   std::printf("computes on       %s\n", chosen->device->caps().name.c_str());
-  if (config.inspect.kernels) print_kernels(*chosen->ops);
+  if (config.inspect.kernels) {
+    print_kernels(*chosen->ops);
+    if (const Status printed = print_choices(config.engine, *chosen); !printed) return report(printed.error());
+  }
   const Result<MemoryPlan> memory = plan_serving(config.engine, *chosen->device, *chosen->ops);
   if (!memory) return report(memory.error());
   std::printf("\nmemory plan of `gale serve` here\n%s\n", memory->describe().c_str());

@@ -87,6 +87,12 @@ struct InspectConfig {
   bool kernels = false;                // print the op table
 };
 
+// `gale tune`.
+struct TuneConfig {
+  std::string output;                  // the table to write; empty: named after the card, in this folder
+  double seconds = 600;                // what is not measured by then is left out
+};
+
 // Everything that can be set, each value in the struct of the layer that uses it. A default is what a field is born
 // with.
 struct Config {
@@ -104,6 +110,7 @@ struct Config {
   ChatConfig chat;
   EngineProcessConfig engine_process;
   InspectConfig inspect;
+  TuneConfig tune;
   DoctorConfig doctor;
   BenchConfig bench;
   LatencyConfig latency;

@@ -28,6 +28,7 @@ constexpr std::array kCommands = {
                 Command::kDownload},
     CommandInfo{"inspect", "MODEL [options]", "show a model's architecture, tensors and memory plan",
                 Command::kInspect},
+    CommandInfo{"tune", "MODEL [options]", "measure which kernels of a GPU are fastest for a model", Command::kTune},
     CommandInfo{"doctor", "[MODEL]", "tell what this machine has and what is missing", Command::kDoctor},
     CommandInfo{"engine", "MODEL [options]", "the computing process; serve starts it", Command::kEngine},
     CommandInfo{"grammar-compiler", "[options]", "what compiles the grammars of answers; serve starts it",

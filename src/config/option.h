@@ -18,7 +18,8 @@ struct Config;
 // The program's commands, as bits so that an option can belong to several.
 enum class Command : uint16_t {
   kServe = 1, kEngine = 2, kChat = 4, kBenchServe = 8, kInspect = 16, kDoctor = 32, kUi = 64,
-  kBenchThroughput = 128, kBenchLatency = 256, kService = 512, kGrammarCompiler = 1024, kDownload = 2048
+  kBenchThroughput = 128, kBenchLatency = 256, kService = 512, kGrammarCompiler = 1024, kDownload = 2048,
+  kTune = 4096
 };
 using CommandSet = uint16_t;
 [[nodiscard]] constexpr CommandSet in(Command command) { return static_cast<CommandSet>(command); }

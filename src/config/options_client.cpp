@@ -124,7 +124,8 @@ std::vector<Option> client_options() {
        .help = "A TOML file with options; the command line counts before it.",
        .group = OptionGroup::kHelp,
        .commands = in(Command::kServe, Command::kUi, Command::kChat, Command::kBenchServe, Command::kBenchThroughput,
-                      Command::kBenchLatency, Command::kInspect, Command::kDoctor, Command::kDownload)}));
+                      Command::kBenchLatency, Command::kInspect, Command::kTune, Command::kDoctor,
+                      Command::kDownload)}));
   return out;
 }
 

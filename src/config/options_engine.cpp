@@ -71,25 +71,44 @@ std::vector<Option> memory_options() {
   };
 }
 
+std::vector<Option> kernel_options() {
+  using enum OptionGroup;
+  using E = EngineConfig;
+  return {
+      option<&Config::inspect, &InspectConfig::kernels>({.flag = "--kernels",
+          .help = "List every operation with its implementations, and which kernel each product of the model takes.",
+          .group = kModel, .commands = in(Command::kInspect)}),
+      option<&Config::engine, &E::kernel_table>({.flag = "--kernel-table", .placeholder = "FILE",
+          .help = "Which kernels of a GPU products take, as gale tune measured them; none: as this build knows for the "
+                  "card; off: as the first heuristic says. Without effect on a CPU.",
+          .group = kRuntime, .commands = kLoad}),
+      option<&Config::tune, &TuneConfig::output>({.flag = "--output", .placeholder = "FILE",
+          .help = "The table to write, or to add to if it is of this card and these kernels; none: one that is named "
+                  "after the card, in this folder.",
+          .group = kRuntime, .commands = in(Command::kTune)}),
+      option<&Config::tune, &TuneConfig::seconds>({.flag = "--seconds", .placeholder = "N",
+          .help = "How long to measure; what is left out then takes the first heuristic.",
+          .group = kRuntime, .commands = in(Command::kTune), .rules = range(0, 86'400)}),
+  };
+}
+
 }  // namespace
 
 std::vector<Option> engine_options() {
   using enum OptionGroup;
   using S = SchedulerConfig;
   using E = EngineConfig;
+  constexpr CommandSet kLoadOrTune = static_cast<CommandSet>(kLoad | in(Command::kTune));
   constexpr CommandSet kCompute = in(Command::kServe, Command::kEngine);
   std::vector<Option> out = {
       option<&Config::engine, &E::model_dir>({.flag = "--model", .placeholder = "MODEL",
           .help = "A folder with config.json, tokenizer.json and safetensors files, as Hugging Face lays them out; or "
                   "a name on the Hub, such as zai-org/GLM-4.7-Flash, which serve and download bring here.",
           .group = kModel,
-          .commands = static_cast<CommandSet>(kLoad | in(Command::kDoctor, Command::kDownload)),
+          .commands = static_cast<CommandSet>(kLoad | in(Command::kDoctor, Command::kDownload, Command::kTune)),
           .is_positional = true}),
       option<&Config::inspect, &InspectConfig::tensors>({.flag = "--tensors",
           .help = "List every tensor: shape, type, file, and which part of the model takes it.",
-          .group = kModel, .commands = in(Command::kInspect)}),
-      option<&Config::inspect, &InspectConfig::kernels>({.flag = "--kernels",
-          .help = "List every operation with its implementations, best first.",
           .group = kModel, .commands = in(Command::kInspect)}),
       option<&Config::engine, &E::scheduler, &S::max_num_seqs>({.flag = "--max-num-seqs", .placeholder = "N",
           .help = "Sequences that may run at once.",
@@ -117,10 +136,10 @@ std::vector<Option> engine_options() {
           .rules = {.min = 1, .max = 60'000, .zero_name = "auto"}}),
       option<&Config::engine, &E::device>({.flag = "--device", .placeholder = "DEVICE",
           .help = "What computes; auto: an NVIDIA GPU if this build and this machine have one, else the CPU.",
-          .group = kRuntime, .commands = kLoad}),
+          .group = kRuntime, .commands = kLoadOrTune}),
       option<&Config::engine, &E::quantization>({.flag = "--quantization", .placeholder = "METHOD",
           .help = "fp8: linear layers and experts become e4m3 with a scale a row when they are loaded; needs a GPU.",
-          .group = kModel, .commands = kCompute, .alias = "-q"}),
+          .group = kModel, .commands = kLoadOrTune, .alias = "-q"}),
       option<&Config::engine, &E::load_format>({.flag = "--load-format", .placeholder = "FORMAT",
           .help = "dummy: seeded random weights, made on the device; only config.json and the tokenizer are read. For "
                   "measurements. dummy-zipf: the same with routers that prefer a few experts, by Zipf's law.",
@@ -149,6 +168,7 @@ std::vector<Option> engine_options() {
           .help = "Load nothing: say whether there is memory with --freed-later-bytes, and end.",
           .group = kRuntime, .commands = in(Command::kEngine)}),
   };
+  for (Option& option : kernel_options()) out.push_back(std::move(option));
   for (Option& option : memory_options()) out.push_back(std::move(option));
   return out;
 }

@@ -5,7 +5,8 @@ namespace gale {
 
 std::vector<Option> hub_options() {
   constexpr OptionGroup kModel = OptionGroup::kModel;
-  constexpr CommandSet kFind = in(Command::kServe, Command::kDownload, Command::kInspect, Command::kDoctor);
+  constexpr CommandSet kFind = in(Command::kServe, Command::kDownload, Command::kInspect, Command::kDoctor,
+                                 Command::kTune);
   constexpr CommandSet kLoad = in(Command::kServe, Command::kDownload);
   using H = HubConfig;
   return {

@@ -15,6 +15,7 @@ namespace gale {
 class Device;
 class Model;
 struct OpTable;
+struct ProductShape;
 
 // Loads the checkpoint of config.model_dir onto the device, plans and takes all memory; prints the plan. Errors: what
 // load_model says; kOutOfMemory, saying what is missing and which options help.
@@ -31,6 +32,10 @@ struct OpTable;
 // than are.
 [[nodiscard]] Result<MemoryPlan> plan_serving(const EngineConfig& config, Device& device, const OpTable& ops,
                                               int64_t freed_bytes = 0);
+
+// What the model of the config multiplies by on this device, with the config's precision; nothing is loaded.
+[[nodiscard]] Result<std::vector<ProductShape>> products_of_model(const EngineConfig& config, Device& device,
+                                                                  const OpTable& ops);
 
 // Serves until the channel closes. Returns the process's exit code: 0, or 70 after a Fault.
 [[nodiscard]] int run_engine(EngineChannel& channel, Executor& executor, const EngineConfig& config);

@@ -29,6 +29,8 @@ struct EngineConfig {
   int num_threads = 0;                      // CPU worker threads; 0: one a core
   int num_valid_tokens = 0;                 // 1 + largest token id with text, from
                                             // the tokenizer; 0: the whole vocabulary
+  std::string kernel_table;                 // a file of `gale tune`; empty: the build's for the
+                                            // card; "off": none; GPUs only
   bool enforce_eager = false;               // no graphs; without effect on a CPU
 };
 

@@ -59,6 +59,22 @@ int64_t held_bytes(const MemoryPlan& plan) {
   return plan.demand.weight_bytes + plan.demand.workspace_bytes + (plan.demand.is_gpu ? plan.kv_bytes : 0);
 }
 
+// How many products follow measurements, on a device that has a choice.
+void tell_kernel_choices(const ModelInfo& info, const Device& device, const OpTable& table) {
+  if (table.product_choices == nullptr) return;
+  int num_measured = 0, num_others = 0;
+  for (const ProductShape& product : info.products) {
+    const std::vector<ProductChoice> choices = table.product_choices(device, product);
+    if (choices.empty()) continue;
+    const bool is_measured =
+        std::all_of(choices.begin(), choices.end(), [](const ProductChoice& choice) { return choice.is_measured; });
+    (is_measured ? num_measured : num_others) += 1;
+  }
+  if (num_measured + num_others == 0) return;
+  log_info("Kernels: {} of the model's {} products as the card's table says, {} by the first heuristic{}", num_measured,
+           num_measured + num_others, num_others, num_others > 0 ? " (gale tune measures them)" : "");
+}
+
 Status announce(const UnloadedModel& unloaded, const EngineConfig& config, const Device& device, const OpTable& table) {
   const Model& model = unloaded.model();
   const auto weights = static_cast<int64_t>(model.info().weight_bytes);
@@ -69,6 +85,7 @@ Status announce(const UnloadedModel& unloaded, const EngineConfig& config, const
            gib(demand.free_bytes));
   GALE_ASSIGN(const MemoryPlan plan, plan_before_loading(unloaded, config, device, table));
   log_lines(plan.describe());
+  tell_kernel_choices(model.info(), device, table);
   return {};
 }
 
@@ -133,6 +150,14 @@ Result<MemoryPlan> plan_serving(const EngineConfig& config, Device& device, cons
   OpContext context{*stream, ops, device.caps()};
   GALE_ASSIGN(const std::unique_ptr<UnloadedModel> unloaded, open_model(load_options(config, device, context)));
   return plan_before_loading(*unloaded, config, device, ops, freed_bytes);
+}
+
+Result<std::vector<ProductShape>> products_of_model(const EngineConfig& config, Device& device, const OpTable& ops) {
+  GALE_TRY(check_precision(config, device));
+  const std::unique_ptr<Stream> stream = device.make_stream();
+  OpContext context{*stream, ops, device.caps()};
+  GALE_ASSIGN(const std::unique_ptr<UnloadedModel> unloaded, open_model(load_options(config, device, context)));
+  return unloaded->model().info().products;
 }
 
 Result<std::unique_ptr<Executor>> make_model_executor(const EngineConfig& config, Device& device, const OpTable& ops,

@@ -125,6 +125,13 @@ const Tensor* ParameterStore::add_router_bias(const Tensor& source, int num_chos
   return &joined_.back().tensor;
 }
 
+std::vector<PackShape> ParameterStore::matrix_shapes() const {
+  std::vector<PackShape> shapes;
+  for (const Matrices& item : matrices_)
+    shapes.push_back(pack_shape(item.sources, item.num_matrices, item.order, item.format));
+  return shapes;
+}
+
 size_t ParameterStore::bytes_needed(OpContext& ops) const {
   size_t sum = 0;
   for (const Joined& item : joined_) sum += Arena::padded(item.tensor.num_bytes());

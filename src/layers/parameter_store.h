@@ -41,6 +41,9 @@ class ParameterStore {
   // f32 [experts], added to scores before the best num_chosen are taken.
   const Tensor* add_router_bias(const Tensor& source, int num_chosen);
 
+  // What add_matrices was given, in order; until load().
+  [[nodiscard]] std::vector<PackShape> matrix_shapes() const;
+
   // What load() takes on the device for good, and for a while beside it.
   [[nodiscard]] size_t bytes_needed(OpContext& ops) const;
   [[nodiscard]] size_t staging_bytes(const Device& device, bool is_random) const;

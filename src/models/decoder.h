@@ -60,6 +60,7 @@ class Decoder final : public Model {
   void logits(ForwardContext& context, const Tensor& hidden, const Tensor& rows, const Tensor& out) const override;
 
   [[nodiscard]] ParameterStore& parameters() { return *parameters_; }
+  void set_products(std::vector<ProductShape> products) { info_.products = std::move(products); }
   void set_weight_bytes(size_t num_bytes) { info_.weight_bytes = num_bytes; }
 
  private:

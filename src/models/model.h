@@ -9,6 +9,7 @@
 #include "layers/forward_context.h"
 #include "layers/random_routing.h"
 #include "ops/linear.h"
+#include "ops/product.h"
 #include "tensor/device.h"
 
 namespace gale {
@@ -25,6 +26,7 @@ struct ModelInfo {
   int64_t num_parameters = 0;          // of the tensors in use
   size_t weight_bytes = 0;             // as packed on the device
   bool has_fp8_weights = false;        // the matrices that may be quantised are
+  std::vector<ProductShape> products;  // each once, of all layers and the head; but for matrices of one head each
 };
 
 // A loaded model. forward and logits only enqueue work on the context's stream.

@@ -4,6 +4,7 @@
 
 #include <array>
 
+#include "models/products.h"
 #include "models/quantization.h"
 #include "models/text_config.h"
 #include "models/vision_language.h"
@@ -67,6 +68,7 @@ class ClaimedModel final : public UnloadedModel {
     GALE_ASSIGN(model_, build_model(options_.model_dir, weights_, options_.device->caps().activation_dtype,
                                     is_fp8 ? WeightFormat::kF8E4M3 : options_.weight_format));
     model_->set_weight_bytes(model_->parameters().bytes_needed(*options_.ops));
+    model_->set_products(products_of(model_->parameters().matrix_shapes(), model_->info()));
     return {};
   }
   [[nodiscard]] const Model& model() const override { return *model_; }

@@ -11,6 +11,7 @@
 #include "ops/moe.h"
 #include "ops/norm.h"
 #include "ops/op.h"
+#include "ops/product.h"
 #include "ops/sample.h"
 
 namespace gale {
@@ -29,6 +30,9 @@ struct OpTable {
   // out[i] = spread * uniform(seed, i) with uniform in [-sqrt(3), sqrt(3)), which has variance 1: the weights of
   // --load-format dummy. Contiguous f32 or bf16.
   void (*fill_random)(Stream& stream, const Tensor& out, uint64_t seed, float spread);
+  // Which kernel a product takes on the device, by the number of tokens. Empty: there is one kernel. Null: so there is
+  // for every product.
+  std::vector<ProductChoice> (*product_choices)(const Device& device, const ProductShape& shape) = nullptr;
   std::span<const OpImpl<EmbeddingArgs>> embedding;
   std::span<const OpImpl<GatherRowsArgs>> gather_rows;
   std::span<const OpImpl<RmsNormArgs>> rms_norm;

@@ -54,3 +54,13 @@ def test_an_old_driver(start, tmp_path):
     assert line.startswith("gale: the NVIDIA driver supports CUDA 11.4; this build needs") and line.endswith(
         "update the driver"
     )
+
+
+def test_tune_needs_a_card(binary):
+    if shutil.which("nvidia-smi"):
+        pytest.skip("this machine has a driver")
+    for words, code in (([], 1), (["--device", "cpu"], (1, 2))):
+        command = [str(binary), "tune", str(NANO_FLASH), *words]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, env={**os.environ})
+        assert done.returncode in (code if isinstance(code, tuple) else (code,)), done.stderr
+        assert done.stderr.count("\n") == 1 and done.stderr.startswith("gale: "), done.stderr

@@ -42,8 +42,8 @@ constexpr std::array<OpImpl<SampleArgs>, 1> kSampleWithFaults = {{{"sample_with_
 
 bool has_cuda_build() { return true; }
 
-Result<ChosenDevice> open_cuda_device() {
-  GALE_ASSIGN(std::unique_ptr<Device> device, make_cuda_device(0));
+Result<ChosenDevice> open_cuda_device(const EngineConfig& config) {
+  GALE_ASSIGN(std::unique_ptr<Device> device, make_cuda_device(0, config.kernel_table));
   card_caps = device->caps();
   static const OpTable table = [] {
     OpTable out = cuda_op_table();

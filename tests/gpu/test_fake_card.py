@@ -1,6 +1,7 @@
 """gale on a card that is a folder (gale_on_fake_card): what the host does of CUDA, and what people read when the card
 is no good. Kernels compute nothing there: every token is 0. Not part of a run with another program."""
 
+import json
 import os
 import re
 import shutil
@@ -120,3 +121,118 @@ def test_a_fault_of_the_card_costs_streams_a_pause(program, tmp_path, order, mes
             assert answers[i].json_body()["usage"]["completion_tokens"] == 300
         died = [line for line in server.log_text().splitlines() if "engine died" in line]
         assert len(died) == 1 and re.search(message, died[0]), died
+
+
+# --- kernels by a table: times mean nothing on this card, files and messages do ---
+
+
+def called(program, card, command, *arguments, cwd=ROOT):
+    words = [str(program.resolve()), command, *map(str, arguments)]
+    return subprocess.run(words, capture_output=True, text=True, timeout=2 * WAIT_S, env=card.environment, cwd=cwd)
+
+
+def table_lines(path):
+    head, *lines = [json.loads(line) for line in path.read_text().splitlines()]
+    return head, lines
+
+
+def kernels_said(log):
+    return re.search(r"Kernels: (\d+) of the model's (\d+) products as the card's table says, (\d+) by", log)
+
+
+def test_tune_writes_a_table_that_serve_and_inspect_follow(program, tmp_path):
+    card, table = FakeCard(tmp_path / "card"), tmp_path / "table.jsonl"
+    done = called(program, card, "tune", NANO_FLASH, "--output", table)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "share of the bound" in done.stdout and "WRONG" not in done.stdout
+    assert f"gale serve --kernel-table {table}" in done.stdout
+    head, lines = table_lines(table)
+    assert head["card"] == "NVIDIA H100 80GB HBM3" and head["num_sms"] == 132
+    assert {line["op"] for line in lines} == {"linear", "logits", "linear_swiglu", "moe_up", "moe_down"}
+    assert {line["weights"] for line in lines} == {"bf16"}
+    more = called(program, card, "tune", NANO_FLASH, "--output", table, "--quantization", "fp8")
+    assert more.returncode == 0, more.stdout + more.stderr
+    assert [line for line in table_lines(table)[1] if line["weights"] == "bf16" and line["op"] != "logits"] == [
+        line for line in lines if line["op"] != "logits"
+    ], "what was measured before is kept; the head's product is measured again"
+    shown = called(program, card, "inspect", NANO_FLASH, "--device", "cuda", "--kernels", "--kernel-table", table)
+    assert shown.returncode == 0, shown.stderr
+    assert re.search(r"^linear bf16 \[\d+, \d+\] +1: \S+\*", shown.stdout, re.M), shown.stdout
+    with GaleServer(program, "--device", "cuda", "--kernel-table", table, environment=card.environment) as server:
+        measured, products, others = map(int, kernels_said(server.log_text()).groups())
+        assert measured == products > 4 and others == 0
+        assert "other kernels" not in server.log_text()
+        answer = server.post("/v1/completions", {"prompt": [300, 301], "max_tokens": 5, "ignore_eos": True})
+        assert answer.status == 200
+
+
+def test_a_candidate_that_computes_something_else_is_told_and_never_chosen(program, tmp_path):
+    card = FakeCard(tmp_path / "card", wrong_kernel="SkinnyGemmConfigI13__nv_bfloat16Li32E")
+    table = tmp_path / "table.jsonl"
+    done = called(program, card, "tune", NANO_FLASH, "--output", table)
+    assert done.returncode == 1 and "skinny:32 WRONG" in done.stdout, done.stdout + done.stderr
+    assert re.search(r"\d+ candidates were WRONG", done.stdout)
+    assert not re.search(r"(?:wide|few|:\d+|heuristic) WRONG", done.stdout.replace("skinny:32 WRONG", ""))
+    kernels = {line["kernel"] for line in table_lines(table)[1]}
+    assert kernels and "skinny:32" not in kernels
+
+
+def test_without_time_nothing_is_measured_and_the_start_says_so(program, tmp_path):
+    card = FakeCard(tmp_path / "card")
+    done = called(program, card, "tune", NANO_FLASH.resolve(), "--seconds", "0", cwd=tmp_path)
+    assert done.returncode == 0 and "sizes of steps were left out" in done.stdout, done.stdout + done.stderr
+    table = tmp_path / "nvidia-h100-80gb-hbm3.jsonl"
+    assert f"{table.name}: 0 of this model's" in done.stdout
+    assert table_lines(table)[1] == []
+    with GaleServer(program, "--device", "cuda", "--kernel-table", table, environment=card.environment) as server:
+        measured, products, others = map(int, kernels_said(server.log_text()).groups())
+        assert measured == 0 and others == products and "gale tune measures them" in server.log_text()
+
+
+HEAD = '{"card":"NVIDIA H100 80GB HBM3","compute_capability":90,"num_sms":132,"kernels":"old"}\n'
+ENTRY = (
+    '{"op":"linear","weights":"bf16","n":64,"k":64,"matrices":1,"chosen":1,"max_tokens":8,"kernel":"%s","us":1,'
+    '"heuristic_us":1}\n'
+)
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        (HEAD.replace("H100 80GB HBM3", "H200"), "is of NVIDIA H200 (compute capability 9.0, 132 SMs), this card is"),
+        (HEAD + ENTRY % "fastest", 'table.jsonl:2: "kernel" is "fastest", expected one of heuristic, skinny:16'),
+        (HEAD + "nonsense\n", "table.jsonl:2: "),
+        (None, "table.jsonl"),
+    ],
+)
+def test_a_table_that_cannot_be_followed_ends_the_start(program, tmp_path, text, message):
+    table = tmp_path / "table.jsonl"
+    if text is not None:
+        table.write_text(text)
+    card = FakeCard(tmp_path / "card")
+    code, line = refused(program, card, "--kernel-table", table)
+    assert code == 2 and message in line, line
+    if text is not None:  # nor is it overwritten
+        done = called(program, card, "tune", NANO_FLASH, "--output", table)
+        assert done.returncode == 2 and message.split(",")[0] in done.stderr, done.stderr
+        assert table.read_text() == text
+
+
+def test_a_table_of_other_kernels_is_followed_with_a_warning(program, tmp_path):
+    card, table = FakeCard(tmp_path / "card"), tmp_path / "table.jsonl"
+    table.write_text(HEAD + ENTRY % "skinny:16")
+    with GaleServer(program, "--device", "cuda", "--kernel-table", table, environment=card.environment) as server:
+        assert "table.jsonl was measured with other kernels (old)" in server.log_text()
+    done = called(program, card, "tune", NANO_FLASH, "--output", table, "--seconds", "0")
+    assert done.returncode == 0 and "its lines are replaced" in done.stdout, done.stdout + done.stderr
+    head, lines = table_lines(table)
+    assert head["kernels"] != "old" and lines == []
+
+
+def test_a_card_without_a_choice_of_kernels_has_nothing_to_measure(program, tmp_path):
+    card = FakeCard(tmp_path / "card", name="NVIDIA A100-SXM4-80GB", capability=80)
+    done = called(program, card, "tune", NANO_FLASH, "--output", tmp_path / "table.jsonl")
+    assert done.returncode == 1 and "there is nothing to choose" in done.stderr, done.stderr
+    assert not (tmp_path / "table.jsonl").exists()
+    with GaleServer(program, "--device", "cuda", environment=card.environment) as server:
+        assert kernels_said(server.log_text()) is None

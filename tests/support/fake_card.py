@@ -23,7 +23,7 @@ done
 
 class FakeCard:
     """`environment` is what a program needs to see it. Facts: name, total_mib, capability, driver, has_kernels,
-    init_error, launch_ns."""
+    init_error, launch_ns, wrong_kernel."""
 
     def __init__(self, folder, **facts):
         self.folder = Path(folder)

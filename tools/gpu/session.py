@@ -69,6 +69,7 @@ BLOCKS = [
     Block("long-flash", tool("long_prompt.py", f"{GALE} --model flash --length 180000"), 300, 100),
     Block("attention-bench", "{programs}/cuda_attention_bench", 90),
     Block("ops-bench", "{programs}/cuda_ops_bench", 200),
+    Block("tune", tool("tune.py", f"{GALE} --folder {{out}}/tune --seconds {{seconds}}"), 400, 120),
     Block("quality", "{programs}/cuda_quality_test --gtest_brief=1", 90),
     rows("9b-bf16", 240),
     rows("flash-bf16", 400),

@@ -12,7 +12,9 @@ namespace gale {
 
 // The CUDA device with this index, made current for the calling thread's work on it. kUnavailable says in words what is
 // wrong: no driver, a driver too old for this build, no such device, a card this build has no kernels for.
-[[nodiscard]] Result<std::unique_ptr<Device>> make_cuda_device(int index);
+// kernel_table: a file of `gale tune`, empty for the table that this build holds for the card, "off" for none;
+// kInvalidArgument says what is wrong with it.
+[[nodiscard]] Result<std::unique_ptr<Device>> make_cuda_device(int index, const std::string& kernel_table = "");
 
 // What the card says if this process has lost it: a fault of a kernel, a card that fell off the bus. Nothing brings it
 // back to this process; a new one may be fine. Nothing if it answers, or was never opened.

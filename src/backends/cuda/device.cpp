@@ -6,11 +6,15 @@
 
 #include "backends/cuda/card.h"
 #include "backends/cuda/cuda_backend.h"
+#include "backends/cuda/kernel_table.h"
 #include "backends/cuda/stream.h"
 #include "base/check.h"
 #include "base/log.h"
 
 namespace gale {
+
+using cuda::KernelTable;
+
 namespace {
 
 // A CUDA call that fails here means that the device is lost: the process ends and the front starts a new engine.
@@ -57,7 +61,9 @@ class CudaEvent final : public StreamEvent {
 
 class CudaStream final : public Stream {
  public:
-  CudaStream() { check_cuda(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "cudaStreamCreate"); }
+  explicit CudaStream(const KernelTable& table) : table_(table) {
+    check_cuda(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "cudaStreamCreate");
+  }
   ~CudaStream() override { log_if_failed(cudaStreamDestroy(stream_), "cudaStreamDestroy"); }
   CudaStream(const CudaStream&) = delete;
   CudaStream& operator=(const CudaStream&) = delete;
@@ -79,8 +85,10 @@ class CudaStream final : public Stream {
     check_cuda(cudaGraphLaunch(static_cast<CudaGraph&>(graph).executable(), stream_), "cudaGraphLaunch");
   }
   [[nodiscard]] cudaStream_t handle() const { return stream_; }
+  [[nodiscard]] const KernelTable& table() const { return table_; }
 
  private:
+  const KernelTable& table_;
   cudaStream_t stream_ = nullptr;
 };
 
@@ -107,7 +115,9 @@ class CudaBuffer final : public Buffer {
 
 class CudaDevice final : public Device {
  public:
-  CudaDevice(int index, DeviceCaps caps) : index_(index), caps_(std::move(caps)) {}
+  CudaDevice(int index, DeviceCaps caps, KernelTable table)
+      : index_(index), caps_(std::move(caps)), table_(std::move(table)) {}
+  [[nodiscard]] const KernelTable& table() const { return table_; }
   [[nodiscard]] const DeviceCaps& caps() const override { return caps_; }
   [[nodiscard]] DeviceMemory memory() const override {
     check_cuda(cudaSetDevice(index_), "cudaSetDevice");
@@ -117,7 +127,7 @@ class CudaDevice final : public Device {
   }
   [[nodiscard]] std::unique_ptr<Stream> make_stream() override {
     check_cuda(cudaSetDevice(index_), "cudaSetDevice");
-    return std::make_unique<CudaStream>();
+    return std::make_unique<CudaStream>(table_);
   }
   [[nodiscard]] Result<std::unique_ptr<Buffer>> allocate(MemoryKind kind, size_t num_bytes) override {
     check_cuda(cudaSetDevice(index_), "cudaSetDevice");
@@ -141,6 +151,7 @@ class CudaDevice final : public Device {
  private:
   int index_;
   DeviceCaps caps_;
+  KernelTable table_;
 };
 
 std::atomic<bool> is_opened = false;
@@ -157,9 +168,12 @@ std::optional<std::string> cuda_device_failure() {
 
 namespace cuda {
 cudaStream_t handle_of(Stream& stream) { return static_cast<CudaStream&>(stream).handle(); }
+const KernelTable& table_of(Stream& stream) { return static_cast<CudaStream&>(stream).table(); }
+const KernelTable& table_of(const Device& device) { return static_cast<const CudaDevice&>(device).table(); }
+std::unique_ptr<Stream> make_stream_with(const KernelTable& table) { return std::make_unique<CudaStream>(table); }
 }  // namespace cuda
 
-Result<std::unique_ptr<Device>> make_cuda_device(int index) {
+Result<std::unique_ptr<Device>> make_cuda_device(int index, const std::string& kernel_table) {
   int count = 0;
   if (const cudaError_t error = cudaGetDeviceCount(&count); error != cudaSuccess) {
     int driver = 0;
@@ -181,7 +195,10 @@ Result<std::unique_ptr<Device>> make_cuda_device(int index) {
           cuda::reason_against_card(caps.name, properties.major, properties.minor, cuda::current_card_has_kernels()))
     return fail(ErrorCode::kUnavailable, "{}", *reason);
   is_opened = true;
-  return std::make_unique<CudaDevice>(index, std::move(caps));
+  GALE_ASSIGN(cuda::KernelTable table,
+              cuda::load_kernel_table({caps.name, caps.compute_capability, properties.multiProcessorCount},
+                                      kernel_table));
+  return std::make_unique<CudaDevice>(index, std::move(caps), std::move(table));
 }
 
 }  // namespace gale

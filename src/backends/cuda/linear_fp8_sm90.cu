@@ -3,6 +3,6 @@
 
 namespace gale::cuda {
 
-template void stream_dense_of_type<__nv_fp8_e4m3>(Stream&, const DenseProduct&);
+template void stream_dense_of_type<__nv_fp8_e4m3>(Stream&, const DenseProduct&, const StreamGemmPlan&);
 
 }  // namespace gale::cuda

@@ -122,15 +122,18 @@ void run_moe_up_stream(Stream& stream, const MoeUpArgs& args) {
   if (is_rounded) inner = Tensor::contiguous(args.scratch.data, DType::kBF16, inner.shape);
   stream_experts(stream, {.out = inner, .in = args.in, .weight = args.weight, .sorted_rows = args.sorted_rows,
                           .expert_offsets = args.expert_offsets, .rows_per_input = static_cast<int>(args.expert_ids.shape[1]),
-                          .is_swiglu = true, .are_offsets_settled = false});
+                          .num_chosen = static_cast<int>(args.expert_ids.shape[1]), .is_swiglu = true, .are_offsets_settled = false});
   if (is_rounded) quantize(stream, rows_of(args.out), inner);
 }
 
 void run_moe_down_combine_stream(Stream& stream, const MoeDownCombineArgs& args) {
-  if (is_for_few(args)) return down_few(stream, args);
+  const Candidate wanted = measured_of_experts(stream, ProductOp::kMoeDown, *args.weight, args.in.shape[0]);
+  if (is_for_few(args) && wanted.kernel != ProductKernel::kStream) return down_few(stream, args);
   // The rows of `in` were made after the offsets, by another kernel at least.
   stream_experts(stream, {.out = args.scratch, .in = rows_of(args.in), .weight = args.weight, .sorted_rows = args.sorted_rows,
-                          .expert_offsets = args.expert_offsets, .rows_per_input = 1, .is_swiglu = false, .are_offsets_settled = true});
+                          .expert_offsets = args.expert_offsets, .rows_per_input = 1,
+                          .num_chosen = static_cast<int>(args.expert_ids.shape[1]), .is_swiglu = false,
+                          .are_offsets_settled = true});
   combine(stream, args);
 }
 

@@ -3,6 +3,6 @@
 
 namespace gale::cuda {
 
-template void stream_experts_of_type<__nv_bfloat16>(Stream&, const ExpertProduct&);
+template void stream_experts_of_type<__nv_bfloat16>(Stream&, const ExpertProduct&, const Candidate&);
 
 }  // namespace gale::cuda

@@ -9,6 +9,7 @@
 #include "backends/cuda/device/wgmma.cuh"
 #include "backends/cuda/moe_few.h"
 #include "backends/cuda/packing.cuh"
+#include "backends/cuda/product_plan.h"
 #include "backends/cuda/tensor_map.h"
 
 namespace gale::cuda {
@@ -175,7 +176,7 @@ void launch_few(Stream& stream, const MoeDownCombineArgs& args) {
 }  // namespace
 
 bool is_for_few(const MoeDownCombineArgs& args) {
-  return args.in.shape[0] >= 1 && args.in.shape[0] <= 2 && args.in.shape[1] <= kMaxChosen;
+  return args.in.shape[0] >= 1 && args.in.shape[0] <= kMaxFewTokens && args.in.shape[1] <= kMaxChosen;
 }
 
 void down_few(Stream& stream, const MoeDownCombineArgs& args) {

@@ -3,6 +3,6 @@
 
 namespace gale::cuda {
 
-template void stream_experts_of_type<__nv_fp8_e4m3>(Stream&, const ExpertProduct&);
+template void stream_experts_of_type<__nv_fp8_e4m3>(Stream&, const ExpertProduct&, const Candidate&);
 
 }  // namespace gale::cuda

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <vector>
+
 #include "ops/op_table.h"
 
 // The implementations of this backend, a file of kernels each; table.cpp puts them in order.
@@ -46,6 +48,7 @@ size_t attention_workspace_bytes(const AttentionLimits& limits);
 int mla_first_prefill(const MlaPrefillArgs& args);
 size_t packed_bytes(const PackShape& shape);
 void pack(Stream& stream, Arena& arena, const PackLinearArgs& args);
+std::vector<ProductChoice> product_choices(const Device& device, const ProductShape& shape);
 void fill_random(Stream& stream, const Tensor& out, uint64_t seed, float spread);
 
 }  // namespace gale::cuda

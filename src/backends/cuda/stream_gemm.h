@@ -1,5 +1,6 @@
 #pragma once
 
+#include "backends/cuda/product_plan.h"
 #include "ops/linear.h"
 #include "tensor/device.h"
 
@@ -21,11 +22,19 @@ struct ExpertProduct {
   Tensor in;                     // [R / rows_per_input, K]
   const PackedWeight* weight;
   Tensor sorted_rows, expert_offsets;
-  int rows_per_input;
+  int rows_per_input, num_chosen;   // num_chosen: rows of a token
   bool is_swiglu;
   bool are_offsets_settled;      // another kernel ran between the one that wrote them and this
 };
 void stream_experts(Stream& stream, const ExpertProduct& product);
+// What the card's table says for a product of experts.
+[[nodiscard]] Candidate measured_of_experts(Stream& stream, ProductOp op, const PackedWeight& weight,
+                                            int64_t num_tokens);
+
+[[nodiscard]] inline int num_k_blocks(const PackedWeight& weight) {
+  const int64_t row_bytes = weight.num_cols * static_cast<int64_t>(size_of(weight.data.dtype));
+  return static_cast<int>((row_bytes + kBytesOfKBlock - 1) / kBytesOfKBlock);
+}
 
 // A Hopper card, rows at multiples of 16 bytes, gate and up interleaved.
 [[nodiscard]] bool supports_stream_gemm(const DeviceCaps& caps, const Tensor& in, const PackedWeight& weight);

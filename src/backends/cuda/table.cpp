@@ -9,6 +9,7 @@ const OpTable& cuda_op_table() {
         .packing = {cuda::packed_bytes, cuda::pack, true},
         .attention_workspace_bytes = cuda::attention_workspace_bytes,
         .fill_random = cuda::fill_random,
+        .product_choices = cuda::product_choices,
         .embedding = cuda::kEmbedding,
         .gather_rows = cuda::kGatherRows,
         .rms_norm = cuda::kRmsNorm,

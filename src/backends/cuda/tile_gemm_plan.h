@@ -93,24 +93,31 @@ inline double tile_gemm_time(const TileGemmSize& size, const TileGemmPlan& plan)
   return kStart + sharing + most * std::sqrt(std::sqrt(std::sqrt(1 + fourth * fourth)));
 }
 
+// Tiles of so many tokens whose K so many blocks share; zeros: whichever are fastest.
+struct TileChoice {
+  int tokens = 0, split = 0;
+};
+
 // For kMinTileTokens tokens and more.
-inline TileGemmPlan plan_tiles(int num_tokens, int size_n, int num_k_blocks) {
+inline TileGemmPlan plan_tiles(int num_tokens, int size_n, int num_k_blocks, TileChoice only = {}) {
   constexpr int kMinShare = 4;                      // blocks of K
   constexpr int kTokensOfPadding = 5, kPadded = 7;  // at most 5 : 7
   const TileGemmSize size{num_tokens, size_n, num_k_blocks};
   const int rows = tiles_of(size_n, kTileGemmRows);
   TileGemmPlan best{};
   double least = std::numeric_limits<double>::infinity();
+  const bool is_free = only.tokens == 0;
   const auto consider = [&](const TileGemmPlan& plan) {
+    if (!is_free && (plan.tokens != only.tokens || plan.split != only.split)) return;
     const double time = tile_gemm_time(size, plan);
     if (time < least) best = plan, least = time;
   };
   for (const int tokens : kTileGemmTokens) {
     const int columns = tiles_of(num_tokens, tokens), num_tiles = rows * columns;
     const bool is_padded = columns > 1 && columns * tokens * kTokensOfPadding > num_tokens * kPadded;
-    if (is_padded) continue;
+    if (is_padded && is_free) continue;
     for (const int split : {1, 2, 3})
-      if (split == 1 || (num_tiles * split <= kTileGemmSms && num_k_blocks >= split * kMinShare))
+      if (!is_free || split == 1 || (num_tiles * split <= kTileGemmSms && num_k_blocks >= split * kMinShare))
         consider({tokens, split});
   }
   if (num_tokens <= kWidestTile) return best;

@@ -4,7 +4,6 @@
 #include "backends/cuda/device/stream_gemm.cuh"
 #include "backends/cuda/packing.cuh"
 #include "backends/cuda/stream_gemm.h"
-#include "backends/cuda/stream_gemm_plan.h"
 #include "backends/cuda/tensor_map.h"
 
 // Host side of device/stream_gemm.cuh; each of the *_sm90.cu files instantiates it for one type and use.
@@ -17,24 +16,24 @@ using MidTiles = StreamGemmConfig<T, 1, 128, 3, 2, false, kGather>;
 template <class T, bool kGather>
 using LargeTiles = StreamGemmConfig<T, 2, 128, 4, 1, !kGather, kGather>;   // dense
 
-inline int blocks_of_k(const PackedWeight& weight) {
-  return ceil_div(weight.num_cols * static_cast<int64_t>(size_of(weight.data.dtype)), kSwizzledRowBytes);
-}
-
 inline CUtensorMap weight_map(const PackedWeight& weight) {
   return make_tensor_map({weight.data.data, weight.data.dtype, weight.num_matrices * weight.num_rows, weight.num_cols,
                           packed_pitch(weight.num_cols)}, 128);
 }
 
-inline StreamGemmView gemm_view(const PackedWeight& weight, const Tensor& in, const Tensor& out, const StreamGemmPlan& plan) {
+inline StreamGemmView gemm_view(const PackedWeight& weight, const Tensor& in, const Tensor& out) {
   StreamGemmView view{};
   view.out = out.data, view.out_stride = out.strides[0], view.is_f32 = out.dtype == DType::kF32;
   view.weight_scales = scales_of(weight), view.in_scales = in.scales;
   view.num_tokens = static_cast<int>(in.shape[0]), view.size_n = static_cast<int>(weight.num_rows);
   view.size_k = static_cast<int>(weight.num_cols);
-  view.num_row_tiles = plan.num_row_tiles, view.num_token_tiles = plan.num_token_tiles, view.cluster_size = plan.cluster_size;
-  view.weight_hint = plan.num_token_tiles == 1 ? kEvictFirst : kEvictNormal;
   return view;
+}
+
+inline void set_plan(StreamGemmView& view, const StreamGemmPlan& plan) {
+  view.num_row_tiles = plan.num_row_tiles, view.num_token_tiles = plan.num_token_tiles;
+  view.cluster_size = plan.cluster_size;
+  view.weight_hint = plan.num_token_tiles == 1 ? kEvictFirst : kEvictNormal;
 }
 
 // Called once is_swiglu is known.
@@ -60,12 +59,12 @@ inline int token_box(TileSize tile, int num_tokens) {
 }
 
 template <class T>
-void stream_dense_of_type(Stream& stream, const DenseProduct& product) {
+void stream_dense_of_type(Stream& stream, const DenseProduct& product, const StreamGemmPlan& plan) {
   const PackedWeight& weight = *product.weight;
   const Tensor& in = product.in;
   const int num_tokens = static_cast<int>(in.shape[0]), num_heads = static_cast<int>(weight.num_matrices);
-  const StreamGemmPlan plan = plan_dense(num_tokens, static_cast<int>(weight.num_rows), blocks_of_k(weight), num_heads);
-  StreamGemmView view = gemm_view(weight, in, product.out, plan);
+  StreamGemmView view = gemm_view(weight, in, product.out);
+  set_plan(view, plan);
   view.bias = product.bias.is_empty() ? nullptr : bf16(product.bias);
   view.is_swiglu = product.is_swiglu;
   if (num_heads > 1) view.head_in = in.strides[1], view.head_out = product.out.strides[1];
@@ -102,15 +101,22 @@ void launch_expert_gemm(Stream& stream, const ExpertProduct& product) {
 }
 
 template <class T>
-void stream_experts_of_type(Stream& stream, const ExpertProduct& product) {
+void stream_experts_of_type(Stream& stream, const ExpertProduct& product, const Candidate& wanted) {
   const PackedWeight& weight = *product.weight;
-  const StreamGemmPlan plan = plan_experts(static_cast<int>(product.out.shape[0]), static_cast<int>(weight.num_matrices),
-                                           static_cast<int>(weight.num_rows), blocks_of_k(weight));
-  StreamGemmView view = gemm_view(weight, product.in, product.out, plan);
+  StreamGemmView view = gemm_view(weight, product.in, product.out);
   view.is_swiglu = product.is_swiglu;
   view.is_vectorizable = is_vectorizable(view);
-  const bool is_long = blocks_of_k(weight) >= ExpertGemmConfig<T>::kMinBlocks;
-  if (plan.tile != TileSize::kSmall && view.is_vectorizable && is_long) return launch_expert_gemm<T>(stream, product);
+  const int size_k_blocks = num_k_blocks(weight);
+  const bool is_long = size_k_blocks >= ExpertGemmConfig<T>::kMinBlocks;
+  const ExpertPlan chosen = plan_expert_product({.num_rows = static_cast<int>(product.out.shape[0]),
+                                                 .num_experts = static_cast<int>(weight.num_matrices),
+                                                 .size_n = view.size_n,
+                                                 .num_k_blocks = size_k_blocks,
+                                                 .can_wide = view.is_vectorizable && is_long},
+                                                wanted);
+  if (chosen.kernel.kernel == ProductKernel::kWide) return launch_expert_gemm<T>(stream, product);
+  const StreamGemmPlan& plan = chosen.stream;
+  set_plan(view, plan);
   view.in = product.in.data, view.in_stride = product.in.strides[0], view.rows_per_input = product.rows_per_input;
   view.sorted = product.sorted_rows.as<int32_t>(), view.offsets = product.expert_offsets.as<int32_t>();
   view.num_experts = static_cast<int>(weight.num_matrices), view.are_offsets_settled = product.are_offsets_settled;
