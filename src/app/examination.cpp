@@ -39,7 +39,6 @@ constexpr double kLeastDiskGib = 1;
 constexpr rlim_t kFewFiles = 4096;
 constexpr size_t kShownProcesses = 5;
 
-
 int64_t number_at(const Json& object, const char* key) {
   const auto found = object.find(key);
   return found != object.end() && found->is_number() ? found->get<int64_t>() : 0;

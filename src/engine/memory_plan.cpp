@@ -14,7 +14,6 @@ constexpr int64_t kDefaultCpuBudget = 4 * kGiB;
 // less than 40.
 constexpr int kMixedStepMs = 26, kMixedStepMsOfExperts = 37;
 
-
 // Bytes that KV blocks may take; negative if the rest is too large already.
 int64_t kv_budget(const MemoryDemand& demand, const EngineConfig& config) {
   if (config.kv_cache_memory_bytes > 0) return config.kv_cache_memory_bytes;

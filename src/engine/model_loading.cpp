@@ -16,7 +16,6 @@ constexpr auto kMemoryPatience = std::chrono::seconds(10);  // for the card's me
 constexpr auto kMemoryPoll = std::chrono::milliseconds(100);
 constexpr auto kProgressInterval = std::chrono::seconds(2);
 
-
 void log_lines(const std::string& text) {
   for (size_t begin = 0; begin < text.size();) {
     const size_t end = std::min(text.find('\n', begin), text.size());
