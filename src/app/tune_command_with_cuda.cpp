@@ -12,7 +12,6 @@
 #include "backends/cuda/built_in_tables.h"
 #include "backends/cuda/kernel_table.h"
 #include "backends/cuda/tune.h"
-#include "base/mapped_file.h"
 #include "engine/engine.h"
 #include "ops/op_table.h"
 #include "ops/product.h"
@@ -20,8 +19,6 @@
 
 namespace gale {
 namespace {
-
-constexpr size_t kMaxFileBytes = size_t{16} << 20;
 
 // "NVIDIA H100 80GB HBM3": nvidia-h100-80gb-hbm3.jsonl
 std::string file_of_card(const std::string& name) {
@@ -33,14 +30,13 @@ std::string file_of_card(const std::string& name) {
   return file + ".jsonl";
 }
 
-// With what an earlier call measured, of another model or precision.
-Result<cuda::KernelTable> with_earlier(const std::string& file, cuda::KernelTable measured) {
-  if (!std::filesystem::exists(file)) return measured;
-  const Result<std::string> text = read_file(file, kMaxFileBytes);
-  if (!text) return tl::unexpected(text.error());
-  GALE_ASSIGN(const cuda::KernelTable old, cuda::parse_kernel_table(*text, file));
-  if (old.kernels != measured.kernels) fmt::print("{} was measured with other kernels: its lines are replaced\n", file);
-  return cuda::merged(old, std::move(measured));
+// What an earlier call measured, of another model or precision; nothing if there was none.
+Result<cuda::KernelTable> earlier_table(const std::string& file, const cuda::KernelTable& nothing) {
+  if (!std::filesystem::exists(file)) return nothing;
+  GALE_ASSIGN(cuda::KernelTable old, cuda::read_kernel_table(file));
+  GALE_TRY(cuda::merged(old, nothing).map([](const cuda::KernelTable&) {}));
+  if (old.kernels != nothing.kernels) fmt::print("{} was measured with other kernels: its lines are replaced\n", file);
+  return old;
 }
 
 // Whole or not at all: a server may read it.
@@ -66,7 +62,7 @@ Result<int> tune(Config config) {
   GALE_ASSIGN(const std::vector<ProductShape> products, products_of_model(engine, device, *chosen.ops));
   // A file that cannot take the results is told before they are measured.
   const cuda::KernelTable nothing{.card = cuda::card_of(device), .kernels = std::string(cuda::kernels_version())};
-  GALE_TRY(with_earlier(file, nothing).map([](const cuda::KernelTable&) {}));
+  GALE_ASSIGN(const cuda::KernelTable earlier, earlier_table(file, nothing));
   const auto say = [](const std::string& line) {
     fmt::print("{}\n", line);
     std::fflush(stdout);
@@ -74,7 +70,7 @@ Result<int> tune(Config config) {
   GALE_ASSIGN(cuda::TuneOutcome outcome,
               cuda::tune_kernels(device, {.products = products, .max_seconds = config.tune.seconds, .say = say}));
   const size_t num_measured = outcome.table.entries.size();
-  GALE_ASSIGN(const cuda::KernelTable table, with_earlier(file, std::move(outcome.table)));
+  GALE_ASSIGN(const cuda::KernelTable table, cuda::merged(earlier, std::move(outcome.table)));
   GALE_TRY(replace_file(file, cuda::to_text(table)));
   say(fmt::format("{}: {} of this model's {} products measured on {}; gale serve --kernel-table {} follows it", file,
                   num_measured, products.size(), device.caps().name, file));

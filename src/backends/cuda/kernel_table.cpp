@@ -190,6 +190,11 @@ Result<KernelTable> parse_kernel_table(std::string_view text, const std::string&
   return table;
 }
 
+Result<KernelTable> read_kernel_table(const std::string& file) {
+  GALE_ASSIGN(const std::string text, read_file(file, kMaxFileBytes));
+  return parse_kernel_table(text, file);
+}
+
 std::string to_text(const KernelTable& table) {
   std::string out = dump_json(Json{{"card", table.card.name},
                                    {"compute_capability", table.card.compute_capability},
@@ -226,13 +231,12 @@ Result<KernelTable> merged(const KernelTable& old, KernelTable measured) {
 Result<KernelTable> load_kernel_table(const CardFacts& card, const std::string& file) {
   if (file == "off") return KernelTable{.card = card, .kernels = std::string(kernels_version())};
   if (!file.empty()) {
-    const Result<std::string> text = read_file(file, kMaxFileBytes);
-    if (!text) return fail(ErrorCode::kInvalidArgument, "{}", text.error().message);
-    GALE_ASSIGN(KernelTable table, parse_kernel_table(*text, file));
-    if (table.card != card)
+    Result<KernelTable> table = read_kernel_table(file);
+    if (!table) return fail(ErrorCode::kInvalidArgument, "{}", table.error().message);
+    if (table->card != card)
       return fail(ErrorCode::kInvalidArgument, "{} is of {}, this card is {}: measure it with gale tune", file,
-                  describe(table.card), describe(card));
-    warn_if_stale(table, file);
+                  describe(table->card), describe(card));
+    warn_if_stale(*table, file);
     return table;
   }
   for (const BuiltInTable& built_in : built_in_tables()) {

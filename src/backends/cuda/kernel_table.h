@@ -50,6 +50,8 @@ struct KernelTable {
 
 // kInvalidArgument names file, line and field.
 [[nodiscard]] Result<KernelTable> parse_kernel_table(std::string_view text, const std::string& file);
+// The same of a file; one that cannot be read fails as base/mapped_file.h says.
+[[nodiscard]] Result<KernelTable> read_kernel_table(const std::string& file);
 // What parse_kernel_table reads back; the same table makes the same text.
 [[nodiscard]] std::string to_text(const KernelTable& table);
 
