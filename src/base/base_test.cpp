@@ -3,8 +3,6 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
-#include <filesystem>
-#include <fstream>
 #include <limits>
 
 #include "base/bounded_queue.h"
@@ -13,6 +11,7 @@
 #include "base/last_words.h"
 #include "base/log.h"
 #include "base/mapped_file.h"
+#include "base/temp_folder_testing.h"
 #include "base/utf8.h"
 
 namespace gale {
@@ -120,14 +119,14 @@ TEST(Log, numbers_that_json_has_no_word_for_are_null) {
 }
 
 TEST(MappedFile, maps_reads_and_names_the_missing_path) {
-  const std::string path = std::filesystem::temp_directory_path() / "gale_base_test.bin";
-  std::ofstream(path) << "hello";
+  const TempFolder folder;
+  const std::string path = folder.write("five.bin", "hello");
   const auto file = MappedFile::open(path);
   ASSERT_TRUE(file);
   EXPECT_EQ(file->bytes().size(), 5u);
   EXPECT_EQ(read_file(path, 10).value(), "hello");
   EXPECT_EQ(read_file(path, 4).error().code, ErrorCode::kTooLarge);
-  std::filesystem::remove(path);
+  ASSERT_EQ(std::remove(path.c_str()), 0);
   const auto missing = MappedFile::open(path);
   ASSERT_FALSE(missing);
   EXPECT_EQ(missing.error().code, ErrorCode::kNotFound);

@@ -2,10 +2,10 @@
 
 #include <gmock/gmock.h>
 
-#include <fstream>
 #include <set>
 
 #include "base/mapped_file.h"
+#include "base/temp_folder_testing.h"
 #include "config/help.h"
 #include "config/known_flags.h"
 
@@ -30,9 +30,8 @@ std::string trouble(const std::vector<std::string>& arguments, const Environment
 }
 
 std::string write_config(const std::string& text) {
-  const std::string path = testing::TempDir() + "gale_config_test.toml";
-  std::ofstream(path) << text;
-  return path;
+  static const TempFolder folder;
+  return folder.write("gale.toml", text);
 }
 
 TEST(CommandLine, takes_dashes_underscores_and_equals_signs) {

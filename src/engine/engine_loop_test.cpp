@@ -11,6 +11,7 @@
 #include <map>
 #include <thread>
 
+#include "base/temp_folder_testing.h"
 #include "engine/engine.h"
 #include "engine/scripted_executor.h"
 
@@ -293,8 +294,8 @@ TEST_F(EngineLoopTest, a_sequence_that_is_not_a_number_fails_alone) {
 }
 
 TEST_F(EngineLoopTest, a_marker_lets_a_fault_happen_once_over_all_lives) {
-  const std::string marker = testing::TempDir() + "/gale_marker_" + std::to_string(::getpid());
-  std::remove(marker.c_str());
+  const TempFolder folder;
+  const std::string marker = folder.path() / "marker";
   const std::string script =
       R"({"default": {"tokens": [10], "repeat": 5}, "faults": [{"kind": "fail", "at_token": 3, "marker": ")" + marker +
       R"("}]})";
@@ -306,7 +307,6 @@ TEST_F(EngineLoopTest, a_marker_lets_a_fault_happen_once_over_all_lives) {
   start(script);
   submit(1, {5}, 100, outputs_[1].tokens);
   read_until_finished(1);
-  std::remove(marker.c_str());
   EXPECT_EQ(outputs_[1].tokens, (std::vector<TokenId>{10, 10, 10, 10, 10, 2}));
 }
 

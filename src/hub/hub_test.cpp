@@ -1,11 +1,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 
+#include "base/temp_folder_testing.h"
 #include "hub/file_digest.h"
 #include "hub/hub.h"
 #include "hub/hub_cache.h"
@@ -50,13 +49,8 @@ TEST(FileDigest, knows_both_kinds_of_names) {
 
 class Cache : public testing::Test {
  protected:
-  void SetUp() override {
-    std::string name = fs::temp_directory_path() / "gale-hub-XXXXXX";
-    ASSERT_NE(::mkdtemp(name.data()), nullptr);
-    folder_ = name;
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-  std::string folder_;
+  TempFolder temporary_;
+  const std::string folder_ = temporary_.path();
 };
 
 TEST_F(Cache, is_laid_out_as_python_does_it) {

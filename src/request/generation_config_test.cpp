@@ -1,24 +1,17 @@
 #include "request/generation_config.h"
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
-#include <filesystem>
-#include <fstream>
+#include "base/temp_folder_testing.h"
 
 namespace gale {
 namespace {
 
 class GenerationConfig : public testing::Test {
  protected:
-  void SetUp() override {
-    dir_ = std::filesystem::temp_directory_path() / ("gale_generation_config_" + std::to_string(::getpid()));
-    std::filesystem::create_directories(dir_);
-  }
-  void TearDown() override { std::filesystem::remove_all(dir_); }
-  void write(const char* name, const char* text) const { std::ofstream(dir_ / name) << text; }
-  Result<GenerationDefaults> load() const { return load_generation_defaults(dir_.string()); }
-  std::filesystem::path dir_;
+  void write(const char* name, const char* text) const { folder_.write(name, text); }
+  Result<GenerationDefaults> load() const { return load_generation_defaults(folder_.path().string()); }
+  TempFolder folder_;
 };
 
 TEST_F(GenerationConfig, takes_sampling_and_eos_from_generation_config) {

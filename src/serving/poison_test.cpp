@@ -2,8 +2,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
-#include <cstdio>
-
+#include "base/temp_folder_testing.h"
 #include "channel/codec.h"
 #include "serving/pipeline_testing.h"
 
@@ -119,23 +118,16 @@ class RawEngineTest : public PipelineTest {
     return frame.append(content);
   }
   void start_saying(const std::string& bytes, const std::string& then) {
-    file_ = testing::TempDir() + "gale-raw-engine-" + std::to_string(::getpid());
-    std::FILE* file = std::fopen(file_.c_str(), "w");
-    ASSERT_NE(file, nullptr);
-    ASSERT_EQ(std::fwrite(bytes.data(), 1, bytes.size(), file), bytes.size());
-    std::fclose(file);
+    const std::string file = folder_.write("said", bytes);
     config_.supervisor.restart.max_backoff = kLongEnough;
     auto chat_template = ChatTemplate::load(kModelDir);
     ASSERT_TRUE(chat_template.has_value());
     pipeline_ = make_pipeline(config_, load_tokenizer(), std::move(*chat_template), GenerationDefaults{}, *clock_,
-                              make_process_launcher({"/bin/sh", "-c", "cat " + file_ + " >&3; " + then}, "this build"));
+                              make_process_launcher({"/bin/sh", "-c", "cat " + file + " >&3; " + then}, "this build"));
     ASSERT_TRUE(wait_until([this] { return health() == Health::kDead; }));
   }
-  void TearDown() override {
-    pipeline_.reset();
-    std::remove(file_.c_str());
-  }
-  std::string file_;
+  void TearDown() override { pipeline_.reset(); }
+  TempFolder folder_;
 };
 
 TEST_F(RawEngineTest, an_engine_of_another_version_is_given_up_with_the_cause) {

@@ -7,6 +7,7 @@
 #include <map>
 
 #include "base/json.h"
+#include "base/temp_folder_testing.h"
 #include "tokenizer/detokenizer.h"
 
 namespace gale {
@@ -150,8 +151,8 @@ TEST_P(DamagedFile, fails_with_one_line_that_says_where) {
   const size_t at = text.find(GetParam().find);
   ASSERT_NE(at, std::string::npos);
   text.replace(at, GetParam().find.size(), GetParam().replace);
-  const std::string path = testing::TempDir() + "damaged_" + GetParam().name + ".json";
-  std::ofstream(path) << text;
+  const TempFolder folder;
+  const std::string path = folder.write("tokenizer.json", text);
   const auto tokenizer = Tokenizer::load(path);
   ASSERT_FALSE(tokenizer);
   EXPECT_THAT(tokenizer.error().message, testing::StartsWith(path + ": "));

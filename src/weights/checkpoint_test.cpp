@@ -2,11 +2,8 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <stdlib.h>
 
-#include <filesystem>
-#include <fstream>
-
+#include "base/temp_folder_testing.h"
 #include "weights/weight_set.h"
 
 namespace gale {
@@ -17,15 +14,7 @@ using testing::HasSubstr;
 
 class CheckpointTest : public testing::Test {
  protected:
-  CheckpointTest() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "gale_weights_XXXXXX").string();
-    folder_ = ::mkdtemp(pattern.data());
-  }
-  ~CheckpointTest() override { std::filesystem::remove_all(folder_); }
-
-  void write(const std::string& name, const std::string& text) const {
-    std::ofstream(folder_ / name, std::ios::binary) << text;
-  }
+  void write(const std::string& name, const std::string& text) const { folder_.write(name, text); }
   // Length, header padded so that data is aligned, `num_bytes` of data.
   void write_tensors(const std::string& name, std::string header, size_t num_bytes) const {
     header.resize((header.size() + 7) / 8 * 8, ' ');
@@ -37,7 +26,7 @@ class CheckpointTest : public testing::Test {
     return out;
   }
   void expect_error(ErrorCode code, const testing::Matcher<std::string>& message) const {
-    const Result<Checkpoint> checkpoint = Checkpoint::open(folder_.string());
+    const Result<Checkpoint> checkpoint = Checkpoint::open(folder_.path().string());
     ASSERT_FALSE(checkpoint);
     EXPECT_EQ(checkpoint.error().code, code) << checkpoint.error().message;
     EXPECT_THAT(checkpoint.error().message, message);
@@ -48,7 +37,7 @@ class CheckpointTest : public testing::Test {
     expect_error(code, message);
   }
 
-  std::filesystem::path folder_;
+  TempFolder folder_;
 };
 
 TEST_F(CheckpointTest, reads_shapes_and_data_in_place) {
@@ -56,7 +45,7 @@ TEST_F(CheckpointTest, reads_shapes_and_data_in_place) {
                 R"({"__metadata__":{"format":"pt"},"b":{"dtype":"BF16","shape":[2],"data_offsets":[12,16]},)"
                 R"("a":{"dtype":"F32","shape":[3,1],"data_offsets":[0,12]}})",
                 16);
-  const Checkpoint checkpoint = Checkpoint::open(folder_.string()).value();
+  const Checkpoint checkpoint = Checkpoint::open(folder_.path().string()).value();
   ASSERT_EQ(checkpoint.tensors().size(), 2u);
   EXPECT_EQ(checkpoint.find("a")->data.describe(), "f32 [3, 1]");
   EXPECT_EQ(checkpoint.find("b")->data.as<uint16_t>()[1], 0x0101);
@@ -137,7 +126,7 @@ TEST_F(CheckpointTest, index_must_agree_with_its_files) {
   write("model.safetensors.index.json", R"({"weight_map":{"a":"1.safetensors"}})");
   expect_error(ErrorCode::kNotFound, HasSubstr("1.safetensors"));
   write_tensors("1.safetensors", kOneTensor, 4);
-  EXPECT_TRUE(Checkpoint::open(folder_.string()));
+  EXPECT_TRUE(Checkpoint::open(folder_.path().string()));
   write("model.safetensors.index.json", R"({"weight_map":{"a":"1.safetensors","b":"1.safetensors"}})");
   expect_error(ErrorCode::kCorrupt, HasSubstr("tensor b should be in 1.safetensors and is not"));
   write_tensors("2.safetensors", kOneTensor, 4);
@@ -154,7 +143,7 @@ TEST_F(CheckpointTest, claims_are_counted_by_use_and_leftovers_fail) {
       R"("b":{"dtype":"BF16","shape":[2],"data_offsets":[12,16]},)"
       R"("c":{"dtype":"BF16","shape":[4],"data_offsets":[16,24]}})",
       24);
-  const Checkpoint checkpoint = Checkpoint::open(folder_.string()).value();
+  const Checkpoint checkpoint = Checkpoint::open(folder_.path().string()).value();
   WeightSet weights(checkpoint);
   EXPECT_NE(weights.claim({.name = "a", .shape = {3}, .owner = "norm"}).data, nullptr);
   EXPECT_NE(weights.claim({.name = "b", .shape = {2}, .owner = "tower", .use = WeightUse::kNotUsed}).data, nullptr);
@@ -168,7 +157,7 @@ TEST_F(CheckpointTest, claims_are_counted_by_use_and_leftovers_fail) {
 
 TEST_F(CheckpointTest, a_second_claim_is_our_own_mistake) {
   write_tensors("model.safetensors", kOneTensor, 4);
-  const Checkpoint checkpoint = Checkpoint::open(folder_.string()).value();
+  const Checkpoint checkpoint = Checkpoint::open(folder_.path().string()).value();
   WeightSet weights(checkpoint);
   weights.claim({.name = "a", .shape = {1}, .owner = "norm"});
   EXPECT_DEATH(weights.claim({.name = "a", .shape = {1}, .owner = "head"}), "a is claimed by norm and by head");

@@ -2,15 +2,13 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <stdlib.h>
 
 #include <array>
 #include <cstring>
-#include <filesystem>
-#include <fstream>
 #include <random>
 
 #include "backends/cpu/cpu_backend.h"
+#include "base/temp_folder_testing.h"
 
 namespace gale {
 namespace {
@@ -19,8 +17,6 @@ namespace {
 class ParallelReaderTest : public testing::Test {
  protected:
   ParallelReaderTest() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "gale_reader_XXXXXX").string();
-    folder_ = ::mkdtemp(pattern.data());
     std::mt19937 random(3);
     std::string weight_map;
     constexpr std::array kSizes = {1, 4095, 4096, 4097, 100'000, 300'001};
@@ -33,18 +29,17 @@ class ParallelReaderTest : public testing::Test {
       std::string length(8, '\0');
       const uint64_t size = header.size();
       std::memcpy(length.data(), &size, sizeof size);
-      std::ofstream(folder_ / file, std::ios::binary) << length << header << data;
+      folder_.write(file, length + header + data);
       weight_map += (i == 0 ? "" : ",") + ("\"" + name + "\":\"" + file + "\"");
       contents_.push_back(std::move(data));
     }
-    std::ofstream(folder_ / "model.safetensors.index.json") << R"({"weight_map":{)" << weight_map << "}}";
+    folder_.write("model.safetensors.index.json", R"({"weight_map":{)" + weight_map + "}}");
   }
-  ~ParallelReaderTest() override { std::filesystem::remove_all(folder_); }
 
-  [[nodiscard]] Checkpoint open() const { return Checkpoint::open(folder_.string()).value(); }
+  [[nodiscard]] Checkpoint open() const { return Checkpoint::open(folder_.path().string()).value(); }
   static const StoredTensor& tensor(const Checkpoint& files, size_t i) { return *files.find("t" + std::to_string(i)); }
 
-  std::filesystem::path folder_;
+  TempFolder folder_;
   std::vector<std::string> contents_;
   std::unique_ptr<Device> device_ = make_cpu_device(1);
 };
@@ -95,7 +90,7 @@ TEST_F(ParallelReaderTest, never_writes_where_a_group_has_not_been_released) {
 TEST_F(ParallelReaderTest, a_file_that_shrinks_is_told_and_nobody_waits_for_ever) {
   const Checkpoint files = open();
   std::string out(contents_[5].size(), '\0');
-  std::filesystem::resize_file(folder_ / "m5.safetensors", 200'000);
+  std::filesystem::resize_file(folder_.path() / "m5.safetensors", 200'000);
   const auto reader =
       ParallelReader::start(*device_, &files, {{{tensor(files, 5).data.data, out.data(), out.size()}}, {}},
                             {.num_threads = 2, .piece_bytes = 4096})

@@ -3,11 +3,12 @@
 #include <memory>
 #include <string>
 
+#include "base/temp_folder_testing.h"
 #include "base/utf8.h"
 #include "fuzz_targets.h"
+#include "memory_folder.h"
 #include "models/model.h"
 #include "request/generation_config.h"
-#include "temp_file.h"
 #include "tokenizer/detokenizer.h"
 #include "tokenizer/tokenizer.h"
 #include "weights/safetensors.h"
@@ -57,7 +58,7 @@ std::string in_pieces(const Tokenizer& tokenizer, const std::vector<TokenId>& id
 // An input that begins with "{" is a header: its length goes before it, 64 bytes of data behind. Others are whole
 // files.
 void fuzz_safetensors(std::string_view input) {
-  static const TempFolder folder;
+  static const TempFolder folder(memory_folder());
   const bool is_header = input.starts_with('{');
   folder.write("m.safetensors", is_header ? length_of(input.size()) + std::string(input) + std::string(64, '\1')
                                           : std::string(input));
@@ -67,7 +68,7 @@ void fuzz_safetensors(std::string_view input) {
 }
 
 void fuzz_model_config(std::string_view input) {
-  static const TempFolder folder;
+  static const TempFolder folder(memory_folder());
   static const std::string weights = folder.write("model.safetensors", length_of(8) + "{}      ");
   folder.write("config.json", input);
   const Result<ModelPlan> plan = plan_model(folder.path());
@@ -77,7 +78,7 @@ void fuzz_model_config(std::string_view input) {
 }
 
 void fuzz_tokenizer_file(std::string_view input) {
-  static const TempFolder folder;
+  static const TempFolder folder(memory_folder());
   const auto tokenizer = Tokenizer::load(folder.write("tokenizer.json", input));
   if (!tokenizer) return fuzz_check_message(tokenizer.error().message);
   for (const TokenId id :

@@ -3,9 +3,10 @@
 #include <string>
 #include <vector>
 
+#include "base/temp_folder_testing.h"
 #include "config/command_line.h"
 #include "fuzz_targets.h"
-#include "temp_file.h"
+#include "memory_folder.h"
 
 namespace gale {
 namespace {
@@ -39,7 +40,7 @@ void fuzz_command_line(std::string_view input) {
 }
 
 void fuzz_config_file(std::string_view input) {
-  static const TempFolder folder;
+  static const TempFolder folder(memory_folder());
   const std::vector<std::string> arguments = {"serve", "m", "--config", folder.write("gale.toml", input)};
   const Result<Invocation> invocation = read_command_line(arguments, {});
   if (!invocation) fuzz_check_message(invocation.error().message);

@@ -1,16 +1,14 @@
 // Random weights of the published widths: how many experts 64 users touch in a step, which decides what a step has to
 // read. Balanced routers touch E (1 - (1 - K / E)^64) of them.
 #include <gtest/gtest.h>
-#include <stdlib.h>
 
 #include <cmath>
 #include <cstdio>
-#include <filesystem>
-#include <fstream>
 #include <random>
 #include <set>
 
 #include "backends/cuda/cuda_backend.h"
+#include "base/temp_folder_testing.h"
 #include "engine/engine.h"
 #include "routing.h"
 
@@ -66,12 +64,11 @@ class CudaDummy : public testing::TestWithParam<Shape4Layers> {};
 
 TEST_P(CudaDummy, sixty_four_users_touch_as_many_experts_as_balanced_routers_would) {
   const Shape4Layers& shape = GetParam();
-  std::string pattern = (std::filesystem::temp_directory_path() / "gale_dummy_XXXXXX").string();
-  const std::filesystem::path folder = ::mkdtemp(pattern.data());
-  std::ofstream(folder / "config.json") << shape.config;
+  const TempFolder folder;
+  folder.write("config.json", shape.config);
   auto device = make_cuda_device(0);
   ASSERT_TRUE(device) << device.error().message;
-  EngineConfig config{.model_dir = folder.string(),
+  EngineConfig config{.model_dir = folder.path().string(),
                       .load_format = LoadFormat::kDummy,
                       .kv_cache_memory_bytes = 512 << 20,  // and blocks below for twice as many: some stay reserved
                       .enforce_eager = true};
@@ -79,7 +76,6 @@ TEST_P(CudaDummy, sixty_four_users_touch_as_many_experts_as_balanced_routers_wou
   config.scheduler.max_num_seqs = kNumUsers;
   config.scheduler.num_blocks = 4 * kNumUsers;
   auto executor = make_model_executor(config, **device, watched_cuda_table((*device)->caps()));
-  std::filesystem::remove_all(folder);
   ASSERT_TRUE(executor) << executor.error().message;
   std::mt19937 random(5);
   std::vector<Submit> submits;

@@ -119,3 +119,21 @@ def check_libraries(tree: Tree) -> list[str]:
             if re.match(r"g(test|mock)/", target) and not path.endswith(("_test.cpp", "_testing.h")):
                 problems.append(f"{path}:{line}: {target} is for tests only")
     return problems
+
+
+# Tests of one binary run at the same time, each in a process of its own: what is called the same is the same file.
+SHARED_NAMES = re.compile(r"\bTempDir\(|\btemp_directory_path\(|\bmkdtemp\(|\bmkstemp\(|\btmpnam\(")
+FOLDERS_OF_TESTS = {"src/base/temp_folder_testing.h", "tests/fuzz/memory_folder.h"}
+
+
+def check_temp_folders(tree: Tree) -> list[str]:
+    """Files that tests write stand in a TempFolder."""
+    problems = []
+    for path, text in tree.sources(".h", ".cpp", ".cu").items():
+        is_test = path.startswith("tests/") or path.endswith(("_test.cpp", "_testing.h"))
+        if not is_test or path in FOLDERS_OF_TESTS:
+            continue
+        for number, line in enumerate(text.splitlines(), 1):
+            if SHARED_NAMES.search(line):
+                problems.append(f"{path}:{number}: files of tests stand in a TempFolder (base/temp_folder_testing.h)")
+    return problems

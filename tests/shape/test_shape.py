@@ -23,6 +23,8 @@ PLANTED = [
     (layers.check_wall, "src/attic/planted.cpp", "int x;\n", "in no layer"),
     (layers.check_libraries, "src/server/planted.cpp", "#include <boost/beast.hpp>\n", "is for net only"),
     (layers.check_libraries, "src/api/planted.cpp", "#include <gtest/gtest.h>\n", "for tests only"),
+    (layers.check_temp_folders, "src/base/planted_test.cpp", 'auto path = testing::TempDir() + "planted";\n',
+     "stand in a TempFolder"),
     (sizes.check_file_sizes, "src/base/planted.cpp", "int x;\n" * 601, "601 lines"),
     (sizes.check_function_sizes, "src/base/planted.cpp", LONG_CPP, "a function of 93 lines"),
     (sizes.check_function_sizes, "tools/planted.py", LONG_PYTHON, "a function of 91 lines"),

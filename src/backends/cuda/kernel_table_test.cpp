@@ -3,10 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <filesystem>
-#include <fstream>
-
 #include "backends/cuda/built_in_tables.h"
+#include "base/temp_folder_testing.h"
 
 namespace gale::cuda {
 namespace {
@@ -37,18 +35,6 @@ std::string error_of(const std::string& text) {
   const Result<KernelTable> table = parse_kernel_table(text, "t.jsonl");
   return table ? "" : table.error().message;
 }
-
-class TableFile {
- public:
-  explicit TableFile(const std::string& text) { std::ofstream(path_) << text; }
-  ~TableFile() { std::filesystem::remove(path_); }
-  TableFile(const TableFile&) = delete;
-  TableFile& operator=(const TableFile&) = delete;
-  [[nodiscard]] const std::string& path() const { return path_; }
-
- private:
-  std::string path_ = ::testing::TempDir() + "kernel_table_test.jsonl";
-};
 
 TEST(KernelTable, gives_the_choice_of_a_bucket_and_the_heuristic_elsewhere) {
   const Result<KernelTable> table = parse_kernel_table(kHead + "\n" + kEntry, "t.jsonl");
@@ -111,13 +97,14 @@ TEST(KernelTable, is_added_to_but_for_other_kernels_and_refused_for_other_cards)
 }
 
 TEST(LoadKernelTable, reads_the_file_of_this_card_also_if_other_kernels_were_measured) {
-  const TableFile file(kHead + kEntry);                        // "abc" is no digest
-  const Result<KernelTable> table = load_kernel_table(kCard, file.path());
+  const TempFolder folder;
+  const std::string path = folder.write("table.jsonl", kHead + kEntry);   // "abc" is no digest
+  const Result<KernelTable> table = load_kernel_table(kCard, path);
   ASSERT_TRUE(table) << table.error().message;
   EXPECT_EQ(name_of(table->choice(key_of(kQkv), 8)), "skinny:16");
   CardFacts other = kCard;
   other.name = "NVIDIA H200";
-  const Result<KernelTable> foreign = load_kernel_table(other, file.path());
+  const Result<KernelTable> foreign = load_kernel_table(other, path);
   ASSERT_FALSE(foreign);
   EXPECT_EQ(foreign.error().code, ErrorCode::kInvalidArgument);
   EXPECT_THAT(foreign.error().message, HasSubstr("measure it with gale tune"));

@@ -1,7 +1,5 @@
 #include "checkpoint_editor.h"
 
-#include <stdlib.h>
-
 #include <cstring>
 #include <fstream>
 
@@ -71,17 +69,6 @@ std::string safetensors_text(const std::string& header, const std::string& data)
   return out + header + data;
 }
 
-CheckpointEditor::TemporaryFolder::TemporaryFolder() {
-  std::string pattern = (std::filesystem::temp_directory_path() / "gale_checkpoint_XXXXXX").string();
-  CHECK(::mkdtemp(pattern.data()) != nullptr, "no temporary folder {}", pattern);
-  path = pattern;
-}
-
-CheckpointEditor::TemporaryFolder::~TemporaryFolder() {
-  std::error_code ignored;   // leaving files behind in a temporary folder harms nothing
-  std::filesystem::remove_all(path, ignored);
-}
-
 CheckpointEditor::CheckpointEditor(const std::string& case_name) {
   const std::string folder = data_folder(case_name);
   config = parse_json(read_file(folder + "/config.json", 1 << 20).value()).value();
@@ -118,13 +105,13 @@ void CheckpointEditor::set_f32(const std::string& name, std::vector<int64_t> sha
 }
 
 std::string CheckpointEditor::save() {
-  write_file(folder_.path / "config.json", dump_json(config));
-  write_safetensors(folder_.path / "model.safetensors", sorted_for_alignment(tensors));
-  return folder_.path.string();
+  write_file(folder_.path() / "config.json", dump_json(config));
+  write_safetensors(folder_.path() / "model.safetensors", sorted_for_alignment(tensors));
+  return folder_.path().string();
 }
 
 std::string CheckpointEditor::save_sharded(int num_files, const Json& metadata) {
-  write_file(folder_.path / "config.json", dump_json(config));
+  write_file(folder_.path() / "config.json", dump_json(config));
   std::vector<Named> shards(static_cast<size_t>(num_files));
   Json weight_map = Json::object();
   size_t next = 0;
@@ -137,10 +124,10 @@ std::string CheckpointEditor::save_sharded(int num_files, const Json& metadata) 
     weight_map[name] = name_of_shard(shard);
   }
   for (size_t shard = 0; shard < shards.size(); ++shard)
-    write_safetensors(folder_.path / name_of_shard(shard), shards[shard]);
-  write_file(folder_.path / "model.safetensors.index.json",
+    write_safetensors(folder_.path() / name_of_shard(shard), shards[shard]);
+  write_file(folder_.path() / "model.safetensors.index.json",
              dump_json({{"metadata", metadata}, {"weight_map", weight_map}}));
-  return folder_.path.string();
+  return folder_.path().string();
 }
 
 StoredBytes rows_of(const StoredBytes& tensor, int64_t begin, int64_t end) {

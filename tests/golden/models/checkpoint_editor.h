@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/json.h"
+#include "base/temp_folder_testing.h"
 #include "tensor/tensor.h"
 
 namespace gale::golden {
@@ -38,14 +39,7 @@ class CheckpointEditor {
   std::string save_sharded(int num_files, const Json& metadata);
 
  private:
-  struct TemporaryFolder {
-    TemporaryFolder();
-    ~TemporaryFolder();
-    TemporaryFolder(const TemporaryFolder&) = delete;
-    TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-    std::filesystem::path path;
-  };
-  TemporaryFolder folder_;
+  TempFolder folder_;
 };
 
 // Rows `begin` … `end` of a tensor's outermost dimension, and tensors one after the other along it.

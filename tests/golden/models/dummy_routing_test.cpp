@@ -1,18 +1,16 @@
 // Random weights must route as a trained model does: how many experts a step touches decides what it reads, so a
 // figure measured with routers that prefer a few would be too good.
 #include <gtest/gtest.h>
-#include <stdlib.h>
 
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <filesystem>
-#include <fstream>
 #include <numeric>
 #include <random>
 #include <vector>
 
 #include "backends/cpu/cpu_backend.h"
+#include "base/temp_folder_testing.h"
 #include "model_driver.h"
 
 namespace gale::golden {
@@ -51,15 +49,12 @@ class DummyRouting : public testing::Test {
   DummyRouting() : table_(cpu_op_table()) {
     choices.clear();
     table_.moe_route = kWatched;
-    std::string pattern = (std::filesystem::temp_directory_path() / "gale_routing_XXXXXX").string();
-    folder_ = ::mkdtemp(pattern.data());
-    std::ofstream(folder_ / "config.json") << kConfig;
+    folder_.write("config.json", kConfig);
   }
-  ~DummyRouting() override { std::filesystem::remove_all(folder_); }
 
   // Prompts of random tokens, then a step in which everybody decodes one.
   void decode_beside_others(RandomRouting routing) {
-    auto driver = ModelDriver::load_dummy(folder_.string(), table_, routing);
+    auto driver = ModelDriver::load_dummy(folder_.path().string(), table_, routing);
     ASSERT_TRUE(driver) << driver.error().message;
     std::mt19937 random(5);
     const auto draw = [&random] { return static_cast<int32_t>(random() % kVocab); };
@@ -77,7 +72,7 @@ class DummyRouting : public testing::Test {
 
  private:
   OpTable table_;
-  std::filesystem::path folder_;
+  TempFolder folder_;
 };
 
 TEST_F(DummyRouting, of_random_weights_is_balanced) {

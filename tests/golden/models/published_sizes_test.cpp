@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/temp_folder_testing.h"
 #include "checkpoint_editor.h"
 #include "models/model.h"
 
@@ -208,11 +209,10 @@ class PublishedCheckpoint : public testing::TestWithParam<Published> {};
 
 TEST_P(PublishedCheckpoint, every_tensor_is_claimed_and_the_sums_are_right) {
   const Published& published = GetParam();
-  CheckpointEditor editor("glm4_bf16");   // for its temporary folder
-  const std::filesystem::path folder = editor.save();
-  write_file(folder / "config.json", published.config);
-  published.listing().save(folder / "model.safetensors");
-  const Result<ModelPlan> plan = plan_model(folder.string());
+  const TempFolder folder;
+  folder.write("config.json", published.config);
+  published.listing().save(folder.path() / "model.safetensors");
+  const Result<ModelPlan> plan = plan_model(folder.path().string());
   ASSERT_TRUE(plan) << plan.error().message;
   const auto in_use = std::count_if(plan->tensors.begin(), plan->tensors.end(), [](const TensorSummary& tensor) {
     return tensor.claimed_by.starts_with("in use: ");
