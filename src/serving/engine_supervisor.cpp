@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <new>
+#include <span>
 #include <utility>
 
 #include "base/fault_point.h"
@@ -13,12 +14,18 @@ namespace {
 
 // How long a closed channel may precede the exit of its process before we stop asking how it ended.
 constexpr std::chrono::milliseconds kEndingPatience{1000};
-
+constexpr size_t kTakenInAtOnce = 32;   // sequences of a step
 
 }  // namespace
 
-EngineSupervisor::EngineSupervisor(SupervisorConfig config, const Clock& clock, EngineLauncher launcher, std::vector<ToEngine> preamble)
-    : config_(config), clock_(clock), launcher_(std::move(launcher)), preamble_(std::move(preamble)), policy_(config.restart) {
+EngineSupervisor::EngineSupervisor(SupervisorConfig config, const Clock& clock, EngineLauncher launcher,
+                                   WorkerPool& workers, std::vector<ToEngine> preamble)
+    : config_(config),
+      clock_(clock),
+      launcher_(std::move(launcher)),
+      workers_(workers),
+      preamble_(std::move(preamble)),
+      policy_(config.restart) {
   watch_thread_ = std::thread([this] { watch(); });
   send_thread_ = std::thread([this] { send_queued(); });
 }
@@ -315,41 +322,52 @@ void EngineSupervisor::handle(Ready ready) {
   log_info("engine ready, {} sequences handed over", num_resumed);
 }
 
+// Some sequences at a time, so that the workers begin while this thread takes in the others.
 void EngineSupervisor::handle(StepOutput step) {
+  std::span<SequenceOutput> left = step.sequences;
   Deliveries deliveries;
-  deliveries.reserve(step.sequences.size());   // what is in the journal is delivered, too: no memory, no entry
-  bool is_woken = false;
+  deliveries.reserve(std::min(kTakenInAtOnce, left.size()));   // what is in the journal is delivered, too
+  WorkerPool::Burst burst(workers_);
   bool has_memory = true;
-  {
-    std::lock_guard lock(mutex_);
-    const bool was_searching = journal_.num_suspects() > 0;
-    for (SequenceOutput& sequence : step.sequences) {
-      try {
-        take_in(std::move(sequence), deliveries);
-      } catch (const std::bad_alloc&) {        // it and those behind it are computed again
-        has_memory = false;
-        break;
-      }
-    }
+  std::unique_lock lock(mutex_);
+  const bool was_searching = journal_.num_suspects() > 0;
+  while (has_memory && !left.empty()) {
+    const size_t num_taken = std::min(kTakenInAtOnce, left.size());
     try {
-      if (was_searching && phase_ == EnginePhase::kReady) hand_out_locked(journal_.take_due());
+      for (SequenceOutput& sequence : left.first(num_taken)) take_in(std::move(sequence), deliveries);
+    } catch (const std::bad_alloc&) {            // that sequence and those behind it are computed again
+      has_memory = false;
+    }
+    left = left.subspan(num_taken);
+    lock.unlock();
+    deliver(deliveries, burst);
+    deliveries.clear();
+    lock.lock();
+  }
+  if (was_searching) {
+    try {
+      if (phase_ == EnginePhase::kReady) hand_out_locked(journal_.take_due());
     } catch (const std::bad_alloc&) {
       has_memory = false;
     }
-    is_woken = was_searching;
+    wake_.notify_all();
   }
-  if (is_woken) wake_.notify_all();
+  if (!has_memory) throw std::bad_alloc();     // serve() ends this engine
+}
+
+void EngineSupervisor::deliver(Deliveries& deliveries, WorkerPool::Burst& burst) {
   for (auto& [receiver, output] : deliveries) {
     const RequestId id = output.id;
     try {
-      receiver->on_output(std::move(output));
+      receiver->on_output(std::move(output), burst);
     } catch (const std::bad_alloc&) {          // its tokens would be missing in the middle
+      burst.flush();                           // the others' work gives memory back
       when_there_is_memory([&] {
         receiver->on_failure(id, no_memory());
       });
     }
   }
-  if (!has_memory) throw std::bad_alloc();     // serve() ends this engine
+  burst.flush();
 }
 
 void EngineSupervisor::note_freed(const SequenceOutput& sequence) {

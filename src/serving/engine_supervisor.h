@@ -20,6 +20,7 @@
 #include "serving/journal.h"
 #include "serving/pipeline.h"
 #include "serving/restart_policy.h"
+#include "serving/worker_pool.h"
 
 namespace gale {
 
@@ -27,7 +28,8 @@ namespace gale {
 class OutputReceiver {
  public:
   virtual ~OutputReceiver() = default;
-  virtual void on_output(SequenceOutput output) = 0;
+  // `burst`: for the work that this makes, beside that of the step's other sequences.
+  virtual void on_output(SequenceOutput output, WorkerPool::Burst& burst) = 0;
   virtual void on_failure(RequestId id, Error error) = 0;   // nothing comes for it afterwards
 };
 
@@ -66,8 +68,9 @@ struct EngineStatus {
 // explain it fails what is live, and goes on trying. Thread-safe.
 class EngineSupervisor {
  public:
-  // `preamble`: what each engine is told first.
-  EngineSupervisor(SupervisorConfig config, const Clock& clock, EngineLauncher launcher, std::vector<ToEngine> preamble = {});
+  // `workers`: of whoever submits. `preamble`: what each engine is told first.
+  EngineSupervisor(SupervisorConfig config, const Clock& clock, EngineLauncher launcher, WorkerPool& workers,
+                   std::vector<ToEngine> preamble = {});
   ~EngineSupervisor();
   EngineSupervisor(const EngineSupervisor&) = delete;
   EngineSupervisor& operator=(const EngineSupervisor&) = delete;
@@ -109,6 +112,7 @@ class EngineSupervisor {
   static void fail_live(const std::vector<JournalEntry>& entries, const Receivers& receivers);
   void handle(Ready ready);
   void handle(StepOutput step);
+  static void deliver(Deliveries& deliveries, WorkerPool::Burst& burst);
   void note_freed(const SequenceOutput& sequence);                 // with the lock
   void take_in(SequenceOutput sequence, Deliveries& deliveries);   // with the lock; std::bad_alloc: nothing has changed
   void handle(const Stats& stats);
@@ -126,6 +130,7 @@ class EngineSupervisor {
   const SupervisorConfig config_;
   const Clock& clock_;
   const EngineLauncher launcher_;
+  WorkerPool& workers_;
   const std::vector<ToEngine> preamble_;
 
   mutable std::mutex mutex_;            // guards what follows

@@ -36,7 +36,7 @@ PipelineParts::PipelineParts(PipelineConfig config_in, std::unique_ptr<Tokenizer
       vocabulary(std::make_shared<const Vocabulary>(vocabulary_of(*tokenizer, defaults.eos_token_ids))),
       admission(config.admission, clock, random_bits()),
       workers(config.num_workers),
-      supervisor(supervisor_config(config), clock, std::move(launcher), {*vocabulary}) {
+      supervisor(supervisor_config(config), clock, std::move(launcher), workers, {*vocabulary}) {
   if (config.grammar_compiler) grammars = std::make_unique<GrammarService>(config.grammars, config.grammar_compiler, vocabulary);
 }
 
@@ -97,24 +97,27 @@ void Session::abandon() {
   parts_->supervisor.cancel(ids_);
 }
 
-void Session::on_output(SequenceOutput output) { receive({std::move(output), std::nullopt}); }
+void Session::on_output(SequenceOutput output, WorkerPool::Burst& burst) {
+  if (receive({std::move(output), std::nullopt})) burst.add(shared_from_this());
+}
 
-void Session::on_failure(RequestId id, Error error) { receive({SequenceOutput{.id = id}, std::move(error)}); }
+void Session::on_failure(RequestId id, Error error) {
+  if (receive({SequenceOutput{.id = id}, std::move(error)})) queue_output();
+}
 
 void Session::on_deadline() {
-  receive({SequenceOutput{.id = ids_.front()},
-           Error{ErrorCode::kDeadline, fmt::format("not done within the {:.0f} s that a request may take", seconds(parts_->config.request_timeout))}});
+  Error error{ErrorCode::kDeadline, fmt::format("not done within the {:.0f} s that a request may take",
+                                                seconds(parts_->config.request_timeout))};
+  if (receive({SequenceOutput{.id = ids_.front()}, std::move(error)})) queue_output();
 }
 
-void Session::receive(Incoming incoming) {
-  {
-    std::lock_guard lock(inbox_mutex_);
-    inbox_.push_back(std::move(incoming));
-    if (is_queued_) return;
-    is_queued_ = true;
-  }
-  parts_->workers.add(shared_from_this(), WorkerPool::Kind::kOutput);
+bool Session::receive(Incoming incoming) {
+  std::lock_guard lock(inbox_mutex_);
+  inbox_.push_back(std::move(incoming));
+  return !std::exchange(is_queued_, true);
 }
+
+void Session::queue_output() { parts_->workers.add(shared_from_this(), WorkerPool::Kind::kOutput); }
 
 // ---- on a worker ----------------------------------------------------------------------------------------------------
 
@@ -150,7 +153,7 @@ void Session::work() {
     is_queued_ = !inbox_.empty();
     if (!is_queued_) return;
   }
-  parts_->workers.add(shared_from_this(), WorkerPool::Kind::kOutput);   // behind the others: nobody is starved
+  queue_output();   // behind the others: nobody is starved
 }
 
 void Session::prepare() {

@@ -57,7 +57,7 @@ class Session final : public OutputReceiver, public Job, public DeadlineHolder, 
   // No sink call is running or will come once this has returned.
   void abandon();
 
-  void on_output(SequenceOutput output) override;
+  void on_output(SequenceOutput output, WorkerPool::Burst& burst) override;
   void on_failure(RequestId id, Error error) override;
   void on_deadline() override;
   void run() override;
@@ -83,7 +83,9 @@ class Session final : public OutputReceiver, public Job, public DeadlineHolder, 
   [[nodiscard]] Status submit_next_input();
   void process_pooled(size_t input, SequenceOutput output);
   [[nodiscard]] ChoiceOptions choice_options(PromptThinking thinking) const;
-  void receive(Incoming incoming);
+  // Whether it has to be queued now.
+  [[nodiscard]] bool receive(Incoming incoming);
+  void queue_output();
   void process(SequenceOutput output);
   void process_prompt_logprobs(SequenceOutput& output);
   void deliver(size_t choice, SequenceOutput output);

@@ -11,6 +11,12 @@ void JobQueue::push(std::shared_ptr<Job> job) noexcept {
   last_ = added;
 }
 
+void JobQueue::push(JobQueue jobs) noexcept {
+  if (jobs.empty()) return;
+  (last_ == nullptr ? first_ : last_->next_) = std::move(jobs.first_);
+  last_ = std::exchange(jobs.last_, nullptr);
+}
+
 std::shared_ptr<Job> JobQueue::pop() noexcept {
   std::shared_ptr<Job> job = std::move(first_);
   if (job) first_ = std::move(job->next_);
@@ -38,6 +44,24 @@ void WorkerPool::add(std::shared_ptr<Job> job, Kind kind) noexcept {
   wake_.notify_one();
 }
 
+void WorkerPool::Burst::add(std::shared_ptr<Job> job) noexcept {
+  jobs_.push(std::move(job));
+  ++num_jobs_;
+}
+
+void WorkerPool::Burst::flush() noexcept {
+  if (jobs_.empty()) return;
+  const int num_jobs = std::exchange(num_jobs_, 0);
+  int num_to_wake = 0;
+  {
+    std::lock_guard lock(pool_.mutex_);
+    if (pool_.has_stopped_) return;
+    pool_.outputs_.push(std::move(jobs_));
+    num_to_wake = std::min(num_jobs, pool_.num_asleep_);
+  }
+  for (; num_to_wake > 0; --num_to_wake) pool_.wake_.notify_one();
+}
+
 void WorkerPool::stop() {
   {
     std::lock_guard lock(mutex_);
@@ -58,7 +82,9 @@ bool WorkerPool::may_take_prompt() const {
 void WorkerPool::work() {
   std::unique_lock lock(mutex_);
   while (true) {
+    ++num_asleep_;
     wake_.wait(lock, [this] { return !outputs_.empty() || may_take_prompt() || (is_stopping_ && prompts_.empty()); });
+    --num_asleep_;
     const bool takes_prompt = outputs_.empty();
     auto& queue = takes_prompt ? prompts_ : outputs_;
     if (queue.empty()) return;   // stopping, and nothing is left

@@ -4,6 +4,7 @@
 #include <memory>
 #include <mutex>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace gale {
@@ -22,11 +23,13 @@ class Job {
 class JobQueue {
  public:
   JobQueue() = default;
-  JobQueue(const JobQueue&) = delete;
-  JobQueue& operator=(const JobQueue&) = delete;
+  JobQueue(JobQueue&& other) noexcept
+      : first_(std::move(other.first_)), last_(std::exchange(other.last_, nullptr)) {}
+  JobQueue& operator=(JobQueue&&) = delete;
   ~JobQueue() { clear(); }
   [[nodiscard]] bool empty() const { return first_ == nullptr; }
   void push(std::shared_ptr<Job> job) noexcept;
+  void push(JobQueue jobs) noexcept;
   [[nodiscard]] std::shared_ptr<Job> pop() noexcept;   // null: it is empty
   void clear() noexcept;
 
@@ -48,6 +51,23 @@ class WorkerPool {
   enum class Kind { kOutput, kPrompt };
   void add(std::shared_ptr<Job> job, Kind kind) noexcept;
 
+  // Output jobs that come together, for one thread: flush() and the destructor put them in. Workers that are woken for
+  // each would fall asleep again between two of them.
+  class Burst {
+   public:
+    explicit Burst(WorkerPool& pool) : pool_(pool) {}
+    Burst(const Burst&) = delete;
+    Burst& operator=(const Burst&) = delete;
+    ~Burst() { flush(); }
+    void add(std::shared_ptr<Job> job) noexcept;
+    void flush() noexcept;
+
+   private:
+    WorkerPool& pool_;
+    JobQueue jobs_;
+    int num_jobs_ = 0;
+  };
+
   // Runs what is queued and what that adds, then ends the threads. Jobs that come later are dropped.
   void stop();
 
@@ -60,6 +80,7 @@ class WorkerPool {
   std::condition_variable wake_;
   JobQueue outputs_, prompts_;
   int num_in_prompts_ = 0;
+  int num_asleep_ = 0;
   bool is_stopping_ = false;
   bool has_stopped_ = false;
   std::vector<std::thread> threads_;
