@@ -29,7 +29,8 @@ TEST(ChatRequest, reads_every_generation_field) {
       parse_chat(R"("temperature":0.5,"top_p":0.9,"top_k":-1,"min_p":0.1,"seed":7,"n":2,"max_completion_tokens":9,
       "max_tokens":5,"stop":["a","b"],"stop_token_ids":[3],"logit_bias":{"5":200},"frequency_penalty":1,
       "presence_penalty":-1,"repetition_penalty":1.1,"logprobs":true,"top_logprobs":4,"stream":true,
-      "stream_options":{"include_usage":true},"min_tokens":1,"ignore_eos":true,"include_stop_str_in_output":true,"cache_salt":"s",
+      "stream_options":{"include_usage":true},"min_tokens":1,"ignore_eos":true,"include_stop_str_in_output":true,
+     "cache_salt":"s",
       "model":"m","unknown_field":1)");
   ASSERT_TRUE(request) << request.error().message;
   const GenerateRequest& generate = request->generate;

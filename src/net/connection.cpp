@@ -161,7 +161,8 @@ void Connection::dispatch() {
   HttpRequest request{parser_->head(), parser_->take_body()};
   request.head.peer = peer_;
   request.head.peer_is_loopback = is_loopback_address(peer_);
-  const bool wants_web_socket = equal_ignoring_case(request.head.field("upgrade").value_or(""), "websocket") && input_.empty();
+  const bool wants_web_socket =
+      equal_ignoring_case(request.head.field("upgrade").value_or(""), "websocket") && input_.empty();
   if (wants_web_socket && thread_->server().handler.takes_web_socket(request.head)) {
     state_ = State::kClosed;   // what follows on the socket is the WebSocket's
     thread_->adopt_web_socket(request.head, std::move(stream_));
@@ -261,7 +262,7 @@ void Connection::linger() {
   read();
 }
 
-// ---- time and end -----------------------------------------------------------------------------------------------------
+// ---- time and end --------------------------------------------------------------------------------------------------
 
 void Connection::sweep(TimePoint at) {
   within_memory([&] { do_sweep(at); });
@@ -275,7 +276,8 @@ void Connection::do_sweep(TimePoint at) {
       if (elapsed > config().header_timeout) close(ExchangeEnd::kClientGone);
       return;
     case State::kHead:
-      if (parser_->has_begun() && elapsed > config().header_timeout) fail_request({408, "the request's head took too long"});
+      if (parser_->has_begun() && elapsed > config().header_timeout)
+        fail_request({408, "the request's head took too long"});
       else if (!parser_->has_begun() && elapsed > idle_timeout() && !has_input_waiting()) close(ExchangeEnd::kSent);
       return;
     case State::kBody: {

@@ -25,7 +25,8 @@
 namespace gale {
 
 using IoAcceptor = asio::basic_socket_acceptor<asio::ip::tcp, IoExecutor>;
-using IoTimer = asio::basic_waitable_timer<std::chrono::steady_clock, asio::wait_traits<std::chrono::steady_clock>, IoExecutor>;
+using IoTimer =
+    asio::basic_waitable_timer<std::chrono::steady_clock, asio::wait_traits<std::chrono::steady_clock>, IoExecutor>;
 
 // What all I/O threads of a server share.
 struct ServerState {

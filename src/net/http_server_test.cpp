@@ -24,7 +24,8 @@ class Echo final : public HttpHandler {
   void handle(HttpRequest request, std::shared_ptr<Exchange> exchange) override {
     if (request.head.path != "/hold" && request.head.path != "/stream") return exchange->reply({200, {}, request.body});
     exchange->on_end([this](ExchangeEnd how) { last_end = static_cast<int>(how); });
-    if (request.head.path == "/stream") exchange->start_stream({200, {{"Content-Type", "text/event-stream"}}, ""}, std::string(kCommentPing));
+    if (request.head.path == "/stream")
+      exchange->start_stream({200, {{"Content-Type", "text/event-stream"}}, ""}, std::string(kCommentPing));
     const std::lock_guard lock(mutex);
     held = std::move(exchange);
   }
@@ -127,10 +128,12 @@ TEST_F(HttpServerTest, streams_from_another_thread_and_pings_when_silent) {
   const std::string rest = client.read_until("0\r\n\r\n");
   sender.join();
   size_t num_frames = 0;
-  for (size_t at = rest.find("data: x\n\n"); at != std::string::npos; at = rest.find("data: x\n\n", at + 1)) ++num_frames;
+  for (size_t at = rest.find("data: x\n\n"); at != std::string::npos; at = rest.find("data: x\n\n", at + 1))
+    ++num_frames;
   EXPECT_EQ(num_frames, 100U);
   EXPECT_TRUE(eventually([&] { return handler_.ended(ExchangeEnd::kSent); }));
-  EXPECT_NE(client.ask("POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nhi").find("\r\n\r\nhi"), std::string::npos);
+  EXPECT_NE(client.ask("POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nhi").find("\r\n\r\nhi"),
+            std::string::npos);
 }
 
 TEST_F(HttpServerTest, cuts_a_reader_that_is_too_slow) {
@@ -166,7 +169,8 @@ TEST_F(HttpServerTest, turns_away_connections_over_the_limit) {
   EXPECT_TRUE(eventually([&] { return server_->num_connections() == 1; }));
   TestClient second(server_->port());
   EXPECT_EQ(second.read_all().find("HTTP/1.1 503"), 0U);
-  EXPECT_NE(first.ask("POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nhi").find("\r\n\r\nhi"), std::string::npos);
+  EXPECT_NE(first.ask("POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nhi").find("\r\n\r\nhi"),
+            std::string::npos);
 }
 
 TEST_F(HttpServerTest, lives_on_when_descriptors_run_out) {
@@ -180,9 +184,11 @@ TEST_F(HttpServerTest, lives_on_when_descriptors_run_out) {
   ::setrlimit(RLIMIT_NOFILE, &none);
   std::this_thread::sleep_for(milliseconds(50));
   ::setrlimit(RLIMIT_NOFILE, &old);
-  EXPECT_NE(before.ask("POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nhi").find("\r\n\r\nhi"), std::string::npos);
+  EXPECT_NE(before.ask("POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nhi").find("\r\n\r\nhi"),
+            std::string::npos);
   TestClient after(server_->port());
-  EXPECT_NE(after.ask("POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nhi").find("\r\n\r\nhi"), std::string::npos);
+  EXPECT_NE(after.ask("POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nhi").find("\r\n\r\nhi"),
+            std::string::npos);
 }
 
 TEST_F(HttpServerTest, a_port_in_use_is_an_error_that_names_it) {
@@ -191,7 +197,8 @@ TEST_F(HttpServerTest, a_port_in_use_is_an_error_that_names_it) {
   ASSERT_FALSE(second);
   EXPECT_EQ(second.error().code, ErrorCode::kBusy);
   EXPECT_NE(second.error().message.find(std::to_string(server_->port())), std::string::npos);
-  EXPECT_EQ(HttpServer::start({.host = "no.such.host.invalid", .port = 0}, handler_).error().code, ErrorCode::kInvalidArgument);
+  EXPECT_EQ(HttpServer::start({.host = "no.such.host.invalid", .port = 0}, handler_).error().code,
+            ErrorCode::kInvalidArgument);
 }
 
 TEST_F(HttpServerTest, ends_with_streams_open) {

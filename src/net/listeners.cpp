@@ -70,11 +70,14 @@ Error listen_error(int cause, const std::string& host, int port) {
   const std::string where = host.empty() ? "all interfaces" : host;
   if (cause == EADDRINUSE) {
     return {ErrorCode::kBusy,
-            fmt::format("port {} is in use on {}: stop the program that listens there or choose another --port", port, where),
+            fmt::format("port {} is in use on {}: stop the program that listens there or choose another --port", port,
+                        where),
             "port"};
   }
-  if (cause == EACCES) return {ErrorCode::kForbidden, fmt::format("port {} needs privileges: choose one above 1023", port), "port"};
-  return {ErrorCode::kInvalidArgument, fmt::format("cannot listen on {} port {}: {}", where, port, std::strerror(cause)), "host"};
+  if (cause == EACCES)
+    return {ErrorCode::kForbidden, fmt::format("port {} needs privileges: choose one above 1023", port), "port"};
+  return {ErrorCode::kInvalidArgument,
+          fmt::format("cannot listen on {} port {}: {}", where, port, std::strerror(cause)), "host"};
 }
 
 // Bound, not yet listening; -1 with errno set. The first socket of an address is bound without SO_REUSEPORT, so that a

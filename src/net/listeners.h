@@ -7,8 +7,8 @@
 
 namespace gale {
 
-// Listening sockets for `num_groups` event loops: group i holds one socket for each address of `host`. Sockets of one address
-// share its port (SO_REUSEPORT), yet a port that another process listens on is refused with kBusy.
+// Listening sockets for `num_groups` event loops: group i holds one socket for each address of `host`. Sockets of one
+// address share its port (SO_REUSEPORT), yet a port that another process listens on is refused with kBusy.
 struct Listeners {
   int port = 0;
   std::vector<std::vector<int>> groups;    // file descriptors, non-blocking, owned by the caller

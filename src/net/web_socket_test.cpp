@@ -47,8 +47,10 @@ class SocketHandler final : public HttpHandler {
 };
 
 std::string upgrade(const std::string& path, const std::string& more = "") {
-  return "GET " + path + " HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-         "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n" + more + "\r\n";
+  return "GET " + path +
+         " HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+         "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n" +
+         more + "\r\n";
 }
 
 // A short text frame as clients send it, masked with zeros.
@@ -77,7 +79,8 @@ TEST_F(WebSocketTest, answers_the_handshake_and_echoes) {
   client.send(upgrade("/socket", "Sec-WebSocket-Protocol: gale, gale-key.x\r\n"));
   const std::string head = client.read_until("\r\n\r\n");
   EXPECT_NE(head.find("101 "), std::string::npos) << head;
-  EXPECT_NE(head.find("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), std::string::npos) << head;   // the answer of RFC 6455 to its own key
+  const char* const accepted = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";   // the answer of RFC 6455 to its own key
+  EXPECT_NE(head.find(accepted), std::string::npos) << head;
   EXPECT_NE(head.find("Protocol: gale\r\n"), std::string::npos) << head;
   client.send(text_frame("hello"));
   EXPECT_EQ(client.read_until("hello"), "\x81\x05hello");

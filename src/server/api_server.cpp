@@ -30,7 +30,11 @@ constexpr std::chrono::milliseconds kLastWords{1000};   // for error frames of a
 class BeastApiServer final : public ApiServer, private HttpHandler {
  public:
   BeastApiServer(const ServerConfig& config, Pipeline& pipeline)
-      : config_(config), pipeline_(pipeline), keys_(config.api_keys, config.has_key_file), metrics_(pipeline.model().name), endpoints_(config_, pipeline, metrics_),
+      : config_(config),
+        pipeline_(pipeline),
+        keys_(config.api_keys, config.has_key_file),
+        metrics_(pipeline.model().name),
+        endpoints_(config_, pipeline, metrics_),
         workers_(kNumWorkers, kMaxWaitingBodies) {}
   ~BeastApiServer() override { endpoints_.generations().abort_all(kLeaving); }
 
@@ -57,20 +61,25 @@ class BeastApiServer final : public ApiServer, private HttpHandler {
   int shut_down(const ShutdownPlan& plan, const std::function<bool()>& is_urged) override;
 
  private:
-  inline static const Error kLeaving{ErrorCode::kUnavailable, "the server is shutting down: try again elsewhere or later", {}};
+  inline static const Error kLeaving{
+      ErrorCode::kUnavailable, "the server is shutting down: try again elsewhere or later", {}};
 
   std::optional<HttpResponse> refuse(const RequestHead& head) override;
   std::optional<HttpResponse> refuse_key(const RequestHead& head, const Route& route, ErrorDialect dialect);
   void handle(HttpRequest request, std::shared_ptr<Exchange> exchange) override;
   void run(const Route& route, Call& call);
-  bool takes_web_socket(const RequestHead& head) override { return head.method == "GET" && head.path == kChatSocketPath; }
-  std::shared_ptr<WebSocketListener> open_web_socket(const RequestHead& head, std::shared_ptr<WebSocket> socket) override;
+  bool takes_web_socket(const RequestHead& head) override {
+    return head.method == "GET" && head.path == kChatSocketPath;
+  }
+  std::shared_ptr<WebSocketListener> open_web_socket(const RequestHead& head,
+                                                     std::shared_ptr<WebSocket> socket) override;
   HttpResponse protocol_error(const HttpError& error) override;
   int end_all();
   [[nodiscard]] bool is_foreign(const RequestHead& head) const {
     return config_.is_protected && keys_.is_empty() && config_.http.host.empty() && !head.peer_is_loopback;
   }
-  HttpResponse refusal(const RequestHead& head, std::string_view route, int status, std::string body, HttpFields fields = {});
+  HttpResponse refusal(const RequestHead& head, std::string_view route, int status, std::string body,
+                       HttpFields fields = {});
 
   const ServerConfig config_;
   Pipeline& pipeline_;
@@ -84,7 +93,8 @@ class BeastApiServer final : public ApiServer, private HttpHandler {
   TaskPool workers_;
 };
 
-HttpResponse BeastApiServer::refusal(const RequestHead& head, std::string_view route, int status, std::string body, HttpFields fields) {
+HttpResponse BeastApiServer::refusal(const RequestHead& head, std::string_view route, int status, std::string body,
+                                     HttpFields fields) {
   const Call::Setting setting{.route = std::string(route), .request_id = request_id_of(head), .fields = {}};
   note_request(metrics_, head, setting, status, 0);
   HttpFields all = cors_fields(head, config_.allowed_origins);
@@ -100,7 +110,8 @@ std::optional<HttpResponse> BeastApiServer::refuse_key(const RequestHead& head, 
   const KeyGuard::Verdict verdict = key_guard_.ask(head.peer, owner_of(head), opens);
   if (verdict == KeyGuard::Verdict::kOpen) return std::nullopt;
   if (verdict == KeyGuard::Verdict::kTooMany) {
-    const Error error{ErrorCode::kOverloaded, "too many wrong API keys came from this address: wait, then try again", {}};
+    const Error error{
+        ErrorCode::kOverloaded, "too many wrong API keys came from this address: wait, then try again", {}};
     return refusal(head, route.path, 429, error_body(error, dialect),
                    {{"Retry-After", fmt::format("{}", key_guard_.seconds_to_wait())}});
   }
@@ -114,25 +125,30 @@ std::optional<HttpResponse> BeastApiServer::refuse(const RequestHead& head) {
   constexpr std::string_view kNone = "none";   // one label for all unknown paths: they are the client's to invent
   const RouteMatch match = find_route(head.method, head.path);
   const ErrorDialect dialect = error_dialect_of(head.path);
-  if (match.allow.empty()) return refusal(head, kNone, 404, protocol_error_body(404, "there is no such route here", dialect));
+  if (match.allow.empty())
+    return refusal(head, kNone, 404, protocol_error_body(404, "there is no such route here", dialect));
   if (head.method == "OPTIONS") return refusal(head, kNone, 204, "", {{"Allow", match.allow + ", OPTIONS"}});
   if (match.route == nullptr) {
-    return refusal(head, kNone, 405, protocol_error_body(405, "this route takes " + match.allow, dialect), {{"Allow", match.allow}});
+    return refusal(head, kNone, 405, protocol_error_body(405, "this route takes " + match.allow, dialect),
+                   {{"Allow", match.allow}});
   }
   const Route& route = *match.route;
   const bool is_open = route.is_public || (config_.has_public_docs && is_docs(route));
   if (!is_open && !keys_.is_empty())
     if (std::optional<HttpResponse> answer = refuse_key(head, route, dialect)) return answer;
   if (is_foreign(head)) {
-    const Error error{ErrorCode::kForbidden,
-                      "protected mode: started without --api-key and --host, this server answers its own machine only. Start it with "
-                      "--api-key KEY, with --host ADDRESS, or with --no-protected-mode on a trusted network",
-                      {}};
+    const Error error{
+        ErrorCode::kForbidden,
+        "protected mode: started without --api-key and --host, this server answers its own machine only. Start it with "
+        "--api-key KEY, with --host ADDRESS, or with --no-protected-mode on a trusted network",
+        {}};
     return refusal(head, route.path, 403, error_body(error, dialect));
   }
-  // Browsers open WebSockets to any origin without asking; whoever may not read our answers may not talk to us there, either.
+  // Browsers open WebSockets to any origin without asking; whoever may not read our answers may not talk to us there,
+  // either.
   if (head.field("upgrade") && head.field("origin") && cors_fields(head, config_.allowed_origins).empty()) {
-    return refusal(head, route.path, 403, error_body({ErrorCode::kForbidden, "pages of this origin may not open a WebSocket here", {}}));
+    return refusal(head, route.path, 403,
+                   error_body({ErrorCode::kForbidden, "pages of this origin may not open a WebSocket here", {}}));
   }
   if (head.method == "POST" && !is_json_content_type(head)) {
     const Error error{ErrorCode::kUnsupportedMedia, "Content-Type must be application/json", {}};
@@ -175,7 +191,8 @@ void BeastApiServer::run(const Route& route, Call& call) {
   }
 }
 
-std::shared_ptr<WebSocketListener> BeastApiServer::open_web_socket(const RequestHead& head, std::shared_ptr<WebSocket> socket) {
+std::shared_ptr<WebSocketListener> BeastApiServer::open_web_socket(const RequestHead& head,
+                                                                   std::shared_ptr<WebSocket> socket) {
   constexpr int kSwitchingProtocols = 101;
   const Call::Setting setting{.route = std::string(kChatSocketPath), .request_id = request_id_of(head), .fields = {}};
   note_request(metrics_, head, setting, kSwitchingProtocols, 0);
@@ -221,7 +238,8 @@ int BeastApiServer::end_all() {
   const int num_cut = endpoints_.generations().abort_all(kLeaving);
   http_->stop_accepting();
   const auto last = std::chrono::steady_clock::now();
-  while (http_->num_exchanges() > 0 && std::chrono::steady_clock::now() - last < kLastWords) std::this_thread::sleep_for(kDrainPoll);
+  while (http_->num_exchanges() > 0 && std::chrono::steady_clock::now() - last < kLastWords)
+    std::this_thread::sleep_for(kDrainPoll);
   return num_cut;
 }
 

@@ -42,18 +42,20 @@ Status Admission::check_load(int num_sequences, int64_t num_prompt_tokens, const
                       num_sequences, max_live);
   }
   if (config_.max_live_requests > 0 && num_live_requests_ >= config_.max_live_requests) {
-    return fail(ErrorCode::kOverloaded, "the server is busy: {} requests are running or waiting, as many as may", num_live_requests_);
+    return fail(ErrorCode::kOverloaded, "the server is busy: {} requests are running or waiting, as many as may",
+                num_live_requests_);
   }
   if (num_live_sequences_ + num_sequences > max_live) {
-    return fail(ErrorCode::kOverloaded, "the server is busy: {} sequences are running or waiting, {} may", num_live_sequences_,
-                max_live);
+    return fail(ErrorCode::kOverloaded, "the server is busy: {} sequences are running or waiting, {} may",
+                num_live_sequences_, max_live);
   }
   GALE_TRY(check_wait(num_sequences));
   const int64_t max_tokens =
       config_.max_prompt_tokens > 0 ? config_.max_prompt_tokens : config_.prompt_factor * capacity.num_cache_tokens;
   const bool others_live = num_live_sequences_ > 0;   // alone a request is measured against the context only
   if (max_tokens > 0 && others_live && num_live_prompt_tokens_ + num_prompt_tokens > max_tokens) {
-    return fail(ErrorCode::kOverloaded, "the server is busy: requests of {} prompt tokens are running or waiting, {} may",
+    return fail(ErrorCode::kOverloaded,
+                "the server is busy: requests of {} prompt tokens are running or waiting, {} may",
                 num_live_prompt_tokens_, max_tokens);
   }
   return {};

@@ -129,8 +129,8 @@ Result<std::string> Implementation::detokenize(std::span<const TokenId> tokens) 
   const int vocab_size = parts_->tokenizer->vocab_size();
   for (const TokenId token : tokens) {
     if (token < 0 || token >= vocab_size) {
-      return fail_param(ErrorCode::kInvalidArgument, "tokens", "token id {} is outside of the vocabulary (0 to {})", token,
-                        vocab_size - 1);
+      return fail_param(ErrorCode::kInvalidArgument, "tokens", "token id {} is outside of the vocabulary (0 to {})",
+                        token, vocab_size - 1);
     }
   }
   return parts_->tokenizer->decode(tokens, false);

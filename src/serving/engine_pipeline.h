@@ -40,15 +40,15 @@ class EnginePipeline : public Pipeline {
  public:
   // New requests are refused with kUnavailable from now on; live ones go on.
   virtual void begin_drain() = 0;
-  // begin_drain, then waits until nothing is live or `patience` is over; what is live then gets a Failed (kUnavailable),
-  // and the engine leaves. True if everything had ended by itself.
+  // begin_drain, then waits until nothing is live or `patience` is over; what is live then gets a Failed
+  // (kUnavailable), and the engine leaves. True if everything had ended by itself.
   virtual bool shutdown(Duration patience) = 0;
   // What the engine itself said of why it cannot run, e.g. that the model is unreadable; for the exit code.
   [[nodiscard]] virtual std::optional<Error> engine_fault() const = 0;
 };
 
-// The engine starts at once; requests are refused with kUnavailable until it is ready. `clock` must outlive the pipeline
-// and be thread-safe. `chat_template` may be null: the model then takes raw prompts only.
+// The engine starts at once; requests are refused with kUnavailable until it is ready. `clock` must outlive the
+// pipeline and be thread-safe. `chat_template` may be null: the model then takes raw prompts only.
 [[nodiscard]] std::unique_ptr<EnginePipeline> make_pipeline(PipelineConfig config, std::unique_ptr<Tokenizer> tokenizer,
                                                             std::unique_ptr<ChatTemplate> chat_template,
                                                             GenerationDefaults defaults, const Clock& clock,

@@ -66,8 +66,8 @@ constexpr int kMaxCheckedFd = 1023;
 constexpr int kNotOpen = 10;
 constexpr int kOpen = 11;
 
-// No test but the engine of the next one, which starts this program again: ends with 0 if the channel is open and nothing
-// above it is. It looks at numbers, because a listing would need a descriptor of its own.
+// No test but the engine of the next one, which starts this program again: ends with 0 if the channel is open and
+// nothing above it is. It looks at numbers, because a listing would need a descriptor of its own.
 TEST(EngineChild, DISABLED_looks_at_its_descriptors) {
   for (int fd = kFirstCheckedFd; fd <= kMaxCheckedFd; ++fd) {
     const bool is_open = ::fcntl(fd, F_GETFD) >= 0;
@@ -80,8 +80,9 @@ TEST(EngineProcess, inherits_the_channel_and_nothing_else) {
   const UniqueFd null(::open("/dev/null", O_RDONLY));   // not closed on exec: a client's connection, say
   const UniqueFd high(::fcntl(null.get(), F_DUPFD, kMaxCheckedFd));
   ASSERT_EQ(high.get(), kMaxCheckedFd);
-  const auto engine = make_process_launcher(
-      {"/proc/self/exe", "--gtest_also_run_disabled_tests", "--gtest_filter=EngineChild.DISABLED_looks_at_its_descriptors"}, "")();
+  const auto engine = make_process_launcher({"/proc/self/exe", "--gtest_also_run_disabled_tests",
+                                             "--gtest_filter=EngineChild.DISABLED_looks_at_its_descriptors"},
+                                            "")();
   ASSERT_TRUE(engine.has_value());
   EXPECT_EQ(ending_of(**engine), "exited with code 0");
 }

@@ -46,7 +46,8 @@ Status EngineSupervisor::availability_locked() const {
     case EnginePhase::kLoading:
       if (config_.holds_while_loading) return {};
       return fail(ErrorCode::kUnavailable, "the model is loading");
-    case EnginePhase::kDead: return fail(ErrorCode::kUnavailable, "the engine does not stay up; starting it is tried again");
+    case EnginePhase::kDead:
+      return fail(ErrorCode::kUnavailable, "the engine does not stay up; starting it is tried again");
     case EnginePhase::kStopped: return fail(ErrorCode::kUnavailable, "the server is shutting down");
   }
   return {};
@@ -58,7 +59,8 @@ Status EngineSupervisor::submit(Submit submit, std::shared_ptr<OutputReceiver> r
     GALE_TRY(availability_locked());
     const RequestId id = submit.id;
     may_run_out_of_memory("serving.journal");
-    receivers_[id] = std::move(receiver);   // what is in the journal has one, and can be cancelled, whatever happens here
+    // What is in the journal has one, and can be cancelled, whatever happens here.
+    receivers_[id] = std::move(receiver);
     try {
       journal_.add(std::move(submit));
     } catch (const std::bad_alloc&) {
@@ -151,7 +153,7 @@ std::shared_ptr<OutputReceiver> EngineSupervisor::take_receiver(RequestId id) {
   return node ? std::move(node.mapped()) : nullptr;
 }
 
-// ---- the life of engines: the watching thread ------------------------------------------------------------------------
+// ---- the life of engines: the watching thread ----------------------------------------------------------------------
 
 void EngineSupervisor::watch() {
   Duration delay{};
@@ -301,7 +303,7 @@ void EngineSupervisor::fail_live(const std::vector<JournalEntry>& entries, const
   }
 }
 
-// ---- what the engine says: the watching thread -----------------------------------------------------------------------
+// ---- what the engine says: the watching thread ---------------------------------------------------------------------
 
 void EngineSupervisor::handle(Ready ready) {
   size_t num_resumed = 0;
@@ -397,7 +399,7 @@ void EngineSupervisor::handle(Fault fault) {
   fault_of_this_engine_ = std::move(fault.error);
 }
 
-// ---- what the engine is told: the sending thread ---------------------------------------------------------------------
+// ---- what the engine is told: the sending thread -------------------------------------------------------------------
 
 void EngineSupervisor::send_queued() {
   std::unique_lock lock(mutex_);

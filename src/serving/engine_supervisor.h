@@ -119,7 +119,9 @@ class EngineSupervisor {
   void handle(Fault fault);
   void hand_out_locked(const std::vector<RequestId>& due);
   void send_queued();
-  [[nodiscard]] bool owes_preamble() const { return phase_ == EnginePhase::kReady && num_preamble_sent_ < preamble_.size(); }
+  [[nodiscard]] bool owes_preamble() const {
+    return phase_ == EnginePhase::kReady && num_preamble_sent_ < preamble_.size();
+  }
   [[nodiscard]] std::optional<ToEngine> compose(const Outgoing& outgoing);
   [[nodiscard]] Status send_one(const Outgoing& outgoing, std::unique_lock<std::mutex>& lock);
   void send_preamble(std::unique_lock<std::mutex>& lock);

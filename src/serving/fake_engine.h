@@ -87,7 +87,8 @@ class FakeEngine final : public EngineProcess {
  private:
   void nap(std::chrono::milliseconds time) const {
     const auto end = std::chrono::steady_clock::now() + time;
-    while (!is_killed_ && std::chrono::steady_clock::now() < end) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    while (!is_killed_ && std::chrono::steady_clock::now() < end)
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
 
   void live(EngineChannel& channel) {
@@ -219,7 +220,8 @@ class FakeEngine final : public EngineProcess {
   std::thread thread_;
 };
 
-[[nodiscard]] inline EngineLauncher fake_launcher(FakeEngineConfig config, std::shared_ptr<Guarded<FakeRecord>> record) {
+[[nodiscard]] inline EngineLauncher fake_launcher(FakeEngineConfig config,
+                                                  std::shared_ptr<Guarded<FakeRecord>> record) {
   return [config = std::move(config), record = std::move(record)]() -> Result<std::unique_ptr<EngineProcess>> {
     const int number = record->with([](auto& all) { return ++all.num_lives; });
     return std::make_unique<FakeEngine>(config, config.life(number), number, record);

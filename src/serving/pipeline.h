@@ -19,8 +19,9 @@
 
 namespace gale {
 
-// Called from pipeline threads, one call at a time for a request, in order. Must not block and must not call back into the
-// pipeline, except to destroy nothing: cancelling is done by destroying the handle from the sink owner's own thread.
+// Called from pipeline threads, one call at a time for a request, in order. Must not block and must not call back into
+// the pipeline, except to destroy nothing: cancelling is done by destroying the handle from the sink owner's own
+// thread.
 using Sink = std::function<void(Event)>;
 
 // Destroying it cancels the request (no further sink call once the destructor has returned). Movable.
@@ -73,7 +74,8 @@ class Pipeline {
   // /tokenize, /detokenize.
   [[nodiscard]] virtual Result<std::vector<TokenId>> tokenize(const PromptInput& prompt) const = 0;
   [[nodiscard]] virtual Result<std::string> detokenize(std::span<const TokenId> tokens) const = 0;
-  [[nodiscard]] virtual std::string token_text(TokenId token) const = 0;     // bytes of one token, for logprobs and token_strs
+  // Bytes of one token, for logprobs and token_strs.
+  [[nodiscard]] virtual std::string token_text(TokenId token) const = 0;
 };
 
 }  // namespace gale

@@ -61,7 +61,8 @@ class Client {
   }
   void wait_for_tokens(size_t num_tokens) {
     std::unique_lock lock(mutex_);
-    EXPECT_TRUE(changed_.wait_for(lock, kLongEnough, [&] { return usage_ || failed_ || choices_[0].tokens.size() >= num_tokens; }));
+    EXPECT_TRUE(changed_.wait_for(lock, kLongEnough,
+                                  [&] { return usage_ || failed_ || choices_[0].tokens.size() >= num_tokens; }));
   }
   [[nodiscard]] std::map<int, ChoiceRecord> choices() const { return locked(choices_); }
   [[nodiscard]] std::optional<Failed> failed() const { return locked(failed_); }

@@ -34,7 +34,8 @@ Status check_ids(const std::vector<TokenId>& ids, int vocab_size, const char* pa
   return {};
 }
 
-Result<std::vector<TokenId>> encode_chat(const ChatInput& chat, const Tokenizer& tokenizer, const ChatTemplate* chat_template) {
+Result<std::vector<TokenId>> encode_chat(const ChatInput& chat, const Tokenizer& tokenizer,
+                                         const ChatTemplate* chat_template) {
   if (chat_template == nullptr) {
     return fail_param(ErrorCode::kInvalidArgument, "messages",
                       "this model has no chat template: use /v1/completions with a prompt");
@@ -52,10 +53,11 @@ Result<int> choose_max_tokens(const GenerateRequest& request, int prompt_length,
   const int room = limits.max_model_len - prompt_length;
   // Agents shorten their history when they read "prompt is too long" or "maximum context length is".
   if (room < 1) {
-    return fail(ErrorCode::kContextLength,
-                "the prompt is too long: this model's maximum context length is {} tokens for prompt and output together, "
-                "the prompt has {}",
-                limits.max_model_len, prompt_length);
+    return fail(
+        ErrorCode::kContextLength,
+        "the prompt is too long: this model's maximum context length is {} tokens for prompt and output together, "
+        "the prompt has {}",
+        limits.max_model_len, prompt_length);
   }
   if (request.max_tokens && *request.max_tokens > room) {
     return fail(ErrorCode::kContextLength,
@@ -150,7 +152,8 @@ void truncate_prompt(const GenerateRequest& request, const SequenceLimits& limit
 
 int64_t estimate_prompt_tokens(const PromptInput& prompt) {
   if (const auto* tokens = std::get_if<TokenPrompt>(&prompt)) return static_cast<int64_t>(tokens->tokens.size());
-  if (const auto* text = std::get_if<TextPrompt>(&prompt)) return static_cast<int64_t>(text->text.size()) / kBytesPerToken;
+  if (const auto* text = std::get_if<TextPrompt>(&prompt))
+    return static_cast<int64_t>(text->text.size()) / kBytesPerToken;
   const ChatInput& chat = std::get<ChatInput>(prompt);
   return (text_bytes(chat.messages) + text_bytes(chat.tools)) / kBytesPerToken;
 }
@@ -182,8 +185,8 @@ Result<Submit> make_pooled_submit(const GenerateRequest& request, std::vector<To
   return submit;
 }
 
-Result<Submit> make_submit(const GenerateRequest& request, std::vector<TokenId> prompt, const GenerationDefaults& defaults,
-                           const SequenceLimits& limits) {
+Result<Submit> make_submit(const GenerateRequest& request, std::vector<TokenId> prompt,
+                           const GenerationDefaults& defaults, const SequenceLimits& limits) {
   GALE_ASSIGN(const int max_tokens, choose_max_tokens(request, static_cast<int>(prompt.size()), limits));
   GALE_TRY(check_ids(request.stop_token_ids, limits.vocab_size, "stop_token_ids"));
   GALE_TRY(check_ids(request.allowed_token_ids, limits.vocab_size, "allowed_token_ids"));

@@ -187,7 +187,9 @@ TEST_F(ResumeTest, cancelled_while_no_engine_runs_a_request_is_not_resumed) {
 }
 
 TEST_F(ResumeTest, a_crash_loop_fails_what_is_live_and_leaves_the_front_up_until_an_engine_stays) {
-  engine_.life = [](int life) { return FakeLife{.tokens_until_death = life <= 8 ? 0 : -1, .load_time = milliseconds(5)}; };
+  engine_.life = [](int life) {
+    return FakeLife{.tokens_until_death = life <= 8 ? 0 : -1, .load_time = milliseconds(5)};
+  };
   start_and_wait();
   Client victim;
   run(request(10), victim);
@@ -217,7 +219,9 @@ TEST_F(ResumeTest, without_any_engine_requests_are_refused_with_the_cause_in_the
 
 TEST_F(ResumeTest, a_model_that_cannot_be_loaded_is_reported_and_not_tried_in_a_hurry) {
   config_.supervisor.restart.max_backoff = kLongEnough;
-  engine_.life = [](int) { return FakeLife{.load_fault = Error{ErrorCode::kCorrupt, "config.json: no such architecture"}}; };
+  engine_.life = [](int) {
+    return FakeLife{.load_fault = Error{ErrorCode::kCorrupt, "config.json: no such architecture"}};
+  };
   start();
   ASSERT_TRUE(wait_until([this] { return health() == Health::kDead; }));
   EXPECT_THAT(pipeline_->status().reason, HasSubstr("config.json: no such architecture"));

@@ -37,7 +37,8 @@ PipelineParts::PipelineParts(PipelineConfig config_in, std::unique_ptr<Tokenizer
       admission(config.admission, clock, random_bits()),
       workers(config.num_workers),
       supervisor(supervisor_config(config), clock, std::move(launcher), workers, {*vocabulary}) {
-  if (config.grammar_compiler) grammars = std::make_unique<GrammarService>(config.grammars, config.grammar_compiler, vocabulary);
+  if (config.grammar_compiler)
+    grammars = std::make_unique<GrammarService>(config.grammars, config.grammar_compiler, vocabulary);
 }
 
 PipelineParts::~PipelineParts() = default;
@@ -61,17 +62,22 @@ Session::Session(std::shared_ptr<PipelineParts> parts, GenerateRequest request, 
 
 void Session::start() {
   is_queued_ = true;
-  if (parts_->config.request_timeout > Duration::zero()) parts_->deadlines.add(parts_->config.request_timeout, weak_from_this());
+  if (parts_->config.request_timeout > Duration::zero())
+    parts_->deadlines.add(parts_->config.request_timeout, weak_from_this());
   if (!request_.rules.need_grammar()) return parts_->workers.add(shared_from_this(), WorkerPool::Kind::kPrompt);
   Result<std::string> tag = structural_tag();
   if (!tag) return on_grammar(tl::unexpected(tag.error()));
-  parts_->grammars->compile(*std::move(tag), [self = shared_from_this()](Result<SharedText> grammar) { self->on_grammar(std::move(grammar)); });
+  parts_->grammars->compile(*std::move(tag), [self = shared_from_this()](Result<SharedText> grammar) {
+    self->on_grammar(std::move(grammar));
+  });
 }
 
 Result<std::string> Session::structural_tag() const {
-  if (parts_->grammars == nullptr) return fail_param(ErrorCode::kUnimplemented, request_.rules.text_param, "grammars are not available here");
+  if (parts_->grammars == nullptr)
+    return fail_param(ErrorCode::kUnimplemented, request_.rules.text_param, "grammars are not available here");
   const auto* chat = std::get_if<ChatInput>(&request_.prompt);
-  return answer_grammar(request_.rules, chat != nullptr ? chat->tools : Json(), parts_->output_format, parts_->call_dialect);
+  return answer_grammar(request_.rules, chat != nullptr ? chat->tools : Json(), parts_->output_format,
+                        parts_->call_dialect);
 }
 
 void Session::on_grammar(Result<SharedText> grammar) {
@@ -166,8 +172,8 @@ void Session::prepare() {
 
 Status Session::submit_choices() {
   const SequenceLimits limits = parts_->limits();
-  GALE_ASSIGN(std::vector<TokenId> prompt, encode_prompt(request_.prompt, *parts_->tokenizer, parts_->chat_template.get(),
-                                                         limits.vocab_size));
+  GALE_ASSIGN(std::vector<TokenId> prompt,
+              encode_prompt(request_.prompt, *parts_->tokenizer, parts_->chat_template.get(), limits.vocab_size));
   truncate_prompt(request_, limits, prompt);
   GALE_ASSIGN(Submit submit, make_submit(request_, prompt, parts_->defaults, limits));
   GALE_ASSIGN(submit.sampling.bad_words, encode_bad_words(request_.bad_words, *parts_->tokenizer));
@@ -204,7 +210,8 @@ Status Session::constrain(Submit& submit, PromptThinking thinking) const {
     submit.grammar = *grammar_;
     submit.stop.min_tokens = 0;
     for (const TokenId eos : parts_->vocabulary->stop_token_ids)
-      if (std::ranges::find(submit.stop.stop_token_ids, eos) == submit.stop.stop_token_ids.end()) submit.stop.stop_token_ids.push_back(eos);
+      if (std::ranges::find(submit.stop.stop_token_ids, eos) == submit.stop.stop_token_ids.end())
+        submit.stop.stop_token_ids.push_back(eos);
   }
   const bool thinks = request_.parse_output && thinking != PromptThinking::kClosed;
   if (!thinks || (!needs_grammar && !request_.thinking_budget)) return {};

@@ -26,8 +26,9 @@ namespace gale {
 
 // What all requests of a pipeline use.
 struct PipelineParts {
-  PipelineParts(PipelineConfig config, std::unique_ptr<Tokenizer> tokenizer, std::unique_ptr<ChatTemplate> chat_template,
-                GenerationDefaults defaults, const Clock& clock, EngineLauncher launcher);
+  PipelineParts(PipelineConfig config, std::unique_ptr<Tokenizer> tokenizer,
+                std::unique_ptr<ChatTemplate> chat_template, GenerationDefaults defaults, const Clock& clock,
+                EngineLauncher launcher);
   ~PipelineParts();
   [[nodiscard]] SequenceLimits limits() const;
 
@@ -47,7 +48,10 @@ struct PipelineParts {
 
 // One client's request on its way: from prompt to tokens, then each choice from tokens to events. Runs on the worker
 // threads, one at a time; ends with Completed, Failed or abandon(), and frees its place at the door then.
-class Session final : public OutputReceiver, public Job, public DeadlineHolder, public std::enable_shared_from_this<Session> {
+class Session final : public OutputReceiver,
+                      public Job,
+                      public DeadlineHolder,
+                      public std::enable_shared_from_this<Session> {
  public:
   // `ids`: one for each choice. `parts` is shared because a handle may outlive the pipeline.
   Session(std::shared_ptr<PipelineParts> parts, GenerateRequest request, Sink sink, Admission::Slot slot,
