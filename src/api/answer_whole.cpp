@@ -1,3 +1,5 @@
+#include <optional>
+#include <span>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -63,9 +65,15 @@ class WholeAnswer : public AnswerBase {
   [[nodiscard]] virtual Json choice_json(int request, const Choice& choice) const = 0;
   virtual void add_prompt_logprobs(Json& answer) const = 0;
 
+  // Of a prompt's tokens behind the first.
+  [[nodiscard]] std::span<const TokenLogprobs> scores_of(int request) const {
+    const std::optional<PromptLogprobs>& scores = prompt_logprobs_[request];
+    return scores ? std::span(scores->tokens) : std::span<const TokenLogprobs>();
+  }
+
   std::vector<Choice> choices_;
   std::vector<Started> started_;
-  std::vector<PromptLogprobs> prompt_logprobs_;
+  std::vector<std::optional<PromptLogprobs>> prompt_logprobs_;
 
  private:
   void add_delta(Choice& choice, const Delta& delta) const {
@@ -105,7 +113,7 @@ class ChatAnswer final : public WholeAnswer {
     return json;
   }
   void add_prompt_logprobs(Json& answer) const override {
-    answer["prompt_logprobs"] = prompt_logprobs_json(info_, prompt_logprobs_.front().tokens);
+    answer["prompt_logprobs"] = prompt_logprobs_json(info_, scores_of(0));
   }
 };
 
@@ -119,10 +127,9 @@ class CompletionAnswer final : public WholeAnswer {
     const Started& started = started_[request];
     Json json{{"text", (info_.echo ? prompt_text(started) : "") + choice.text}};
     CompletionLogprobs lists;
-    const std::vector<TokenLogprobs>& scores = prompt_logprobs_[request].tokens;
-    if (info_.echo && !scores.empty() && !info_.options.tells_prompt_logprobs) {
+    if (info_.echo && prompt_logprobs_[request] && !info_.options.tells_prompt_logprobs) {
       lists.add_unscored(info_, started.prompt_tokens.front());
-      for (const TokenLogprobs& entry : scores) lists.add(info_, entry);
+      for (const TokenLogprobs& entry : scores_of(request)) lists.add(info_, entry);
     }
     for (const TokenLogprobs& entry : choice.logprobs) lists.add(info_, entry);
     json["logprobs"] = lists.is_empty() ? Json(nullptr) : lists.take();
@@ -131,7 +138,7 @@ class CompletionAnswer final : public WholeAnswer {
   void add_prompt_logprobs(Json& answer) const override {
     for (size_t i = 0; i < choices_.size(); ++i)
       answer["choices"][i]["prompt_logprobs"] =
-          prompt_logprobs_json(info_, prompt_logprobs_[i / static_cast<size_t>(info_.num_choices)].tokens);
+          prompt_logprobs_json(info_, scores_of(static_cast<int>(i) / info_.num_choices));
   }
 };
 

@@ -277,6 +277,22 @@ TEST(CompletionAnswer, echoes_with_logprobs_and_offsets) {
   EXPECT_EQ(choice["logprobs"]["text_offset"], Json::array({0, 1, 2}));
 }
 
+TEST(CompletionAnswer, echoes_a_prompt_of_one_token_with_its_place) {
+  AnswerInfo echo = info();
+  echo.echo = true;
+  const auto writer = make_completion_answer(echo);
+  (void)writer->add(0, Started{{0}});
+  (void)writer->add(0, PromptLogprobs{});   // nothing comes before the first token
+  (void)writer->add(0, Delta{.text = "c", .tokens = {2}, .logprobs = {TokenLogprobs{{2, -1.0F, 1}, {{2, -1.0F, 1}}}}});
+  (void)writer->add(0, Finished{.reason = ChoiceFinish::kLength});
+  (void)writer->add(0, Completed{});
+  const Json choice = json_of(writer->body())["choices"][0];
+  EXPECT_EQ(choice["text"], "ac");
+  EXPECT_EQ(choice["logprobs"]["tokens"], Json::array({"a", "c"}));
+  EXPECT_EQ(choice["logprobs"]["token_logprobs"], Json::array({nullptr, -1.0}));
+  EXPECT_EQ(choice["logprobs"]["text_offset"], Json::array({0, 1}));
+}
+
 TEST(CompletionAnswer, writes_impossible_as_the_least_logprob) {
   constexpr float kImpossible = -std::numeric_limits<float>::infinity();
   AnswerInfo echo = info();

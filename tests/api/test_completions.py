@@ -44,6 +44,14 @@ def test_echo_and_logprobs(server):
     assert logprobs["text_offset"] == sorted(logprobs["text_offset"])
 
 
+def test_echo_of_one_token_with_logprobs(server):
+    [token] = server.post("/tokenize", {"prompt": "Hello"}).json_body()["tokens"]
+    echoed = complete(server, prompt=[token], max_tokens=1, echo=True, logprobs=0, ignore_eos=True)["choices"][0]
+    assert echoed["logprobs"]["tokens"][0] == "Hello"
+    assert echoed["logprobs"]["token_logprobs"][0] is None
+    assert echoed["logprobs"]["text_offset"] == [0, 5]
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_an_impossible_prompt_token_has_a_logprob_that_json_can_write(server, stream):
     """Ids from 8164 on are rows of the vocabulary without text: never drawn, but a prompt of ids may hold them."""
