@@ -144,7 +144,8 @@ class Conversation {
 };
 
 Result<Conversation*> open_conversation(const ChatConfig& config, std::unique_ptr<Conversation>& holder) {
-  GALE_ASSIGN(const ServerUrl server, parse_server_url(config.url, config.tls));
+  GALE_ASSIGN(ServerUrl server, parse_server_url(config.url, config.tls));
+  if (server.prefix.empty()) server.prefix = "/v1";   // an address as `gale serve` prints it
   if (config.wait_s > 0) GALE_TRY(wait_until_healthy(server, std::chrono::seconds(config.wait_s)));
   std::string model = config.model_name;
   if (model.empty()) {

@@ -247,6 +247,7 @@ void examine_runtime_dir(Examination& examination) {
     return;
   }
   std::error_code trouble;
+  int num_left = 0;
   for (const auto& entry : fs::directory_iterator(dir, trouble)) {
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
@@ -255,9 +256,12 @@ void examine_runtime_dir(Examination& examination) {
     std::memcpy(address.sun_path, path.data(), path.size());
     const UniqueFd probe(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
     const bool is_alive = ::connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0;
-    is_alive ? examination.good("a gale can be taken over from at " + path)
-             : examination.note(path + " was left by a gale that was killed; the next one on its port replaces it");
+    if (is_alive) examination.good("a gale can be taken over from at " + path);
+    else ++num_left;
   }
+  if (num_left > 0)
+    examination.note(fmt::format("{} sockets in {} were left by gales that were killed; harmless, and the next gale on "
+                                 "such a port replaces its own", num_left, dir));
 }
 
 void examine_model(Examination& examination, const std::string& model_dir) {

@@ -13,7 +13,7 @@ std::vector<Option> chat_options() {
   return {
       option<&Config::chat, &C::url>({.flag = "--url",
                                       .placeholder = "URL",
-                                      .help = "The server's API.",
+                                      .help = "The server's API; an address without a path means its /v1.",
                                       .group = kClient,
                                       .commands = kChatCommand}),
       option<&Config::chat, &C::model_name>({.flag = "--model-name",
