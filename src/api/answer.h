@@ -43,5 +43,7 @@ class AnswerWriter {
 [[nodiscard]] std::unique_ptr<AnswerWriter> make_chat_answer(AnswerInfo info);
 [[nodiscard]] std::unique_ptr<AnswerWriter> make_completion_stream(AnswerInfo info);
 [[nodiscard]] std::unique_ptr<AnswerWriter> make_completion_answer(AnswerInfo info);
+// Completions that only tell their prompts, with logprobs if asked: what is generated stays out of `writer`'s answer.
+[[nodiscard]] std::unique_ptr<AnswerWriter> make_echo_only(std::unique_ptr<AnswerWriter> writer);
 
 }  // namespace gale

@@ -28,7 +28,7 @@ constexpr FieldDoc kSampling[] = {
     {"presence_penalty", R"({"type":["number","null"],"minimum":-2,"maximum":2})", "For tokens that were said."},
     {"seed", R"({"type":["integer","null"]})", "Equal seeds give equal answers; -1 or absent: a random one."},
     {"n", kCount, "Choices; bounded by --max-choices."},
-    {"max_tokens", kCount, "Tokens of each choice. Absent: what is left of the context (16 for completions)."},
+    {"max_tokens", kCount, "Tokens of each choice. Absent: what is left of the context."},
     {"min_tokens", R"({"type":["integer","null"],"minimum":0})", "The model may not end before."},
     {"stop", kStop, "The answer ends before any of these."},
     {"stop_token_ids", R"({"type":["array","null"],"items":{"type":"integer","minimum":0}})",
@@ -89,6 +89,8 @@ constexpr FieldDoc kChat[] = {
 constexpr FieldDoc kCompletion[] = {
     {"prompt", R"({"oneOf":[{"type":"string"},{"type":"array"}]})", "A text, token ids, or a list of either."},
     {"echo", kBoolean, "The prompt comes first in the answer."},
+    {"max_tokens", R"({"type":["integer","null"],"minimum":0})",
+     "Tokens of each choice. Absent: 16. 0 is for echo: the prompt alone, with its logprobs if asked for."},
     {"logprobs", R"({"type":["integer","null"],"minimum":0})", "So many likeliest tokens at each place."},
     {"add_special_tokens", kBoolean},
 };

@@ -23,11 +23,11 @@ void read_sampling(RequestReader& reader, SamplingOverrides& sampling) {
 }
 
 // How many tokens, under the names of several servers; the one that is read last counts.
-void read_length(RequestReader& reader, GenerateRequest& request) {
+void read_length(RequestReader& reader, int least_max_tokens, GenerateRequest& request) {
   std::optional<int> n_predict;   // llama.cpp's; -1: what is left of the context
   reader.integer("n_predict", {-1, kMaxInt}, n_predict);
   if (n_predict && *n_predict > 0) request.max_tokens = n_predict;
-  reader.integer("max_tokens", {1, kMaxInt}, request.max_tokens);
+  reader.integer("max_tokens", {static_cast<double>(least_max_tokens), kMaxInt}, request.max_tokens);
   reader.integer("min_tokens", {0, kMaxInt}, request.min_tokens);
   if (request.max_tokens && request.min_tokens > *request.max_tokens)
     reader.refuse(
@@ -129,11 +129,11 @@ void read_prompt_fields(RequestReader& reader, GenerateRequest& request) {
 }
 
 void read_generation_fields(RequestReader& reader, const ApiContext& context, GenerateRequest& request,
-                            AnswerOptions& answer) {
+                            AnswerOptions& answer, int least_max_tokens) {
   reader.string("model", answer.model);
   read_sampling(reader, request.sampling);
   reader.integer("n", {1, static_cast<double>(context.limits.max_choices)}, request.n);
-  read_length(reader, request);
+  read_length(reader, least_max_tokens, request);
   reader.strings("stop", context.limits.max_stop_strings, request.stop);
   reader.token_ids("stop_token_ids", context.vocab_size, request.stop_token_ids);
   reader.logit_bias("logit_bias", context.vocab_size, request.logit_bias);

@@ -37,9 +37,9 @@ struct AnswerOptions {
 };
 
 // Sampling, length, stop and stream fields: everything that chat and completions share. logprobs and prompts differ and
-// are not here.
+// are not here. `least_max_tokens`: the least that max_tokens may be.
 void read_generation_fields(RequestReader& reader, const ApiContext& context, GenerateRequest& request,
-                            AnswerOptions& answer);
+                            AnswerOptions& answer, int least_max_tokens = 1);
 
 // prompt_logprobs: of whole answers.
 void read_prompt_logprobs(RequestReader& reader, const ApiContext& context, GenerateRequest& request,

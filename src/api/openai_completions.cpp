@@ -16,8 +16,10 @@ Result<CompletionRequest> parse_completion_request(const Json& body, const ApiCo
   GenerateRequest shared;
   shared.max_tokens = kDefaultMaxTokens;
   RequestReader reader(body);
-  read_generation_fields(reader, context, shared, request.answer);
   reader.boolean("echo", request.echo);
+  read_generation_fields(reader, context, shared, request.answer, request.echo ? 0 : 1);
+  request.is_echo_only = shared.max_tokens == 0;
+  if (request.is_echo_only) shared.max_tokens = 1;   // an engine generates at least that
   reader.integer("logprobs", {0, static_cast<double>(context.limits.max_logprobs)}, shared.num_logprobs);
   read_prompt_logprobs(reader, context, shared, request.answer);
   if (request.echo && shared.num_logprobs >= 0) {

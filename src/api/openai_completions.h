@@ -12,6 +12,7 @@ struct CompletionRequest {
   std::vector<GenerateRequest> generate;
   AnswerOptions answer;
   bool echo = false;
+  bool is_echo_only = false;   // max_tokens 0 beside echo: nothing but the prompt is told (`generate` says 1)
 };
 
 // The body of POST /v1/completions: a text, token ids, or a list of either.

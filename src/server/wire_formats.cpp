@@ -75,6 +75,7 @@ Result<Generation> WireFormats::completion(const Json& body, const Asker& asker)
   for (GenerateRequest& one : request.generate) one.tenant = asker.owner;
   auto writer =
       request.answer.is_stream ? make_completion_stream(std::move(info)) : make_completion_answer(std::move(info));
+  if (request.is_echo_only) writer = make_echo_only(std::move(writer));
   return Generation{
       .writer = std::move(writer), .is_stream = request.answer.is_stream, .requests = std::move(request.generate)};
 }

@@ -52,6 +52,36 @@ def test_echo_of_one_token_with_logprobs(server):
     assert echoed["logprobs"]["text_offset"] == [0, 5]
 
 
+def test_echo_without_an_answer_scores_the_prompt(server):
+    body = {"prompt": ["gale is a server", "Hello"], "echo": True, "logprobs": 1, "n": 2, "temperature": 1}
+    scored = complete(server, **body, max_tokens=0)
+    answered = complete(server, **body, max_tokens=3, ignore_eos=True)
+    assert scored["usage"]["completion_tokens"] == 0
+    assert scored["usage"]["prompt_tokens"] == answered["usage"]["prompt_tokens"]
+    assert [choice["text"] for choice in scored["choices"]] == ["gale is a server"] * 2 + ["Hello"] * 2
+    for alone, longer in zip(scored["choices"], answered["choices"]):
+        length = len(alone["logprobs"]["tokens"])
+        assert length == len(longer["logprobs"]["tokens"]) - 3 and alone["finish_reason"] == "length"
+        for name, values in alone["logprobs"].items():
+            assert values == longer["logprobs"][name][:length], name
+
+
+def test_a_stream_of_the_prompt_alone(server):
+    body = {"prompt": "gale is", "echo": True, "max_tokens": 0, "stream": True}
+    response = server.post("/v1/completions", {**body, "stream_options": {"include_usage": True}})
+    assert response.status == 200, response.body
+    *chunks, last = [json.loads(line[6:]) for line in response.body.decode().splitlines() if line.startswith("data: {")]
+    assert "".join(chunk["choices"][0]["text"] for chunk in chunks) == "gale is"
+    assert last["usage"]["completion_tokens"] == 0
+
+
+def test_nothing_at_all_is_refused(server):
+    response = server.post("/v1/completions", {"prompt": "gale is", "max_tokens": 0})
+    assert response.status == 400 and response.json_body()["error"]["param"] == "max_tokens"
+    response = server.post("/v1/completions", {"prompt": "gale is", "max_tokens": 0, "min_tokens": 1, "echo": True})
+    assert response.status == 400 and response.json_body()["error"]["param"] == "min_tokens"
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_an_impossible_prompt_token_has_a_logprob_that_json_can_write(server, stream):
     """Ids from 8164 on are rows of the vocabulary without text: never drawn, but a prompt of ids may hold them."""
