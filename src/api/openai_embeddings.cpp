@@ -37,7 +37,7 @@ std::string little_endian_bytes(std::span<const float> vector) {
 // A list of numbers as JSON, each as short as it still is that float: a Json tree would take 16 bytes for each and
 // write twice as many digits.
 std::string vector_text(std::span<const float> vector, const EmbeddingForm& form) {
-  if (form.is_base64) return "\"" + base64(little_endian_bytes(vector)) + "\"";
+  if (form.is_base64) return fmt::format("\"{}\"", base64(little_endian_bytes(vector)));
   std::string text = "[";
   for (const float value : vector) fmt::format_to(std::back_inserter(text), "{}{}", text.size() > 1 ? "," : "", value);
   return text + "]";
