@@ -81,7 +81,8 @@ const pause = (ms, signal) =>
   });
 
 // Reads the events of a stream that began with `response`, and goes on where it broke as long as the server keeps it.
-// `position`: {id, last}, updated as events come. Yields the data of each event; ends after [DONE].
+// `position`: {id, last}, updated as events come; `last` is null before the first. Yields the data of each event; ends
+// after [DONE].
 async function* resumable(response, position, signal, onBreak) {
   const RETRY_MS = [250, 500, 1000, 2000, 4000, 4000, 8000, 8000];
   let attempt = 0;
@@ -99,7 +100,7 @@ async function* resumable(response, position, signal, onBreak) {
     response = null;
     while (!response) {
       signal.throwIfAborted();
-      if (!position.id || position.last === null || attempt >= RETRY_MS.length)
+      if (!position.id || attempt >= RETRY_MS.length)
         throw new ApiError(0, '', {code: 'interrupted'});
       onBreak();
       await pause(RETRY_MS[attempt++], signal);
@@ -122,9 +123,10 @@ export function endStream(position) {
 
 // The rest of a stream, or null where the server cannot be reached right now. Throws if it no longer has it.
 async function resume(position, signal) {
+  const from = position.last === null ? 0 : Number(position.last) + 1;
   let response;
   try {
-    response = await fetch(`/v1/streams/${encodeURIComponent(position.id)}?from=${Number(position.last) + 1}`, {
+    response = await fetch(`/v1/streams/${encodeURIComponent(position.id)}?from=${from}`, {
       signal,
       cache: 'no-store',
     });
@@ -137,8 +139,9 @@ async function resume(position, signal) {
   throw new ApiError(response.status, '', {code: 'interrupted'});
 }
 
-// Posts a streamed chat. Yields parsed chunks. `position` may be kept by the caller to take the stream up after a reload.
-export async function* streamChat(body, {signal, position, onBreak, onRaw, requestId}) {
+// Posts a streamed chat. Yields parsed chunks. `position` may be kept by the caller to take the stream up after a reload;
+// `onNamed` is called as soon as it says which stream that is.
+export async function* streamChat(body, {signal, position, onNamed, onBreak, onRaw, requestId}) {
   let response;
   try {
     response = await fetch('/v1/chat/completions', {
@@ -154,6 +157,7 @@ export async function* streamChat(body, {signal, position, onBreak, onRaw, reque
   }
   if (!response.ok) throw await errorOf(response);
   position.id = response.headers.get('X-Stream-Id') ?? '';
+  onNamed();
   yield* chunks(resumable(response, position, signal, onBreak), onRaw);
 }
 

@@ -194,6 +194,7 @@ class Generation {
       signal: this.abort.signal,
       position: this.node.stream,
       requestId: this.requestId,
+      onNamed: () => keep(this.conversation, {now: true}), // a reload in the next moment must find it
       onRaw: (data) => {
         if (this.raw.length < 20000) this.raw.push(data);
       },
@@ -247,7 +248,7 @@ export function resumeAll(conversations) {
   for (const conversation of conversations) {
     for (const node of Object.values(conversation.nodes)) {
       if (!node.stream) continue;
-      if (!node.stream.id || node.stream.last === null) {
+      if (!node.stream.id) {
         node.finish = 'cut';
         delete node.stream;
         keep(conversation);
