@@ -3,10 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <unistd.h>
-
 #include <csignal>
-#include <cstdio>
 #include <functional>
 #include <map>
 #include <thread>

@@ -329,7 +329,6 @@ void EngineSupervisor::handle(StepOutput step) {
   std::span<SequenceOutput> left = step.sequences;
   Deliveries deliveries;
   deliveries.reserve(std::min(kTakenInAtOnce, left.size()));   // what is in the journal is delivered, too
-  WorkerPool::Burst burst(workers_);
   bool has_memory = true;
   std::unique_lock lock(mutex_);
   const bool was_searching = journal_.num_suspects() > 0;
@@ -342,7 +341,7 @@ void EngineSupervisor::handle(StepOutput step) {
     }
     left = left.subspan(num_taken);
     lock.unlock();
-    deliver(deliveries, burst);
+    deliver(deliveries);
     deliveries.clear();
     lock.lock();
   }
@@ -357,7 +356,8 @@ void EngineSupervisor::handle(StepOutput step) {
   if (!has_memory) throw std::bad_alloc();     // serve() ends this engine
 }
 
-void EngineSupervisor::deliver(Deliveries& deliveries, WorkerPool::Burst& burst) {
+void EngineSupervisor::deliver(Deliveries& deliveries) {
+  WorkerPool::Burst burst(workers_);
   for (auto& [receiver, output] : deliveries) {
     const RequestId id = output.id;
     try {
@@ -369,7 +369,6 @@ void EngineSupervisor::deliver(Deliveries& deliveries, WorkerPool::Burst& burst)
       });
     }
   }
-  burst.flush();
 }
 
 void EngineSupervisor::note_freed(const SequenceOutput& sequence) {

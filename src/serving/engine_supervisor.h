@@ -112,7 +112,7 @@ class EngineSupervisor {
   static void fail_live(const std::vector<JournalEntry>& entries, const Receivers& receivers);
   void handle(Ready ready);
   void handle(StepOutput step);
-  static void deliver(Deliveries& deliveries, WorkerPool::Burst& burst);
+  void deliver(Deliveries& deliveries);
   void note_freed(const SequenceOutput& sequence);                 // with the lock
   void take_in(SequenceOutput sequence, Deliveries& deliveries);   // with the lock; std::bad_alloc: nothing has changed
   void handle(const Stats& stats);

@@ -1,6 +1,5 @@
 #include "serving/worker_pool.h"
 
-#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <atomic>

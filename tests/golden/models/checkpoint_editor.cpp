@@ -105,13 +105,13 @@ void CheckpointEditor::set_f32(const std::string& name, std::vector<int64_t> sha
 }
 
 std::string CheckpointEditor::save() {
-  write_file(folder_.path() / "config.json", dump_json(config));
+  folder_.write("config.json", dump_json(config));
   write_safetensors(folder_.path() / "model.safetensors", sorted_for_alignment(tensors));
   return folder_.path().string();
 }
 
 std::string CheckpointEditor::save_sharded(int num_files, const Json& metadata) {
-  write_file(folder_.path() / "config.json", dump_json(config));
+  folder_.write("config.json", dump_json(config));
   std::vector<Named> shards(static_cast<size_t>(num_files));
   Json weight_map = Json::object();
   size_t next = 0;
@@ -125,8 +125,7 @@ std::string CheckpointEditor::save_sharded(int num_files, const Json& metadata) 
   }
   for (size_t shard = 0; shard < shards.size(); ++shard)
     write_safetensors(folder_.path() / name_of_shard(shard), shards[shard]);
-  write_file(folder_.path() / "model.safetensors.index.json",
-             dump_json({{"metadata", metadata}, {"weight_map", weight_map}}));
+  folder_.write("model.safetensors.index.json", dump_json({{"metadata", metadata}, {"weight_map", weight_map}}));
   return folder_.path().string();
 }
 
