@@ -2,11 +2,12 @@
 """Where a step's time goes: serves a model of random weights under load and writes down every kernel (by CUPTI).
 
     python3 tools/gpu/profile_step.py --gale PATH --model 9b|flash|46v --precision bf16|fp8 --users 1 64 128
-        [--input 1024 --output 128] [--flags "…"] [--layers N]
+        [--input 1024 --output 128] [--flags "…"] [--layers N] [--timeline FOLDER]
 
 For each level: a median decode step and a median mixed step (one with rows of a prompt), kernel by kernel: launches,
 microseconds, share of the step, and the time in which no kernel ran. Kernels start before their predecessors end
-(programmatic launch), so that their sum may exceed the step. Needs g++ and CUPTI (Python package nvidia-cuda-cupti).
+(programmatic launch), so that their sum may exceed the step; FOLDER gets begin and end of each kernel of those steps,
+in microseconds. Needs g++ and CUPTI (Python package nvidia-cuda-cupti).
 """
 
 import collections
@@ -117,7 +118,15 @@ def print_step(title, step):
             )
 
 
-def report(kernels, users, title):
+def write_timeline(path, step):
+    begin = step[0].start
+    with open(path, "w", encoding="utf-8") as out:
+        for k in step:
+            times = f"{(k.start - begin) / 1000:10.2f} {(k.end - begin) / 1000:10.2f} {(k.end - k.start) / 1000:8.2f}"
+            out.write(f"{times}  {k.grid:>12} x {k.block:<4} {k.name}\n")
+
+
+def report(kernels, users, title, timeline):
     steps = split_steps(kernels)
     for kind, chosen in (
         ("decode", [s for s in steps if num_rows(s) == users]),
@@ -133,11 +142,17 @@ def report(kernels, users, title):
             f"{title}: {kind} step, median of {len(chosen)}, mean {1e6 * total / len(chosen):.0f} us",
             chosen[len(chosen) // 2],
         )
+        if timeline:
+            name = f"{title.replace(',', '').replace(' ', '-')}-{kind}.txt"
+            write_timeline(timeline / name, chosen[len(chosen) // 2])
 
 
 def main():
     arguments = load_arguments(128)
+    arguments.add_argument("--timeline", type=pathlib.Path)
     options = arguments.parse_args()
+    if options.timeline:
+        options.timeline.mkdir(parents=True, exist_ok=True)
     print(device_name())
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
@@ -154,9 +169,10 @@ def main():
             traces = {trace: read_kernels(trace) for trace in folder.glob("kernels.*")}
             if not any(traces.values()):
                 raise SystemExit(f"no kernel was traced: {len(traces)} processes loaded the tracer")
+            title = f"{options.model} {options.precision}, {users} users"
             for trace, kernels in traces.items():
                 if kernels:
-                    report(kernels, users, f"{options.model} {options.precision}, {users} users")
+                    report(kernels, users, title, options.timeline)
                 trace.unlink()
 
 
