@@ -15,7 +15,7 @@ std::vector<LinearPart> qkv_parts(const GqaSpec& spec) {
 const Tensor* claim_qkv_bias(const WeightScope& scope, const GqaSpec& spec) {
   std::vector<Tensor> biases;
   for (const LinearPart& part : qkv_parts(spec)) biases.push_back(scope.claim(part.name + ".bias", {part.num_rows}));
-  return scope.vector(std::move(biases));
+  return scope.tensor(std::move(biases), scope.activation_dtype(), TensorUse::kBias);
 }
 
 Tensor value_or_empty(const Tensor* tensor) { return tensor == nullptr ? Tensor{} : *tensor; }

@@ -121,7 +121,7 @@ const Tensor* ParameterStore::add_tensor(std::vector<Tensor> sources, DType dtyp
 }
 
 const Tensor* ParameterStore::add_router_bias(const Tensor& source, int num_chosen) {
-  joined_.push_back({Tensor::contiguous(nullptr, DType::kF32, source.shape), {source}, TensorUse::kLookup, num_chosen});
+  joined_.push_back({Tensor::contiguous(nullptr, DType::kF32, source.shape), {source}, TensorUse::kBias, num_chosen});
   return &joined_.back().tensor;
 }
 
@@ -184,7 +184,7 @@ Status ParameterStore::load_joined(Device& device, OpContext& ops, Arena& arena,
     const int64_t size = item.tensor.num_elements();
     values = item.num_chosen > 0 && routing == RandomRouting::kZipf
                  ? skewed_biases(size, item.num_chosen)
-                 : std::vector<float>(static_cast<size_t>(size), 1.0f);
+                 : std::vector<float>(static_cast<size_t>(size), item.use == TensorUse::kBias ? 0.0f : 1.0f);
     item.sources = {Tensor::contiguous(values.data(), DType::kF32, item.tensor.shape)};
   }
   const std::vector<std::byte> host = join_converted(item.sources, item.tensor.dtype);

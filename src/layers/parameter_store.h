@@ -16,8 +16,8 @@
 namespace gale {
 
 // Of a tensor that is kept as it is: whether rows are looked up in it (and elements, if it is a vector), or whether it
-// is multiplied with, as a router's [experts, hidden]. Random numbers get their spread by it.
-enum class TensorUse { kLookup, kFactor };
+// is multiplied with, as a router's [experts, hidden], or added. Random numbers get their spread by it.
+enum class TensorUse { kLookup, kFactor, kBias };
 
 // Owns a model's weights on its device. Layers declare what they need and keep the pointers they get; load() packs and
 // copies all of it into one arena and fills what the pointers point to. Sources must stay readable until load()
@@ -56,7 +56,8 @@ class ParameterStore {
   // that what a layer adds is small beside the embedding (spread 1): hidden states then differ from token to token.
   // Routers get 1 / sqrt(K): their logits are random directions with a spread of 1, as a trained router's are, so that
   // all experts are chosen about equally often (a wide spread would drive the sigmoid to 1, where the first win ties).
-  // Vectors (norms, biases) are 1, but for the biases of routers that are not to be balanced.
+  // Vectors are 1. Biases are 0, but for those of routers that are not to be balanced: added to every token's keys and
+  // values alike, they would outweigh what tells tokens apart, and routers would choose the same experts for all.
   Status load_random(Device& device, OpContext& ops, const std::function<void(double)>& on_progress,
                      RandomRouting routing = RandomRouting::kBalanced);
   [[nodiscard]] size_t num_bytes() const { return arena_ ? arena_->capacity_bytes() : 0; }

@@ -122,6 +122,23 @@ TEST_F(ParameterStoreTest, weights_that_many_readers_bring_are_those_that_lie_in
   EXPECT_EQ(bytes_of(*tables[0]), bytes_of(*tables[1]));
 }
 
+TEST_F(ParameterStoreTest, random_biases_are_zero_unless_routers_shall_be_uneven) {
+  for (const RandomRouting routing : {RandomRouting::kBalanced, RandomRouting::kZipf}) {
+    ParameterStore store(DType::kF32);
+    const auto declared = [](int64_t size) { return Tensor::contiguous(nullptr, DType::kF32, {size}); };
+    const Tensor* norm = store.add_tensor({declared(4)}, DType::kF32);
+    const Tensor* bias = store.add_tensor({declared(2), declared(2)}, DType::kF32, TensorUse::kBias);
+    const Tensor* router_bias = store.add_router_bias(declared(16), 2);
+    ASSERT_TRUE(store.load_random(*device_, ops_, {}, routing));
+    const auto values = [](const Tensor* tensor) {
+      return std::vector<float>(tensor->as<float>(), tensor->as<float>() + tensor->shape[0]);
+    };
+    EXPECT_EQ(values(norm), std::vector<float>(4, 1.0f));
+    EXPECT_EQ(values(bias), std::vector<float>(4, 0.0f));
+    EXPECT_EQ(values(router_bias), routing == RandomRouting::kZipf ? zipf_biases(16, 2) : std::vector<float>(16, 0.0f));
+  }
+}
+
 TEST_F(ParameterStoreTest, workspace_scope_gives_back_what_the_meter_counts) {
   Arena arena = Arena::create(*device_, MemoryKind::kDevice, 4096).value();
   const auto take = [](auto& allocator) {
