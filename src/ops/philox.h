@@ -28,10 +28,19 @@ GALE_HOST_DEVICE inline PhiloxWords philox4x32_10(PhiloxWords counter, uint32_t 
   return counter;
 }
 
-// The random bits of one token at one place of one seeded sequence. Counter words: position low, high, token id, 0.
+// The random bits of four neighbouring tokens, the first a multiple of 4, at one place of one seeded sequence. Counter
+// words: position low, high, token id / 4, 0.
+GALE_HOST_DEVICE inline PhiloxWords sample_bits_of_four(uint64_t seed, uint64_t position, uint32_t first_token_id) {
+  const auto low = static_cast<uint32_t>(position), high = static_cast<uint32_t>(position >> 32);
+  const PhiloxWords counter{{low, high, first_token_id / 4, 0u}};
+  return philox4x32_10(counter, static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32));
+}
+
+// Those of one token.
 GALE_HOST_DEVICE inline uint32_t sample_bits(uint64_t seed, uint64_t position, uint32_t token_id) {
-  const PhiloxWords counter{{static_cast<uint32_t>(position), static_cast<uint32_t>(position >> 32), token_id, 0u}};
-  return philox4x32_10(counter, static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)).word[0];
+  const PhiloxWords bits = sample_bits_of_four(seed, position, token_id & ~3u);
+  const uint32_t low = token_id & 1 ? bits.word[1] : bits.word[0], high = token_id & 1 ? bits.word[3] : bits.word[2];
+  return token_id & 2 ? high : low;
 }
 
 // -log(-log(u)) for u = (bits + 0.5) / 2^32. Near u = 1 it works on 1 - u, which fp32 can hold where u would round

@@ -33,9 +33,9 @@ void apply_logit_bias(OpContext& context, const LogitBiasArgs& args);
 // top_k largest (0: all; ties at the border are kept); of those the smallest set of largest probabilities whose sum
 // reaches top_p (the token that crosses is kept, and its ties; the sum is relative to what top_k left); of those p >=
 // min_p * max p; draw argmax(logit + gumbel(u)), u from Philox4x32-10 with key = seed and counter = (position, token
-// id): one number for every (seed, position, token), whatever the batch row. u = (bits + 0.5) / 2^32 of output word 0;
-// gumbel = -log(-log(u)), in fp32 by ops/philox.h, which stays finite where u itself would round to 1. A row that holds
-// a NaN or +inf, or no finite logit, draws -1: the model gave no usable probabilities.
+// id / 4): one number for every (seed, position, token), whatever the batch row. u = (bits + 0.5) / 2^32 of output word
+// token id % 4; gumbel = -log(-log(u)), in fp32 by ops/philox.h, which stays finite where u itself would round to 1. A
+// row that holds a NaN or +inf, or no finite logit, draws -1: the model gave no usable probabilities.
 struct SampleArgs {
   Tensor token_ids;         // out: i32 [R]
   Tensor logits;            // after masks, penalties, bias

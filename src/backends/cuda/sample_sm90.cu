@@ -373,13 +373,22 @@ __device__ Promising look_at_tokens(const Slice<kThreads>& slice, const Draw& dr
       }
       place += kWidth;
     });
-    for (; open != 0; open &= open - 1) {
-      const int bit = __ffs(static_cast<int>(open)) - 1;
-      const int at = ((round + bit / kWidth) * kThreads + static_cast<int>(threadIdx.x)) * kWidth + bit % kWidth;
-      const Bounds bounds = draw.bounds_of(slice.logits[at], draw.bits_of(slice.first + at));
-      best.second = fmaxf(best.second, fminf(best.upper, bounds.upper));
-      best.at = bounds.upper > best.upper ? at : best.at;
-      best.upper = fmaxf(best.upper, bounds.upper), best.lower = fmaxf(best.lower, bounds.lower);
+    while (open != 0) {   // the four of a pack share a random number's work
+      const int shift = (__ffs(static_cast<int>(open)) - 1) / kWidth * kWidth;
+      const uint32_t wanted = open >> shift & 15u;
+      open &= ~(15u << shift);
+      const int at = ((round + shift / kWidth) * kThreads + static_cast<int>(threadIdx.x)) * kWidth;
+      const PhiloxWords bits = sample_bits_of_four(draw.seed, draw.position, static_cast<uint32_t>(slice.first + at));
+      const float4 x = *reinterpret_cast<const float4*>(slice.logits + at);
+      const float value[kWidth] = {x.x, x.y, x.z, x.w};
+#pragma unroll
+      for (int j = 0; j < kWidth; ++j) {
+        if ((wanted >> j & 1u) == 0) continue;
+        const Bounds bounds = draw.bounds_of(value[j], bits.word[j]);
+        best.second = fmaxf(best.second, fminf(best.upper, bounds.upper));
+        best.at = bounds.upper > best.upper ? at + j : best.at;
+        best.upper = fmaxf(best.upper, bounds.upper), best.lower = fmaxf(best.lower, bounds.lower);
+      }
     }
   }
   return best;
