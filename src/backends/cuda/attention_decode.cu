@@ -32,8 +32,9 @@ struct Config {
   __device__ static int key_chunk(int row, int chunk) { return row * kRowBytes + (chunk ^ (row & 1) << 2) * 16; }
   __device__ static int value_chunk(int row, int chunk) { return row * kRowBytes + (chunk ^ (row & 7)) * 16; }
 };
+// In FP8 three steps in flight are enough, and a smaller block finds room beside one of the product before it.
 template <class Cache>
-using Large = Config<Cache, 8, 24 * 1024>;
+using Large = Config<Cache, 8, sizeof(Cache) == 1 ? 12 * 1024 : 24 * 1024>;
 template <class Cache>
 using Small = Config<Cache, 4, 16 * 1024>;
 

@@ -1,5 +1,5 @@
-// What comes before GQA attention: biases, norms of heads, rotation, the write of keys and values into the paged cache. Limited by
-// memory for many tokens and by latency for few: a block takes some heads of one token, a lane eight elements.
+// What comes before GQA attention: biases, norms of heads, rotation, the write of keys and values into the paged cache.
+// Limited by memory for many tokens and by latency for few: a block takes some heads of one token, a lane eight elements.
 #include <algorithm>
 
 #include "backends/cuda/attention.h"
@@ -12,6 +12,14 @@ namespace {
 
 constexpr int kThreads = 128;
 constexpr int kMaxHeadDim = 256;
+
+// Where a token's row lies in the cache; block -1: nowhere.
+struct Slot {
+  int64_t block;
+  int row;
+  __device__ Slot(int64_t slot, int block_size)
+      : block(slot < 0 ? -1 : slot / block_size), row(static_cast<int>(slot - block * block_size)) {}
+};
 
 struct QkvView {
   const Bf16 *qkv, *bias, *q_norm, *k_norm;
@@ -26,24 +34,32 @@ struct QkvView {
   __device__ bool is_value(int head) const { return head >= num_heads + num_kv_heads; }
   // The cached row of a head behind the query heads.
   template <class Cache>
-  __device__ Cache* cached(int head, int64_t slot) const {
+  __device__ Cache* cached(int head, const Slot& slot) const {
     const int kv_head = head - num_heads - (is_value(head) ? num_kv_heads : 0);
     auto* cache = static_cast<Cache*>(is_value(head) ? v_cache : k_cache);
-    return cache + ((slot / block_size * num_kv_heads + kv_head) * block_size + slot % block_size) * head_dim;
+    return cache + ((slot.block * num_kv_heads + kv_head) * block_size + slot.row) * head_dim;
+  }
+};
+
+// Eight elements of one head and what is added to them.
+struct HeadPart {
+  uint4 x, bias;
+  __device__ void load(const QkvView& view, const Bf16* row, int at) {
+    x = load_16(row + at);
+    if (view.bias != nullptr) bias = load_16(view.bias + at);
   }
 };
 
 // A lane's eight elements of one head: bias, norm, rotation; kLanes lanes a head.
 template <class Cache, int kLanes>
-__device__ void write_head(const QkvView& view, const RopeView& rope, const RopeAngles& angles, int token, int head, int64_t slot) {
+__device__ void write_head(const QkvView& view, const EightRotation& rotation, const HeadPart& in, int token, int head,
+                           const Slot& slot) {
   const int part = threadIdx.x % kLanes * 8;
-  const bool inside = head < view.total_heads();
-  const int at = (inside ? head : 0) * view.head_dim + part;
   float x[8];
-  load_eight(x, view.qkv + token * view.qkv_token + at);
+  spread_eight(x, in.x);
   if (view.bias != nullptr) {
     float bias[8];
-    load_eight(bias, view.bias + at);
+    spread_eight(bias, in.bias);
 #pragma unroll
     for (int i = 0; i < 8; ++i) x[i] += bias[i];
   }
@@ -57,27 +73,42 @@ __device__ void write_head(const QkvView& view, const RopeView& rope, const Rope
   float rotated[8];
 #pragma unroll
   for (int i = 0; i < 8; ++i) rotated[i] = x[i];
-  rotate_eight(rotated, angles, rope, part);
-  if (!inside) return;
+  rotation.apply(rotated);   // all lanes take part
+#pragma unroll
+  for (int i = 0; i < 8; ++i) rotated[i] = is_v ? x[i] : rotated[i];
+  if (head >= view.total_heads()) return;
   if (is_q) {
     store_eight(view.q_out + token * view.q_token + head * view.q_head + part, rotated);
-  } else if (slot >= 0) {
-    store_eight(view.cached<Cache>(head, slot) + part, is_v ? x : rotated);
+  } else if (slot.block >= 0) {
+    store_eight(view.cached<Cache>(head, slot) + part, rotated);
   }
 }
 
+// A lane asks for some heads at once, so that memory's latency is met once for all of them.
 template <class Cache, int kLanes>
 __global__ void __launch_bounds__(kThreads) qkv_rope_write_kernel(QkvView view, __grid_constant__ const RopeView rope) {
-  constexpr int kHeads = kThreads / kLanes;   // at once
+  constexpr int kHeads = kThreads / kLanes, kBatch = 3;
   __shared__ RopeAngles angles;
-  const int token = blockIdx.x;
+  const int token = blockIdx.x, own = threadIdx.x / kLanes, part = threadIdx.x % kLanes * 8;
+  const int step = static_cast<int>(gridDim.y) * kHeads;
+  release_early();
   compute_angles(angles, rope, token);   // of positions, which no predecessor writes
-  const int64_t slot = view.slot_mapping[token];
+  const EightRotation rotation(angles, rope, part);
+  const Slot slot(view.slot_mapping[token], view.block_size);
   wait_for_predecessor();
-  release_successor();
-#pragma unroll 2
-  for (int first = blockIdx.y * kHeads; first < view.total_heads(); first += gridDim.y * kHeads) {
-    write_head<Cache, kLanes>(view, rope, angles, token, first + threadIdx.x / kLanes, slot);
+  const Bf16* row = view.qkv + token * view.qkv_token;
+  for (int first = static_cast<int>(blockIdx.y) * kHeads; first < view.total_heads(); first += kBatch * step) {
+    HeadPart parts[kBatch];
+#pragma unroll
+    for (int i = 0; i < kBatch; ++i) {
+      if (first + i * step >= view.total_heads()) break;
+      parts[i].load(view, row, min(first + i * step + own, view.total_heads() - 1) * view.head_dim + part);
+    }
+#pragma unroll
+    for (int i = 0; i < kBatch; ++i) {
+      if (first + i * step >= view.total_heads()) break;
+      write_head<Cache, kLanes>(view, rotation, parts[i], token, first + i * step + own, slot);
+    }
   }
 }
 
@@ -91,7 +122,7 @@ __global__ void __launch_bounds__(kThreads) qkv_rope_write_any_kernel(QkvView vi
   compute_angles(angles, rope, token);
   wait_for_predecessor();
   release_successor();
-  const int64_t slot = view.slot_mapping[token];
+  const Slot slot(view.slot_mapping[token], view.block_size);
   float* head = heads[warp];
   for (int h = warp; h < view.total_heads(); h += kWarps) {
     const Bf16* in = view.qkv + token * view.qkv_token + h * view.head_dim;
@@ -113,7 +144,7 @@ __global__ void __launch_bounds__(kThreads) qkv_rope_write_any_kernel(QkvView vi
       const float x = !is_v && d < 2 * rope.num_pairs ? rotated(angles, rope, d, at) : head[d];
       if (is_q) {
         view.q_out[token * view.q_token + h * view.q_head + d] = from_float<Bf16>(x);
-      } else if (slot >= 0) {
+      } else if (slot.block >= 0) {
         view.cached<Cache>(h, slot)[d] = Cache(x);   // FP8 saturates
       }
     }
@@ -144,7 +175,8 @@ void run_write(Stream& stream, const QkvRopeWriteArgs& args) {
   const int parts = ceil_div(view.total_heads(), kThreads / kLanes), wanted = ceil_div(kManyBlocks, args.metadata->num_tokens);
   const dim3 grid(args.metadata->num_tokens, std::min(parts, wanted));
   const auto run = [&](auto kernel) { launch_pdl(stream, kernel, grid, dim3(kThreads), 0, view, rope); };
-  if (args.k_cache.dtype == DType::kBF16) run(qkv_rope_write_kernel<Bf16, kLanes>); else run(qkv_rope_write_kernel<Fp8, kLanes>);
+  const bool is_bf16 = args.k_cache.dtype == DType::kBF16;
+  run(is_bf16 ? qkv_rope_write_kernel<Bf16, kLanes> : qkv_rope_write_kernel<Fp8, kLanes>);
 }
 
 void run_write_any(Stream& stream, const QkvRopeWriteArgs& args) {

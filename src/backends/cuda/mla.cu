@@ -147,14 +147,15 @@ struct QueryRopeView { const Bf16* in; Bf16* out; int64_t in_token, in_head, out
 __global__ void __launch_bounds__(kMaxThreads) mla_query_rope_kernel(QueryRopeView view, __grid_constant__ const RopeView rope) {
   __shared__ RopeAngles angles;
   const int lanes = rope.num_pairs / 4, head = threadIdx.x / lanes, part = threadIdx.x % lanes * 8;
+  release_early();
   compute_angles(angles, rope, blockIdx.x);   // of positions, which no predecessor writes
+  const EightRotation rotation(angles, rope, part);
   wait_for_predecessor();
-  release_successor();
   for (int h = head; h - head < view.num_heads; h += blockDim.x / lanes) {
     const bool inside = h < view.num_heads;
     float x[8] = {};
     if (inside) load_eight(x, view.in + blockIdx.x * view.in_token + h * view.in_head + part);
-    rotate_eight(x, angles, rope, part);
+    rotation.apply(x);
     if (inside) store_eight(view.out + blockIdx.x * view.out_token + h * view.out_head + part, x);
   }
 }

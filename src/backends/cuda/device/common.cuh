@@ -137,6 +137,11 @@ __device__ inline void release_successor() {
 #endif
 }
 
+// For short kernels whose successor does nothing before its own wait but read what no kernel of the step writes: it
+// then does so while the predecessor of both still runs. It cannot get further: it waits for this kernel, which waits
+// for that one.
+__device__ inline void release_early() { release_successor(); }
+
 // All cards of a process are of one kind.
 inline bool has_programmatic_launch() {
   static const bool yes = [] {

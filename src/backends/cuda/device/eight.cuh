@@ -5,8 +5,7 @@
 // Eight elements at a time: one 16-byte access in bf16, one of 8 bytes in FP8.
 namespace gale::cuda {
 
-__device__ inline void load_eight(float (&x)[8], const Bf16* from) {
-  const uint4 raw = load_16(from);
+__device__ inline void spread_eight(float (&x)[8], const uint4& raw) {
   const uint32_t words[4] = {raw.x, raw.y, raw.z, raw.w};
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
@@ -14,6 +13,7 @@ __device__ inline void load_eight(float (&x)[8], const Bf16* from) {
     x[2 * i + 1] = __uint_as_float(words[i] & 0xffff0000u);
   }
 }
+__device__ inline void load_eight(float (&x)[8], const Bf16* from) { spread_eight(x, load_16(from)); }
 
 // As stored in bf16.
 __device__ inline uint4 eight_in_bf16(const Bf16* from) { return load_16(from); }

@@ -56,33 +56,49 @@ __device__ float rotated(const RopeAngles& angles, const RopeView& rope, int i, 
 
 // --- eight elements a lane --------------------------------------------------------------------------------------------------
 
-// May a lane's eight elements be rotated by rotate_eight?
+// May a lane's eight elements be rotated by an EightRotation?
 inline bool rotates_by_eight(const RopeParams& rope) {
   return rope.rotary_dim % (rope.pairing == RopePairing::kInterleaved ? 8 : 16) == 0;
 }
 
-// Elements first … first + 7 of a head that lies over consecutive lanes; all lanes of the warp call it. A pair lies in one lane
-// (interleaved) or in two lanes num_pairs / 8 apart.
-__device__ inline void rotate_eight(float (&x)[8], const RopeAngles& angles, const RopeView& rope, int first) {
-  const int lane = threadIdx.x % kWarpSize;
-  const bool inside = first < 2 * rope.num_pairs;
-  if (rope.interleaved) {
-    if (!inside) return;
+// The rotation of elements first … first + 7 of heads that lie over consecutive lanes: a lane's angles, in registers
+// for all the heads that it takes. A pair lies in one lane (interleaved) or in two lanes num_pairs / 8 apart.
+struct EightRotation {
+  float cosine[8], sine[8];   // interleaved: of four pairs; else with the sign of this half
+  int partner;                // lane with the other half of the pairs
+  bool interleaved, inside;
+
+  // Reads what compute_angles left in shared memory.
+  __device__ EightRotation(const RopeAngles& angles, const RopeView& rope, int first)
+      : interleaved(rope.interleaved), inside(first < 2 * rope.num_pairs) {
+    const int lane = threadIdx.x % kWarpSize;
+    const bool second = !interleaved && first >= rope.num_pairs;
+    partner = inside && !interleaved ? lane + (second ? -rope.num_pairs : rope.num_pairs) / 8 : lane;
+    const int begin = !inside ? 0 : interleaved ? first / 2 : first - (second ? rope.num_pairs : 0);
 #pragma unroll
-    for (int i = 0; i < 8; i += 2) {
-      const float cosine = angles.cosine[first / 2 + i / 2], sine = angles.sine[first / 2 + i / 2], a = x[i], b = x[i + 1];
-      x[i] = a * cosine - b * sine;
-      x[i + 1] = b * cosine + a * sine;
+    for (int i = 0; i < 8; ++i) {
+      const int j = begin + (interleaved ? i % 4 : i);
+      cosine[i] = inside ? angles.cosine[j] : 1.0f;
+      sine[i] = !inside ? 0.0f : second || interleaved ? angles.sine[j] : -angles.sine[j];
     }
-    return;
   }
-  const bool second = first >= rope.num_pairs;
-  const int partner = inside ? lane + (second ? -rope.num_pairs : rope.num_pairs) / 8 : lane, j = first - (second ? rope.num_pairs : 0);
+  // All lanes of the warp call it.
+  __device__ void apply(float (&x)[8]) const {
+    if (interleaved) {
 #pragma unroll
-  for (int i = 0; i < 8; ++i) {
-    const float other = __shfl_sync(kFullMask, x[i], partner);
-    if (inside) x[i] = x[i] * angles.cosine[j + i] + (second ? other : -other) * angles.sine[j + i];
+      for (int i = 0; i < 8; i += 2) {
+        const float a = x[i], b = x[i + 1];
+        x[i] = a * cosine[i / 2] - b * sine[i / 2];
+        x[i + 1] = b * cosine[i / 2] + a * sine[i / 2];
+      }
+      return;
+    }
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+      const float other = __shfl_sync(kFullMask, x[i], partner);
+      x[i] = x[i] * cosine[i] + other * sine[i];
+    }
   }
-}
+};
 
 }  // namespace gale::cuda

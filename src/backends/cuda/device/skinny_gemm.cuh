@@ -140,6 +140,7 @@ __global__ void __launch_bounds__(C::kThreads, 2)
   uint8_t* weights = tokens + C::kStages * C::kTokenBytes;
   if (threadIdx.x == C::kConsumers) {
     prefetch_map(weight_map);
+    prefetch_map(in_map);
     for (int s = 0; s < C::kStages; ++s) {
       barrier_init(shared.full[s], 1);
       barrier_init(shared.empty[s], 4);  // warps of the group that uses it

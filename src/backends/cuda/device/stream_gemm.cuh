@@ -452,6 +452,7 @@ __global__ void __launch_bounds__(C::kThreads, C::kBlocksPerSm)
   uint8_t* stages = dynamic_shared + (1024 - shared_address(dynamic_shared) % 1024) % 1024;
   if (threadIdx.x == 0) {
     prefetch_map(weight_map);
+    if constexpr (!C::kGather) prefetch_map(in_map);
     for (int s = 0; s < C::kStages; ++s) {
       barrier_init(shared.full[s], C::kGather ? 1 + C::kProducers : 1);
       barrier_init(shared.empty[s], C::kConsumers / kWarpSize * (C::kMulticast ? 2 : 1));

@@ -39,7 +39,10 @@ struct TileGemmConfig {
   static constexpr int kGroups = kRows / 64;          // warpgroups that multiply
   static constexpr int kConsumers = kGroups * 128;
   static constexpr int kThreads = kConsumers + 128;  // registers move between whole warpgroups
-  static constexpr int kProducerRegisters = 40, kConsumerRegisters = 232;
+  // Small tiles leave a quarter of the registers to a block of the norm behind them, which starts beside them.
+  static constexpr bool kIsSmall = kTokens <= 160;
+  static constexpr int kProducerRegisters = 40, kConsumerRegisters = kIsSmall ? 168 : 232;
+  static constexpr int kBoundThreads = kIsSmall ? 512 : kThreads;  // as if so many: 128 registers each
   static constexpr int kBlockK = kSwizzledRowBytes / static_cast<int>(sizeof(T));
   static constexpr int kWeightBytes = kRows * kSwizzledRowBytes;
   static constexpr int kStageBytes = kWeightBytes + kTokens * kSwizzledRowBytes;
@@ -515,7 +518,7 @@ struct TileConsumer {
 };
 
 template <class C>
-__global__ void __launch_bounds__(C::kThreads, 1)
+__global__ void __launch_bounds__(C::kBoundThreads, 1)
     tile_gemm_kernel(const __grid_constant__ CUtensorMap weight_map, const __grid_constant__ CUtensorMap in_map,
                      const __grid_constant__ TileGemmView view) {
   extern __shared__ uint8_t dynamic_shared[];
