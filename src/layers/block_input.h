@@ -4,14 +4,15 @@
 
 namespace gale {
 
-// The input of a block: as it is, and once more quantised if the weights behind it are (else empty).
+// The input of a block: as it is, and once more quantised if weights behind it are. What the block does not read may be
+// empty.
 struct BlockInput {
   Tensor plain;
   Tensor quantized;
   [[nodiscard]] const Tensor& for_weight(const PackedWeight& weight) const {
     return weight.is_quantized() ? quantized : plain;
   }
-  [[nodiscard]] int64_t num_tokens() const { return plain.shape[0]; }
+  [[nodiscard]] int64_t num_tokens() const { return (plain.is_empty() ? quantized : plain).shape[0]; }
 };
 
 // f8e4m3 with a scale for each row of the innermost dimension, or nothing.

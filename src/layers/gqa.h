@@ -24,6 +24,7 @@ class GqaAttention {
   void forward(ForwardContext& context, const KvLayerView& kv, const Tensor& out,
                const BlockInput& in) const;  // [T, H]
   [[nodiscard]] size_t workspace_bytes(int64_t num_tokens) const;
+  [[nodiscard]] bool reads_plain() const { return qkv_proj_.reads_plain(); }   // once weights are loaded
   [[nodiscard]] KvLayerSpec kv_spec() const;
 
  private:

@@ -17,6 +17,7 @@ class Linear {
  public:
   Linear(const WeightScope& scope, const std::vector<LinearPart>& parts, int64_t num_cols);
   [[nodiscard]] int64_t num_rows() const { return num_rows_; }
+  [[nodiscard]] bool reads_plain() const { return !weight_->is_quantized(); }   // once weights are loaded
   void apply(OpContext& ops, const Tensor& out, const BlockInput& in) const;   // in: [T, num_cols], out: [T, num_rows]
 
  private:

@@ -26,6 +26,7 @@ class MlaAttention {
   MlaAttention(const WeightScope& scope, const MlaSpec& spec);
   [[nodiscard]] KvLayerSpec kv_spec() const;
   [[nodiscard]] size_t workspace_bytes(int64_t num_tokens) const;
+  [[nodiscard]] bool reads_plain() const { return qkv_a_proj_.reads_plain(); }   // once weights are loaded
   void forward(ForwardContext& context, const KvLayerView& kv, const Tensor& out,
                const BlockInput& in) const;  // [T, H]
 

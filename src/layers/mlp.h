@@ -14,6 +14,7 @@ class Mlp {
   Mlp(const WeightScope& scope, const MlpSpec& spec);
   void forward(ForwardContext& context, const Tensor& out, const BlockInput& in) const;   // both [T, H]
   [[nodiscard]] size_t workspace_bytes(int64_t num_tokens) const;
+  [[nodiscard]] bool reads_plain() const { return !gate_up_->is_quantized(); }   // once weights are loaded
 
  private:
   MlpSpec spec_;

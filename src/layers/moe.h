@@ -28,6 +28,7 @@ class MoeBlock {
   MoeBlock(const WeightScope& scope, const MoeSpec& spec);
   void forward(ForwardContext& context, const Tensor& out, const BlockInput& in) const;   // both [T, H]
   [[nodiscard]] size_t workspace_bytes(int64_t num_tokens) const;
+  [[nodiscard]] static bool reads_plain() { return true; }   // the router
 
  private:
   MoeSpec spec_;

@@ -130,19 +130,29 @@ size_t Decoder::workspace_bytes(int max_tokens, int max_rows) const {
   return step.bytes() + scratch;
 }
 
-// residual += block (normed first in the sandwich); normed = next(residual)
+// residual += block (normed first in the sandwich); out = next(residual)
 void Decoder::add_and_norm(ForwardContext& context, const Activations& step, const std::optional<RmsNorm>& post,
-                           const RmsNorm& next) const {
-  const Tensor quantized = &next == &final_norm_ ? Tensor{} : step.quantized;   // the head is never quantised
+                           const RmsNorm& next, const BlockInput& out) const {
   if (post) {
-    norm_add_rms_norm(context.ops, {.out = step.normed, .residual = step.residual, .in = step.block,
+    norm_add_rms_norm(context.ops, {.out = out.plain, .residual = step.residual, .in = step.block,
                                     .post_weight = *post->weight, .weight = *next.weight, .eps = next.eps,
-                                    .quantized = quantized});
+                                    .quantized = out.quantized});
   } else {
-    add_rms_norm(context.ops, {.out = step.normed, .residual = step.residual, .in = step.block, .weight = *next.weight,
-                               .eps = next.eps, .quantized = quantized});
+    add_rms_norm(context.ops, {.out = out.plain, .residual = step.residual, .in = step.block, .weight = *next.weight,
+                               .eps = next.eps, .quantized = out.quantized});
   }
 }
+
+namespace {
+
+// What this block reads of the two.
+template <class Block>
+BlockInput input_of(const Block& block, const Tensor& normed, const Tensor& quantized) {
+  const bool reads_plain = std::visit([](const auto& b) { return b.reads_plain(); }, block);
+  return {reads_plain ? normed : Tensor{}, quantized};
+}
+
+}  // namespace
 
 Tensor Decoder::forward(ForwardContext& context) const {
   CHECK(context.kv.layers.size() == layers_.size(), "{} cache layers for {} layers", context.kv.layers.size(),
@@ -151,16 +161,19 @@ Tensor Decoder::forward(ForwardContext& context) const {
   embedding(context.ops,
             {.out = step.residual, .ids = context.token_ids, .table = *embedding_, .last_tokens = context.last_tokens});
   const RmsNorm& first = layers_.front().input_norm;
-  rms_norm(context.ops, {.out = step.normed, .in = step.residual, .weight = *first.weight, .eps = first.eps,
-                          .quantized = step.quantized});
-  const BlockInput input{step.normed, step.quantized};
+  BlockInput input = input_of(layers_.front().attention, step.normed, step.quantized);
+  rms_norm(context.ops, {.out = input.plain, .in = step.residual, .weight = *first.weight, .eps = first.eps,
+                          .quantized = input.quantized});
   for (size_t i = 0; i < layers_.size(); ++i) {
     const DecoderLayer& layer = layers_[i];
     std::visit([&](const auto& a) { a.forward(context, context.kv.layers[i], step.block, input); },
                layer.attention);
-    add_and_norm(context, step, layer.post_attention_norm, layer.pre_mlp_norm);
+    input = input_of(layer.mlp, step.normed, step.quantized);
+    add_and_norm(context, step, layer.post_attention_norm, layer.pre_mlp_norm, input);
     std::visit([&](const auto& mlp) { mlp.forward(context, step.block, input); }, layer.mlp);
-    add_and_norm(context, step, layer.post_mlp_norm, i + 1 < layers_.size() ? layers_[i + 1].input_norm : final_norm_);
+    const bool is_last = i + 1 == layers_.size();   // the head, behind the final norm, is never quantised
+    input = is_last ? BlockInput{step.normed, {}} : input_of(layers_[i + 1].attention, step.normed, step.quantized);
+    add_and_norm(context, step, layer.post_mlp_norm, is_last ? final_norm_ : layers_[i + 1].input_norm, input);
   }
   return step.normed;
 }

@@ -7,7 +7,7 @@ namespace gale {
 // All: y = cast(x * rsqrt(mean(x^2) + eps)) * weight, mean in fp32 over the last axis.   weight: [H]
 
 // `quantized`, if there, gets out[t] once more as f8e4m3 with a scale a row, as quantize_rows would make it: [T, H],
-// contiguous.
+// contiguous. `out` may be empty then, where nobody reads it.
 
 // out[t] = norm(in[t])      in, out: [T, H] (rows may be strided: a slice of a wider tensor)
 struct RmsNormArgs { Tensor out; Tensor in; Tensor weight; float eps; Tensor quantized = {}; };

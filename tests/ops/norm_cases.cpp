@@ -96,6 +96,23 @@ TEST(Norm, norms_before_and_after_adding) {
   harness->for_each_variant(&OpTable::norm_add_rms_norm, [&] { expect_norm(*harness, NormProblem::Kind::kSandwich); });
 }
 
+TEST(Norm, gives_quantised_rows_alone) {
+  const auto harness = make_harness();
+  if (!harness->has_quantized()) GTEST_SKIP() << "this backend has no FP8 weights";
+  const Shape shape{5, 4096};
+  const Tensor in = harness->activations(random_values(shape.num_elements(), 1, harness->activation()), shape);
+  const Tensor weight = harness->activations(random_values(4096, 3, harness->activation()), {4096});
+  const auto add_and_norm = [&](const Tensor& out) {
+    const Tensor residual = harness->activations(random_values(shape.num_elements(), 2, harness->activation()), shape);
+    const Tensor quantized = harness->quantized_output(shape);
+    harness->call<AddRmsNormArgs>(
+        add_rms_norm, &OpTable::add_rms_norm,
+        {.out = out, .residual = residual, .in = in, .weight = weight, .eps = 1e-5f, .quantized = quantized});
+    return harness->get(quantized);
+  };
+  EXPECT_EQ(add_and_norm({}), add_and_norm(harness->output(shape)));
+}
+
 TEST(Norm, takes_slices_of_wider_rows) {
   const auto harness = make_harness();
   const Values wide = random_values(3 * 40, 5, harness->activation()),
