@@ -72,7 +72,8 @@ EngineLoop::EngineLoop(Executor& executor, const Clock& clock)
       clock_(clock),
       constraints_(executor.info().vocab_size),
       scheduler_(executor.info().scheduler),
-      pace_(std::chrono::milliseconds(executor.info().scheduler.max_mixed_step_ms)) {}
+      pace_(std::chrono::milliseconds(executor.info().scheduler.max_mixed_step_ms),
+            std::max(1, executor.info().scheduler.mixed_step_grain)) {}
 
 int EngineLoop::run(EngineChannel& channel) {
   // A step may take longer than the front waits for a sign of life. A closed channel is noticed after the step.

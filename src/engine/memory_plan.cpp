@@ -13,6 +13,7 @@ constexpr int64_t kDefaultCpuBudget = 4 * kGiB;
 // On a GPU: gaps in an answer of less than 30 ms; experts, whose products need more tokens to be worth their weights:
 // less than 40.
 constexpr int kMixedStepMs = 26, kMixedStepMsOfExperts = 37;
+constexpr int kMixedStepGrain = 256;   // tokens of the widest tiles of a GPU's products
 
 // Bytes that KV blocks may take; negative if the rest is too large already.
 int64_t kv_budget(const MemoryDemand& demand, const EngineConfig& config) {
@@ -89,6 +90,7 @@ Result<MemoryPlan> plan_memory(const MemoryDemand& demand, const EngineConfig& c
   if (scheduler.block_size == 0) scheduler.block_size = demand.is_gpu ? 64 : 16;
   if (scheduler.max_mixed_step_ms == 0 && demand.is_gpu)
     scheduler.max_mixed_step_ms = demand.has_experts ? kMixedStepMsOfExperts : kMixedStepMs;
+  if (scheduler.mixed_step_grain == 0) scheduler.mixed_step_grain = demand.is_gpu ? kMixedStepGrain : 1;
   if (scheduler.max_model_len > demand.max_position_embeddings) {
     return fail_param(ErrorCode::kInvalidArgument, "max-model-len", "--max-model-len {} is more than the model's {}",
                       scheduler.max_model_len, demand.max_position_embeddings);

@@ -176,12 +176,22 @@ bool Scheduler::must_commit_first() const {
   });
 }
 
+// A grain that is begun costs as much as a whole one: prompts give up what would begin it. Those that then got less
+// than a grain take what they may.
+int Scheduler::budget_beside_answers(int budget, int num_decoding) const {
+  if (num_decoding == 0) return budget;
+  for (const int most : {config_.max_num_mixed_prefill_tokens, max_mixed_prefill_now_})
+    if (most > 0) budget = std::min(budget, num_decoding + most);
+  const int grain = std::max(1, config_.mixed_step_grain);
+  const int in_grains = budget / grain * grain;
+  return in_grains - num_decoding >= grain ? in_grains : budget;
+}
+
 void Scheduler::schedule_running(Plan& plan) {
   std::vector<Sequence*> in_order;
   std::ranges::copy_if(running_, std::back_inserter(in_order), [this](const Sequence* s) { return is_ready(*s); });
   auto num_decoding = static_cast<int>(std::ranges::count_if(in_order, [](auto* s) { return s->num_missing() == 1; }));
-  for (const int most : {config_.max_num_mixed_prefill_tokens, max_mixed_prefill_now_})
-    if (num_decoding > 0 && most > 0) plan.token_budget = std::min(plan.token_budget, num_decoding + most);
+  plan.token_budget = budget_beside_answers(plan.token_budget, num_decoding);
   for (Sequence* sequence : in_order) {
     if (!sequence->slot) continue;                       // preempted a moment ago
     const bool is_decoding = sequence->num_missing() == 1;

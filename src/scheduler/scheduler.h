@@ -74,6 +74,7 @@ class Scheduler {
   [[nodiscard]] bool is_ready(const Sequence& sequence) const;
 
   void schedule_running(Plan& plan);
+  [[nodiscard]] int budget_beside_answers(int budget, int num_decoding) const;
   void schedule_waiting(Plan& plan);
   [[nodiscard]] bool admit(Sequence& sequence, int64_t num_reserved_blocks);
   [[nodiscard]] bool make_room(Plan& plan, Sequence& sequence, int num_tokens);

@@ -87,6 +87,43 @@ TEST_F(MixedSchedulerTest, decoders_do_not_count_against_the_prompts_beside_them
   EXPECT_EQ(ids_and_tokens(scheduler_.schedule()), (Scheduled{{1, 1}, {2, 1}, {3, 3}, {4, 3}}));
 }
 
+class GrainSchedulerTest : public SchedulerTest {
+ protected:
+  static SchedulerConfig in_grains() {
+    return {.max_num_seqs = 4, .max_num_batched_tokens = 27, .mixed_step_grain = 8, .max_model_len = 64,
+            .block_size = 4, .num_blocks = 64};
+  }
+  // Beside a prompt of 40 tokens.
+  GrainSchedulerTest() : SchedulerTest(in_grains()) {
+    for (uint64_t id = 1; id <= 3; ++id) EXPECT_FALSE(add(id, 3));
+    EXPECT_EQ(give(scheduler_.schedule()).size(), 3U);
+    EXPECT_FALSE(add(4, 40));
+  }
+  int num_prompt_tokens() { return scheduler_.schedule().num_tokens - 3; }
+};
+
+TEST_F(GrainSchedulerTest, answers_and_prompts_fill_whole_grains_until_the_prompt_ends) {
+  Plan plan = scheduler_.schedule();
+  EXPECT_EQ(ids_and_tokens(plan), (Scheduled{{1, 1}, {2, 1}, {3, 1}, {4, 21}})) << "24 of the 27 that are allowed";
+  (void)give(plan);
+  plan = scheduler_.schedule();
+  EXPECT_EQ(ids_and_tokens(plan), (Scheduled{{1, 1}, {2, 1}, {3, 1}, {4, 19}})) << "all that is left";
+  EXPECT_TRUE(plan.sequences[3].wants_token);
+  (void)give(plan);
+}
+
+TEST_F(GrainSchedulerTest, a_limit_on_prompts_is_cut_to_whole_grains) {
+  scheduler_.limit_mixed_prefill(17);
+  EXPECT_EQ(num_prompt_tokens(), 13);
+}
+
+TEST_F(GrainSchedulerTest, a_limit_that_leaves_less_than_a_grain_is_taken_whole) {
+  scheduler_.limit_mixed_prefill(12);
+  EXPECT_EQ(num_prompt_tokens(), 12) << "5 would fill a grain";
+  scheduler_.limit_mixed_prefill(4);
+  EXPECT_EQ(num_prompt_tokens(), 4);
+}
+
 TEST_F(SchedulerTest, an_old_prompt_leaves_a_token_for_each_decoder_behind_it) {
   ASSERT_FALSE(add(1, 40));
   ASSERT_FALSE(add(2, 3, 8, -1));

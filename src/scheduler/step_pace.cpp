@@ -8,7 +8,7 @@ namespace {
 constexpr double kNewest = 0.25;      // of a running mean; steps change slowly, single ones are disturbed
 constexpr int kMinPromptTokens = 64;  // prompts get on, however slow the steps are
 constexpr double kMostOfAnswers = 2;  // where answers alone need most of the time: prompts as long again
-constexpr int kGrain = 64;            // products work on tiles of tokens
+constexpr int kPatience = 16;         // steps with room for more before there is more
 
 void take_in(double& mean, double value) { mean = mean == 0 ? value : mean + kNewest * (value - mean); }
 
@@ -23,16 +23,24 @@ void StepPace::note(const Plan& plan, Duration time) {
   }
   const int num_prompt_tokens = plan.num_tokens - num_answers;
   const auto ns = static_cast<double>(time.count());
-  if (num_prompt_tokens == 0) return take_in(answers_ns_, ns);
-  if (num_answers == 0 || num_prompt_tokens < kMinPromptTokens) return;  // says little of a mixed step's cost
-  take_in(prompt_token_ns_, std::max(1.0, ns - answers_ns_) / num_prompt_tokens);
+  if (num_prompt_tokens == 0) {
+    take_in(answers_ns_, ns);
+  } else if (num_answers > 0 && num_prompt_tokens >= kMinPromptTokens) {   // fewer say little of a mixed step's cost
+    // What is left of a prompt costs whole grains, too; it does not make a full step's tokens dearer.
+    const int in_grains = (plan.num_tokens + grain_ - 1) / grain_ * grain_ - num_answers;
+    const int num_paid = std::max(num_prompt_tokens, std::min(in_grains, most_));
+    take_in(prompt_token_ns_, std::max(1.0, ns - answers_ns_) / num_paid);
+  }
+  adapt();
 }
 
-int StepPace::max_prompt_tokens() const {
-  if (prompt_token_ns_ == 0) return 0;
+void StepPace::adapt() {
+  if (prompt_token_ns_ == 0) return;
   const double left = std::max(static_cast<double>(limit_.count()), kMostOfAnswers * answers_ns_) - answers_ns_;
-  const double fitting = std::clamp(left / prompt_token_ns_, 0.0, 1e6);
-  return std::max(kMinPromptTokens, static_cast<int>(fitting) / kGrain * kGrain);
+  const int fitting = static_cast<int>(std::clamp<double>(left / prompt_token_ns_, kMinPromptTokens, 1e6));
+  if (most_ > 0 && fitting > most_ && ++num_with_room_ < kPatience) return;
+  most_ = fitting;
+  num_with_room_ = 0;
 }
 
 }  // namespace gale

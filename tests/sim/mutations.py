@@ -65,6 +65,12 @@ MUTATIONS = [
         "std::min(sequence.num_missing(), budget), 0, true)",
         "sequence.num_missing(), 0, true)",
     ),
+    (
+        "a step begins a grain that it does not fill",
+        SCHEDULER,
+        "return in_grains - num_decoding >= grain ? in_grains : budget;",
+        "return budget;",
+    ),
     ("tokens are told that are not counted", SCHEDULER, "  stats_.generation_tokens += output.tokens.size();\n", ""),
     ("blocks of a step that failed are shared", SCHEDULER, "    cache_.forget(sequence.table);  ", "    "),
     (

@@ -109,6 +109,8 @@ class Simulation {
     config.max_model_len = between(8, 120);
     config.max_num_seqs = between(1, 24);
     config.max_num_batched_tokens = between(1, 96);
+    config.max_num_mixed_prefill_tokens = chance(0.3) ? between(1, 48) : 0;
+    config.mixed_step_grain = chance(0.5) ? between(2, 32) : 1;
     const int64_t for_one = (config.max_model_len + config.block_size - 1) / config.block_size;
     config.num_blocks = for_one + between(0, static_cast<int>(for_one) * between(0, 8));
     config.enable_prefix_caching = chance(0.8);
@@ -216,11 +218,28 @@ class Simulation {
       ASSERT_LE(end, config_.max_model_len);
     }
     ASSERT_EQ(sum, plan.num_tokens);
+    check_grains(plan);
     for (const RequestId id : plan.preempted) {
       Client& client = clients_.at(id);
       ++client.num_preemptions_in_a_row;
       ASSERT_TRUE(id != oldest() || client.num_preemptions_in_a_row <= 1) << "the oldest is preempted twice running";
     }
+  }
+
+  // A mixed step in which a prompt was cut short fills whole grains, unless prompts then got less than one. An answer
+  // that finds no room leaves its token's place empty.
+  void check_grains(const Plan& plan) {
+    int num_answers = 0, num_cut = 0;
+    for (const ScheduledSequence& scheduled : plan.sequences) {
+      const int num_known = scheduled.num_scheduled_tokens - static_cast<int>(scheduled.draft_tokens.size());
+      num_answers += num_known == 1 && scheduled.wants_token && !scheduled.is_new ? 1 : 0;
+      num_cut += scheduled.wants_token ? 0 : 1;
+    }
+    const bool is_whole = scheduler_.stats().num_running == static_cast<int>(plan.sequences.size());
+    if (num_answers == 0 || num_cut == 0 || !is_whole || !plan.preempted.empty()) return;
+    const int in_grains = plan.num_tokens / config_.mixed_step_grain * config_.mixed_step_grain;
+    ASSERT_TRUE(plan.num_tokens == in_grains || in_grains - num_answers < config_.mixed_step_grain)
+        << plan.num_tokens << " tokens, " << num_answers << " of answers, grain " << config_.mixed_step_grain;
   }
 
   RequestId oldest() const {

@@ -11,9 +11,8 @@ import re
 import sys
 import threading
 import time
-import urllib.request
 
-from served_model import URL, ServedModel, device_name, load_arguments, memory_used_mib
+from served_model import ServedModel, device_name, load_arguments, memory_used_mib
 
 TOLERANCE_GIB = 0.3
 KV_USERS = 48
@@ -25,13 +24,6 @@ def check(is_good, what):
     print(("good  " if is_good else "BAD   ") + what, flush=True)
     if not is_good:
         PROBLEMS.append(what)
-
-
-def metric(name):
-    with urllib.request.urlopen(f"{URL}/metrics", timeout=5) as answer:
-        lines = answer.read().decode().splitlines()
-    starts = (name + "{", name + " ", name + "_total")
-    return sum(float(line.split()[-1]) for line in lines if line.startswith(starts))
 
 
 class Watch:
@@ -87,7 +79,7 @@ def too_little_cache(options):
         result = server.bench(options.gale, KV_USERS, 2 * KV_USERS, 0, 1024, 256)
         done = result["completed"] if result else 0
         check(done == 2 * KV_USERS, f"{done} of {2 * KV_USERS} requests finish with 120 % of the cache wanted")
-        warnings, preemptions = metric("kv_cache_warnings"), metric("vllm:num_preemptions")
+        warnings, preemptions = server.metric("kv_cache_warnings"), server.metric("vllm:num_preemptions")
         line = [text for text in server.log().splitlines() if "KV cache:" in text and "% in use" in text]
         check(
             warnings >= 1 and len(line) >= 1,

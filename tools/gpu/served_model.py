@@ -13,6 +13,7 @@ import urllib.request
 HERE = pathlib.Path(__file__).resolve().parent
 PORT = 8123
 URL = f"http://127.0.0.1:{PORT}"
+PROMPT_TOKENS = ("prompt_tokens", "prompt_tokens_cached")
 
 
 def nvidia_smi(field):
@@ -59,6 +60,7 @@ class ServedCheckpoint:
             *self.flags.split(),
         ]
         self._environment = os.environ | (environment or {})
+        self._num_benches = 0
 
     def __enter__(self):
         with open(self.folder / "serve.log", "w", encoding="utf-8") as log:
@@ -100,8 +102,18 @@ class ServedCheckpoint:
         except subprocess.TimeoutExpired:
             self.process.kill()
 
+    def metric(self, name):
+        with urllib.request.urlopen(f"{URL}/metrics", timeout=30) as answer:
+            lines = answer.read().decode().splitlines()
+        starts = (name + "{", name + " ", name + "_total{", name + "_total ")
+        return sum(float(line.split()[-1]) for line in lines if line.startswith(starts))
+
     def bench(self, gale, users, num_prompts, num_warmups, input_len, output_len, timeout=300, flags=()):
-        """The figures of `gale bench serve` with random token ids, or None after saying why there are none."""
+        """The figures of `gale bench serve` with random token ids, or None after saying why there are none. Prompts
+        are others each time, or the prefix cache would know them: `prompt_tokens_cached` of the figures says how many
+        tokens it knew of all `prompt_tokens`, those of warm-ups included."""
+        seed, self._num_benches = self._num_benches, self._num_benches + 1
+        before = {name: self.metric(f"vllm:{name}") for name in PROMPT_TOKENS}
         result = self.folder / "bench.json"
         result.unlink(missing_ok=True)
         command = [
@@ -124,6 +136,8 @@ class ServedCheckpoint:
             "1.0",
             "--vocab-size",
             "150000",
+            "--seed",
+            str(seed),
             "--save-result",
             "--result-dir",
             str(self.folder),
@@ -135,7 +149,9 @@ class ServedCheckpoint:
         if done.returncode != 0 or not result.exists():
             print(f"users {users}: bench failed ({done.returncode})\n{done.stdout[-1500:]}{done.stderr[-1500:]}")
             return None
-        return json.loads(result.read_text())
+        return json.loads(result.read_text()) | {
+            name: int(self.metric(f"vllm:{name}") - before[name]) for name in PROMPT_TOKENS
+        }
 
     def post(self, path, body, timeout=300):
         request = urllib.request.Request(

@@ -5,7 +5,8 @@
         [--input 1024 --output 512] [--range-ratio 0.5] [--flags "..."] [--layers N]
         [--ledger perf/ledger.jsonl --commit HASH]
 
-Prints a line a level; with --ledger appends one JSON line a figure. --layers cuts the model, for trying things."""
+Prints a line a level; with --ledger appends one JSON line a figure. A level whose prompts the prefix cache knew is no
+figure and ends a sweep that writes. --layers cuts the model, for trying things."""
 
 import datetime
 import json
@@ -14,6 +15,7 @@ import sys
 
 from served_model import ServedModel, device_name, load_arguments, memory_used_mib
 
+MAX_CACHED_SHARE = 0.01  # of prompt tokens; random prompts meet by chance only
 LOG_WORDS = ("Weights", "KV cache", "Memory plan", "Graph", "Loading weights", "computing on")
 
 
@@ -64,6 +66,7 @@ def measure(options, server, users):
         "ttft_mean_ms": result["mean_ttft_ms"],
         "ttft_p99_ms": result["p99_ttft_ms"],
         "itl_p99_ms": result["p99_itl_ms"],
+        "prompt_tokens_cached": result["prompt_tokens_cached"],
     }
     print(
         f"users {users:5d}: "
@@ -72,6 +75,11 @@ def measure(options, server, users):
         f"  {memory_used_mib()} MiB",
         flush=True,
     )
+    if options.ledger and result["prompt_tokens_cached"] > MAX_CACHED_SHARE * result["prompt_tokens"]:
+        raise SystemExit(
+            f"users {users}: {result['prompt_tokens_cached']} of {result['prompt_tokens']} prompt tokens came from the "
+            f"prefix cache, more than {MAX_CACHED_SHARE:.0%}: nothing is written to {options.ledger}"
+        )
     return ledger_lines(options, users, figures)
 
 
