@@ -7,7 +7,7 @@ namespace {
 
 constexpr double kNewest = 0.25;      // of a running mean; steps change slowly, single ones are disturbed
 constexpr int kMinPromptTokens = 64;  // prompts get on, however slow the steps are
-constexpr double kMostOfAnswers = 1.5;  // where answers alone need most of the time: prompts half as long again
+constexpr double kMostOfAnswers = 2;  // where answers alone need most of the time: prompts as long again
 constexpr int kPatience = 16;         // steps with room for more before there is more
 
 void take_in(double& mean, double value) { mean = mean == 0 ? value : mean + kNewest * (value - mean); }
