@@ -101,6 +101,8 @@ void CompletionLogprobs::add(const AnswerInfo& info, const TokenLogprobs& logpro
   token_logprobs.push_back(told(logprobs.chosen.logprob));
   Json top = Json::object();
   for (const TokenLogprob& entry : logprobs.top) top[token_name(info, entry.token)] = told(entry.logprob);
+  // The one that was taken, too, where it is not among the most likely: one more than was asked for.
+  top[token_name(info, logprobs.chosen.token)] = told(logprobs.chosen.logprob);
   top_logprobs.push_back(std::move(top));
 }
 

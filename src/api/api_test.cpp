@@ -293,6 +293,17 @@ TEST(CompletionAnswer, echoes_a_prompt_of_one_token_with_its_place) {
   EXPECT_EQ(choice["logprobs"]["text_offset"], Json::array({0, 1}));
 }
 
+TEST(CompletionAnswer, tells_the_token_that_was_taken_among_the_most_likely) {
+  const auto writer = make_completion_answer(info());
+  (void)writer->add(0, Started{{0}});
+  const std::vector<TokenLogprobs> logprobs{{{1, -2.0F, 5}, {}}, {{2, -1.0F, 2}, {{0, -0.5F, 1}}}};
+  (void)writer->add(0, Delta{.text = "bc", .tokens = {1, 2}, .logprobs = logprobs});
+  (void)writer->add(0, Finished{.reason = ChoiceFinish::kLength});
+  (void)writer->add(0, Completed{});
+  const Json top = json_of(writer->body())["choices"][0]["logprobs"]["top_logprobs"];
+  EXPECT_EQ(top, Json::array({Json{{"b", -2.0}}, Json{{"a", -0.5}, {"c", -1.0}}}));
+}
+
 TEST(CompletionAnswer, writes_impossible_as_the_least_logprob) {
   constexpr float kImpossible = -std::numeric_limits<float>::infinity();
   AnswerInfo echo = info();
