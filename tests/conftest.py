@@ -12,6 +12,7 @@ from gale_server import ROOT, GaleServer  # noqa: E402
 def pytest_addoption(parser):
     parser.addoption("--full", action="store_true", help="run the long tests, too")
     parser.addoption("--update-pictures", action="store_true", help="write the pictures that documents show")
+    parser.addoption("--allocations", help="FIRST:LAST: the tests that let each allocation fail begin and end there")
     parser.addoption("--gale-binary", default=str(ROOT / "build" / "bin" / "gale"), help="the program under test")
 
 

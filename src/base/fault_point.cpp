@@ -5,18 +5,24 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
+#include <unwind.h>
 
 #include <array>
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <new>
 
+extern "C" const char __executable_start, etext;    // the linker's: where the code of this program lies
+
 namespace gale {
 namespace {
 
 constexpr size_t kMaxPoints = 63;
+constexpr size_t kMaxPaths = 1 << 18;
+constexpr uint64_t kFirstOfNewPath = ~uint64_t{0};
 
 // A row of the file: a point that has been passed. tests/faults/fault_file.py knows this layout.
 struct Point {
@@ -28,11 +34,12 @@ struct Point {
 };
 struct FaultFile {
   std::atomic<uint64_t> num_passes;    // since the test set it to 0
-  std::atomic<uint64_t> fails_at;      // the pass that fails; 0: none
+  std::atomic<uint64_t> fails_at;      // the pass that fails; 0: none; kFirstOfNewPath becomes the number of that pass
   std::array<char, 48> only;           // if not empty: only points of this name count
   std::array<Point, kMaxPoints> points;
+  std::array<std::atomic<uint64_t>, kMaxPaths> paths;    // a hash table of the call paths that failed so far
 };
-static_assert(sizeof(Point) == 64 && sizeof(FaultFile) == 4096 && std::atomic<uint64_t>::is_always_lock_free);
+static_assert(sizeof(Point) == 64 && offsetof(FaultFile, paths) == 4096 && std::atomic<uint64_t>::is_always_lock_free);
 
 FaultFile* open_file() {
   const char* path = std::getenv("GALE_FAULT_FILE");
@@ -49,7 +56,7 @@ Point* find(FaultFile& file, const char* name) {
   for (Point& point : file.points) {
     uint32_t free = 0;
     if (point.is_taken.compare_exchange_strong(free, 1)) {
-      std::strncpy(point.name.data(), name, point.name.size() - 1);
+      std::memcpy(point.name.data(), name, ::strnlen(name, point.name.size() - 1));
       point.is_taken = 2;
     }
     for (int i = 0; point.is_taken != 2 && i < 1000; ++i) ::usleep(1);
@@ -84,10 +91,43 @@ uint64_t num_faults_injected() {
 
 namespace {
 
+// The calls of this program that led here; libraries lie elsewhere in each process.
+uint64_t call_path() {
+  uint64_t path = 14695981039346656037u;
+  const auto add = [](_Unwind_Context* call, void* hash) {
+    const uint64_t offset = _Unwind_GetIP(call) - reinterpret_cast<uintptr_t>(&__executable_start);
+    if (offset < static_cast<uint64_t>(&etext - &__executable_start)) {
+      auto& path = *static_cast<uint64_t*>(hash);
+      path = (path ^ offset) * 1099511628211u;
+    }
+    return _URC_NO_REASON;
+  };
+  _Unwind_Backtrace(add, &path);
+  return path | 1;                     // 0 is a free place
+}
+
+// Where this call path stands or would stand.
+std::atomic<uint64_t>& place_of(FaultFile& file, uint64_t path) {
+  size_t i = path / 2 % kMaxPaths;
+  while (file.paths[i] != 0 && file.paths[i] != path) i = (i + 1) % kMaxPaths;
+  return file.paths[i];
+}
+
+bool is_first_of_new_path(FaultFile& file, uint64_t pass) {
+  const uint64_t path = call_path();
+  std::atomic<uint64_t>& place = place_of(file, path);
+  uint64_t wanted = kFirstOfNewPath;
+  if (place == path || !file.fails_at.compare_exchange_strong(wanted, pass)) return false;
+  place = path;
+  return true;
+}
+
 bool fails_at(FaultFile& file, Point& point, const char* name) {
   ++point.num_passes;
   if (file.only[0] != '\0' && std::strncmp(file.only.data(), name, file.only.size()) != 0) return false;
-  if (++file.num_passes != file.fails_at) return false;
+  const uint64_t pass = ++file.num_passes;
+  const bool is_it = file.fails_at == kFirstOfNewPath ? is_first_of_new_path(file, pass) : file.fails_at == pass;
+  if (!is_it) return false;
   ++point.num_faults;
   return true;
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <exception>
+#include <new>
 #include <string_view>
 
 namespace gale {
@@ -118,6 +119,8 @@ Result<TemplateProgram> parse_template(const std::string& source) {
     out.program = jinja::parse_from_tokens({rewriter.rewrite(), lexed.source});
     out.texts = rewriter.texts();
     return out;
+  } catch (const std::bad_alloc&) {    // not the template's fault
+    throw;
   } catch (const std::exception& exception) {
     return fail(ErrorCode::kCorrupt, "chat template: {}", engine_message(exception.what()));
   }

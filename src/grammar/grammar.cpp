@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <exception>
+#include <new>
 #include <utility>
 #include <vector>
 
@@ -82,6 +83,8 @@ Result<std::shared_ptr<const GrammarTokens>> GrammarTokens::create(const Vocabul
     xgrammar::TokenizerInfo info(texts, xgrammar::VocabType::RAW, std::nullopt, vocabulary.stop_token_ids);
     return std::shared_ptr<const GrammarTokens>(
         new GrammarTokens(std::make_unique<Parts>(Parts{std::move(info), std::move(is_control), std::move(is_blank)})));
+  } catch (const std::bad_alloc&) {   // says nothing of the vocabulary
+    throw;
   } catch (const std::exception& trouble) {
     return fail(ErrorCode::kCorrupt, "vocabulary: {}", complaint(trouble.what()));
   }

@@ -260,7 +260,10 @@ Result<TokenizerFile> Reader::read() {
   GALE_ASSIGN(const std::string bytes, read_file(path_, kMaxFileBytes));
   simdjson::dom::parser parser;
   Element element;
-  if (const auto error = parser.parse(bytes).get(element); error != simdjson::SUCCESS)
+  const auto error = parser.parse(bytes).get(element);
+  if (error == simdjson::MEMALLOC)
+    return fail(ErrorCode::kOutOfMemory, "{}: no memory to parse {} bytes of JSON", path_, bytes.size());
+  if (error != simdjson::SUCCESS)
     return fail(ErrorCode::kCorrupt, "{}: invalid JSON: {}", path_, simdjson::error_message(error));
   object root;
   if (element.get(root) != simdjson::SUCCESS) return fail(ErrorCode::kCorrupt, "{}: expected an object", path_);

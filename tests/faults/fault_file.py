@@ -3,29 +3,43 @@
 import mmap
 import struct
 
-SIZE, FIRST_POINT, POINT_SIZE, NAME_SIZE = 4096, 64, 64, 40
+FIRST_POINT, POINT_SIZE, NAME_SIZE = 64, 64, 40
+FIRST_PATH, NUM_PATHS = 4096, 1 << 18
+SIZE = FIRST_PATH + 8 * NUM_PATHS
+NEW_PATH = (1 << 64) - 1
 
 
 class FaultFile:
     def __init__(self, path):
         self.path = path
-        path.write_bytes(bytes(SIZE))
-        self.file = open(path, "r+b")
+        self.file = open(path, "w+b")
+        self.file.truncate(SIZE)
         self.map = mmap.mmap(self.file.fileno(), SIZE)
 
     def arm(self, point, nth):
-        """The nth pass of this point from now on fails; 0: none does."""
+        """The nth pass of this point from now on fails; 0: none does; NEW_PATH: the first that was called from where
+        no pass has failed in this file."""
         struct.pack_into("<QQ48s", self.map, 0, 0, 0, point.encode())
         struct.pack_into("<Q", self.map, 8, nth)
 
-    def has_fired(self):
+    def forget_paths(self):
+        self.map[FIRST_PATH:SIZE] = bytes(SIZE - FIRST_PATH)
+
+    def failed(self):
+        """The pass that did, 0 if none."""
         passes, fails_at = struct.unpack_from("<QQ", self.map, 0)
-        return 0 < fails_at <= passes
+        return fails_at if fails_at <= passes else 0
+
+    def has_fired(self):
+        return self.failed() > 0
+
+    def num_passes(self):
+        return struct.unpack_from("<Q", self.map, 0)[0]
 
     def points(self):
         """{name: (passes, faults)} of every point that was passed."""
         found = {}
-        for offset in range(FIRST_POINT, SIZE, POINT_SIZE):
+        for offset in range(FIRST_POINT, FIRST_PATH, POINT_SIZE):
             name, taken, faults, passes = struct.unpack_from(f"<{NAME_SIZE}sIIQ", self.map, offset)
             if taken:
                 found[name.rstrip(b"\0").decode()] = (passes, faults)

@@ -1,20 +1,25 @@
-"""Every allocation on the way of a request and of a start fails once: the first, the second, and so on."""
+"""Every allocation on the way of a request fails once: the first, the second, and so on. Of a start, each call path."""
 
 import concurrent.futures
+import itertools
 import json
 import random
-import struct
 
 import pytest
-from killing import engine_of, wait_for
+from fault_file import NEW_PATH
+from killing import engine_of, num_connections, num_descriptors, num_threads, wait_for
 from scripts import chat
 from sdk import sdk
-from test_fault_points import NUM_REQUESTS, ask, faulty, further_fields, start_once  # noqa: F401
+from stream_rules import check_answer
+from test_aborts import metric
+from test_fault_points import NUM_REQUESTS, ask, faulty, further_fields, start_once, words_of  # noqa: F401
+from test_random_streams import streamed_text, whole_text
 
 NEVER = 1 << 60
-# The front's are too many to fail each: some of all parts of the way, and some at random.
+# The short tests: some of all parts of the way, and some at random.
 GROWTH = 1.4
-NUM_RANDOM = {"short": 30, "full": 1500}
+NUM_RANDOM = 30
+LAST_ROUNDS = 30  # in which nothing was left to fail
 
 
 def ask_by_socket(server, number):
@@ -42,87 +47,206 @@ def ask_by_socket(server, number):
         return "closed"
 
 
+HELLO = [{"role": "user", "content": "hello"}]
+LOOK = {"name": "look", "input_schema": {"type": "object", "properties": {"at": {"type": "string"}}}}
+COMPLETION = {"prompt": ["hello", "the wind"], "echo": True, "logprobs": 2, "max_tokens": 9}
+MESSAGES = {"messages": HELLO, "system": "Be brief.", "tools": [LOOK], "max_tokens": 9}
+RESPONSE = {"input": "hello", "instructions": "Be brief.", "max_output_tokens": 9}
+# What each of the four clients asks for, elsewhere than for chats.
+ELSEWHERE = [
+    [("/v1/completions", {**COMPLETION, "stream": stream}) for stream in (False, True)],
+    [("/v1/messages", {**MESSAGES, "stream": stream}) for stream in (False, True)],
+    [("/v1/responses", {**RESPONSE, "stream": stream}) for stream in (False, True)],
+    [
+        ("/metrics", None),
+        ("/v1/models", None),
+        ("/server_info", None),
+        ("/openapi.json", None),
+        ("/tokenize", {"messages": HELLO}),
+        ("/v1/messages/count_tokens", {"messages": HELLO}),
+        ("/v1/chat/completions/render", {"messages": HELLO}),
+        ("/v1/completions", {"prompt": "hello", "n": 2, "max_tokens": 9, "stream": False}),
+    ],
+]
+
+
+def text_of(server, path, body):
+    response = server.request("POST" if body else "GET", path, body)
+    if response.status in (500, 503):
+        assert response.json_body()["error"]["message"]
+        return "refused"
+    assert response.status == 200, response.body
+    if not body or "stream" not in body:
+        return ""
+    if not body["stream"]:
+        return whole_text(path, response.json_body())[0]
+    stream = check_answer(path, body, None, 200, response.headers["Content-Type"], response.body)
+    has_failed = stream["status"] == "failed" if path == "/v1/responses" else stream.error
+    return "refused" if has_failed else streamed_text(path, stream)
+
+
+def ask_elsewhere(server, number):
+    """What a client of the other endpoints sees, in the words of `ask`."""
+    def said():
+        texts = [text_of(server, path, body) for path, body in ELSEWHERE[number]]
+        return "refused" if "refused" in texts else str(texts)
+
+    return words_of(said)
+
+
 def round_of_requests(server, faults, process, nth, ask=ask):
-    """What the clients were told while the nth allocation of a process failed, and the allocations seen."""
+    """What the clients were told while the nth allocation of a process failed, how many it made, which one failed."""
     faults.arm(f"memory.{process}", nth)
     with concurrent.futures.ThreadPoolExecutor(NUM_REQUESTS) as pool:
         said = list(pool.map(lambda number: ask(server, number), range(NUM_REQUESTS)))
-    num_passes = struct.unpack_from("<Q", faults.map, 0)[0]
+    num_passes, failed = faults.num_passes(), faults.failed()
     faults.arm("none", 0)
-    return said, num_passes
+    return said, num_passes, failed
 
 
-def some_of(num_all, num_random):
-    """Growing numbers up to num_all, and random ones: others each time if they are many, else the same again."""
-    seed = random.randrange(1 << 32) if num_random > NUM_RANDOM["short"] else 0
-    print(f"\nseed {seed}")
-    chosen, nth = set(random.Random(seed).choices(range(1, num_all + 1), k=num_random)), 1
+class Rounds:
+    """Requests, and an allocation of a process that fails meanwhile, again and again."""
+
+    def __init__(self, server, faults, process, ask=ask):
+        self.server, self.faults, self.process, self.ask = server, faults, process, ask
+        self.expected = self.answers()
+        assert all("wind" in text for text in self.expected), (self.expected, server.log_text()[-3000:])
+        self.passes = [round_of_requests(server, faults, process, NEVER, ask)[1] for _ in range(3)]
+        assert max(self.passes) > 100, "the allocations of this process are not counted"
+        self.num_faults = self.num_hurt = self.num_closed = self.num_deaths = 0
+        self.held = self.what_is_held()
+
+    def what_is_held(self):
+        front = self.server.process.pid
+        wait_for(lambda: num_connections(front) == 0, "connections that linger end")
+        return num_descriptors(front), num_threads(front)
+
+    def answers(self):
+        return [self.ask(self.server, number) for number in range(NUM_REQUESTS)]
+
+    def is_healthy(self, where):
+        assert self.server.process.poll() is None, where + self.server.log_text()[-2000:]
+        return self.server.get("/health").status == 200
+
+    def fail(self, nth):
+        """The number of the one that did, 0 if it did not come to that."""
+        engine = engine_of(self.server.process.pid)
+        said, num_passes, failed = round_of_requests(self.server, self.faults, self.process, nth, self.ask)
+        where = f"allocation {failed or nth} of {self.process}: {said}"
+        hurt = [text for text, whole in zip(said, self.expected) if text != whole]
+        wrong = set(hurt) - {"refused", "closed"}
+        assert not wrong and len(hurt) <= (failed > 0), where + self.server.log_text()[-1000:]
+        assert self.process == "serve" or "closed" not in hurt, where
+        wait_for(lambda: self.is_healthy(where), f"health after {where}")
+        self.passes.append(num_passes)
+        self.num_faults += failed > 0
+        self.num_hurt += len(hurt)
+        self.num_closed += hurt.count("closed")
+        self.num_deaths += engine != engine_of(self.server.process.pid)
+        return failed
+
+    def end(self, what):
+        assert self.num_faults > 0 and self.answers() == self.expected
+        for name in ("num_requests_running", "num_requests_waiting", "kv_cache_usage_perc", "blocks_leaked"):
+            wait_for(lambda: metric(self.server, name) == 0, name)
+        wait_for(lambda: self.what_is_held() == self.held, f"descriptors and threads as before, {self.held}")
+        print(f"\n{self.process}: {what}: {self}")
+
+    def __str__(self):
+        return (
+            f"{min(self.passes)} to {max(self.passes)} allocations for {NUM_REQUESTS} requests, {self.num_faults} "
+            f"failed, {self.num_hurt} requests hurt ({self.num_closed} closed), {self.num_deaths} engines replaced"
+        )
+
+
+def fail_some(server, faults, process, ask=ask):
+    """Growing numbers, and random ones."""
+    rounds = Rounds(server, faults, process, ask)
+    num_all = max(rounds.passes)
+    chosen, nth = set(random.Random(0).choices(range(1, num_all + 1), k=NUM_RANDOM)), 1
     while nth <= num_all:
         chosen.add(nth)
         nth = max(nth + 1, int(nth * GROWTH))
-    return sorted(chosen)
+    for nth in sorted(chosen):
+        rounds.fail(nth)
+    rounds.end("some")
 
 
-def fail_each(server, faults, process, num_random=None, ask=ask):
-    """Some of the allocations fail, or each."""
-    expected = [ask(server, number) for number in range(NUM_REQUESTS)]
-    assert all(text.startswith("The wind") for text in expected), (expected, server.log_text()[-3000:])
-    num_all = max(round_of_requests(server, faults, process, NEVER, ask)[1] for _ in range(3))
-    assert num_all > 100, "the allocations of this process are not counted"
-    num_faults = num_hurt = deaths = 0
-    for nth in some_of(num_all, num_random) if num_random else range(1, num_all + 1):
-        engine = engine_of(server.process.pid)
-        said, num_passes = round_of_requests(server, faults, process, nth, ask)
-        where = f"allocation {nth} of {process}: {said}"
-        assert server.process.poll() is None, where + server.log_text()[-2000:]
-        hurt = [text for text, whole in zip(said, expected) if text != whole]
-        wrong = set(hurt) - {"refused", "closed"}
-        assert not wrong and len(hurt) <= 1, where + server.log_text()[-1000:]
-        assert process == "serve" or "closed" not in hurt, where
-        wait_for(lambda: server.get("/health").status == 200, f"health after {where}")
-        num_faults += nth <= num_passes
-        num_hurt += len(hurt)
-        deaths += engine != engine_of(server.process.pid)
-    assert num_faults > 0 and [ask(server, number) for number in range(NUM_REQUESTS)] == expected
-    wait_for(lambda: "num_requests_running" in server.get("/metrics").body.decode(), "figures")
-    print(
-        f"\n{process}: {num_all} allocations for {NUM_REQUESTS} requests, {num_faults} failed, "
-        f"{num_hurt} requests hurt, "
-        f"{deaths} engines replaced"
-    )
+def fail_until_none(rounds, numbers):
+    """The last that failed. Which allocations a round has, and how many, is a little different each time."""
+    num_idle, last = 0, 0
+    for nth in numbers:
+        failed = rounds.fail(nth)
+        num_idle = 0 if failed else num_idle + 1
+        last = failed or last
+        if num_idle == LAST_ROUNDS:
+            break
+        if failed and rounds.num_faults % 500 == 0:
+            print(f"\n{rounds.process}: up to {failed}: {rounds}", flush=True)
+    return last
+
+
+def fail_each(server, faults, process, span, ask=ask):
+    """The first, the second and so on until none fails, or those that the command line says."""
+    rounds = Rounds(server, faults, process, ask)
+    first, _, last = (span or "1:").partition(":")
+    numbers = range(int(first), int(last) + 1) if last else itertools.count(int(first))
+    rounds.end(f"{first} to {fail_until_none(rounds, numbers)}")
+
+
+def fail_each_path(server, faults, process, ask=ask):
+    """Wherever an allocation is called from: each round fails the first for which that is new, until none is."""
+    faults.forget_paths()
+    rounds = Rounds(server, faults, process, ask)
+    fail_until_none(rounds, itertools.repeat(NEW_PATH))
+    rounds.end("each call path")
+
+
+WAYS = {
+    "engine": ("engine", ask),
+    "front-http": ("serve", ask),
+    "front-web_sockets": ("serve", ask_by_socket),
+    "front-elsewhere": ("serve", ask_elsewhere),
+}
 
 
 def test_allocations_of_the_engine_that_fail_hurt_their_request_at_most(faulty):  # noqa: F811
-    fail_each(*faulty, "engine", NUM_RANDOM["short"])
+    fail_some(*faulty, "engine")
 
 
 def test_allocations_of_the_front_that_fail_hurt_their_request_at_most(faulty):  # noqa: F811
-    fail_each(*faulty, "serve", NUM_RANDOM["short"])
+    fail_some(*faulty, "serve")
 
 
 def test_allocations_for_web_sockets_that_fail_hurt_their_socket_at_most(faulty):  # noqa: F811
-    fail_each(*faulty, "serve", NUM_RANDOM["short"], ask_by_socket)
+    fail_some(*faulty, "serve", ask_by_socket)
+
+
+# The other endpoints have far more: one of each call path, below.
+@pytest.mark.full
+@pytest.mark.parametrize("way", ["engine", "front-http", "front-web_sockets"])
+def test_every_allocation_that_fails_hurts_its_request_at_most(faulty, way, request):  # noqa: F811
+    process, ask = WAYS[way]
+    fail_each(*faulty, process, request.config.getoption("--allocations"), ask)
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("way", [ask, ask_by_socket], ids=["http", "web_sockets"])
-def test_many_allocations_of_the_front_that_fail_hurt_their_request_at_most(faulty, way):  # noqa: F811
-    fail_each(*faulty, "serve", NUM_RANDOM["full"], way)
-
-
-@pytest.mark.full
-def test_every_allocation_of_the_engine_that_fails_hurts_its_request_at_most(faulty):  # noqa: F811
-    fail_each(*faulty, "engine")
+@pytest.mark.parametrize("way", WAYS)
+def test_every_call_path_that_fails_hurts_its_request_at_most(faulty, way):  # noqa: F811
+    fail_each_path(*faulty, *WAYS[way])
 
 
 @pytest.mark.full
 @pytest.mark.parametrize("process", ["serve", "engine"])
 def test_a_start_without_memory_says_so_or_succeeds(faulty, binary, process):  # noqa: F811
-    """A start has far too many allocations to fail each: their number grows by a fifth from one to the next."""
+    """A start has far too many allocations to fail each: one of each call path."""
     _, faults = faulty
-    nth, num_starts = 1, 0
-    while start_once(binary, faults, f"memory.{process}", nth):
-        nth = max(nth + 1, int(nth * 1.2))
+    faults.forget_paths()
+    num_starts = num_old = 0
+    while num_old < 3:
+        num_old = 0 if start_once(binary, faults, f"memory.{process}", NEW_PATH) else num_old + 1
         num_starts += 1
-    print(f"\nmemory.{process}: {num_starts} starts, the last at allocation {nth}")
+        if num_starts % 100 == 0:
+            print(f"\nmemory.{process}: {num_starts} starts", flush=True)
+    print(f"\nmemory.{process}: {num_starts - num_old} starts")
     faults.arm("none", 0)
