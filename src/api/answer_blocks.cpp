@@ -1,5 +1,6 @@
 #include "api/answer_blocks.h"
 
+#include <new>
 #include <utility>
 #include <variant>
 
@@ -7,6 +8,17 @@ namespace gale {
 
 std::string BlockWriter::add(int request, const Event& event) {
   if (is_done()) return "";
+  const int64_t number = next_number_;
+  try {
+    std::string out = frames_of(request, event);
+    return is_stream_ ? out : "";
+  } catch (const std::bad_alloc&) {   // nobody gets the frames that were made: the next one has their number
+    next_number_ = number;
+    throw;
+  }
+}
+
+std::string BlockWriter::frames_of(int request, const Event& event) {
   std::string out;
   if (const auto* started = std::get_if<Started>(&event)) {
     usage_[request].prompt_tokens = static_cast<int>(started->prompt_tokens.size());
@@ -25,7 +37,7 @@ std::string BlockWriter::add(int request, const Event& event) {
     out = on_failed(*failed);
     note_failed(*failed);
   }
-  return is_stream_ ? out : "";
+  return out;
 }
 
 std::string BlockWriter::add_part(const ChatDelta& part) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -41,7 +42,10 @@ class BlockWriter : public AnswerBase {
   [[nodiscard]] const Finished& finished() const { return finished_; }
   [[nodiscard]] Usage usage() const { return total_usage(); }
 
+  int64_t next_number_ = 0;                       // of the frames, for formats that number them
+
  private:
+  std::string frames_of(int request, const Event& event);
   std::string add_part(const ChatDelta& part);
   std::string open(AnswerBlock block);
   std::string grow(AnswerBlock::Kind kind, std::string_view piece);

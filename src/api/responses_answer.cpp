@@ -170,7 +170,6 @@ class ResponsesWriter final : public BlockWriter {
 
   const ResponsesEcho echo_;
   const KeepResponse keep_;
-  int64_t next_number_ = 0;
 };
 
 }  // namespace

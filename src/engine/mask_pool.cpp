@@ -6,10 +6,17 @@
 namespace gale {
 
 MaskPool::MaskPool(int num_threads) {
-  for (int i = 0; i < std::max(1, num_threads); ++i) threads_.emplace_back([this] { work(); });
+  try {
+    for (int i = 0; i < std::max(1, num_threads); ++i) threads_.emplace_back([this] { work(); });
+  } catch (...) {   // those that began use this object
+    stop();
+    throw;
+  }
 }
 
-MaskPool::~MaskPool() {
+MaskPool::~MaskPool() { stop(); }
+
+void MaskPool::stop() {
   {
     std::lock_guard lock(mutex_);
     is_stopping_ = true;

@@ -21,6 +21,7 @@ class MaskPool {
   void add(std::function<void()> job);
 
  private:
+  void stop();
   void work();
 
   std::mutex mutex_;                   // guards what follows

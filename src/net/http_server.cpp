@@ -285,12 +285,14 @@ class AsioHttpServer final : public HttpServer {
       threads_.push_back(std::make_shared<IoThread>(state_, group));
       listening_.insert(listening_.end(), group.begin(), group.end());
     }
-    for (const auto& thread : threads_) thread->start();
+    try {
+      for (const auto& thread : threads_) thread->start();
+    } catch (...) {   // those that began use this object
+      shut_down();
+      throw;
+    }
   }
-  ~AsioHttpServer() override {
-    state_.is_accepting = false;
-    for (const auto& thread : threads_) thread->shut_down();
-  }
+  ~AsioHttpServer() override { shut_down(); }
 
   int port() const override { return port_; }
   int num_connections() const override { return state_.num_connections; }
@@ -324,6 +326,11 @@ class AsioHttpServer final : public HttpServer {
   }
 
  private:
+  void shut_down() {
+    state_.is_accepting = false;
+    for (const auto& thread : threads_) thread->shut_down();
+  }
+
   ServerState state_;
   const int port_;
   std::vector<int> listening_;          // owned by the threads

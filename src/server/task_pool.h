@@ -12,23 +12,30 @@ namespace gale {
 class TaskPool {
  public:
   TaskPool(int num_threads, size_t capacity) : queue_(capacity) {
-    for (int i = 0; i < num_threads; ++i) {
-      threads_.emplace_back([this] {
-        while (auto task = queue_.pop()) (*task)();
-      });
+    try {
+      for (int i = 0; i < num_threads; ++i) {
+        threads_.emplace_back([this] {
+          while (auto task = queue_.pop()) (*task)();
+        });
+      }
+    } catch (...) {   // those that began use this object
+      stop();
+      throw;
     }
   }
   TaskPool(const TaskPool&) = delete;
   TaskPool& operator=(const TaskPool&) = delete;
-  ~TaskPool() {
-    queue_.close();
-    for (auto& thread : threads_) thread.join();
-  }
+  ~TaskPool() { stop(); }
 
   // False if too much is waiting already.
   [[nodiscard]] bool try_run(std::function<void()> task) { return queue_.try_push(task); }
 
  private:
+  void stop() {
+    queue_.close();
+    for (auto& thread : threads_) thread.join();
+  }
+
   BoundedQueue<std::function<void()>> queue_;
   std::vector<std::thread> threads_;
 };

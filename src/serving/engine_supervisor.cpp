@@ -26,8 +26,13 @@ EngineSupervisor::EngineSupervisor(SupervisorConfig config, const Clock& clock, 
       workers_(workers),
       preamble_(std::move(preamble)),
       policy_(config.restart) {
-  watch_thread_ = std::thread([this] { watch(); });
   send_thread_ = std::thread([this] { send_queued(); });
+  try {
+    watch_thread_ = std::thread([this] { watch(); });
+  } catch (...) {   // the other one uses this object
+    stop();
+    throw;
+  }
 }
 
 EngineSupervisor::~EngineSupervisor() { stop(); }
@@ -145,7 +150,7 @@ void EngineSupervisor::stop() {
     receiver->on_failure(id, Error{ErrorCode::kUnavailable, "the server is shutting down"});
   }
   send_thread_.join();
-  watch_thread_.join();   // last: it started the engine and lets it leave
+  if (watch_thread_.joinable()) watch_thread_.join();   // last: it started the engine and lets it leave
 }
 
 std::shared_ptr<OutputReceiver> EngineSupervisor::take_receiver(RequestId id) {

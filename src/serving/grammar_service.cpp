@@ -11,7 +11,12 @@ GrammarService::GrammarService(GrammarServiceConfig config, const GrammarCompile
                                std::shared_ptr<const Vocabulary> vocabulary)
     : config_(config) {
   for (int i = 0; i < config_.num_compilers; ++i) compilers_.push_back(factory(vocabulary));
-  for (const auto& compiler : compilers_) threads_.emplace_back([this, &compiler] { work(*compiler); });
+  try {
+    for (const auto& compiler : compilers_) threads_.emplace_back([this, &compiler] { work(*compiler); });
+  } catch (...) {   // those that began use this object
+    stop();
+    throw;
+  }
 }
 
 GrammarService::~GrammarService() { stop(); }

@@ -30,7 +30,12 @@ void JobQueue::clear() noexcept {
 }
 
 WorkerPool::WorkerPool(int num_threads) : num_threads_(std::max(1, num_threads)) {
-  for (int i = 0; i < num_threads_; ++i) threads_.emplace_back([this] { work(); });
+  try {
+    for (int i = 0; i < num_threads_; ++i) threads_.emplace_back([this] { work(); });
+  } catch (...) {   // those that began use this object
+    stop();
+    throw;
+  }
 }
 
 WorkerPool::~WorkerPool() { stop(); }

@@ -38,5 +38,8 @@ def check_responses_stream(raw):
     require(kinds[:2] == ["response.created", "response.in_progress"], "a stream begins with created, in_progress",
             kinds[:2])
     require(final is not None, "a stream ends with completed, incomplete or failed")
-    require(final["output"] == [item for item, _, _ in items], "the whole holds the items that were streamed", final)
+    has_failed = final["status"] == "failed"   # an open item may have come further than was told
+    told = [item for item, _, is_done in items if is_done or not has_failed]
+    whole = final["output"][: len(told)] if has_failed else final["output"]
+    require(whole == told, "the whole holds the items that were streamed", final)
     return final

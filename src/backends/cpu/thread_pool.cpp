@@ -52,10 +52,17 @@ Spun spin_until(IsDone is_done) {
 
 ThreadPool::ThreadPool(int num_threads) {
   CHECK(num_threads >= 1, "{} threads", num_threads);
-  for (int i = 1; i < num_threads; ++i) workers_.emplace_back([this] { worker_main(); });
+  try {
+    for (int i = 1; i < num_threads; ++i) workers_.emplace_back([this] { worker_main(); });
+  } catch (...) {   // those that began are joined, and have to hear of it
+    stop();
+    throw;
+  }
 }
 
-ThreadPool::~ThreadPool() {
+ThreadPool::~ThreadPool() { stop(); }
+
+void ThreadPool::stop() {
   is_stopping_.store(true);
   wake_.fetch_add(1);
   wake_.notify_all();

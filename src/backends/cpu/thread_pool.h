@@ -46,6 +46,7 @@ class ThreadPool {
   };
 
   void run(int64_t num_items, int64_t grain, Call call, void* context);
+  void stop();
   void wait_for_workers();             // until none is inside
   void work();                         // takes pieces of the loop until none is left
   void worker_main();
