@@ -11,12 +11,12 @@
 #include "base/fault_point.h"
 #include "base/log.h"
 #include "base/no_memory.h"
+#include "base/task_pool.h"
 #include "server/access.h"
 #include "server/endpoints.h"
 #include "server/key_guard.h"
 #include "server/routes.h"
 #include "server/stats_reporter.h"
-#include "server/task_pool.h"
 
 namespace gale {
 namespace {

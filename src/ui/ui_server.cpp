@@ -2,13 +2,10 @@
 
 #include <array>
 #include <chrono>
-#include <functional>
-#include <thread>
-#include <vector>
 
-#include "base/bounded_queue.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "base/task_pool.h"
 #include "media/document_text.h"
 #include "net/http_forwarder.h"
 #include "ui/assets.h"
@@ -106,17 +103,7 @@ class PageServer final : public UiServer, private HttpHandler {
       : config_(config),
         made_password_(needs_made_password(config) ? make_password() : ""),
         door_(made_password_.empty() ? config.password : made_password_),
-        forwarder_(HttpForwarder::start({.server = std::move(api)})) {
-    for (int i = 0; i < kNumReaders; ++i) {
-      readers_.emplace_back([this] {
-        while (auto read = documents_.pop()) (*read)();
-      });
-    }
-  }
-  ~PageServer() override {
-    documents_.close();
-    for (std::thread& reader : readers_) reader.join();
-  }
+        forwarder_(HttpForwarder::start({.server = std::move(api)})) {}
 
   [[nodiscard]] Status listen() {
     GALE_ASSIGN(http_, HttpServer::start(config_.http, *this));
@@ -151,8 +138,7 @@ class PageServer final : public UiServer, private HttpHandler {
   PageDoor door_;
   std::unique_ptr<HttpForwarder> forwarder_;   // outlives the exchanges that it answers
   std::unique_ptr<HttpServer> http_;
-  BoundedQueue<std::function<void()>> documents_{kMaxWaitingDocuments};
-  std::vector<std::thread> readers_;
+  TaskPool readers_{kNumReaders, kMaxWaitingDocuments};   // of documents
 };
 
 std::optional<HttpResponse> PageServer::refuse(const RequestHead& head) {
@@ -226,7 +212,7 @@ void PageServer::extract(HttpRequest request, std::shared_ptr<Exchange> exchange
         error_answer(413, "body_too_large", fmt::format("the file is larger than {} MiB", kMaxUploadBytes >> 20)));
   }
   const auto body = std::make_shared<std::string>(std::move(request.body));   // std::function copies what it holds
-  const bool is_taken = documents_.try_push([body, exchange] {
+  const bool is_taken = readers_.try_run([body, exchange] {
     const auto text = read_document(*body);
     if (text) return exchange->reply(answer(200, dump_json({{"pages", text->pages}})));
     exchange->reply(error_answer(422, trouble_name(text.error()), std::string(trouble_text(text.error()))));
