@@ -1,6 +1,7 @@
 #include "server/openapi.h"
 
 #include <map>
+#include <new>
 
 #include "api/error_table.h"
 #include "api/errors.h"
@@ -15,6 +16,7 @@ namespace {
 
 Json parsed(std::string_view text) {
   auto json = parse_json(text);
+  if (!json && json.error().code == ErrorCode::kOutOfMemory) throw std::bad_alloc();
   CHECK(json.has_value(), "a table holds broken JSON: {}", text.substr(0, 80));
   return std::move(*json);
 }
