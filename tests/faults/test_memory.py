@@ -1,12 +1,13 @@
-"""Every allocation on the way of a request fails once: the first, the second, and so on. Of a start, each call path."""
+"""Every allocation on the way of a request and of a start fails once: the first, the second, and so on."""
 
 import concurrent.futures
 import itertools
 import json
 import random
+import threading
 
 import pytest
-from fault_file import NEW_PATH
+from fault_file import NEW_PATH, FaultFile
 from killing import engine_of, num_connections, num_descriptors, num_threads, wait_for
 from scripts import chat
 from sdk import sdk
@@ -20,6 +21,7 @@ NEVER = 1 << 60
 GROWTH = 1.4
 NUM_RANDOM = 30
 LAST_ROUNDS = 30  # in which nothing was left to fail
+NUM_STARTS_AT_ONCE = 3  # they wait for themselves a little
 
 
 def ask_by_socket(server, number):
@@ -186,12 +188,17 @@ def fail_until_none(rounds, numbers):
     return last
 
 
+def numbers_of(span):
+    """Of --allocations, FIRST:LAST; without a LAST there is no end, without a span the first is 1."""
+    first, _, last = (span or "1:").partition(":")
+    return iter(range(int(first), int(last) + 1)) if last else itertools.count(int(first))
+
+
 def fail_each(server, faults, process, span, ask=ask):
     """The first, the second and so on until none fails, or those that the command line says."""
     rounds = Rounds(server, faults, process, ask)
-    first, _, last = (span or "1:").partition(":")
-    numbers = range(int(first), int(last) + 1) if last else itertools.count(int(first))
-    rounds.end(f"{first} to {fail_until_none(rounds, numbers)}")
+    first = next(numbers_of(span))
+    rounds.end(f"{first} to {fail_until_none(rounds, numbers_of(span))}")
 
 
 def fail_each_path(server, faults, process, ask=ask):
@@ -238,15 +245,23 @@ def test_every_call_path_that_fails_hurts_its_request_at_most(faulty, way):  # n
 
 @pytest.mark.full
 @pytest.mark.parametrize("process", ["serve", "engine"])
-def test_a_start_without_memory_says_so_or_succeeds(faulty, binary, process):  # noqa: F811
-    """A start has far too many allocations to fail each: one of each call path."""
-    _, faults = faulty
-    faults.forget_paths()
-    num_starts = num_old = 0
-    while num_old < 3:
-        num_old = 0 if start_once(binary, faults, f"memory.{process}", NEW_PATH) else num_old + 1
-        num_starts += 1
-        if num_starts % 100 == 0:
-            print(f"\nmemory.{process}: {num_starts} starts", flush=True)
-    print(f"\nmemory.{process}: {num_starts - num_old} starts")
-    faults.arm("none", 0)
+def test_every_allocation_of_a_start_that_fails_is_told(faulty, binary, process, request, tmp_path):  # noqa: F811
+    """By number until none fails, some twenty a second on two cores: an hour for the front."""
+    numbers, lock = numbers_of(request.config.getoption("--allocations")), threading.Lock()
+
+    def fail_in_turn(worker):
+        faults, num_idle, last, num_starts = FaultFile(tmp_path / f"faults{worker}"), 0, 0, 0
+        while num_idle < LAST_ROUNDS:
+            with lock:
+                nth = next(numbers, None)
+            if nth is None:
+                break
+            failed = start_once(binary, faults, f"memory.{process}", nth)
+            num_idle, last, num_starts = (0, nth, num_starts + 1) if failed else (num_idle + 1, last, num_starts)
+        return last, num_starts
+
+    with concurrent.futures.ThreadPoolExecutor(NUM_STARTS_AT_ONCE) as pool:
+        ends = list(pool.map(fail_in_turn, range(NUM_STARTS_AT_ONCE)))
+    num_failed = sum(num for _, num in ends)
+    print(f"\nmemory.{process}: {num_failed} allocations failed, the last was {max(last for last, _ in ends)}")
+    assert num_failed > 0, "this start has fewer allocations"
