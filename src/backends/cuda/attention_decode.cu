@@ -23,6 +23,7 @@ struct Config {
   static constexpr int kWarps = kWarps_, kThreads = kWarps * kWarpSize, kRingBytes = kRingBytes_;
   static constexpr int kTile = kWarps * kStep;
   static constexpr int kMinTiles = 128 / kTile;               // a smaller share costs more to combine than it wins
+  static constexpr int kSlackTiles = 256 / kTile;             // what a piece or two less are worth
   static constexpr int kRowBytes = kHeadDim * sizeof(Cache);
   static constexpr int kChunks = kRowBytes / 16;
   static constexpr int kRowsPerCopy = kWarpSize / kChunks;
@@ -44,7 +45,7 @@ struct Shared {
   alignas(16) float values[C::kWarps][kRows][kMergePitch];   // some columns of the warps' results
   float2 stats[C::kWarps][kRows];
   float weight[C::kWarps][kRows];
-  int plan[40];
+  int plan[72];
   CombineScratch<kRows> combine;
 };
 static_assert(sizeof(Shared<Large<Bf16>>) <= 227 * 1024 && sizeof(Shared<Small<Bf16>>) <= 99 * 1024);
@@ -67,18 +68,23 @@ template <class C>
 struct Cursor {
   int tile, end;                  // next tile
   int sequence, sequence_begin;   // of that tile
+  int fixed_pitch;                // of Share
 
   __device__ bool next(Piece& piece, const DecodeView& view) {
-    if (tile >= end) return false;
     const int units = view.attention.pages.num_heads * view.passes;
-    piece.sequence = sequence, piece.visible = view.attention.seq_lens[sequence];
-    const int tiles = tiles_of(piece.visible, C::kTile), inside = tile - sequence_begin, unit = inside / tiles;
-    piece.head = unit / view.passes, piece.pass = unit % view.passes;
-    piece.first_tile = inside % tiles, piece.num_tiles = min(tiles - piece.first_tile, end - tile);
-    piece.item_begin = tile - piece.first_tile, piece.item_end = piece.item_begin + tiles;
-    tile += piece.num_tiles;
-    if (tile == sequence_begin + units * tiles) sequence_begin = tile, ++sequence;
-    return true;
+    while (tile < end) {
+      piece.sequence = sequence, piece.visible = view.attention.seq_lens[sequence];
+      const int tiles = tiles_of(piece.visible, C::kTile), pitch = fixed_pitch > 0 ? fixed_pitch : tiles;
+      const int inside = tile - sequence_begin, unit = inside / pitch;
+      piece.head = unit / view.passes, piece.pass = unit % view.passes;
+      piece.first_tile = inside % pitch, piece.num_tiles = min(tiles - piece.first_tile, end - tile);
+      piece.item_begin = tile - piece.first_tile, piece.item_end = piece.item_begin + tiles;
+      tile += max(piece.num_tiles, 0);
+      if (tile >= piece.item_end) tile = piece.item_begin + pitch;
+      if (tile == sequence_begin + units * pitch) sequence_begin = tile, ++sequence;
+      if (piece.num_tiles > 0) return true;
+    }
+    return false;
   }
 };
 
@@ -394,9 +400,10 @@ __global__ void __launch_bounds__(C::kThreads, 8 / C::kWarps) paged_decode_kerne
   Shared<C>& shared = *reinterpret_cast<Shared<C>*>(memory);
   const AttentionView& a = view.attention;
   const int lane = threadIdx.x % kWarpSize, warp = threadIdx.x / kWarpSize, units = a.pages.num_heads * view.passes;
-  const Share share = find_share<C::kThreads>(place_of_block(), view.num_seqs, C::kMinTiles, shared.plan,
-                                              [&](int s) { return units * tiles_of(a.seq_lens[s], C::kTile); });
-  Cursor<C> cursor{share.begin, share.end, share.sequence, share.sequence_begin};
+  const Share share =
+      find_share_of_items<C::kThreads>(place_of_block(), view.num_seqs, units, C::kMinTiles, C::kSlackTiles,
+                                       shared.plan, [&](int s) { return tiles_of(a.seq_lens[s], C::kTile); });
+  Cursor<C> cursor{share.begin, share.end, share.sequence, share.sequence_begin, share.pitch};
   Producer<C> producer(cursor, view, warp, lane);
   std::byte* ring = shared.rings[warp];
 #pragma unroll 1

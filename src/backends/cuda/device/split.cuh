@@ -37,6 +37,7 @@ inline Partials partials_of(const Tensor& workspace, int num_blocks, int num_row
 struct Share {
   int begin, end, per_block;
   int sequence, sequence_begin;   // its first tile
+  int pitch = 0;   // tiles from an item to the next, of which the last may be missing; 0: as many as it has
 };
 
 __device__ inline int tiles_of(int length, int tile) { return max(1, (length + tile - 1) / tile); }   // a padded row has one, empty
@@ -77,6 +78,30 @@ __device__ Share find_share(Place place, int num_seqs, int min_tiles, int* share
   }
   __syncthreads();
   share.sequence = shared[32], share.sequence_begin = shared[33];
+  return share;
+}
+
+// Whole items, or equal parts of them, where that takes hardly longer than the equal shares of find_share: they spare
+// the pieces that begin and end in the middle of a block's share. tiles_of_item(s): of each of a sequence's num_items.
+// `slack`: tiles that sparing them is worth. `shared` holds 72 ints.
+template <int kThreads, class TilesOfItem>
+__device__ Share find_share_of_items(Place place, int num_seqs, int num_items, int min_tiles, int slack, int* shared,
+                                     TilesOfItem&& tiles_of_item) {
+  int longest = 0;
+  for (int s = threadIdx.x; s < num_seqs; s += kThreads) longest = max(longest, tiles_of_item(s));
+  longest = __reduce_max_sync(kFullMask, longest);
+  if (threadIdx.x % kWarpSize == 0) shared[40 + threadIdx.x / kWarpSize] = longest;
+  Share share = find_share<kThreads>(place, num_seqs, min_tiles, shared,
+                                     [&](int s) { return num_items * tiles_of_item(s); });   // with barriers
+  for (int w = 0; w < kThreads / kWarpSize; ++w) longest = max(longest, shared[40 + w]);
+  const int num_all = num_seqs * num_items, rounds = (num_all + place.count - 1) / place.count;
+  const int parts = rounds > 1 ? 1 : place.count / num_all, per_part = max((longest + parts - 1) / parts, min_tiles);
+  if (rounds * per_part > share.per_block + slack) return share;
+  share.pitch = parts * per_part, share.per_block = rounds * per_part;
+  share.begin = min(place.index * share.per_block, num_all * share.pitch);
+  share.end = min(share.begin + share.per_block, num_all * share.pitch);
+  share.sequence = share.begin / (num_items * share.pitch);
+  share.sequence_begin = share.sequence * num_items * share.pitch;
   return share;
 }
 
