@@ -43,6 +43,8 @@ void add_dense(std::vector<Candidate>& out, const ProductShape& shape, int bucke
   if (bucket <= kMaxSkinnyTokens) {
     if (shape.op == ProductOp::kLinear)
       for (const int rows : {16, 32}) out.push_back({ProductKernel::kSkinny, rows, 1});
+    if (shape.op == ProductOp::kLinear && !shape.is_fp8 && bucket <= kMaxGemvTokens)
+      out.push_back({ProductKernel::kGemv, 0, 1});
     return add_streams(out, 64, all, num_k_blocks);
   }
   add_tiles(out, shape, bucket);
@@ -65,7 +67,8 @@ bool adds_coarsely(const Candidate& candidate) {
   switch (candidate.kernel) {
     case ProductKernel::kTile: case ProductKernel::kWide: return true;
     case ProductKernel::kStream: return candidate.size > 64;
-    case ProductKernel::kHeuristic: case ProductKernel::kSkinny: case ProductKernel::kFew: break;
+    case ProductKernel::kHeuristic: case ProductKernel::kSkinny: case ProductKernel::kFew:
+    case ProductKernel::kGemv: break;
   }
   return false;
 }
@@ -90,6 +93,7 @@ Candidate candidate_of(const StreamGemmPlan& plan) {
 bool can_take(const DenseCall& call, const Candidate& wanted) {
   switch (wanted.kernel) {
     case ProductKernel::kSkinny: return call.can_skinny && call.num_tokens <= kMaxSkinnyTokens;
+    case ProductKernel::kGemv: return call.can_gemv && call.num_tokens <= kMaxGemvTokens;
     case ProductKernel::kTile: return call.can_tile && wanted.split <= call.num_k_blocks;
     case ProductKernel::kStream: return wanted.size > 64 || call.num_tokens <= 64;
     case ProductKernel::kHeuristic: case ProductKernel::kWide: case ProductKernel::kFew: break;
@@ -104,6 +108,9 @@ DensePlan dense_heuristic(const DenseCall& call) {
     const TileGemmPlan tiles = plan_tiles(call.num_tokens, call.size_n, call.num_k_blocks);
     return {{ProductKernel::kTile, tiles.tokens, tiles.split}, tiles};
   }
+  const int64_t bytes = int64_t{call.num_heads} * call.size_n * call.num_k_blocks * kBytesOfKBlock;
+  if (call.can_gemv && call.num_tokens <= kMaxGemvTokens && bytes <= kMaxGemvBytes)
+    return {{ProductKernel::kGemv, 0, 1}};
   const int rows = skinny_rows(call.size_n, call.num_k_blocks);
   if (call.can_skinny && call.num_tokens <= kMaxSkinnyTokens && rows > 0) return {{ProductKernel::kSkinny, rows, 1}};
   const StreamGemmPlan stream = plan_dense(call.num_tokens, call.size_n, call.num_k_blocks, call.num_heads);
@@ -126,6 +133,7 @@ std::string name_of(const Candidate& candidate) {
     case ProductKernel::kTile: return fmt::format("tile:{}:{}", candidate.size, candidate.split);
     case ProductKernel::kWide: return "wide";
     case ProductKernel::kFew: return "few";
+    case ProductKernel::kGemv: return "gemv";
   }
   CHECK(false, "kernel {}", static_cast<int>(candidate.kernel));
 }
@@ -194,7 +202,8 @@ Candidate first_choice(const ProductShape& shape, int num_tokens) {
   const int size_n = static_cast<int>(shape.num_rows), num_k_blocks = blocks_of_k(shape);
   if (!is_of_experts(shape.op))
     return dense_heuristic({.num_tokens = num_tokens, .size_n = size_n, .num_k_blocks = num_k_blocks,
-                            .can_skinny = shape.op == ProductOp::kLinear})
+                            .can_skinny = shape.op == ProductOp::kLinear,
+                            .can_gemv = shape.op == ProductOp::kLinear && !shape.is_fp8 && shape.num_cols % 8 == 0})
         .kernel;
   if (shape.op == ProductOp::kMoeDown && num_tokens <= kMaxFewTokens) return {ProductKernel::kFew, 0, 1};
   return expert_heuristic({.num_rows = num_tokens * static_cast<int>(shape.num_chosen),

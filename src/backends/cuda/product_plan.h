@@ -21,8 +21,9 @@ namespace gale::cuda {
 
 // kHeuristic: whatever the heuristic says for each number of tokens. kSkinny: device/skinny_gemm.cuh; size: weight rows
 // a block. kStream: device/stream_gemm.cuh; size: 64 for kSmall, 128 for kMid, 256 for kLarge. kTile:
-// device/tile_gemm.cuh; size: tokens of a tile. kWide: device/expert_gemm.cuh. kFew: moe_down_few_sm90.cu.
-enum class ProductKernel : uint8_t { kHeuristic, kSkinny, kStream, kTile, kWide, kFew };
+// device/tile_gemm.cuh; size: tokens of a tile. kWide: device/expert_gemm.cuh. kFew: moe_down_few_sm90.cu. kGemv:
+// device/gemv.cuh.
+enum class ProductKernel : uint8_t { kHeuristic, kSkinny, kStream, kTile, kWide, kFew, kGemv };
 
 // split: blocks that share the K of a tile.
 struct Candidate {
@@ -33,7 +34,8 @@ struct Candidate {
 [[nodiscard]] std::string name_of(const Candidate& candidate);   // "tile:128:2"
 
 inline constexpr int kNoBound = 1 << 20;   // of the last bucket
-inline constexpr int kMaxFewTokens = 2;
+inline constexpr int kMaxFewTokens = 2, kMaxGemvTokens = 8;
+inline constexpr int64_t kMaxGemvBytes = 24 << 20;   // of weights: larger ones lose to kStream and kSkinny in a step
 inline constexpr int kMostMeasuredTokens = 8192;   // what stands for the last bucket
 
 // The largest number of tokens of each bucket, rising; the last is kNoBound.
@@ -45,10 +47,10 @@ inline constexpr int kMostMeasuredTokens = 8192;   // what stands for the last b
 [[nodiscard]] std::vector<Candidate> candidates_of(const ProductShape& shape, int bucket);
 [[nodiscard]] std::optional<Candidate> find_candidate(const ProductShape& shape, int bucket, std::string_view name);
 
-// can_tile, can_skinny: operands are as these kernels want them.
+// can_tile, can_skinny, can_gemv: operands are as these kernels want them.
 struct DenseCall {
   int num_tokens, size_n, num_k_blocks, num_heads = 1;
-  bool can_tile = true, can_skinny = true;
+  bool can_tile = true, can_skinny = true, can_gemv = false;
 };
 struct DensePlan {
   Candidate kernel;

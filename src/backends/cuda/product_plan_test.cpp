@@ -74,6 +74,24 @@ TEST(DensePlan, of_heads_and_of_operands_that_lie_badly_is_the_streams) {
   EXPECT_EQ(plan_dense_product(heads, skinny).kernel.kernel, ProductKernel::kStream);
 }
 
+TEST(DensePlan, of_small_bf16_weights_and_few_tokens_is_gemv) {
+  constexpr Candidate kGemv{ProductKernel::kGemv, 0, 1};
+  const DenseCall small{.num_tokens = kMaxGemvTokens, .size_n = 2048, .num_k_blocks = 80, .can_gemv = true};   // 20 MiB
+  EXPECT_EQ(plan_dense_product(small, {}).kernel, kGemv);
+  DenseCall other = small;
+  other.num_tokens = kMaxGemvTokens + 1;
+  EXPECT_NE(plan_dense_product(other, {}).kernel, kGemv);
+  EXPECT_NE(plan_dense_product(other, kGemv).kernel, kGemv) << "it cannot take what is wanted";
+  other = small, other.can_gemv = false;
+  EXPECT_NE(plan_dense_product(other, {}).kernel, kGemv);
+  other = small, other.size_n = 4096;
+  EXPECT_NE(plan_dense_product(other, {}).kernel, kGemv) << "40 MiB";
+  EXPECT_EQ(plan_dense_product(other, kGemv).kernel, kGemv) << "a table may know better";
+  const DenseCall heads{.num_tokens = 1, .size_n = 512, .num_k_blocks = 3, .num_heads = 20, .can_tile = false,
+                        .can_skinny = false, .can_gemv = true};
+  EXPECT_EQ(plan_dense_product(heads, {}).kernel, kGemv);
+}
+
 TEST(DensePlan, takes_what_is_wanted_whatever_the_tokens_of_its_bucket) {
   for (const ProductShape& shape : {kQkv, kGateUp, kLogits, fp8(kQkv), fp8(kGateUp)}) {
     for (const int bucket : bucket_bounds(shape.op)) {
@@ -82,7 +100,7 @@ TEST(DensePlan, takes_what_is_wanted_whatever_the_tokens_of_its_bucket) {
         for (const int num_tokens : {first_of_bucket(shape.op, bucket), std::min(bucket, 8192)}) {
           const DensePlan plan =
               plan_dense_product({.num_tokens = num_tokens, .size_n = static_cast<int>(shape.num_rows),
-                                  .num_k_blocks = blocks_of_k(shape)},
+                                  .num_k_blocks = blocks_of_k(shape), .can_gemv = !shape.is_fp8},
                                  wanted);
           ASSERT_EQ(plan.kernel, wanted) << describe(shape) << " of " << num_tokens << ", " << name_of(wanted);
           if (wanted.kernel == ProductKernel::kTile) {

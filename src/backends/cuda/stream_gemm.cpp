@@ -17,6 +17,7 @@ template <class T>
 void skinny_dense_of_type(Stream& stream, const DenseProduct& product, int rows);
 template <class T>
 void stream_experts_of_type(Stream& stream, const ExpertProduct& product, const Candidate& wanted);
+void gemv_dense(Stream& stream, const DenseProduct& product);
 
 namespace {
 
@@ -34,7 +35,8 @@ DenseCall call_of(const DenseProduct& product) {
           .num_k_blocks = num_k_blocks(weight),
           .num_heads = static_cast<int>(weight.num_matrices),
           .can_tile = is_one && (!is_bf16 || (width % 8 == 0 && is_at(product.out, 16))),
-          .can_skinny = is_one && is_bf16 && !product.is_swiglu && is_at(product.out, 4)};
+          .can_skinny = is_one && is_bf16 && !product.is_swiglu && is_at(product.out, 4),
+          .can_gemv = is_bf16 && !product.is_swiglu && !weight.is_quantized() && weight.num_cols % 8 == 0};
 }
 
 // What the card's table says. One matrix a head has one kernel.
@@ -53,6 +55,7 @@ void run_dense(Stream& stream, const DenseProduct& product) {
     case ProductKernel::kTile: return tile_dense_of_type<T>(stream, product, plan.tiles);
     case ProductKernel::kSkinny: return skinny_dense_of_type<T>(stream, product, plan.kernel.size);
     case ProductKernel::kStream: return stream_dense_of_type<T>(stream, product, plan.stream);
+    case ProductKernel::kGemv: return gemv_dense(stream, product);
     case ProductKernel::kHeuristic: case ProductKernel::kWide: case ProductKernel::kFew: break;
   }
   CHECK(false, "a dense product by kernel {}", name_of(plan.kernel));

@@ -1,4 +1,4 @@
-// Speed of the GPU's ops at the shapes of the models: cuda_ops_bench [part of a name …]
+// Speed of the GPU's ops at the shapes of the models: cuda_ops_bench [M=1,4,8] [part of a name …]
 // For each op, shape and precision a line: microseconds and the share of the bound for each number of tokens M. The
 // bound: weights and activations once at 3.0 TB/s, or the arithmetic at 680 (bf16) or 1320 (FP8) TFLOP/s, what one H100
 // sustains. Weights rotate through more memory than L2 holds; times are medians over replays of a graph of many calls.
@@ -11,6 +11,7 @@
 #include <numeric>
 #include <random>
 #include <set>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -25,7 +26,7 @@ constexpr double kBandwidth = 3.0e12, kBf16Rate = 680e12, kFp8Rate = 1320e12;
 constexpr size_t kRotatedBytes = size_t{300} << 20;
 constexpr size_t kMinReplayedNs = 2'000'000;
 constexpr int kRounds = 5;
-const std::vector<int64_t> kTokens = {1, 4, 8, 16, 32, 64, 128, 256, 1024, 4096};
+std::vector<int64_t> all_tokens = {1, 4, 8, 16, 32, 64, 128, 256, 1024, 4096};   // M= names others
 
 struct Work { double bytes, flops, rate; };
 
@@ -186,7 +187,7 @@ void bench_dense(Bench& bench, const DenseShape& shape, const Format& format) {
   const auto weights = bench.weights(1, shape.num_rows, shape.num_cols,
                                      shape.is_swiglu ? RowOrder::kGateUp : RowOrder::kPlain, format.format);
   const double n = static_cast<double>(shape.num_rows), k = static_cast<double>(shape.num_cols);
-  for (const int64_t m : kTokens) {
+  for (const int64_t m : all_tokens) {
     if (shape.is_logits && m > 1024) { bench.skip(); continue; }
     const Tensor in = bench.input(format.format, {m, shape.num_cols});
     const int64_t width = shape.is_swiglu ? shape.num_rows / 2 : shape.num_rows;
@@ -217,7 +218,7 @@ void bench_heads(Bench& bench, const char* name, int64_t num_rows, int64_t num_c
   constexpr int64_t kHeads = 20;
   bench.begin(fmt::format("{:<16} bf16 20 x [{:4}, {:3}]", name, num_rows, num_cols));
   const auto weights = bench.weights(kHeads, num_rows, num_cols, RowOrder::kPlain, WeightFormat::kAsIs);
-  for (const int64_t m : kTokens) {
+  for (const int64_t m : all_tokens) {
     const Tensor in = bench.random(DType::kBF16, {m, kHeads, row_width}).slice(2, 0, num_cols);
     const Tensor out = bench.zeros(DType::kBF16, {m, kHeads, num_rows});
     const auto matrices = static_cast<double>(kHeads * num_rows * num_cols),
@@ -264,7 +265,7 @@ void bench_moe(Bench& bench, const MoeShape& shape, const Format& format, bool i
       fmt::format("{:<11} {:<4} {} [{:6}, {:5}]", shape.name, is_up ? "up" : "down", format.name, num_rows, num_cols));
   const auto weights = bench.weights(shape.num_experts + 1, num_rows, num_cols,
                                      is_up ? RowOrder::kGateUp : RowOrder::kPlain, format.format);
-  for (const int64_t m : kTokens) {
+  for (const int64_t m : all_tokens) {
     const Choice choice(shape, m);
     const Tensor ids = bench.ints(choice.ids, {m, k}), sorted = bench.ints(choice.sorted, {m * k});
     const Tensor offsets = bench.ints(choice.offsets, {shape.num_experts + 2});
@@ -307,7 +308,7 @@ void bench_route(Bench& bench, const MoeShape& shape) {
   const Tensor gate = bench.random(DType::kF32, {shape.num_experts, shape.hidden}),
                bias = bench.zeros(DType::kF32, {shape.num_experts});
   const int64_t k = shape.top_k + 1;
-  for (const int64_t m : kTokens) {
+  for (const int64_t m : all_tokens) {
     const Tensor in = bench.random(DType::kBF16, {m, shape.hidden});
     MoeRouteArgs args{.expert_ids = bench.zeros(DType::kI32, {m, k}),
                       .expert_weights = bench.zeros(DType::kF32, {m, k}),
@@ -328,7 +329,7 @@ void bench_norms(Bench& bench, int64_t width) {
     const std::string name = kind;
     bench.begin(fmt::format("{:<16}      [     M, {:5}]", name, width));
     const Tensor weight = bench.random(DType::kBF16, {width});
-    for (const int64_t m : kTokens) {
+    for (const int64_t m : all_tokens) {
       const Shape shape{m, width};
       const Tensor in = bench.random(DType::kBF16, shape), residual = bench.random(DType::kBF16, shape),
                    out = bench.zeros(DType::kBF16, shape);
@@ -352,7 +353,7 @@ void bench_norms(Bench& bench, int64_t width) {
 void bench_sample(Bench& bench, const char* name, float temperature, float top_p) {
   constexpr int64_t kVocabulary = 151552;
   bench.begin(fmt::format("{:<16}      [     M,{:6}]", name, kVocabulary));
-  for (const int64_t m : kTokens) {
+  for (const int64_t m : all_tokens) {
     if (m > 256) { bench.skip(); continue; }
     const auto column = [&](float value) {
       std::vector<int32_t> bits(static_cast<size_t>(m), static_cast<int32_t>(std::bit_cast<uint32_t>(value)));
@@ -383,7 +384,7 @@ void run(Bench& bench, const std::function<bool(const std::string&)>& is_wanted)
       {"46v.o", 4096, 12288, false, false}};
   constexpr MoeShape kMoe[] = {{"flash.moe", 64, 4, 2048, 1536}, {"46v.moe", 128, 8, 4096, 1408}};
   std::string head = fmt::format("{:<37}", "op, weights, [N, K]; us and share at M =");
-  for (const int64_t m : kTokens) head += fmt::format(" {:>12}", m);
+  for (const int64_t m : all_tokens) head += fmt::format(" {:>12}", m);
   fmt::print("{}\n", head);
   for (const int64_t width : {2048, 4096})
     if (is_wanted("norm")) bench_norms(bench, width);
@@ -413,9 +414,18 @@ int main(int argc, char** argv) {
   auto device = gale::make_cuda_device(0);
   if (!device) return fmt::print("{}\n", device.error().message), 1;
   fmt::print("{}\n", (*device)->caps().name);
+  std::vector<std::string> parts(argv + 1, argv + argc);
+  if (!parts.empty() && parts[0].starts_with("M=")) {
+    gale::all_tokens.clear();
+    for (std::istringstream list(parts[0].substr(2)); list;) {
+      std::string number;
+      if (std::getline(list, number, ',')) gale::all_tokens.push_back(std::stoll(number));
+    }
+    parts.erase(parts.begin());
+  }
   gale::Bench bench(**device);
   gale::run(bench, [&](const std::string& name) {
-    return argc == 1 ||
-           std::any_of(argv + 1, argv + argc, [&](const char* part) { return name.find(part) != std::string::npos; });
+    return parts.empty() ||
+           std::ranges::any_of(parts, [&](const std::string& part) { return name.find(part) != std::string::npos; });
   });
 }
