@@ -180,8 +180,9 @@ bool Scheduler::must_commit_first() const {
 // than a grain take what they may.
 int Scheduler::budget_beside_answers(int budget, int num_decoding) const {
   if (num_decoding == 0) return budget;
-  for (const int most : {config_.max_num_mixed_prefill_tokens, max_mixed_prefill_now_})
-    if (most > 0) budget = std::min(budget, num_decoding + most);
+  if (config_.max_num_mixed_prefill_tokens > 0)
+    budget = std::min(budget, num_decoding + config_.max_num_mixed_prefill_tokens);
+  if (max_mixed_prefill_now_) budget = std::min(budget, num_decoding + *max_mixed_prefill_now_);
   const int grain = std::max(1, config_.mixed_step_grain);
   const int in_grains = budget / grain * grain;
   return in_grains - num_decoding >= grain ? in_grains : budget;

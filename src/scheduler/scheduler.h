@@ -51,8 +51,8 @@ class Scheduler {
   [[nodiscard]] std::vector<SequenceOutput> commit(const Plan& plan, std::vector<SequenceResult> results);
 
   void reset_prefix_cache() { cache_.reset_prefixes(); }
-  // Prompt tokens of the next plans beside answers, under the configuration's limit; 0: that alone.
-  void limit_mixed_prefill(int num_tokens) { max_mixed_prefill_now_ = num_tokens; }
+  // Prompt tokens of the next plans beside answers, under the configuration's limit; nothing: that alone.
+  void limit_mixed_prefill(std::optional<int> num_tokens) { max_mixed_prefill_now_ = num_tokens; }
 
   [[nodiscard]] bool has_work() const { return !sequences_.empty(); }
   [[nodiscard]] bool is_live(RequestId id) const { return sequences_.contains(id); }
@@ -94,7 +94,7 @@ class Scheduler {
   Queue waiting_, running_;
   std::vector<SlotId> free_slots_;
   uint64_t next_arrival_ = 0, next_admission_ = 0;
-  int max_mixed_prefill_now_ = 0;
+  std::optional<int> max_mixed_prefill_now_;
   uint64_t num_planned_steps_ = 0;     // stats_.step of them are committed
   Stats stats_;
 };

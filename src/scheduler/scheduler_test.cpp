@@ -124,6 +124,13 @@ TEST_F(GrainSchedulerTest, a_limit_that_leaves_less_than_a_grain_is_taken_whole)
   EXPECT_EQ(num_prompt_tokens(), 4);
 }
 
+TEST_F(GrainSchedulerTest, answers_go_alone_if_prompts_may_have_nothing) {
+  scheduler_.limit_mixed_prefill(0);
+  EXPECT_EQ(ids_and_tokens(scheduler_.schedule()), (Scheduled{{1, 1}, {2, 1}, {3, 1}}));
+  scheduler_.limit_mixed_prefill({});
+  EXPECT_EQ(num_prompt_tokens(), 21);
+}
+
 TEST_F(SchedulerTest, an_old_prompt_leaves_a_token_for_each_decoder_behind_it) {
   ASSERT_FALSE(add(1, 40));
   ASSERT_FALSE(add(2, 3, 8, -1));

@@ -7,12 +7,26 @@ namespace {
 
 constexpr double kNewest = 0.25;      // of a running mean; steps change slowly, single ones are disturbed
 constexpr int kMinPromptTokens = 64;  // prompts get on, however slow the steps are
+constexpr int kMaxPromptTokens = 1'000'000;
 constexpr double kMostOfAnswers = 2;  // where answers alone need most of the time: prompts as long again
-constexpr int kPatience = 16;         // steps with room for more before there is more
+constexpr double kIsLate = 1.02;      // of the time: less is noise
+constexpr double kMaxGrowth = 2, kMaxFall = 0.5;   // at once
+constexpr double kBelowTooMany = 15.0 / 16;        // how near a number may come to one that was late
+constexpr int kPatience = 4;          // steps with room for more before there is more
+constexpr int kMemory = 128;          // steps until what was late is tried again
 
-void take_in(double& mean, double value) { mean = mean == 0 ? value : mean + kNewest * (value - mean); }
+constexpr int kAnswersAreStale = 64;  // mixed steps until one of answers alone is due
 
 }  // namespace
+
+std::optional<int> StepPace::max_prompt_tokens() const {
+  if (most_ == 0) return std::nullopt;
+  return num_mixed_ >= kAnswersAreStale ? 0 : most_;
+}
+
+double StepPace::target_ns() const {
+  return std::max(static_cast<double>(limit_.count()), kMostOfAnswers * answers_ns_);
+}
 
 void StepPace::note(const Plan& plan, Duration time) {
   if (limit_ == Duration::zero()) return;
@@ -24,23 +38,37 @@ void StepPace::note(const Plan& plan, Duration time) {
   const int num_prompt_tokens = plan.num_tokens - num_answers;
   const auto ns = static_cast<double>(time.count());
   if (num_prompt_tokens == 0) {
-    take_in(answers_ns_, ns);
+    answers_ns_ = answers_ns_ == 0 || num_mixed_ >= kAnswersAreStale ? ns : answers_ns_ + kNewest * (ns - answers_ns_);
+    num_mixed_ = 0;
   } else if (num_answers > 0 && num_prompt_tokens >= kMinPromptTokens) {   // fewer say little of a mixed step's cost
-    // What is left of a prompt costs whole grains, too; it does not make a full step's tokens dearer.
-    const int in_grains = (plan.num_tokens + grain_ - 1) / grain_ * grain_ - num_answers;
-    const int num_paid = std::max(num_prompt_tokens, std::min(in_grains, most_));
-    take_in(prompt_token_ns_, std::max(1.0, ns - answers_ns_) / num_paid);
+    ++num_mixed_;
+    note_mixed(num_prompt_tokens, num_answers, ns);
   }
-  adapt();
 }
 
-void StepPace::adapt() {
-  if (prompt_token_ns_ == 0) return;
-  const double left = std::max(static_cast<double>(limit_.count()), kMostOfAnswers * answers_ns_) - answers_ns_;
-  const int fitting = static_cast<int>(std::clamp<double>(left / prompt_token_ns_, kMinPromptTokens, 1e6));
-  if (most_ > 0 && fitting > most_ && ++num_with_room_ < kPatience) return;
-  most_ = fitting;
-  num_with_room_ = 0;
+void StepPace::note_mixed(int num_prompt_tokens, int num_answers, double ns) {
+  // What is left of a prompt costs whole grains, too: it is no smaller a step than a full one of so many grains.
+  const int in_grains = (num_prompt_tokens + num_answers + grain_ - 1) / grain_ * grain_ - num_answers;
+  const int num_paid = std::max(num_prompt_tokens, std::min(in_grains, most_));
+  // As many as would fit if each cost the same, which is too few where a part of the time does not depend on them.
+  const double room = std::max(1.0, target_ns() - answers_ns_) / std::max(1.0, ns - answers_ns_);
+  const auto scaled = [&](double factor) {
+    return std::clamp(static_cast<int>(num_paid * factor), kMinPromptTokens, kMaxPromptTokens);
+  };
+  if (most_ == 0) {
+    most_ = scaled(room);
+  } else if (ns > kIsLate * target_ns()) {
+    most_ = std::min(most_, scaled(std::max(kMaxFall, room)));
+    too_many_ = too_many_ > 0 ? std::min(too_many_, num_paid) : num_paid;
+    num_with_room_ = num_since_late_ = 0;
+  } else if (num_paid + grain_ > most_) {                // it took all that it might
+    if (too_many_ > 0 && ++num_since_late_ >= kMemory) too_many_ = 0;
+    if (++num_with_room_ < kPatience) return;
+    num_with_room_ = 0;
+    int more = scaled(std::min(kMaxGrowth, room));
+    if (too_many_ > 0) more = std::min(more, static_cast<int>(too_many_ * kBelowTooMany));
+    most_ = std::max(most_, more);
+  }
 }
 
 }  // namespace gale

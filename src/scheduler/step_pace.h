@@ -1,30 +1,38 @@
 #pragma once
 
+#include <optional>
+
 #include "base/clock.h"
 #include "scheduler/plan.h"
 
 namespace gale {
 
-// How many prompt tokens a step may take beside answers and still end within a time, learnt from the steps before: a
-// step takes what its answers alone take, and so much for each prompt token. Larger steps may cost more a token than
-// smaller ones: the number falls at once and rises only after some steps that all had room for more, or steps would
-// swing between two sizes.
+// How many prompt tokens a step may take beside answers and still end within a time: learnt by trying, as the time may
+// grow with the tokens in any way (steps with prompts may cost more from the first token on, or by whole grains). A
+// step that was late makes it fewer at once; some steps in a row that took all they might and ended early make it more.
+// A number that was late is not tried again for some time, or steps would swing between two sizes.
 class StepPace {
  public:
   // Zero: steps may take as long as they like. grain: SchedulerConfig::mixed_step_grain, 1 or more.
   StepPace(Duration limit, int grain) : limit_(limit), grain_(grain) {}
 
   void note(const Plan& plan, Duration time);
-  // 0: no limit, or nothing is known yet.
-  [[nodiscard]] int max_prompt_tokens() const { return most_; }
+  // Of the next step; nothing: no limit, or not known yet. 0 now and then, where no step was of answers alone for long:
+  // what these take has to be known, and they get on meanwhile.
+  [[nodiscard]] std::optional<int> max_prompt_tokens() const;
 
  private:
-  void adapt();
+  void note_mixed(int num_prompt_tokens, int num_answers, double ns);
+  [[nodiscard]] double target_ns() const;
 
   Duration limit_;
   int grain_;
-  int most_ = 0, num_with_room_ = 0;              // steps in a row that had room for more than most_
-  double answers_ns_ = 0, prompt_token_ns_ = 0;   // running means; 0: not seen yet
+  int most_ = 0;
+  int num_with_room_ = 0;     // steps in a row that took most_ tokens and ended early
+  int too_many_ = 0;          // the fewest tokens that were late of late; 0: none
+  int num_since_late_ = 0;    // steps that took most_ tokens since then
+  double answers_ns_ = 0;     // running mean of steps without prompts; 0: not seen yet
+  int num_mixed_ = 0;         // steps since the last of these
 };
 
 }  // namespace gale

@@ -20,13 +20,13 @@ Plan plan_of(int num_answers, int num_prompt_tokens) {
 
 TEST(StepPace, knows_nothing_at_first_and_limits_nothing_if_not_asked) {
   StepPace pace(milliseconds(28), 1), never(milliseconds(0), 1);
-  EXPECT_EQ(pace.max_prompt_tokens(), 0);
+  EXPECT_FALSE(pace.max_prompt_tokens());
   never.note(plan_of(8, 512), milliseconds(90));
-  EXPECT_EQ(never.max_prompt_tokens(), 0);
+  EXPECT_FALSE(never.max_prompt_tokens());
   pace.note(plan_of(8, 0), milliseconds(8));
-  EXPECT_EQ(pace.max_prompt_tokens(), 0) << "answers alone tell nothing of prompts";
+  EXPECT_FALSE(pace.max_prompt_tokens()) << "answers alone tell nothing of prompts";
   pace.note(plan_of(0, 512), milliseconds(50));
-  EXPECT_EQ(pace.max_prompt_tokens(), 0) << "nor do prompts alone of both";
+  EXPECT_FALSE(pace.max_prompt_tokens()) << "nor do prompts alone of both";
 }
 
 TEST(StepPace, leaves_prompts_the_time_that_answers_do_not_need) {
@@ -41,12 +41,35 @@ TEST(StepPace, leaves_prompts_the_time_that_answers_do_not_need) {
 TEST(StepPace, follows_what_becomes_slower_and_lets_prompts_get_on) {
   StepPace pace(milliseconds(28), 1);
   pace.note(plan_of(8, 0), milliseconds(8));
-  for (int i = 0; i < 40; ++i) pace.note(plan_of(8, 1000), milliseconds(108));
-  EXPECT_NEAR(pace.max_prompt_tokens(), 200, 1) << "20 ms at 100 us";
-  for (int i = 0; i < 40; ++i) pace.note(plan_of(500, 0), milliseconds(40));
-  EXPECT_NEAR(pace.max_prompt_tokens(), 400, 1) << "answers alone take longer: as long again";
-  for (int i = 0; i < 40; ++i) pace.note(plan_of(8, 64), milliseconds(900));
+  pace.note(plan_of(8, 1000), milliseconds(28));
+  pace.note(plan_of(8, 1000), milliseconds(40));
+  EXPECT_EQ(pace.max_prompt_tokens(), 625) << "20 of 32 ms";
+  pace.note(plan_of(8, 600), milliseconds(900));
+  EXPECT_EQ(pace.max_prompt_tokens(), 300) << "one step may be disturbed: half at most";
+  for (int i = 0; i < 40; ++i) pace.note(plan_of(8, pace.max_prompt_tokens().value_or(0)), milliseconds(900));
   EXPECT_EQ(pace.max_prompt_tokens(), 64);
+}
+
+TEST(StepPace, gives_prompts_as_long_as_answers_alone_where_these_take_longer) {
+  StepPace pace(milliseconds(28), 1);
+  for (int i = 0; i < 40; ++i) pace.note(plan_of(500, 0), milliseconds(40));
+  pace.note(plan_of(500, 1000), milliseconds(140));
+  EXPECT_NEAR(pace.max_prompt_tokens().value_or(-1), 400, 1) << "40 ms at 100 us";
+}
+
+// Prompts that always wait: no step would be of answers alone, however many these have become.
+TEST(StepPace, has_answers_go_alone_now_and_then_and_follows_what_they_take) {
+  StepPace pace(milliseconds(28), 1);
+  pace.note(plan_of(8, 0), milliseconds(8));
+  for (int i = 0; i < 64; ++i) {
+    EXPECT_NE(pace.max_prompt_tokens(), 0);
+    pace.note(plan_of(400, 300), milliseconds(28));
+  }
+  EXPECT_EQ(pace.max_prompt_tokens(), 0);
+  pace.note(plan_of(400, 0), milliseconds(25));
+  EXPECT_EQ(pace.max_prompt_tokens(), 300);
+  for (int i = 0; i < 4; ++i) pace.note(plan_of(400, 300), milliseconds(28));
+  EXPECT_EQ(pace.max_prompt_tokens(), 600) << "50 ms are allowed now";
 }
 
 TEST(StepPace, counts_drafts_as_answers) {
@@ -63,22 +86,49 @@ TEST(StepPace, falls_at_once_and_rises_after_some_steps_with_room) {
   StepPace pace(milliseconds(28), 1);
   pace.note(plan_of(8, 0), milliseconds(8));
   pace.note(plan_of(8, 1000), milliseconds(28));
-  pace.note(plan_of(8, 1000), milliseconds(48));
-  EXPECT_EQ(pace.max_prompt_tokens(), 800) << "25 us a token, on the mean";
-  for (int i = 0; i < 15; ++i) pace.note(plan_of(8, 800), milliseconds(16));
+  pace.note(plan_of(8, 1000), milliseconds(33));
   EXPECT_EQ(pace.max_prompt_tokens(), 800);
-  pace.note(plan_of(8, 800), milliseconds(16));
-  EXPECT_NEAR(pace.max_prompt_tokens(), 2000, 50);
+  for (int i = 0; i < 3; ++i) pace.note(plan_of(8, 800), milliseconds(18));
+  EXPECT_EQ(pace.max_prompt_tokens(), 800);
+  pace.note(plan_of(8, 800), milliseconds(18));
+  EXPECT_EQ(pace.max_prompt_tokens(), 937) << "1,000 were late a moment ago";
+}
+
+TEST(StepPace, steps_that_took_less_than_they_might_do_not_raise_it) {
+  StepPace pace(milliseconds(28), 1);
+  pace.note(plan_of(8, 0), milliseconds(8));
+  pace.note(plan_of(8, 1000), milliseconds(28));
+  for (int i = 0; i < 60; ++i) pace.note(plan_of(8, 100), milliseconds(10));
+  EXPECT_EQ(pace.max_prompt_tokens(), 1000);
+}
+
+// Experts: a step with prompts reads all of their weights whatever its tokens. As a step of 117 answers of a large
+// model of experts was measured: 24 ms, 8 more with prompts, 9 us a prompt token.
+TEST(StepPace, finds_the_largest_step_in_time_where_prompts_cost_from_the_first_token_on) {
+  const auto step_us = [](int num_tokens) { return 24'000 + 8'000 + 9 * num_tokens; };
+  StepPace pace(milliseconds(37), 1);
+  pace.note(plan_of(117, 0), milliseconds(24));
+  pace.note(plan_of(117, 233), std::chrono::microseconds(step_us(233)));
+  int num_late = 0;
+  for (int step = 0; step < 600; ++step) {
+    const int most = pace.max_prompt_tokens().value_or(-1);
+    const int us = most == 0 ? 24'000 : step_us(most);
+    num_late += us > 1.02 * 48'000;
+    pace.note(plan_of(117, most), std::chrono::microseconds(us));
+    EXPECT_TRUE(step != 60 || most >= 1500) << most << " of 1,777 that end in 48 ms";
+  }
+  EXPECT_GE(pace.max_prompt_tokens().value_or(1600), 1600);
+  EXPECT_LE(num_late, 6) << "1 %";
 }
 
 TEST(StepPace, a_rest_of_a_prompt_does_not_make_tokens_dearer) {
   StepPace pace(milliseconds(28), 256);
   pace.note(plan_of(128, 0), milliseconds(8));
   pace.note(plan_of(128, 896), milliseconds(26));
-  const int most = pace.max_prompt_tokens();
+  const int most = pace.max_prompt_tokens().value_or(-1);
   EXPECT_GE(most, 896);
   pace.note(plan_of(128, 140), milliseconds(15));        // 268 tokens, that is two grains
-  EXPECT_GE(pace.max_prompt_tokens(), most);
+  EXPECT_GE(pace.max_prompt_tokens().value_or(-1), most);
 }
 
 // Microseconds of a layer's products by grains of 256 tokens: 512 to 1,536 as measured on an H100, the others and the
@@ -94,15 +144,15 @@ TEST(StepPace, does_not_swing_between_two_sizes_of_steps) {
     pace.note(plan_of(128, 0), std::chrono::microseconds(tiled_step_us(128)));
     int num_changes = 0, num_late = 0;
     for (int step = 0, before = 0; step < 400; ++step) {
-      const int most = pace.max_prompt_tokens();
-      const int num_tokens = most == 0 ? 2048 : std::min(2048, (128 + most) / 256 * 256);
+      const int most = pace.max_prompt_tokens().value_or(2048);
+      const int num_tokens = most == 0 ? 128 : std::min(2048, (128 + most) / 256 * 256);
       pace.note(plan_of(128, num_tokens - 128), std::chrono::microseconds(tiled_step_us(num_tokens)));
       if (step < 100) continue;
-      num_changes += num_tokens != std::exchange(before, num_tokens);
-      num_late += tiled_step_us(num_tokens) > 1000 * limit_ms;
+      if (num_tokens > 128) num_changes += num_tokens != std::exchange(before, num_tokens);
+      num_late += tiled_step_us(num_tokens) > 1020 * limit_ms;
     }
-    EXPECT_LE(num_changes, 2 * 300 / 16) << limit_ms << " ms";
-    EXPECT_LE(num_late, 300 / 8) << limit_ms << " ms";
+    EXPECT_LE(num_changes, 2 * 300 / 64) << limit_ms << " ms";
+    EXPECT_LE(num_late, 300 / 100 + 1) << limit_ms << " ms";
   }
 }
 

@@ -6,6 +6,8 @@
 namespace gale::cuda {
 namespace {
 
+constexpr int kMaxShortRow = 4096;   // bytes
+
 // As few warps as take their pairs of steps in as few rounds.
 int gemv_warps(int row_bytes) {
   const int pairs = ceil_div(row_bytes, 2 * kGemvStepBytes);
@@ -28,7 +30,9 @@ void gemv_dense(Stream& stream, const DenseProduct& product) {
   view.num_tokens = static_cast<int>(in.shape[0]), view.size_n = static_cast<int>(weight.num_rows);
   view.row_bytes = static_cast<int>(weight.num_cols * kBytes);
   const dim3 grid(ceil_div(weight.num_rows, kGemvRows), static_cast<unsigned>(weight.num_matrices));
-  launch_pdl(stream, gemv_kernel<6, 2>, grid, dim3(gemv_warps(view.row_bytes) * kWarpSize), 0, view);
+  // Short rows are not worth as many steps at once as more blocks.
+  auto kernel = view.row_bytes <= kMaxShortRow ? gemv_kernel<4, 3> : gemv_kernel<6, 2>;
+  launch_pdl(stream, kernel, grid, dim3(gemv_warps(view.row_bytes) * kWarpSize), 0, view);
 }
 
 }  // namespace gale::cuda
