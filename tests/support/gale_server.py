@@ -1,5 +1,6 @@
 """Starts the real program on a free loopback port, waits until it is ready, stops it."""
 
+import collections
 import http.client
 import json
 import random
@@ -18,7 +19,7 @@ START_TIMEOUT_S = 300    # sanitizer builds load slowly
 
 
 FIRST_OF_CONNECTIONS = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
-given_ports = set()      # the next call may come before the first port is used
+given_ports = collections.deque(maxlen=1000)   # the next call may come before the first port is used
 
 
 def free_port():
@@ -33,7 +34,7 @@ def free_port():
             except OSError:
                 continue
         if port not in given_ports:
-            given_ports.add(port)
+            given_ports.append(port)
             return port
 
 
