@@ -37,7 +37,8 @@ def name_of(row):
 def flags_for(group, flags):
     """As an operator of a busy server would start it: an FP8 cache, room for all users of the row."""
     users = max(row["users"] for row in group)
-    return f"--kv-cache-dtype fp8 {f'--max-num-seqs {users} ' if users > 256 else ''}{flags}".strip()
+    crowd = f"--max-num-seqs {users} --max-num-batched-tokens 8192 " if users > 256 else ""
+    return f"--kv-cache-dtype fp8 {crowd}{flags}".strip()
 
 
 def measure(options, group, ledger, seconds):
