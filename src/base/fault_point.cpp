@@ -22,6 +22,7 @@ namespace {
 
 constexpr size_t kMaxPoints = 63;
 constexpr size_t kMaxPaths = 1 << 18;
+constexpr size_t kMaxCalls = 64;
 constexpr uint64_t kFirstOfNewPath = ~uint64_t{0};
 
 // A row of the file: a point that has been passed. tests/faults/fault_file.py knows this layout.
@@ -38,6 +39,7 @@ struct FaultFile {
   std::array<char, 48> only;           // if not empty: only points of this name count
   std::array<Point, kMaxPoints> points;
   std::array<std::atomic<uint64_t>, kMaxPaths> paths;    // a hash table of the call paths that failed so far
+  std::array<uint64_t, kMaxCalls> calls;                 // of the program that led to the last failure; 0: their end
 };
 static_assert(sizeof(Point) == 64 && offsetof(FaultFile, paths) == 4096 && std::atomic<uint64_t>::is_always_lock_free);
 
@@ -91,19 +93,31 @@ uint64_t num_faults_injected() {
 
 namespace {
 
-// The calls of this program that led here; libraries lie elsewhere in each process.
-uint64_t call_path() {
-  uint64_t path = 14695981039346656037u;
-  const auto add = [](_Unwind_Context* call, void* hash) {
+// add(offset) for each call of this program that led here; libraries lie elsewhere in each process.
+template <class Add>
+void for_each_call(Add add) {
+  const auto visit = [](_Unwind_Context* call, void* add) {
     const uint64_t offset = _Unwind_GetIP(call) - reinterpret_cast<uintptr_t>(&__executable_start);
-    if (offset < static_cast<uint64_t>(&etext - &__executable_start)) {
-      auto& path = *static_cast<uint64_t*>(hash);
-      path = (path ^ offset) * 1099511628211u;
-    }
+    if (offset < static_cast<uint64_t>(&etext - &__executable_start)) (*static_cast<Add*>(add))(offset);
     return _URC_NO_REASON;
   };
-  _Unwind_Backtrace(add, &path);
+  _Unwind_Backtrace(visit, &add);
+}
+
+uint64_t call_path() {
+  uint64_t path = 14695981039346656037u;
+  const auto add = [&path](uint64_t offset) { path = (path ^ offset) * 1099511628211u; };
+  for_each_call(add);
   return path | 1;                     // 0 is a free place
+}
+
+void note_calls(FaultFile& file) {
+  size_t count = 0;
+  const auto add = [&](uint64_t offset) {
+    if (count < kMaxCalls) file.calls[count++] = offset;
+  };
+  for_each_call(add);
+  if (count < kMaxCalls) file.calls[count] = 0;
 }
 
 // Where this call path stands or would stand.
@@ -129,6 +143,7 @@ bool fails_at(FaultFile& file, Point& point, const char* name) {
   const bool is_it = file.fails_at == kFirstOfNewPath ? is_first_of_new_path(file, pass) : file.fails_at == pass;
   if (!is_it) return false;
   ++point.num_faults;
+  note_calls(file);
   return true;
 }
 

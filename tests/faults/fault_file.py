@@ -1,11 +1,15 @@
 """The file through which tests and fault points talk: the layout is in src/base/fault_point.cpp."""
 
+import itertools
 import mmap
+import shutil
 import struct
+import subprocess
 
 FIRST_POINT, POINT_SIZE, NAME_SIZE = 64, 64, 40
 FIRST_PATH, NUM_PATHS = 4096, 1 << 18
-SIZE = FIRST_PATH + 8 * NUM_PATHS
+FIRST_CALL, NUM_CALLS = FIRST_PATH + 8 * NUM_PATHS, 64
+SIZE = FIRST_CALL + 8 * NUM_CALLS
 NEW_PATH = (1 << 64) - 1
 
 
@@ -23,12 +27,22 @@ class FaultFile:
         struct.pack_into("<Q", self.map, 8, nth)
 
     def forget_paths(self):
-        self.map[FIRST_PATH:SIZE] = bytes(SIZE - FIRST_PATH)
+        self.map[FIRST_PATH:FIRST_CALL] = bytes(FIRST_CALL - FIRST_PATH)
 
     def failed(self):
         """The pass that did, 0 if none."""
         passes, fails_at = struct.unpack_from("<QQ", self.map, 0)
         return fails_at if fails_at <= passes else 0
+
+    def calls(self, binary):
+        """Where in the program the last failure was called from: names, the innermost first."""
+        offsets = struct.unpack_from(f"<{NUM_CALLS}Q", self.map, FIRST_CALL)
+        found = [hex(offset) for offset in itertools.takewhile(bool, offsets)]
+        if not found or not shutil.which("addr2line"):
+            return found
+        command = ["addr2line", "-Cfs", "-e", str(binary), *found]
+        lines = subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
+        return lines[::2]
 
     def has_fired(self):
         return self.failed() > 0

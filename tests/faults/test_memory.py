@@ -137,7 +137,9 @@ class Rounds:
         where = f"allocation {failed or nth} of {self.process}: {said}"
         hurt = [text for text, whole in zip(said, self.expected) if text != whole]
         wrong = set(hurt) - {"refused", "closed"}
-        assert not wrong and len(hurt) <= (failed > 0), where + self.server.log_text()[-1000:]
+        if wrong or len(hurt) > (failed > 0):
+            calls = "\n".join(self.faults.calls(self.server.process.args[0]))
+            raise AssertionError(f"{where}{self.server.log_text()[-1000:]}\ncalled from\n{calls}")
         assert self.process == "serve" or "closed" not in hurt, where
         wait_for(lambda: self.is_healthy(where), f"health after {where}")
         self.passes.append(num_passes)
