@@ -40,7 +40,6 @@ ChoiceStream::ChoiceStream(const Tokenizer& tokenizer, const OutputFormat& forma
   if (options_.parser) parser_.emplace(format, *options_.parser);
 }
 
-ChoiceStream::ChoiceStream(ChoiceStream&&) noexcept = default;
 ChoiceStream::~ChoiceStream() = default;
 
 int ChoiceStream::num_reasoning_tokens() const { return parser_ ? parser_->num_reasoning_tokens() : 0; }

@@ -43,7 +43,8 @@ struct ChoiceStep {
 class ChoiceStream {
  public:
   ChoiceStream(const Tokenizer& tokenizer, const OutputFormat& format, ChoiceOptions options);
-  ChoiceStream(ChoiceStream&&) noexcept;
+  ChoiceStream(const ChoiceStream&) = delete;          // nor moved: a deque takes memory for that
+  ChoiceStream& operator=(const ChoiceStream&) = delete;
   ~ChoiceStream();
 
   // Tokens behind the one that completes a stop string are dropped and not counted.

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <random>
+#include <type_traits>
 
 #include "serving/pipeline_testing.h"
 #include "serving/stop_matcher.h"
@@ -112,6 +113,9 @@ class ChoiceStreamTest : public testing::Test {
   const std::unique_ptr<Tokenizer> tokenizer_ = load_tokenizer();
   int num_tokens_ = 0;
 };
+
+// It holds a deque, whose move takes memory: in a vector that grows, a lack of it ended the server.
+TEST_F(ChoiceStreamTest, stays_where_it_is) { EXPECT_FALSE(std::is_move_constructible_v<ChoiceStream>); }
 
 TEST_F(ChoiceStreamTest, a_stop_string_is_cut_out_at_any_step_width) {
   const std::vector<TokenId> tokens = bytes("first STO STOP after");

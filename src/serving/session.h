@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -108,7 +109,7 @@ class Session final : public OutputReceiver,
   GenerateRequest request_;
   Result<SharedText> grammar_;                   // written before the first run()
   bool is_prepared_ = false;
-  std::vector<ChoiceStream> choices_;
+  std::deque<ChoiceStream> choices_;
   std::vector<Submit> inputs_;                   // pooled ones; those before next_input_ are submitted, and empty
   size_t next_input_ = 0;
   size_t num_finished_ = 0;

@@ -180,16 +180,18 @@ def run_mutation(build_dir, commands, link, mutation, flags):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--build-dir", required=True, type=Path)
-    parser.add_argument("--seeds", default="2000")
+    parser.add_argument("--seeds", default="10000")
+    parser.add_argument("--only", help="a part of the words")
     arguments = parser.parse_args()
     build_dir = arguments.build_dir.resolve()
     commands, link = compile_commands(build_dir), link_command(build_dir)
     missed = 0
-    for mutation in MUTATIONS:
+    chosen = [mutation for mutation in MUTATIONS if (arguments.only or "") in mutation[0]]
+    for mutation in chosen:
         if trouble := run_mutation(build_dir, commands, link, mutation, [f"--seeds={arguments.seeds}"]):
             missed += 1
             print(f"  {mutation[0]}: {trouble}")
-    print(f"{len(MUTATIONS) - missed} of {len(MUTATIONS)} mutations noticed")
+    print(f"{len(chosen) - missed} of {len(chosen)} mutations noticed")
     return 1 if missed else 0
 
 
