@@ -11,7 +11,8 @@ std::string BlockWriter::add(int request, const Event& event) {
   const int64_t number = next_number_;
   try {
     std::string out = frames_of(request, event);
-    return is_stream_ ? out : "";
+    if (!is_stream_) out.clear();
+    return out;   // not copied: the last frame counts as told now, and may not be lost
   } catch (const std::bad_alloc&) {   // nobody gets the frames that were made: the next one has their number
     next_number_ = number;
     throw;
