@@ -9,7 +9,6 @@
 #include <algorithm>
 #include <charconv>
 #include <map>
-#include <numeric>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -23,6 +22,8 @@ namespace {
 constexpr TokenId kToken = 7;
 
 using Settings = std::map<std::string, double, std::less<>>;
+
+int count_of(const Settings& settings, std::string_view name) { return static_cast<int>(settings.find(name)->second); }
 
 class Loop {
  public:
@@ -42,16 +43,15 @@ class Loop {
     double begin_ns = 0, first_token_ns = 0, last_token_ns = 0;
   };
 
-  [[nodiscard]] int get(std::string_view name) const { return static_cast<int>(settings_.find(name)->second); }
+  [[nodiscard]] int get(std::string_view name) const { return count_of(settings_, name); }
   [[nodiscard]] double cost(std::string_view name) const { return settings_.find(name)->second * 1e3; }
 
   static SchedulerConfig config_of(const Settings& settings) {
-    const auto get = [&](std::string_view name) { return static_cast<int>(settings.find(name)->second); };
     SchedulerConfig config;
-    config.max_num_seqs = get("users");
-    config.max_num_batched_tokens = get("max_tokens");
-    config.mixed_step_grain = get("grain");
-    config.max_model_len = get("input") + get("output");
+    config.max_num_seqs = count_of(settings, "users");
+    config.max_num_batched_tokens = count_of(settings, "max_tokens");
+    config.mixed_step_grain = count_of(settings, "grain");
+    config.max_model_len = count_of(settings, "input") + count_of(settings, "output");
     config.block_size = 64;
     config.num_blocks = int64_t{config.max_num_seqs} * ((config.max_model_len + 63) / 64 + 1);
     config.enable_prefix_caching = false;

@@ -6,6 +6,7 @@
 namespace gale::cuda {
 namespace {
 
+static_assert(kGemvTokens == kMaxGemvTokens, "what the plan gives it");
 constexpr int kMaxShortRow = 4096;   // bytes
 
 // As few warps as take their pairs of steps in as few rounds.
