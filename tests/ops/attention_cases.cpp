@@ -214,6 +214,16 @@ TEST(PagedAttention, of_long_prompts) {
   });
 }
 
+// Keys that several blocks share: of one sequence, of two in a step, and where the first queries do not see them all.
+TEST(PagedAttention, of_few_queries_over_many_keys) {
+  const auto harness = make_harness();
+  harness->for_each_variant(&OpTable::paged_attention, [&] {
+    expect_attention(*harness, {{5000}, {70}, 64}, 8, 2, 128, 128);
+    expect_attention(*harness, {{600, 2500, 3100}, {1, 130, 64}, 64}, 4, 2, 128, 128);
+    expect_attention(*harness, {{2100}, {1500}, 64}, 4, 1, 128, 128);
+  });
+}
+
 TEST(MlaAttention, reads_latents_as_keys_and_values) {
   const auto harness = make_harness();
   harness->for_each_variant(&OpTable::mla_attention, [&] {

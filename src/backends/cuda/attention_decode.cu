@@ -12,7 +12,6 @@ namespace gale::cuda {
 namespace {
 
 constexpr int kRows = 16;                       // query heads of a pass
-constexpr int kStep = 16;                       // tokens of a warp's step
 constexpr int kMergeColumns = 32;               // of the results that are merged at once
 constexpr int kMergePitch = kMergeColumns + 4;
 
@@ -21,9 +20,13 @@ template <class Cache_, int kWarps_, int kRingBytes_>
 struct Config {
   using Cache = Cache_;
   static constexpr int kWarps = kWarps_, kThreads = kWarps * kWarpSize, kRingBytes = kRingBytes_;
+  // Tokens of a warp's step. In FP8 arithmetic takes as long as memory: what a step costs whatever its tokens is shared
+  // by more of them.
+  static constexpr int kStep = sizeof(Cache) == 1 ? 32 : 16;
+  static constexpr int kParts = kStep / 8;
   static constexpr int kTile = kWarps * kStep;
-  static constexpr int kMinTiles = 128 / kTile;               // a smaller share costs more to combine than it wins
-  static constexpr int kSlackTiles = 256 / kTile;             // what a piece or two less are worth
+  static constexpr int kMinTiles = (128 + kTile - 1) / kTile;   // a smaller share costs more to combine than it wins
+  static constexpr int kSlackTiles = 256 / kTile;               // what a piece or two less are worth
   static constexpr int kRowBytes = kHeadDim * sizeof(Cache);
   static constexpr int kChunks = kRowBytes / 16;
   static constexpr int kRowsPerCopy = kWarpSize / kChunks;
@@ -33,9 +36,9 @@ struct Config {
   __device__ static int key_chunk(int row, int chunk) { return row * kRowBytes + (chunk ^ (row & 1) << 2) * 16; }
   __device__ static int value_chunk(int row, int chunk) { return row * kRowBytes + (chunk ^ (row & 7)) * 16; }
 };
-// In FP8 three steps in flight are enough, and a smaller block finds room beside one of the product before it.
+// In FP8 two steps are enough, and a smaller block finds room beside one of the product before it.
 template <class Cache>
-using Large = Config<Cache, 8, sizeof(Cache) == 1 ? 12 * 1024 : 24 * 1024>;
+using Large = Config<Cache, 8, sizeof(Cache) == 1 ? 16 * 1024 : 24 * 1024>;
 template <class Cache>
 using Small = Config<Cache, 4, 16 * 1024>;
 
@@ -91,7 +94,7 @@ struct Cursor {
 // Steps a warp has in a piece: none where it would begin beyond the end.
 template <class C>
 __device__ int num_steps(const Piece& piece, int warp) {
-  const int first = piece.first_tile * C::kTile + warp * kStep;
+  const int first = piece.first_tile * C::kTile + warp * C::kStep;
   return min(piece.num_tiles, (piece.visible - first + C::kTile - 1) / C::kTile);
 }
 
@@ -134,29 +137,31 @@ __device__ void load_queries(Queries& q, const Bf16* base, int64_t pitch, int nu
   }
 }
 
-// Copies this warp's 16 tokens of a step; `row` is lane % 16's row of the cache, or -1: zeros.
+// Copies this warp's tokens of a step; `row` is lane % kStep's row of the cache, or -1: zeros.
 template <class C>
 __device__ void copy_step(std::byte* stage, const void* k, const void* v, int row, int lane) {
 #pragma unroll
-  for (int i = 0; i < kStep / C::kRowsPerCopy; ++i) {
+  for (int i = 0; i < C::kStep / C::kRowsPerCopy; ++i) {
     const int r = i * C::kRowsPerCopy + lane / C::kChunks, chunk = lane % C::kChunks;
     const int from = __shfl_sync(kFullMask, row, r);
     const int64_t offset = static_cast<int64_t>(max(from, 0)) * C::kRowBytes + chunk * 16;
     const int valid = from >= 0 ? 16 : 0;
     copy_async_16(stage + C::key_chunk(r, chunk), static_cast<const std::byte*>(k) + offset, valid);
-    copy_async_16(stage + kStep * C::kRowBytes + C::value_chunk(r, chunk), static_cast<const std::byte*>(v) + offset, valid);
+    copy_async_16(stage + C::kStep * C::kRowBytes + C::value_chunk(r, chunk), static_cast<const std::byte*>(v) + offset, valid);
   }
 }
 
 template <class C>
-__device__ void multiply_keys(float (&scores)[2][4], const std::byte* keys, const Queries& q, int lane) {
+__device__ void multiply_keys(float (&scores)[C::kParts][4], const std::byte* keys, const Queries& q, int lane) {
   const int g = lane / 4, t = lane % 4;
 #pragma unroll
-  for (int j = 0; j < 2; ++j) {
+  for (int j = 0; j < C::kParts; ++j)
 #pragma unroll
     for (int e = 0; e < 4; ++e) scores[j][e] = 0;
 #pragma unroll
-    for (int i = 0; i < C::kChunks / 4; ++i) {
+  for (int i = 0; i < C::kChunks / 4; ++i) {
+#pragma unroll
+    for (int j = 0; j < C::kParts; ++j) {
       const uint4 x = load_16(keys + C::key_chunk(j * 8 + g, 4 * i + t));
       if constexpr (sizeof(typename C::Cache) == 2) {
         mma_m16n8k16(scores[j], q[2 * i], {x.x, x.y});
@@ -178,6 +183,7 @@ __device__ void multiply_keys(float (&scores)[2][4], const std::byte* keys, cons
 template <class Cache>
 __device__ int value_dim(int n, int c) { return sizeof(Cache) == 2 ? 8 * n + c : 16 * c + n; }
 
+// Of 16 tokens.
 template <class C>
 __device__ void multiply_values(Running& running, const std::byte* values, const uint32_t (&p)[4], int lane) {
   if constexpr (sizeof(typename C::Cache) == 2) {
@@ -208,30 +214,41 @@ __device__ void multiply_values(Running& running, const std::byte* values, const
   }
 }
 
-// One step of the running softmax: masks tokens from `num_valid` on, returns the probabilities as an operand.
-template <class Cache>
-__device__ void soften(Running& running, float (&scores)[2][4], uint32_t (&p)[4], float scale_log2, int num_valid, int lane) {
+__device__ inline float exp2_fast(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
+// One step of the running softmax: masks tokens from `num_valid` on, returns the probabilities as operands.
+template <class C>
+__device__ void soften(Running& running, float (&scores)[C::kParts][4], uint32_t (&p)[C::kParts / 2][4],
+                       float scale_log2, int num_valid, int lane) {
+  if (num_valid < C::kStep) {
 #pragma unroll
-  for (int j = 0; j < 2; ++j)
+    for (int j = 0; j < C::kParts; ++j)
 #pragma unroll
-    for (int e = 0; e < 4; ++e)
-      if (j * 8 + lane % 4 * 2 + e % 2 >= num_valid) scores[j][e] = -INFINITY;
+      for (int e = 0; e < 4; ++e)
+        if (j * 8 + lane % 4 * 2 + e % 2 >= num_valid) scores[j][e] = -INFINITY;
+  }
   bool is_rescaled = false;
   float rescale[2];
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
-    const float top = fmaxf(fmaxf(scores[0][2 * r], scores[0][2 * r + 1]), fmaxf(scores[1][2 * r], scores[1][2 * r + 1]));
+    float top = scores[0][2 * r];
+#pragma unroll
+    for (int j = 0; j < C::kParts; ++j) top = fmaxf(top, fmaxf(scores[j][2 * r], scores[j][2 * r + 1]));
     const float maximum = fmaxf(running.maximum[r], quad_max(top) * scale_log2);
-    rescale[r] = exp2f(running.maximum[r] - maximum);
+    rescale[r] = exp2_fast(running.maximum[r] - maximum);
     is_rescaled |= rescale[r] != 1.0f;
     running.maximum[r] = maximum;
     running.sum[r] *= rescale[r];
 #pragma unroll
-    for (int j = 0; j < 2; ++j) {
-      const float a = exp2f(scores[j][2 * r] * scale_log2 - maximum);
-      const float b = exp2f(scores[j][2 * r + 1] * scale_log2 - maximum);
+    for (int j = 0; j < C::kParts; ++j) {
+      const float a = exp2_fast(fmaf(scores[j][2 * r], scale_log2, -maximum));
+      const float b = exp2_fast(fmaf(scores[j][2 * r + 1], scale_log2, -maximum));
       running.sum[r] += a + b;
-      p[2 * j + r] = sizeof(Cache) == 2 ? pack_bf16(a, b) : pack_half(a, b);
+      p[j / 2][2 * (j % 2) + r] = sizeof(typename C::Cache) == 2 ? pack_bf16(a, b) : pack_half(a, b);
     }
   }
   if (__any_sync(kFullMask, is_rescaled)) {
@@ -248,20 +265,20 @@ struct Producer {
   Cursor<C> cursor;
   Piece piece{};
   int step = -1, steps = 0;
-  int row = -1;                   // lane % 16's row of the cache in this step, or -1
+  int row = -1;                   // lane % kStep's row of the cache in this step, or -1
 
   __device__ Producer(const Cursor<C>& cursor, const DecodeView& view, int warp, int lane) : cursor(cursor) { advance(view, warp, lane); }
   [[nodiscard]] __device__ bool is_done() const { return step >= steps; }
-  __device__ int first_position(int warp) const { return (piece.first_tile + step) * C::kTile + warp * kStep; }
+  __device__ int first_position(int warp) const { return (piece.first_tile + step) * C::kTile + warp * C::kStep; }
   // May only what earlier steps wrote be read here?
-  [[nodiscard]] __device__ bool is_old(int warp) const { return first_position(warp) + kStep < piece.visible; }
+  [[nodiscard]] __device__ bool is_old(int warp) const { return first_position(warp) + C::kStep < piece.visible; }
   __device__ void advance(const DecodeView& view, int warp, int lane) {
     ++step;
     while (step >= steps) {
       if (!cursor.next(piece, view)) return;
       step = 0, steps = num_steps<C>(piece, warp);
     }
-    const int position = first_position(warp) + lane % kStep;
+    const int position = first_position(warp) + lane % C::kStep;
     row = position < piece.visible ? view.attention.pages.row(piece.sequence, piece.head, position) : -1;
   }
   __device__ void issue(std::byte* stage, const DecodeView& view, int warp, int lane) {
@@ -291,7 +308,7 @@ __device__ void attend(Running& running, const DecodeView& view, const Piece& pi
   for (int n = 0; n < kHeadDim / 8; ++n)
 #pragma unroll
     for (int e = 0; e < 4; ++e) running.value[n][e] = 0;
-  const int head = piece.head * a.group + piece.pass * kRows, first = piece.first_tile * C::kTile + warp * kStep;
+  const int head = piece.head * a.group + piece.pass * kRows, first = piece.first_tile * C::kTile + warp * C::kStep;
   Queries q;
   load_queries<typename C::Cache>(q, a.q + piece.sequence * a.q_token + head * a.q_head, a.q_head, a.group - piece.pass * kRows, lane);
   const int steps = num_steps<C>(piece, warp);
@@ -301,11 +318,13 @@ __device__ void attend(Running& running, const DecodeView& view, const Piece& pi
     __syncwarp();   // the copies of all lanes are there, and all have read what is overwritten now
     producer.issue(ring + position.free() * C::kStageBytes, view, warp, lane);
     const std::byte* at = ring + position.stage * C::kStageBytes;
-    float scores[2][4];
-    uint32_t p[4];
+    float scores[C::kParts][4];
+    uint32_t p[C::kParts / 2][4];
     multiply_keys<C>(scores, at, q, lane);
-    soften<typename C::Cache>(running, scores, p, a.scale_log2, piece.visible - (first + step * C::kTile), lane);
-    multiply_values<C>(running, at + kStep * C::kRowBytes, p, lane);
+    soften<C>(running, scores, p, a.scale_log2, piece.visible - (first + step * C::kTile), lane);
+#pragma unroll
+    for (int i = 0; i < C::kParts / 2; ++i)
+      multiply_values<C>(running, at + (C::kStep + 16 * i) * C::kRowBytes, p[i], lane);
     position.advance();
   }
 }

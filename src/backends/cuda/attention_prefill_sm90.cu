@@ -1,7 +1,8 @@
 // GQA attention of prompts over the paged cache on sm_90a, heads of 128: device/flash_sm90.cuh with tiles of 128 keys.
 // bf16 keys in pages of 64 are taken from there by the copy engine. An FP8 cache's keys and values are widened into
 // buffers first: with few key heads that is little against their use by all query heads (9B: 1 KiB a token, read back
-// from L2), and tensor cores then work at the speed of bf16.
+// from L2), and tensor cores then work at the speed of bf16. Few queries that see very many keys (a long prompt beside
+// answers) have fewer blocks than there are SMs: then several blocks share their keys, and a second kernel adds up.
 #include <algorithm>
 #include <limits>
 
@@ -21,13 +22,28 @@ constexpr int kMinQueries = 16;   // fewer leave a block's rows empty; attention
 constexpr int kMinWidenedQueries = 64;   // fewer are not worth the copy of all their keys
 constexpr int kPageRows = 64;     // the size that a GPU's pages have unless --block-size says another
 
+// --- keys that blocks share -----------------------------------------------------------------------------------------
+
+constexpr int kMinSharedKeys = 1024;   // of a piece: fewer are not worth what adding up costs
+constexpr int kMaxPieces = 8;
+constexpr int kStatePitch = kHeadDim + 8;   // results, maximum, four sums
+constexpr int kStateRows = 160 * Flash::kRows;   // times heads: those of a wave of blocks, whatever the card
+constexpr size_t kStateBytes = size_t{kStateRows} * kStatePitch * sizeof(float);
+
+// Into how many pieces a chunk's keys go, of a step that has so many blocks.
+int num_pieces(const PromptChunk& chunk, int num_blocks) {
+  return std::clamp(std::min(num_multiprocessors() / std::max(1, num_blocks), chunk.seq_len / kMinSharedKeys), 1,
+                    kMaxPieces);
+}
+
 // --- keys and values of an FP8 cache in bf16 ------------------------------------------------------------------------
 
 constexpr int64_t kMaxWidenedBytes = int64_t{128} << 20;
 constexpr int kWidenThreads = 256;
 
 int64_t widened_row_bytes(int64_t num_kv_heads) { return 2 * num_kv_heads * kHeadDim * int64_t{sizeof(Bf16)}; }
-size_t widened_begin() { return (decode_workspace_bytes() + 255) / 256 * 256; }
+size_t state_begin() { return (decode_workspace_bytes() + 255) / 256 * 256; }
+size_t widened_begin() { return state_begin() + kStateBytes; }
 
 // Rows of [num_kv_heads * kHeadDim], behind the workspace of decoding.
 struct Widened {
@@ -65,7 +81,8 @@ __global__ void __launch_bounds__(kWidenThreads) widen_kernel(const __grid_const
   release_successor();
   if (row >= view.num_rows) return;
   const FlashSegment& segment = segment_of_row(view, row);
-  const int64_t from = view.pages.row(segment.sequence, head, row - segment.first_row) * kHeadDim + piece * 8;
+  const int position = segment.key_begin + row - segment.first_row;
+  const int64_t from = view.pages.row(segment.sequence, head, position) * kHeadDim + piece * 8;
   const int64_t to = (static_cast<int64_t>(row) * view.num_kv_heads + head) * kHeadDim + piece * 8;
   *reinterpret_cast<uint4*>(view.to.keys + to) = eight_in_bf16(view.k + from);
   *reinterpret_cast<uint4*>(view.to.values + to) = eight_in_bf16(view.v + from);
@@ -114,6 +131,8 @@ FlashView view_of(const PagedAttentionArgs& args) {
   view.pages = pages_of(metadata, num_kv_heads), view.box_rows = kPageRows;
   view.num_heads = static_cast<int>(args.q.shape[1]), view.group = view.num_heads / num_kv_heads;
   view.scale_log2 = score_scale(args.scale, DType::kBF16);
+  view.state = reinterpret_cast<float*>(static_cast<std::byte*>(metadata.workspace.data) + state_begin());
+  view.state_token = int64_t{view.num_heads} * kStatePitch, view.state_head = kStatePitch;
   return view;
 }
 
@@ -147,34 +166,84 @@ void attend_widened(Stream& stream, const PagedAttentionArgs& args, FlashView& v
 
 }  // namespace
 
+namespace {
+
+// What one launch attends to: segments, and of them what has to be added up afterwards.
+struct Launch {
+  int num_segments = 0, num_rows = 0, num_states = 0, num_merges = 0;
+  FlashMergeView merges[kMaxFlashSegments];
+};
+
+int num_blocks_of(const AttentionMetadata& metadata, int first_sequence, int num_heads) {
+  int rows = 0;
+  for (int s = first_sequence; s < metadata.num_seqs; ++s)
+    rows += ceil_div(metadata.chunks[static_cast<size_t>(s - metadata.num_decodes)].num_queries, Flash::kRows);
+  return rows * num_heads;
+}
+
+// Equal pieces, but the last; whole tiles, of which each page has its part.
+void add_pieces(Launch& launch, FlashView& view, FlashSegment whole, int pieces) {
+  const int each = ceil_div(ceil_div(whole.num_keys, pieces), Flash::kTile) * Flash::kTile;
+  const int first_row = whole.first_row, num_keys = whole.num_keys;
+  whole.is_shared = pieces > 1;
+  FlashMergeView merge{.out = view.out, .state = view.state, .out_token = view.out_token, .out_head = view.out_head,
+                       .state_token = view.state_token, .state_head = view.state_head,
+                       .first_token = whole.first_token, .num_queries = whole.num_queries, .before = whole.before,
+                       .state_row = launch.num_states, .pieces = 0, .piece_keys = each, .num_heads = view.num_heads};
+  for (int begin = 0; begin < num_keys; begin += each, ++merge.pieces) {
+    whole.key_begin = begin, whole.num_keys = std::min(each, num_keys - begin), whole.first_row = first_row + begin;
+    whole.state_row = launch.num_states;
+    if (whole.is_shared) launch.num_states += whole.num_queries;
+    view.segments[launch.num_segments++] = whole;
+  }
+  if (whole.is_shared) launch.merges[launch.num_merges++] = merge;
+}
+
+}  // namespace
+
 void launch_prefill_sm90(Stream& stream, const PagedAttentionArgs& args, int first_sequence) {
   const AttentionMetadata& metadata = *args.metadata;
   const bool is_widened = args.k_cache.dtype != DType::kBF16;
   const int64_t max_rows = is_widened ? max_widened_rows(metadata.workspace, args.k_cache.shape[1]) : 0;
   FlashView view = view_of(args);
-  int num_segments = 0, num_rows = 0, token = metadata.num_tokens;
+  const int num_blocks = num_blocks_of(metadata, first_sequence, view.num_heads);
+  Launch launch;
+  int token = metadata.num_tokens;
   const auto flush = [&] {
-    if (num_segments == 0) return;
-    if (is_widened) attend_widened(stream, args, view, num_segments, num_rows);
-    else attend_pages(stream, args, view, num_segments);
-    num_segments = 0, num_rows = 0;
+    if (launch.num_segments == 0) return;
+    if (is_widened) attend_widened(stream, args, view, launch.num_segments, launch.num_rows);
+    else attend_pages(stream, args, view, launch.num_segments);
+    for (int i = 0; i < launch.num_merges; ++i) {
+      const FlashMergeView& merge = launch.merges[i];
+      launch_pdl(stream, flash_merge_kernel<Flash>, dim3(ceil_div(merge.num_queries * merge.num_heads, kMergeWarps)),
+                 dim3(kMergeWarps * kWarpSize), 0, merge);
+    }
+    launch = {};
   };
   for (int s = metadata.num_seqs - 1; s >= first_sequence; --s) {   // the longest, which come last, begin first
     const PromptChunk& chunk = metadata.chunks[static_cast<size_t>(s - metadata.num_decodes)];
-    if (num_segments == kMaxFlashSegments || (is_widened && num_rows + chunk.seq_len > max_rows)) flush();
+    int pieces = num_pieces(chunk, num_blocks);
+    if (int64_t{chunk.num_queries} * pieces * view.num_heads > kStateRows) pieces = 1;
+    const bool has_state =
+        (launch.num_states + int64_t{chunk.num_queries} * pieces) * view.num_heads <= kStateRows || pieces == 1;
+    if (launch.num_segments + pieces > kMaxFlashSegments || !has_state ||
+        (is_widened && launch.num_rows + chunk.seq_len > max_rows))
+      flush();
     token -= chunk.num_queries;
-    view.segments[num_segments++] = {.sequence = s, .first_token = token, .num_queries = chunk.num_queries,
-                                     .before = chunk.seq_len - chunk.num_queries, .key_begin = 0,
-                                     .num_keys = chunk.seq_len, .first_row = num_rows};
-    if (is_widened) num_rows += chunk.seq_len;
+    add_pieces(launch, view,
+               {.sequence = s, .first_token = token, .num_queries = chunk.num_queries,
+                .before = chunk.seq_len - chunk.num_queries, .num_keys = chunk.seq_len, .first_row = launch.num_rows},
+               pieces);
+    if (is_widened) launch.num_rows += chunk.seq_len;
   }
   flush();
 }
 
 size_t prefill_sm90_workspace_bytes(const AttentionLimits& limits) {
-  if (!is_hopper() || limits.key_dim != kHeadDim || limits.cache_dtype == DType::kBF16) return 0;
+  if (!is_hopper() || limits.key_dim != kHeadDim) return 0;
+  if (limits.cache_dtype == DType::kBF16) return 255 + kStateBytes;
   const int64_t most = int64_t{limits.max_num_seqs} * limits.max_model_len * widened_row_bytes(limits.num_kv_heads);
-  return 255 + static_cast<size_t>(std::min(kMaxWidenedBytes, most));
+  return 255 + kStateBytes + static_cast<size_t>(std::min(kMaxWidenedBytes, most));
 }
 
 }  // namespace gale::cuda

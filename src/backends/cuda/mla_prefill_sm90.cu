@@ -51,7 +51,9 @@ struct Round {
 
   void add(int sequence, int first_token, const PromptChunk& chunk, int key_begin, int num_keys) {
     const int before = chunk.seq_len - chunk.num_queries;
-    segments[num_segments++] = {sequence, first_token, chunk.num_queries, before, key_begin, num_keys, num_rows};
+    segments[num_segments++] = {.sequence = sequence, .first_token = first_token, .num_queries = chunk.num_queries,
+                                .before = before, .key_begin = key_begin, .num_keys = num_keys,
+                                .first_row = num_rows, .state_row = first_token};
     num_rows += num_keys;
   }
 };

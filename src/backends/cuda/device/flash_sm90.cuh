@@ -21,8 +21,10 @@ struct FlashSegment {
   int sequence;                   // of the block tables
   int first_token, num_queries;   // of the sequence in the step
   int before;                     // keys of the sequence before its first query
-  int key_begin, num_keys;        // of this piece in the sequence; in pages: 0, all
+  int key_begin, num_keys;        // of this piece in the sequence; in pages whole tiles, but the last
   int first_row;                  // of this piece in the buffers, if side by side
+  int state_row;                  // of its first query in `state`
+  bool is_shared;                 // other blocks have the other pieces: what rows have of this one stays in `state`
 };
 
 // The one that a row of the buffers belongs to.
@@ -133,7 +135,8 @@ struct FlashCopier {
   __device__ int row_of(const FlashView& view, const FlashBlock& block, int kv_head, int tile) const {
     if constexpr (!C::kPaged) return block.segment.first_row + tile * C::kTile;
     const int position = min(tile * C::kTile + box * view.box_rows, block.segment.num_keys - 1);
-    return view.pages.row(block.segment.sequence, kv_head, position & -view.box_rows);
+    const int key = block.segment.key_begin + (position & -view.box_rows);
+    return view.pages.row(block.segment.sequence, kv_head, key);
   }
   __device__ void copy_key(const FlashMaps& maps, uint8_t* tile, int kv_head, int row, uint64_t& barrier) const {
     if (!is_busy) return;
@@ -357,7 +360,7 @@ constexpr float kNoScore = -1e30f;   // below any score, and finite: a differenc
 
 template <class C>
 __device__ float* state_of(const FlashView& view, const FlashBlock& block, int query) {
-  return view.state + (block.segment.first_token + query) * view.state_token + block.head * view.state_head;
+  return view.state + (block.segment.state_row + query) * view.state_token + block.head * view.state_head;
 }
 
 template <class C>
@@ -366,7 +369,8 @@ __device__ void load_rows(FlashRows<C>& rows, const FlashView& view, const Flash
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
     rows.maximum[r] = kNoScore, rows.sum[r] = 0;
-    const bool is_kept = block.segment.key_begin > 0 && query[r] < block.segment.num_queries;
+    const bool is_kept =
+        block.segment.key_begin > 0 && !block.segment.is_shared && query[r] < block.segment.num_queries;
     const float* state = state_of<C>(view, block, is_kept ? query[r] : 0);
     if (is_kept) rows.maximum[r] = state[C::kDim];
     if (is_kept) rows.sum[r] = state[C::kDim + 1 + lane % 4];
@@ -450,7 +454,7 @@ __device__ void flash_consume(const FlashView& view, FlashBarriers<C>& barriers,
   flash_tiles<C>(rows, barriers, memory, limit, limit_of(group_query), segment.num_keys, num_tiles, view.scale_log2,
                  group, lane);
   skip_tiles<C>(barriers, num_tiles, block.num_tiles, group, lane);
-  if (block.last_visible > segment.key_begin + segment.num_keys) {
+  if (segment.is_shared || block.last_visible > segment.key_begin + segment.num_keys) {
     keep_rows<C>(rows, view, block, query, lane);
   } else {
     store_rows<C>(rows, view, block, query, lane);
@@ -484,6 +488,49 @@ __global__ void __launch_bounds__(C::kThreads, 1)
     const int lane = threadIdx.x - C::kConsumers;
     if (lane < kWarpSize) flash_produce<C>(maps, view, barriers, memory, block, lane);
   }
+}
+
+// --- shared keys ----------------------------------------------------------------------------------------------------
+
+// Rows whose keys several blocks had: `pieces` parts of each, of piece_keys keys but the last, num_queries rows of
+// `state` apart. Of pieces that a query does not see nothing is there.
+struct FlashMergeView {
+  Bf16* out;
+  const float* state;
+  int64_t out_token, out_head, state_token, state_head;
+  int first_token, num_queries, before, state_row, pieces, piece_keys, num_heads;
+};
+inline constexpr int kMergeWarps = 8;
+
+// A warp a row and head.
+template <class C>
+__global__ void __launch_bounds__(kMergeWarps * kWarpSize)
+    flash_merge_kernel(const __grid_constant__ FlashMergeView view) {
+  static_assert(C::kDim == 4 * kWarpSize);
+  const int lane = threadIdx.x % kWarpSize, item = blockIdx.x * kMergeWarps + threadIdx.x / kWarpSize;
+  const int query = item / view.num_heads, head = item % view.num_heads;
+  wait_for_predecessor();
+  release_successor();
+  if (query >= view.num_queries) return;
+  float4 total = {};
+  float maximum = kNoScore, sum = 0;
+  for (int p = 0; p < view.pieces && p * view.piece_keys <= view.before + query; ++p) {
+    const float* state = view.state + (view.state_row + p * view.num_queries + query) * view.state_token +
+                         head * view.state_head;
+    const float4 x = *reinterpret_cast<const float4*>(state + 4 * lane);
+    const float now = fmaxf(maximum, state[C::kDim]);
+    const float before = exp2_fast(maximum - now), own = exp2_fast(state[C::kDim] - now);
+    total.x = total.x * before + x.x * own, total.y = total.y * before + x.y * own;
+    total.z = total.z * before + x.z * own, total.w = total.w * before + x.w * own;
+    float part = 0;   // four lanes of a row had its columns
+    for (int i = 0; i < 4; ++i) part += state[C::kDim + 1 + i];
+    sum = sum * before + part * own;
+    maximum = now;
+  }
+  const float factor = sum > 0 ? 1 / sum : 0.0f;
+  Bf16* out = view.out + (view.first_token + query) * view.out_token + head * view.out_head;
+  *reinterpret_cast<uint2*>(out + 4 * lane) = {pack_bf16(total.x * factor, total.y * factor),
+                                               pack_bf16(total.z * factor, total.w * factor)};
 }
 
 // --- launch ---------------------------------------------------------------------------------------------------------
