@@ -15,6 +15,9 @@ constexpr double kBelowTooMany = 15.0 / 16;        // how near a number may come
 constexpr int kPatience = 4;          // steps with room for more before there is more
 constexpr int kMemory = 128;          // steps until what was late is tried again
 
+constexpr double kTargetHasGrown = 1.05;           // then what was late may be in time
+constexpr double kForgetting = 1.0 / 1024;         // of the longest answers, a mixed step
+
 constexpr int kAnswersAreStale = 64;  // mixed steps until one of answers alone is due
 
 }  // namespace
@@ -25,7 +28,7 @@ std::optional<int> StepPace::max_prompt_tokens() const {
 }
 
 double StepPace::target_ns() const {
-  return std::max(static_cast<double>(limit_.count()), kMostOfAnswers * answers_ns_);
+  return std::max(static_cast<double>(limit_.count()), kMostOfAnswers * most_answers_ns_);
 }
 
 void StepPace::note(const Plan& plan, Duration time) {
@@ -39,9 +42,11 @@ void StepPace::note(const Plan& plan, Duration time) {
   const auto ns = static_cast<double>(time.count());
   if (num_prompt_tokens == 0) {
     answers_ns_ = answers_ns_ == 0 || num_mixed_ >= kAnswersAreStale ? ns : answers_ns_ + kNewest * (ns - answers_ns_);
+    most_answers_ns_ = std::max(most_answers_ns_, answers_ns_);
     num_mixed_ = 0;
   } else if (num_answers > 0 && num_prompt_tokens >= kMinPromptTokens) {   // fewer say little of a mixed step's cost
     ++num_mixed_;
+    most_answers_ns_ = std::max(answers_ns_, (1 - kForgetting) * most_answers_ns_);
     note_mixed(num_prompt_tokens, num_answers, ns);
   }
 }
@@ -51,6 +56,7 @@ void StepPace::note_mixed(int num_prompt_tokens, int num_answers, double ns) {
   const int in_grains = (num_prompt_tokens + num_answers + grain_ - 1) / grain_ * grain_ - num_answers;
   const int num_paid = std::max(num_prompt_tokens, std::min(in_grains, most_));
   // As many as would fit if each cost the same, which is too few where a part of the time does not depend on them.
+  if (target_ns() > kTargetHasGrown * late_target_ns_) too_many_ = 0;
   const double room = std::max(1.0, target_ns() - answers_ns_) / std::max(1.0, ns - answers_ns_);
   const auto scaled = [&](double factor) {
     return std::clamp(static_cast<int>(num_paid * factor), kMinPromptTokens, kMaxPromptTokens);
@@ -61,6 +67,7 @@ void StepPace::note_mixed(int num_prompt_tokens, int num_answers, double ns) {
     most_ = std::min(most_, scaled(std::max(kMaxFall, room)));
     too_many_ = too_many_ > 0 ? std::min(too_many_, num_paid) : num_paid;
     num_with_room_ = num_since_late_ = 0;
+    late_target_ns_ = target_ns();
   } else if (num_paid + grain_ > most_) {                // it took all that it might
     if (too_many_ > 0 && ++num_since_late_ >= kMemory) too_many_ = 0;
     if (++num_with_room_ < kPatience) return;

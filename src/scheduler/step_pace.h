@@ -31,7 +31,10 @@ class StepPace {
   int num_with_room_ = 0;     // steps in a row that took most_ tokens and ended early
   int too_many_ = 0;          // the fewest tokens that were late of late; 0: none
   int num_since_late_ = 0;    // steps that took most_ tokens since then
+  double late_target_ns_ = 0; // the time that these were to end in
   double answers_ns_ = 0;     // running mean of steps without prompts; 0: not seen yet
+  // The most of it of late: with experts a step with prompts reads all weights, however few answer.
+  double most_answers_ns_ = 0;
   int num_mixed_ = 0;         // steps since the last of these
 };
 

@@ -121,6 +121,31 @@ TEST(StepPace, finds_the_largest_step_in_time_where_prompts_cost_from_the_first_
   EXPECT_LE(num_late, 6) << "1 %";
 }
 
+// A burst of prompts after a quieter time, on a large model of experts: 29 ms a step whatever its tokens, 22 us a
+// prompt token. What few answers take alone (they touch few experts) says nothing of such steps.
+TEST(StepPace, remembers_what_many_answers_took_when_few_answer) {
+  StepPace pace(milliseconds(37), 1);
+  const auto mixed_us = [](int num_tokens) { return std::chrono::microseconds(29'000 + 22 * num_tokens); };
+  for (int i = 0; i < 100; ++i) pace.note(plan_of(64, 0), milliseconds(29));
+  for (int i = 0; i < 100; ++i) pace.note(plan_of(2, 0), milliseconds(8));
+  for (int i = 0; i < 60; ++i) {
+    const int most = pace.max_prompt_tokens().value_or(2048);
+    pace.note(plan_of(4, most), mixed_us(most));
+  }
+  EXPECT_GE(pace.max_prompt_tokens().value_or(-1), 1100) << "1,318 end in 58 ms";
+}
+
+TEST(StepPace, tries_again_what_was_late_once_steps_may_take_longer) {
+  StepPace pace(milliseconds(28), 1);
+  pace.note(plan_of(8, 0), milliseconds(8));
+  pace.note(plan_of(8, 1000), milliseconds(28));
+  pace.note(plan_of(8, 1000), milliseconds(33));
+  EXPECT_EQ(pace.max_prompt_tokens(), 800);
+  for (int i = 0; i < 40; ++i) pace.note(plan_of(100, 0), milliseconds(20));
+  for (int i = 0; i < 4; ++i) pace.note(plan_of(8, 800), milliseconds(28));
+  EXPECT_GT(pace.max_prompt_tokens().value_or(-1), 1000) << "40 ms are allowed now";
+}
+
 TEST(StepPace, a_rest_of_a_prompt_does_not_make_tokens_dearer) {
   StepPace pace(milliseconds(28), 256);
   pace.note(plan_of(128, 0), milliseconds(8));

@@ -317,6 +317,21 @@ TEST(MoeExperts, multiply_aligned_sizes_around_every_tile) {
   });
 }
 
+// Many tiles of experts that have few rows each; one has some more, one has none.
+TEST(MoeExperts, multiply_few_rows_of_many_experts) {
+  constexpr int64_t kTokens = 33, kExperts = 40, kMany = 1408, kFew = 80;
+  std::vector<int> ids = random_ints(kTokens * 2, 75, kExperts - 1);   // the last stays empty
+  for (size_t i = 1; i < 40; i += 2) ids[i] = 7;
+  for (size_t i = 0; i < ids.size(); i += 2) ids[i] = ids[i] == 7 ? 8 : ids[i];
+  const auto harness = make_harness();
+  for_each_part(*harness, [&](ExpertsProblem::Part part, WeightFormat format) {
+    const bool is_up = part == ExpertsProblem::Part::kUp;
+    const int64_t hidden = is_up ? kFew : kMany, inner = is_up ? kMany / 2 : kFew;
+    expect_experts(*harness,
+                   ExpertsProblem(part, kTokens, kExperts, 2, hidden, inner, ids, harness->activation(), format));
+  });
+}
+
 // Enough rows and columns for the kernels of full experts: several tiles of tokens, uneven ones, an expert without any.
 TEST(MoeExperts, multiply_many_rows_of_few_experts) {
   const auto harness = make_harness();

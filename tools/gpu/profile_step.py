@@ -142,7 +142,10 @@ def report(kernels, users, title, timeline):
             f"{title}: {kind} step, median of {len(chosen)}, mean {1e6 * total / len(chosen):.0f} us",
             chosen[len(chosen) // 2],
         )
+        slow = chosen[int(0.95 * (len(chosen) - 1))]
+        print_step(f"{title}: {kind} step, slower than 95 of 100", slow)
         if timeline:
+            write_timeline(timeline / f"{title.replace(',', '').replace(' ', '-')}-{kind}-slow.txt", slow)
             name = f"{title.replace(',', '').replace(' ', '-')}-{kind}.txt"
             write_timeline(timeline / name, chosen[len(chosen) // 2])
 

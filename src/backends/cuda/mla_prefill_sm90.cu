@@ -4,6 +4,7 @@
 // step.
 #include "backends/cuda/device/mla_expand.cuh"
 #include "backends/cuda/mla.h"
+#include "backends/cuda/mla_prefill_plan.h"
 #include "backends/cuda/ops.h"
 #include "backends/cuda/packing.cuh"
 #include "backends/cuda/tensor_map.h"
@@ -13,7 +14,7 @@ namespace {
 
 constexpr int kHeadDim = kNopeDim + kRopeDim;
 using Flash = FlashConfig<kHeadDim, kNopeDim / 64, 80, FlashKeys::kSideBySide, false>;
-static_assert(kHeadValueDim == kHeadDim);
+static_assert(kHeadValueDim == kHeadDim && Flash::kRows == kExpandedRows);
 static_assert(Flash::kSharedBytes + 256 <= 227 * 1024 && Expand::kSharedBytes + 256 <= 227 * 1024);
 
 constexpr int64_t kMaxRows = 104 * Flash::kTile;   // of the buffers: 8192 tokens and more
@@ -144,16 +145,6 @@ bool prefill_supports(const DeviceCaps& caps, const MlaPrefillArgs& args) {
          max_rows_of(args.metadata->workspace, args.q.shape[1]) > 0;
 }
 
-// Microseconds on an H100, from perf/attention-h100.md. A pair: a query and a key that it sees.
-bool is_faster(const PromptChunk& chunk, int num_heads) {
-  constexpr double kAbsorbedPair = 0.47e-3, kStart = 10, kExpandedKey = 0.9e-3, kAttendedKey = 26e-3;
-  constexpr int kSms = 132, kAbsorbedHeads = 24;
-  const double queries = chunk.num_queries, keys = chunk.seq_len, seen = keys - queries / 2;   // by a query, on average
-  const double waves = std::max(1.0, static_cast<double>(ceil_div(chunk.num_queries, Flash::kRows)) * num_heads / kSms);
-  const double absorbed = queries * seen * kAbsorbedPair * ceil_div(num_heads, kAbsorbedHeads);
-  return kStart + keys * num_heads * kExpandedKey + seen * waves * kAttendedKey < absorbed;
-}
-
 }  // namespace
 
 const OpImpl<MlaPrefillArgs> kMlaPrefill[1] = {{"mla_prefill_sm90", prefill_supports, run_prefill}};
@@ -162,7 +153,7 @@ int mla_first_prefill(const MlaPrefillArgs& args) {
   const AttentionMetadata& metadata = *args.metadata;
   int first = metadata.num_decodes;
   for (const PromptChunk& chunk : metadata.chunks) {
-    if (is_faster(chunk, static_cast<int>(args.q.shape[1]))) return first;
+    if (is_expanded_faster(chunk.num_queries, chunk.seq_len, static_cast<int>(args.q.shape[1]))) return first;
     ++first;
   }
   return metadata.num_seqs;

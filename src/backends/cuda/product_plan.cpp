@@ -57,6 +57,7 @@ void add_experts(std::vector<Candidate>& out, const ProductShape& shape, int buc
   const std::span all(kShares);
   const int num_k_blocks = blocks_of_k(shape);
   if (shape.op == ProductOp::kMoeDown && bucket <= kMaxFewTokens) out.push_back({ProductKernel::kFew, 0, 1});
+  if (bucket <= 512) add_streams(out, 16, all.first(1), num_k_blocks);
   if (bucket <= 1024) add_streams(out, 64, bucket <= 64 ? all : all.first(2), num_k_blocks);
   if (bucket > 64) add_streams(out, 128, bucket <= 1024 ? all.first(2) : all.first(1), num_k_blocks);
   if (bucket > 128) out.push_back({ProductKernel::kWide, 0, 1});
@@ -83,6 +84,7 @@ StreamGemmPlan stream_plan(const DenseCall& call, const Candidate& wanted) {
 
 Candidate candidate_of(const StreamGemmPlan& plan) {
   switch (plan.tile) {
+    case TileSize::kNarrow: return {ProductKernel::kStream, 16, plan.cluster_size};
     case TileSize::kSmall: return {ProductKernel::kStream, 64, plan.cluster_size};
     case TileSize::kMid: return {ProductKernel::kStream, 128, plan.cluster_size};
     case TileSize::kLarge: return {ProductKernel::kStream, 256, 1};
@@ -118,8 +120,9 @@ DensePlan dense_heuristic(const DenseCall& call) {
 }
 
 ExpertPlan expert_heuristic(const ExpertCall& call) {
-  const StreamGemmPlan plan = plan_experts(call.num_rows, call.num_experts, call.size_n, call.num_k_blocks);
-  if (plan.tile != TileSize::kSmall && call.can_wide) return {{ProductKernel::kWide, 0, 1}, plan};
+  const StreamGemmPlan plan =
+      plan_experts(call.num_rows, call.num_experts, call.size_n, call.num_k_blocks, call.is_fp8);
+  if (plan.tile == TileSize::kMid && call.can_wide) return {{ProductKernel::kWide, 0, 1}, plan};
   return {candidate_of(plan), plan};
 }
 
@@ -190,12 +193,11 @@ DensePlan plan_dense_product(const DenseCall& call, const Candidate& wanted) {
 ExpertPlan plan_expert_product(const ExpertCall& call, const Candidate& wanted) {
   if (wanted.kernel == ProductKernel::kWide && call.can_wide) return {wanted};
   if (wanted.kernel != ProductKernel::kStream) return expert_heuristic(call);
-  const bool is_small = wanted.size == 64;
+  const TileSize tile = wanted.size == 16 ? TileSize::kNarrow : wanted.size == 64 ? TileSize::kSmall : TileSize::kMid;
   const int touched = std::min(call.num_rows, call.num_experts);
   // As plan_experts counts them: for the worst spread.
   return {wanted,
-          {is_small ? TileSize::kSmall : TileSize::kMid, tiles_of(call.size_n, 128),
-           touched + call.num_rows / (is_small ? 64 : 128), wanted.split}};
+          {tile, tiles_of(call.size_n, 128), touched + call.num_rows / tokens_of(tile), wanted.split}};
 }
 
 Candidate first_choice(const ProductShape& shape, int num_tokens) {
@@ -208,7 +210,7 @@ Candidate first_choice(const ProductShape& shape, int num_tokens) {
   if (shape.op == ProductOp::kMoeDown && num_tokens <= kMaxFewTokens) return {ProductKernel::kFew, 0, 1};
   return expert_heuristic({.num_rows = num_tokens * static_cast<int>(shape.num_chosen),
                            .num_experts = static_cast<int>(shape.num_matrices), .size_n = size_n,
-                           .num_k_blocks = num_k_blocks})
+                           .num_k_blocks = num_k_blocks, .is_fp8 = shape.is_fp8})
       .kernel;
 }
 

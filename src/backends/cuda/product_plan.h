@@ -20,7 +20,7 @@
 namespace gale::cuda {
 
 // kHeuristic: whatever the heuristic says for each number of tokens. kSkinny: device/skinny_gemm.cuh; size: weight rows
-// a block. kStream: device/stream_gemm.cuh; size: 64 for kSmall, 128 for kMid, 256 for kLarge. kTile:
+// a block. kStream: device/stream_gemm.cuh; size: 16 for kNarrow, 64 for kSmall, 128 for kMid, 256 for kLarge. kTile:
 // device/tile_gemm.cuh; size: tokens of a tile. kWide: device/expert_gemm.cuh. kFew: moe_down_few_sm90.cu. kGemv:
 // device/gemv.cuh.
 enum class ProductKernel : uint8_t { kHeuristic, kSkinny, kStream, kTile, kWide, kFew, kGemv };
@@ -62,7 +62,7 @@ struct DensePlan {
 
 struct ExpertCall {
   int num_rows, num_experts, size_n, num_k_blocks;   // num_rows: (token, expert) pairs
-  bool can_wide = true;
+  bool can_wide = true, is_fp8 = false;
 };
 struct ExpertPlan {
   Candidate kernel;

@@ -131,7 +131,7 @@ TEST(ExpertPlan, counts_token_tiles_of_what_is_wanted_for_the_worst_spread) {
   }
   const Candidate wide{ProductKernel::kWide, 0, 1};
   const ExpertCall few{.num_rows = 40, .num_experts = 65, .size_n = 3072, .num_k_blocks = 32, .can_wide = false};
-  EXPECT_EQ(plan_expert_product(few, wide).kernel, (Candidate{ProductKernel::kStream, 64, 1}));
+  EXPECT_EQ(plan_expert_product(few, wide).kernel, (Candidate{ProductKernel::kStream, 16, 1}));
 }
 
 TEST(Buckets, hold_every_number_of_tokens_once) {

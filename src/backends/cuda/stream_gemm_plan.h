@@ -6,8 +6,9 @@
 // Which tiles of device/stream_gemm.cuh a product takes, as plain functions of its sizes: the same call always takes the same way.
 namespace gale::cuda {
 
-// kSmall: 128 weight rows by up to 64 tokens, two blocks an SM. kMid: 128 by 128, two an SM. kLarge: 256 by 128, one an SM.
-enum class TileSize : uint8_t { kSmall, kMid, kLarge };
+// Weight rows by tokens, blocks an SM. kNarrow: 128 by 16, three (experts). kSmall: 128 by 64, two. kMid: 128 by 128,
+// two. kLarge: 256 by 128, one (dense).
+enum class TileSize : uint8_t { kNarrow, kSmall, kMid, kLarge };
 
 struct StreamGemmPlan { TileSize tile; int num_row_tiles, num_token_tiles, cluster_size; };
 
@@ -48,13 +49,23 @@ inline StreamGemmPlan plan_dense(int num_tokens, int size_n, int num_k_blocks, i
 
 // num_rows: (token, expert) pairs. Many of them go to device/expert_gemm.cuh, if it takes the sizes.
 inline bool are_experts_full(int num_rows, int num_experts) { return num_rows / num_experts > 32; }
+// Hardly any of them has more than 16: a third block an SM streams while the others begin and end. In bf16, whose tiles
+// last longer, it gains less, and soon less than second tiles of experts cost (perf/kernels-hopper.md).
+inline bool are_experts_thin(int num_rows, int num_experts, bool is_fp8) {
+  return num_rows <= (is_fp8 ? 10 : 6) * num_experts;
+}
+
+constexpr int tokens_of(TileSize tile) { return tile == TileSize::kNarrow ? 16 : tile == TileSize::kSmall ? 64 : 128; }
 
 // How rows spread over experts is known on the device alone: token tiles are counted for the worst.
-inline StreamGemmPlan plan_experts(int num_rows, int num_experts, int size_n, int num_k_blocks) {
+inline StreamGemmPlan plan_experts(int num_rows, int num_experts, int size_n, int num_k_blocks, bool is_fp8) {
   const int touched = std::min(num_rows, num_experts), row_tiles = (size_n + 127) / 128;
-  const TileSize tile = are_experts_full(num_rows, num_experts) ? TileSize::kMid : TileSize::kSmall;
-  const int tile_tokens = tile == TileSize::kSmall ? 64 : 128;
-  return {tile, row_tiles, touched + num_rows / tile_tokens, split_of(row_tiles * touched, num_k_blocks)};
+  const int num_tiles = row_tiles * touched;
+  const bool is_narrow = num_tiles > 3 * kNumSms && are_experts_thin(num_rows, num_experts, is_fp8);
+  TileSize tile = is_narrow ? TileSize::kNarrow : TileSize::kSmall;
+  if (are_experts_full(num_rows, num_experts)) tile = TileSize::kMid;
+  const int split = split_of(num_tiles, num_k_blocks);
+  return {tile, row_tiles, touched + num_rows / tokens_of(tile), split};
 }
 
 }  // namespace gale::cuda

@@ -433,11 +433,12 @@ __device__ void consume(const StreamGemmView& view, StreamGemmShared<C>& shared,
 // With the narrowest product that holds the tile's tokens.
 template <class C>
 __device__ void consume_any(const StreamGemmView& view, StreamGemmShared<C>& shared, uint8_t* stages, const GemmTile& tile) {
-  if constexpr (C::kMaxTokens == 64) {
+  if constexpr (C::kMaxTokens <= 64)
     if (tile.num_tokens <= 8) return consume<C, 8>(view, shared, stages, tile);
+  if constexpr (C::kMaxTokens == 64) {
     if (tile.num_tokens <= 16) return consume<C, 16>(view, shared, stages, tile);
     if (tile.num_tokens <= 32) return consume<C, 32>(view, shared, stages, tile);
-  } else {
+  } else if constexpr (C::kMaxTokens > 64) {
     if (tile.num_tokens <= 64) return consume<C, 64>(view, shared, stages, tile);
   }
   consume<C, C::kMaxTokens>(view, shared, stages, tile);

@@ -9,6 +9,8 @@
 // Host side of device/stream_gemm.cuh; each of the *_sm90.cu files instantiates it for one type and use.
 namespace gale::cuda {
 
+template <class T>
+using NarrowTiles = StreamGemmConfig<T, 1, 16, 4, 3, false, true>;         // experts
 template <class T, bool kGather>
 using SmallTiles = StreamGemmConfig<T, 1, 64, 4, 2, false, kGather>;
 template <class T, bool kGather>
@@ -54,7 +56,7 @@ void launch_stream_gemm(Stream& stream, const CUtensorMap& weights, const CUtens
 
 // The narrowest box of the copy engine that holds the tokens of a tile.
 inline int token_box(TileSize tile, int num_tokens) {
-  if (tile != TileSize::kSmall) return 128;
+  if (tile != TileSize::kSmall) return tokens_of(tile);
   return num_tokens <= 8 ? 8 : num_tokens <= 16 ? 16 : num_tokens <= 32 ? 32 : 64;
 }
 
@@ -77,7 +79,9 @@ void stream_dense_of_type(Stream& stream, const DenseProduct& product, const Str
     case TileSize::kSmall: return launch_stream_gemm<SmallTiles<T, false>>(stream, weights, tokens, view, num_heads);
     case TileSize::kMid: return launch_stream_gemm<MidTiles<T, false>>(stream, weights, tokens, view, num_heads);
     case TileSize::kLarge: return launch_stream_gemm<LargeTiles<T, false>>(stream, weights, tokens, view, num_heads);
+    case TileSize::kNarrow: break;
   }
+  CHECK(false, "narrow tiles are for experts");
 }
 
 // For experts with many tokens, rows of results in whole 16-byte pieces.
@@ -112,7 +116,8 @@ void stream_experts_of_type(Stream& stream, const ExpertProduct& product, const 
                                                  .num_experts = static_cast<int>(weight.num_matrices),
                                                  .size_n = view.size_n,
                                                  .num_k_blocks = size_k_blocks,
-                                                 .can_wide = view.is_vectorizable && is_long},
+                                                 .can_wide = view.is_vectorizable && is_long,
+                                                 .is_fp8 = weight.is_quantized()},
                                                 wanted);
   if (chosen.kernel.kernel == ProductKernel::kWide) return launch_expert_gemm<T>(stream, product);
   const StreamGemmPlan& plan = chosen.stream;
@@ -120,9 +125,10 @@ void stream_experts_of_type(Stream& stream, const ExpertProduct& product, const 
   view.in = product.in.data, view.in_stride = product.in.strides[0], view.rows_per_input = product.rows_per_input;
   view.sorted = product.sorted_rows.as<int32_t>(), view.offsets = product.expert_offsets.as<int32_t>();
   view.num_experts = static_cast<int>(weight.num_matrices), view.are_offsets_settled = product.are_offsets_settled;
-  if (plan.tile == TileSize::kSmall) view.weight_hint = kEvictFirst;
+  if (plan.tile == TileSize::kNarrow || plan.tile == TileSize::kSmall) view.weight_hint = kEvictFirst;
   const CUtensorMap weights = weight_map(weight);
   switch (plan.tile) {
+    case TileSize::kNarrow: return launch_stream_gemm<NarrowTiles<T>>(stream, weights, weights, view);
     case TileSize::kSmall: return launch_stream_gemm<SmallTiles<T, true>>(stream, weights, weights, view);
     case TileSize::kMid: return launch_stream_gemm<MidTiles<T, true>>(stream, weights, weights, view);
     case TileSize::kLarge: break;

@@ -1,0 +1,25 @@
+#pragma once
+
+#include <algorithm>
+
+// Which form of MLA a prompt's chunk takes, as a plain function of its sizes.
+namespace gale::cuda {
+
+// Microseconds on an H100 (perf/attention-h100.md). A pair: a query and a key that it sees.
+inline constexpr double kAbsorbedPairUs = 0.49e-3;     // from 8,192 queries
+inline constexpr double kAbsorbedQueryUs = 1.2;        // whatever it sees, among answers: from 160 of 1,024 (H200)
+inline constexpr double kExpansionStartUs = 10, kExpandedKeyUs = 0.9e-3, kAttendedKeyUs = 26e-3;
+inline constexpr int kExpandedRows = 128;              // of a block (device/flash_sm90.cuh)
+inline constexpr int kAbsorbedHeads = 24;              // of a pass
+
+// Do keys and values made from the latents (device/mla_expand.cuh) take less time than the absorbed form?
+inline bool is_expanded_faster(int num_queries, int seq_len, int num_heads) {
+  constexpr int kSms = 132;
+  const auto ceil_div = [](int a, int b) { return (a + b - 1) / b; };
+  const double queries = num_queries, keys = seq_len, seen = keys - queries / 2;   // by a query, on average
+  const double waves = std::max(1.0, static_cast<double>(ceil_div(num_queries, kExpandedRows)) * num_heads / kSms);
+  const double absorbed = queries * (kAbsorbedQueryUs + seen * kAbsorbedPairUs) * ceil_div(num_heads, kAbsorbedHeads);
+  return kExpansionStartUs + keys * num_heads * kExpandedKeyUs + seen * waves * kAttendedKeyUs < absorbed;
+}
+
+}  // namespace gale::cuda
