@@ -5,7 +5,7 @@
 
 --check writes nothing and ends with 1 if the table is not what the ledger says. rows.json holds what is asked: bound,
 must and aim of a row's own metric (milliseconds are better small, tokens a second large), the peer's figures, and
-gap_p99_must_ms where a row promises gaps. A row that was never measured says so."""
+gap_p99_must_ms where a row promises gaps; null where nothing is asked. A row that was never measured says so."""
 
 import argparse
 import json

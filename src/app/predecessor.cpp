@@ -121,7 +121,7 @@ Status Predecessor::serving() { return send_takeover(socket_.get(), {{"serving",
 
 bool Predecessor::has_ended() const {
   pollfd end{.fd = socket_.get(), .events = POLLIN, .revents = 0};
-  return ::poll(&end, 1, 0) != 0;      // it says nothing any more: what comes is the end
+  return ::poll(&end, 1, 0) > 0;       // it says nothing any more: what comes is the end
 }
 
 bool Predecessor::wait_for_end() {

@@ -129,8 +129,8 @@ std::vector<Option> engine_options() {
           .flag = "--max-mixed-step-ms",
           .placeholder = "N",
           .help = "Milliseconds that a step may take in which prompts are read while others' answers are written: "
-                  "prompts then get what is left, as learnt from the steps before, or as long as answers alone take if "
-                  "that is more. auto: on a GPU 26, or 37 for a model with experts; no limit on a CPU.",
+                  "prompts then get what is left, as learnt from the steps before, or as long as answers alone took at "
+                  "most of late if that is more. auto: on a GPU 26, or 37 for a model with experts; no limit on a CPU.",
           .group = kScheduling,
           .commands = kLoad,
           .rules = {.min = 1, .max = 60'000, .zero_name = "auto"}}),

@@ -74,11 +74,13 @@ def servers(binary, script, tmp_path):
         made.stop()
 
 
-def says(server, text, seconds=120):
+def says(server, text, seconds=120, other=None):
+    """Waits until its log says this; the end of the other one's log is shown, too, where it does not."""
     try:
         wait_for(lambda: re.search(text, server.log_text()), text, seconds)
     except AssertionError as late:
-        raise AssertionError(f"the log does not say {text}:\n{server.log_text()[-2000:]}") from late
+        logs = "\nthe other one's:\n".join(one.log_text()[-2000:] for one in (server, other) if one)
+        raise AssertionError(f"the log does not say {text}:\n{logs}") from late
 
 
 def ended(server, seconds=120):
@@ -396,7 +398,7 @@ def test_an_old_one_that_hangs_while_it_leaves_is_ended(servers, tmp_path):
     new = servers.start("--takeover", "--takeover-engine", "after")
     says(new, "Took over from process")
     old.process.send_signal(signal.SIGSTOP)
-    says(new, "it hangs and is killed")
+    says(new, "it hangs and is killed", other=old)
     assert ended(old) == -signal.SIGKILL
     stream.connection.close()
     says(new, "Application startup complete")
