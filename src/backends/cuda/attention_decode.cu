@@ -214,12 +214,6 @@ __device__ void multiply_values(Running& running, const std::byte* values, const
   }
 }
 
-__device__ inline float exp2_fast(float x) {
-  float y;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-}
-
 // One step of the running softmax: masks tokens from `num_valid` on, returns the probabilities as operands.
 template <class C>
 __device__ void soften(Running& running, float (&scores)[C::kParts][4], uint32_t (&p)[C::kParts / 2][4],

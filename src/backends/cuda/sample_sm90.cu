@@ -53,12 +53,6 @@ __device__ T load_word(const T* p, int block_rank) {
   return *reinterpret_cast<T*>(&bits);
 }
 
-__device__ float exp2_fast(float x) {
-  float y;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-}
-
 __device__ float log2_fast(float x) {
   float y;
   asm("lg2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));

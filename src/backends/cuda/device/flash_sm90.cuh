@@ -101,11 +101,6 @@ __device__ FlashBlock flash_block(const FlashView& view) {
   return block;
 }
 
-__device__ inline float exp2_fast(float x) {
-  float y;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-}
 // Groups 0 and 1 take turns; each passes its turn on as often as it waits for one.
 template <class C>
 __device__ void wait_for_turn(int group) {
