@@ -45,6 +45,16 @@ struct Plan {
   int token_budget = 0;                // what it may be at most
   std::vector<RequestId> preempted;    // lost their blocks to others; they wait to be recomputed
   bool operator==(const Plan&) const = default;
+
+  // Those of sequences that compute one token and guesses behind it; the other tokens are prompts'.
+  [[nodiscard]] int num_answer_tokens() const {
+    int count = 0;
+    for (const ScheduledSequence& scheduled : sequences) {
+      const int num_drafts = static_cast<int>(scheduled.draft_tokens.size());
+      if (scheduled.num_scheduled_tokens - num_drafts == 1) count += scheduled.num_scheduled_tokens;
+    }
+    return count;
+  }
 };
 
 // What a step gave one scheduled sequence.

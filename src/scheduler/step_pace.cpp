@@ -33,12 +33,7 @@ double StepPace::target_ns() const {
 
 void StepPace::note(const Plan& plan, Duration time) {
   if (limit_ == Duration::zero()) return;
-  int num_answers = 0;
-  for (const ScheduledSequence& scheduled : plan.sequences) {
-    const int num_drafts = static_cast<int>(scheduled.draft_tokens.size());
-    num_answers += scheduled.num_scheduled_tokens - num_drafts == 1 ? scheduled.num_scheduled_tokens : 0;
-  }
-  const int num_prompt_tokens = plan.num_tokens - num_answers;
+  const int num_answers = plan.num_answer_tokens(), num_prompt_tokens = plan.num_tokens - num_answers;
   const auto ns = static_cast<double>(time.count());
   if (num_prompt_tokens == 0) {
     answers_ns_ = answers_ns_ == 0 || num_mixed_ >= kAnswersAreStale ? ns : answers_ns_ + kNewest * (ns - answers_ns_);

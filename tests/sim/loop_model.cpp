@@ -72,13 +72,10 @@ class Loop {
     scheduler_.limit_mixed_prefill(pace_.max_prompt_tokens());
     const Plan plan = scheduler_.schedule();
     std::vector<SequenceResult> results(plan.sequences.size());
-    int num_answers = 0;
     for (size_t i = 0; i < results.size(); ++i) {
-      const ScheduledSequence& scheduled = plan.sequences[i];
-      num_answers += scheduled.num_scheduled_tokens == 1 ? 1 : 0;
-      if (scheduled.wants_token) results[i].tokens = {kToken};
+      if (plan.sequences[i].wants_token) results[i].tokens = {kToken};
     }
-    const int num_prompt_tokens = plan.num_tokens - num_answers;
+    const int num_answers = plan.num_answer_tokens(), num_prompt_tokens = plan.num_tokens - num_answers;
     double ns = cost("answers_us") + num_answers * cost("answer_us");
     if (num_prompt_tokens > 0) ns += cost("prompts_us") + num_prompt_tokens * cost("prompt_us");
     now_ns_ += ns;
