@@ -48,7 +48,7 @@ struct Shared {
   alignas(16) float values[C::kWarps][kRows][kMergePitch];   // some columns of the warps' results
   float2 stats[C::kWarps][kRows];
   float weight[C::kWarps][kRows];
-  int plan[72];
+  int plan[kShareOfItemsInts];
   CombineScratch<kRows> combine;
 };
 static_assert(sizeof(Shared<Large<Bf16>>) <= 227 * 1024 && sizeof(Shared<Small<Bf16>>) <= 99 * 1024);

@@ -38,7 +38,7 @@ struct Shared {
   float2 rescale[C::kColumns / 2];
   float2 stats[C::kColumns];
   CombineScratch<C::kColumns> combine;
-  int plan[40];
+  int plan[kShareInts];
 };
 
 template <class C>

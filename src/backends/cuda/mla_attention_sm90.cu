@@ -51,7 +51,7 @@ struct alignas(1024) Shared {
   float2 totals[kColumns];  // of what has been added up
   uint64_t full[kMaxStages], empty[kMaxStages];
   uint64_t ready, left;  // the team's results are there; the team has read this block's
-  int plan[40];
+  int plan[kShareInts];
   int flag;
 };
 static_assert(sizeof(Shared) <= 227 * 1024 && kMaxFan * kColumns * sizeof(float2) <= kGroups * kQueryBytes);

@@ -46,7 +46,10 @@ __device__ inline int tiles_of(int length, int tile) { return max(1, (length + t
 struct Place { int index, count; };
 __device__ inline Place place_of_block() { return {static_cast<int>(blockIdx.x), static_cast<int>(gridDim.x)}; }
 
-// size_of(s): tiles of all items of a sequence, at least one. `shared` holds 40 ints.
+// What these need of shared memory, in ints.
+inline constexpr int kShareInts = 40, kShareOfItemsInts = kShareInts + kWarpSize;
+
+// size_of(s): tiles of all items of a sequence, at least one. `shared` holds kShareInts.
 template <int kThreads, class SizeOf>
 __device__ Share find_share(Place place, int num_seqs, int min_tiles, int* shared, SizeOf&& size_of) {
   const int lane = threadIdx.x % kWarpSize, warp = threadIdx.x / kWarpSize;
@@ -83,17 +86,17 @@ __device__ Share find_share(Place place, int num_seqs, int min_tiles, int* share
 
 // Whole items, or equal parts of them, where that takes hardly longer than the equal shares of find_share: they spare
 // the pieces that begin and end in the middle of a block's share. tiles_of_item(s): of each of a sequence's num_items.
-// `slack`: tiles that sparing them is worth. `shared` holds 72 ints.
+// `slack`: tiles that sparing them is worth. `shared` holds kShareOfItemsInts.
 template <int kThreads, class TilesOfItem>
 __device__ Share find_share_of_items(Place place, int num_seqs, int num_items, int min_tiles, int slack, int* shared,
                                      TilesOfItem&& tiles_of_item) {
   int longest = 0;
   for (int s = threadIdx.x; s < num_seqs; s += kThreads) longest = max(longest, tiles_of_item(s));
   longest = __reduce_max_sync(kFullMask, longest);
-  if (threadIdx.x % kWarpSize == 0) shared[40 + threadIdx.x / kWarpSize] = longest;
+  if (threadIdx.x % kWarpSize == 0) shared[kShareInts + threadIdx.x / kWarpSize] = longest;
   Share share = find_share<kThreads>(place, num_seqs, min_tiles, shared,
                                      [&](int s) { return num_items * tiles_of_item(s); });   // with barriers
-  for (int w = 0; w < kThreads / kWarpSize; ++w) longest = max(longest, shared[40 + w]);
+  for (int w = 0; w < kThreads / kWarpSize; ++w) longest = max(longest, shared[kShareInts + w]);
   const int num_all = num_seqs * num_items, rounds = (num_all + place.count - 1) / place.count;
   const int parts = rounds > 1 ? 1 : place.count / num_all, per_part = max((longest + parts - 1) / parts, min_tiles);
   if (rounds * per_part > share.per_block + slack) return share;
