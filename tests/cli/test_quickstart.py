@@ -4,7 +4,7 @@ import os
 import subprocess
 
 import pytest
-from gale_server import ROOT
+from gale_server import ROOT, free_port
 
 DRIVER = "580.95.05"
 H100, H200 = f"9.0, {DRIVER}, NVIDIA H100 80GB HBM3", f"9.0, {DRIVER}, NVIDIA H200"
@@ -116,6 +116,7 @@ def test_a_configuration_that_fails_ends_with_what_cmake_said_and_is_tried_again
     [
         (["--modle", "x"], "unknown option '--modle'"),
         (["--model"], "--model needs a folder"),
+        (["--program", "tests"], "--program tests: there is no program"),
         (["--service", "--", "--seed", "4"], "configuration file (docs/service.md), not from here: --seed 4"),
     ],
 )
@@ -124,6 +125,15 @@ def test_wrong_usage_is_refused_before_anything_is_done(arguments, words):
     assert answer.returncode != 0
     assert words in answer.stderr
     assert "packages" not in answer.stdout
+
+
+def test_a_program_that_is_built_already_is_taken_as_it_is(binary):
+    ports = ["--port", str(free_port()), "--ui-port", str(free_port())]
+    command = [ROOT / "quickstart", "--program", binary, *ports, "--check", "--", "--device", "cpu"]
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    assert answer.stdout.rstrip().endswith("everything worked, server and page have stopped")
+    assert "packages" not in answer.stdout and f"{binary} chat" in answer.stdout
 
 
 def test_help_is_whole():
