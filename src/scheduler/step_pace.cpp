@@ -16,7 +16,7 @@ constexpr int kPatience = 4;          // steps with room for more before there i
 constexpr int kMemory = 128;          // steps until what was late is tried again
 
 constexpr double kTargetHasGrown = 1.05;           // then what was late may be in time
-constexpr double kForgetting = 1.0 / 1024;         // of the longest answers, a mixed step
+constexpr double kForgetting = 1.0 / 512;          // of the longest answers, a mixed step
 
 constexpr int kAnswersAreStale = 64;  // mixed steps until one of answers alone is due
 

@@ -132,7 +132,23 @@ TEST(StepPace, remembers_what_many_answers_took_when_few_answer) {
     const int most = pace.max_prompt_tokens().value_or(2048);
     pace.note(plan_of(4, most), mixed_us(most));
   }
-  EXPECT_GE(pace.max_prompt_tokens().value_or(-1), 1100) << "1,318 end in 58 ms";
+  EXPECT_GE(pace.max_prompt_tokens().value_or(-1), 1000) << "1,318 end in 58 ms, a ninth of which is forgotten by now";
+}
+
+// A crowd with long contexts that has left: others' gaps are short again before long.
+TEST(StepPace, forgets_what_many_answers_took_once_they_are_gone) {
+  StepPace pace(milliseconds(26), 1);
+  for (int i = 0; i < 100; ++i) pace.note(plan_of(200, 0), milliseconds(40));
+  for (int i = 0; i < 40; ++i) pace.note(plan_of(8, 0), milliseconds(5));
+  int num_long = 0;
+  for (int i = 0; i < 2000; ++i) {
+    const int most = pace.max_prompt_tokens().value_or(2048);
+    const int us = 5'000 + 15 * most;
+    num_long += us > 27'000;
+    pace.note(plan_of(8, most), std::chrono::microseconds(us));
+  }
+  EXPECT_LE(num_long, 700) << "of 2,000 steps";
+  EXPECT_GE(pace.max_prompt_tokens().value_or(1400), 1250) << "1,400 end in 26 ms";
 }
 
 TEST(StepPace, tries_again_what_was_late_once_steps_may_take_longer) {
