@@ -164,10 +164,6 @@ void attend_widened(Stream& stream, const PagedAttentionArgs& args, FlashView& v
   launch_flash<WidenedFlash>(stream, maps, view, num_segments);
 }
 
-}  // namespace
-
-namespace {
-
 // What one launch attends to: segments, and of them what has to be added up afterwards.
 struct Launch {
   int num_segments = 0, num_rows = 0, num_states = 0, num_merges = 0;
