@@ -64,7 +64,7 @@ BLOCKS = [
     rows("flash-fp8", 400),
     Block("load-flash", tool("load_time.py", f"{GALE} --model flash"), 150, 60),
     Block("load-9b", tool("load_time.py", f"{GALE} --model 9b"), 100, 45),
-    Block("memory-9b", tool("memory.py", f"{GALE} --model 9b --precision fp8 --users 1024 --seconds 60"), 200, 100),
+    Block("memory-9b", tool("memory.py", f"{GALE} --model 9b --precision fp8 --users 1024 --seconds 40"), 300, 150),
     Block("long-9b", tool("long_prompt.py", f"{GALE} --model 9b --chunks 8192 2048"), 200, 80),
     Block("long-flash", tool("long_prompt.py", f"{GALE} --model flash --length 180000"), 300, 100),
     Block("attention-bench", "{programs}/cuda_attention_bench", 90),
