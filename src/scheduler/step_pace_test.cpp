@@ -18,6 +18,16 @@ Plan plan_of(int num_answers, int num_prompt_tokens) {
   return plan;
 }
 
+// Of 28 ms answers take 8; 1,000 prompt tokens were in time once, and late the next time.
+StepPace pace_after_a_late_step() {
+  StepPace pace(milliseconds(28), 1);
+  pace.note(plan_of(8, 0), milliseconds(8));
+  pace.note(plan_of(8, 1000), milliseconds(28));
+  pace.note(plan_of(8, 1000), milliseconds(33));
+  EXPECT_EQ(pace.max_prompt_tokens(), 800);
+  return pace;
+}
+
 TEST(StepPace, knows_nothing_at_first_and_limits_nothing_if_not_asked) {
   StepPace pace(milliseconds(28), 1), never(milliseconds(0), 1);
   EXPECT_FALSE(pace.max_prompt_tokens());
@@ -83,11 +93,7 @@ TEST(StepPace, counts_drafts_as_answers) {
 }
 
 TEST(StepPace, falls_at_once_and_rises_after_some_steps_with_room) {
-  StepPace pace(milliseconds(28), 1);
-  pace.note(plan_of(8, 0), milliseconds(8));
-  pace.note(plan_of(8, 1000), milliseconds(28));
-  pace.note(plan_of(8, 1000), milliseconds(33));
-  EXPECT_EQ(pace.max_prompt_tokens(), 800);
+  StepPace pace = pace_after_a_late_step();
   for (int i = 0; i < 3; ++i) pace.note(plan_of(8, 800), milliseconds(18));
   EXPECT_EQ(pace.max_prompt_tokens(), 800);
   pace.note(plan_of(8, 800), milliseconds(18));
@@ -152,11 +158,7 @@ TEST(StepPace, forgets_what_many_answers_took_once_they_are_gone) {
 }
 
 TEST(StepPace, tries_again_what_was_late_once_steps_may_take_longer) {
-  StepPace pace(milliseconds(28), 1);
-  pace.note(plan_of(8, 0), milliseconds(8));
-  pace.note(plan_of(8, 1000), milliseconds(28));
-  pace.note(plan_of(8, 1000), milliseconds(33));
-  EXPECT_EQ(pace.max_prompt_tokens(), 800);
+  StepPace pace = pace_after_a_late_step();
   for (int i = 0; i < 40; ++i) pace.note(plan_of(100, 0), milliseconds(20));
   for (int i = 0; i < 4; ++i) pace.note(plan_of(8, 800), milliseconds(28));
   EXPECT_GT(pace.max_prompt_tokens().value_or(-1), 1000) << "40 ms are allowed now";

@@ -29,7 +29,8 @@ def test_the_table_is_the_ledgers():
 def test_every_row_has_what_the_table_needs():
     for row in perf_table.read_rows():
         assert row["model"] in perf_table.MODELS and row["metric"] in METRICS, row
-        assert row.keys() >= {"bound", "must", "aim"}, row
+        asks_nothing = row["must"] is None and row["bound"] is None and row["aim"] is None and "peer" not in row
+        assert row["must"] or (asks_nothing and row["card"] == "H200"), row
 
 
 def test_the_newest_run_counts_and_is_held_against_what_is_asked():

@@ -145,9 +145,9 @@ def report(kernels, users, title, timeline):
         slow = chosen[int(0.95 * (len(chosen) - 1))]
         print_step(f"{title}: {kind} step, slower than 95 of 100", slow)
         if timeline:
-            write_timeline(timeline / f"{title.replace(',', '').replace(' ', '-')}-{kind}-slow.txt", slow)
-            name = f"{title.replace(',', '').replace(' ', '-')}-{kind}.txt"
-            write_timeline(timeline / name, chosen[len(chosen) // 2])
+            name = f"{title.replace(',', '').replace(' ', '-')}-{kind}"
+            write_timeline(timeline / f"{name}.txt", chosen[len(chosen) // 2])
+            write_timeline(timeline / f"{name}-slow.txt", slow)
 
 
 def main():

@@ -30,10 +30,11 @@ constexpr int kStatePitch = kHeadDim + 8;   // results, maximum, four sums
 constexpr int kStateRows = 160 * Flash::kRows;   // times heads: those of a wave of blocks, whatever the card
 constexpr size_t kStateBytes = size_t{kStateRows} * kStatePitch * sizeof(float);
 
-// Into how many pieces a chunk's keys go, of a step that has so many blocks.
-int num_pieces(const PromptChunk& chunk, int num_blocks) {
-  return std::clamp(std::min(num_multiprocessors() / std::max(1, num_blocks), chunk.seq_len / kMinSharedKeys), 1,
-                    kMaxPieces);
+// Into how many pieces a chunk's keys go, of a step that has so many blocks: as many as there is room for, or one.
+int num_pieces(const PromptChunk& chunk, int num_blocks, int num_heads) {
+  const int pieces = std::clamp(
+      std::min(num_multiprocessors() / std::max(1, num_blocks), chunk.seq_len / kMinSharedKeys), 1, kMaxPieces);
+  return int64_t{chunk.num_queries} * pieces * num_heads > kStateRows ? 1 : pieces;
 }
 
 // --- keys and values of an FP8 cache in bf16 ------------------------------------------------------------------------
@@ -218,8 +219,7 @@ void launch_prefill_sm90(Stream& stream, const PagedAttentionArgs& args, int fir
   };
   for (int s = metadata.num_seqs - 1; s >= first_sequence; --s) {   // the longest, which come last, begin first
     const PromptChunk& chunk = metadata.chunks[static_cast<size_t>(s - metadata.num_decodes)];
-    int pieces = num_pieces(chunk, num_blocks);
-    if (int64_t{chunk.num_queries} * pieces * view.num_heads > kStateRows) pieces = 1;
+    const int pieces = num_pieces(chunk, num_blocks, view.num_heads);
     const bool has_state =
         (launch.num_states + int64_t{chunk.num_queries} * pieces) * view.num_heads <= kStateRows || pieces == 1;
     if (launch.num_segments + pieces > kMaxFlashSegments || !has_state ||

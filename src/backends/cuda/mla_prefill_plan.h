@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "backends/cuda/stream_gemm_plan.h"
+
 // Which form of MLA a prompt's chunk takes, as a plain function of its sizes.
 namespace gale::cuda {
 
@@ -14,10 +16,9 @@ inline constexpr int kAbsorbedHeads = 24;              // of a pass
 
 // Do keys and values made from the latents (device/mla_expand.cuh) take less time than the absorbed form?
 inline bool is_expanded_faster(int num_queries, int seq_len, int num_heads) {
-  constexpr int kSms = 132;
   const auto ceil_div = [](int a, int b) { return (a + b - 1) / b; };
   const double queries = num_queries, keys = seq_len, seen = keys - queries / 2;   // by a query, on average
-  const double waves = std::max(1.0, static_cast<double>(ceil_div(num_queries, kExpandedRows)) * num_heads / kSms);
+  const double waves = std::max(1.0, static_cast<double>(ceil_div(num_queries, kExpandedRows)) * num_heads / kNumSms);
   const double absorbed = queries * (kAbsorbedQueryUs + seen * kAbsorbedPairUs) * ceil_div(num_heads, kAbsorbedHeads);
   return kExpansionStartUs + keys * num_heads * kExpandedKeyUs + seen * waves * kAttendedKeyUs < absorbed;
 }

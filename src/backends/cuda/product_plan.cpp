@@ -194,10 +194,7 @@ ExpertPlan plan_expert_product(const ExpertCall& call, const Candidate& wanted) 
   if (wanted.kernel == ProductKernel::kWide && call.can_wide) return {wanted};
   if (wanted.kernel != ProductKernel::kStream) return expert_heuristic(call);
   const TileSize tile = wanted.size == 16 ? TileSize::kNarrow : wanted.size == 64 ? TileSize::kSmall : TileSize::kMid;
-  const int touched = std::min(call.num_rows, call.num_experts);
-  // As plan_experts counts them: for the worst spread.
-  return {wanted,
-          {tile, tiles_of(call.size_n, 128), touched + call.num_rows / tokens_of(tile), wanted.split}};
+  return {wanted, plan_experts_in(tile, call.num_rows, call.num_experts, call.size_n, wanted.split)};
 }
 
 Candidate first_choice(const ProductShape& shape, int num_tokens) {

@@ -58,14 +58,17 @@ inline bool are_experts_thin(int num_rows, int num_experts, bool is_fp8) {
 constexpr int tokens_of(TileSize tile) { return tile == TileSize::kNarrow ? 16 : tile == TileSize::kSmall ? 64 : 128; }
 
 // How rows spread over experts is known on the device alone: token tiles are counted for the worst.
+inline StreamGemmPlan plan_experts_in(TileSize tile, int num_rows, int num_experts, int size_n, int split) {
+  const int touched = std::min(num_rows, num_experts);
+  return {tile, (size_n + 127) / 128, touched + num_rows / tokens_of(tile), split};
+}
+
 inline StreamGemmPlan plan_experts(int num_rows, int num_experts, int size_n, int num_k_blocks, bool is_fp8) {
-  const int touched = std::min(num_rows, num_experts), row_tiles = (size_n + 127) / 128;
-  const int num_tiles = row_tiles * touched;
+  const int num_tiles = (size_n + 127) / 128 * std::min(num_rows, num_experts);
   const bool is_narrow = num_tiles > 3 * kNumSms && are_experts_thin(num_rows, num_experts, is_fp8);
   TileSize tile = is_narrow ? TileSize::kNarrow : TileSize::kSmall;
   if (are_experts_full(num_rows, num_experts)) tile = TileSize::kMid;
-  const int split = split_of(num_tiles, num_k_blocks);
-  return {tile, row_tiles, touched + num_rows / tokens_of(tile), split};
+  return plan_experts_in(tile, num_rows, num_experts, size_n, split_of(num_tiles, num_k_blocks));
 }
 
 }  // namespace gale::cuda
