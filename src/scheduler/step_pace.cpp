@@ -6,7 +6,8 @@ namespace gale {
 namespace {
 
 constexpr double kNewest = 0.25;      // of a running mean; steps change slowly, single ones are disturbed
-constexpr int kMinPromptTokens = 64;  // prompts get on, however slow the steps are
+constexpr int kMinPromptTokens = 16;  // prompts get on, however slow the steps are: 64 over a long context may be late
+constexpr int kFewPromptTokens = 64;  // fewer say little of what mixed steps cost, unless there may be no more
 constexpr int kMaxPromptTokens = 1'000'000;
 constexpr double kMostOfAnswers = 2;  // where answers alone need most of the time: prompts as long again
 constexpr double kIsLate = 1.02;      // of the time: less is noise
@@ -39,7 +40,7 @@ void StepPace::note(const Plan& plan, Duration time) {
     answers_ns_ = answers_ns_ == 0 || num_mixed_ >= kAnswersAreStale ? ns : answers_ns_ + kNewest * (ns - answers_ns_);
     most_answers_ns_ = std::max(most_answers_ns_, answers_ns_);
     num_mixed_ = 0;
-  } else if (num_answers > 0 && num_prompt_tokens >= kMinPromptTokens) {   // fewer say little of a mixed step's cost
+  } else if (num_answers > 0 && num_prompt_tokens >= std::min(most_ > 0 ? most_ : kFewPromptTokens, kFewPromptTokens)) {
     ++num_mixed_;
     most_answers_ns_ = std::max(answers_ns_, (1 - kForgetting) * most_answers_ns_);
     note_mixed(num_prompt_tokens, num_answers, ns);

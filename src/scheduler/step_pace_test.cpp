@@ -57,7 +57,30 @@ TEST(StepPace, follows_what_becomes_slower_and_lets_prompts_get_on) {
   pace.note(plan_of(8, 600), milliseconds(900));
   EXPECT_EQ(pace.max_prompt_tokens(), 300) << "one step may be disturbed: half at most";
   for (int i = 0; i < 40; ++i) pace.note(plan_of(8, pace.max_prompt_tokens().value_or(0)), milliseconds(900));
-  EXPECT_EQ(pace.max_prompt_tokens(), 64);
+  EXPECT_EQ(pace.max_prompt_tokens(), 16);
+}
+
+// A long prompt's last tokens: each attends to all before, and 64 of them would be late beside any answers.
+TEST(StepPace, keeps_the_time_where_a_few_tokens_take_long) {
+  StepPace pace(milliseconds(20), 256);
+  pace.note(plan_of(32, 0), milliseconds(10));
+  double token_us = 10;
+  int num_late = 0, num_steps = 0, most = 0;
+  for (; token_us < 500; token_us *= 1.002, ++num_steps) {
+    const int tokens = pace.max_prompt_tokens().value_or(1000);
+    const auto time = std::chrono::microseconds(10'000 + static_cast<int>(tokens * token_us));
+    pace.note(plan_of(32, tokens), time);
+    num_late += time > milliseconds(22);
+    most = tokens;
+  }
+  EXPECT_LE(num_late * 50, num_steps) << num_late << " of " << num_steps;
+  EXPECT_GE(most, 16);
+  EXPECT_LE(most, 20);
+  for (; token_us > 20; token_us /= 1.002) {  // a short one comes: its tokens cost less
+    const int tokens = pace.max_prompt_tokens().value_or(0);
+    pace.note(plan_of(32, tokens), std::chrono::microseconds(10'000 + static_cast<int>(tokens * token_us)));
+  }
+  EXPECT_GE(pace.max_prompt_tokens(), 250);
 }
 
 TEST(StepPace, gives_prompts_as_long_as_answers_alone_where_these_take_longer) {
