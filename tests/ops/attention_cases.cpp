@@ -108,7 +108,9 @@ Values AttentionProblem::run(Harness& harness, int64_t begin, int64_t end) const
   metadata.workspace = harness.attention_workspace(
       {.max_num_seqs = metadata.num_seqs, .max_num_tokens = metadata.num_tokens, .max_model_len = metadata.max_seq_len,
        .num_heads = static_cast<int>(num_heads), .num_kv_heads = is_mla() ? 1 : static_cast<int>(num_kv_heads),
-       .key_dim = static_cast<int>(key_size), .value_dim = static_cast<int>(value_size), .cache_dtype = cache_dtype});
+       .key_dim = static_cast<int>(key_size), .value_dim = static_cast<int>(value_size),
+       .nope_dim = has_room_for_prompts ? 192 : 0, .head_value_dim = has_room_for_prompts ? 256 : 0,
+       .cache_dtype = cache_dtype});
   const Tensor query =
       harness.activations(slice_of(q, begin, end, num_heads * key_size), {end - begin, num_heads, key_size});
   const Tensor out = harness.output({end - begin, num_heads, value_size});
@@ -232,6 +234,25 @@ TEST(MlaAttention, reads_latents_as_keys_and_values) {
     }
     for (const int64_t heads : {1, 2, 20, 25})
       expect_attention(*harness, {{70, 129, 90}, {1, 1, 11}, 48}, heads, 0, 576, 512);
+  });
+}
+
+// With room for them a backend may take chunks another way: several rows of blocks, keys that several blocks share,
+// chunks too short for it, heads that fill no block.
+TEST(MlaAttention, of_chunks_of_prompts_beside_others) {
+  const auto harness = make_harness();
+  harness->for_each_variant(&OpTable::mla_attention, [&] {
+    for (const int64_t heads : {3, 20}) {
+      for (const PagedBatch& batch :
+           {PagedBatch{{90, 70, 700, 2100}, {1, 2, 70, 9}, 64}, PagedBatch{{130}, {130}, 64}}) {
+        const DType short_dtype = heads == 3 ? DType::kBF16 : DType::kF8E4M3;
+        const DType dtype = harness->activation() == DType::kF32 ? DType::kF32 : short_dtype;
+        AttentionProblem problem(batch, heads, 0, 576, 512, dtype, harness->activation());
+        problem.has_room_for_prompts = true;
+        SCOPED_TRACE(testing::Message() << name_of(dtype) << " cache, " << heads << " heads, " << batch.num_tokens);
+        expect_close(problem.run(*harness, 0, batch.num_tokens), problem.reference(), 512, harness->activation());
+      }
+    }
   });
 }
 

@@ -100,6 +100,7 @@ __device__ int num_steps(const Piece& piece, int warp) {
 
 struct Running {
   float maximum[2], sum[2];          // of rows lane / 4 and lane / 4 + 8; the sum is this lane's share
+  float limit[2];                    // the largest score for which the maximum need not change (kMaxExcess)
   float value[kHeadDim / 8][4];
 };
 
@@ -214,6 +215,22 @@ __device__ void multiply_values(Running& running, const std::byte* values, const
   }
 }
 
+// top: of this lane's scores of each row.
+__device__ void raise_maxima(Running& running, const float (&top)[2], float scale_log2) {
+  float rescale[2];
+#pragma unroll
+  for (int r = 0; r < 2; ++r) {
+    const float maximum = fmaxf(running.maximum[r], quad_max(top[r]) * scale_log2);
+    rescale[r] = exp2_fast(running.maximum[r] - maximum);
+    running.maximum[r] = maximum, running.limit[r] = __fdividef(maximum + kMaxExcess, scale_log2);
+    running.sum[r] *= rescale[r];
+  }
+#pragma unroll
+  for (int n = 0; n < kHeadDim / 8; ++n)
+#pragma unroll
+    for (int e = 0; e < 4; ++e) running.value[n][e] *= rescale[e / 2];
+}
+
 // One step of the running softmax: masks tokens from `num_valid` on, returns the probabilities as operands.
 template <class C>
 __device__ void soften(Running& running, float (&scores)[C::kParts][4], uint32_t (&p)[C::kParts / 2][4],
@@ -225,31 +242,32 @@ __device__ void soften(Running& running, float (&scores)[C::kParts][4], uint32_t
       for (int e = 0; e < 4; ++e)
         if (j * 8 + lane % 4 * 2 + e % 2 >= num_valid) scores[j][e] = -INFINITY;
   }
-  bool is_rescaled = false;
-  float rescale[2];
+  float top[2];
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
-    float top = scores[0][2 * r];
+    top[r] = scores[0][2 * r];
 #pragma unroll
-    for (int j = 0; j < C::kParts; ++j) top = fmaxf(top, fmaxf(scores[j][2 * r], scores[j][2 * r + 1]));
-    const float maximum = fmaxf(running.maximum[r], quad_max(top) * scale_log2);
-    rescale[r] = exp2_fast(running.maximum[r] - maximum);
-    is_rescaled |= rescale[r] != 1.0f;
-    running.maximum[r] = maximum;
-    running.sum[r] *= rescale[r];
+    for (int j = 0; j < C::kParts; ++j) top[r] = fmaxf(top[r], fmaxf(scores[j][2 * r], scores[j][2 * r + 1]));
+  }
+  if (__any_sync(kFullMask, top[0] > running.limit[0] || top[1] > running.limit[1]))
+    raise_maxima(running, top, scale_log2);
+#pragma unroll
+  for (int r = 0; r < 2; ++r) {
+    const float maximum = running.maximum[r];
 #pragma unroll
     for (int j = 0; j < C::kParts; ++j) {
       const float a = exp2_fast(fmaf(scores[j][2 * r], scale_log2, -maximum));
       const float b = exp2_fast(fmaf(scores[j][2 * r + 1], scale_log2, -maximum));
-      running.sum[r] += a + b;
-      p[j / 2][2 * (j % 2) + r] = sizeof(typename C::Cache) == 2 ? pack_bf16(a, b) : pack_half(a, b);
+      uint32_t& pair = p[j / 2][2 * (j % 2) + r];
+      if constexpr (sizeof(typename C::Cache) == 2) {
+        pair = pack_bf16(a, b);
+        const float2 taken = floats_of_bf16(pair);   // what is lost in rounding is lost in the sum, too
+        running.sum[r] += taken.x + taken.y;
+      } else {
+        pair = pack_half(a, b);
+        running.sum[r] += a + b;
+      }
     }
-  }
-  if (__any_sync(kFullMask, is_rescaled)) {
-#pragma unroll
-    for (int n = 0; n < kHeadDim / 8; ++n)
-#pragma unroll
-      for (int e = 0; e < 4; ++e) running.value[n][e] *= rescale[e / 2];
   }
 }
 
@@ -297,7 +315,7 @@ __device__ void attend(Running& running, const DecodeView& view, const Piece& pi
                        std::byte* ring, int warp, int lane) {
   const AttentionView& a = view.attention;
 #pragma unroll
-  for (int r = 0; r < 2; ++r) running.maximum[r] = -INFINITY, running.sum[r] = 0;
+  for (int r = 0; r < 2; ++r) running.maximum[r] = running.limit[r] = -INFINITY, running.sum[r] = 0;
 #pragma unroll
   for (int n = 0; n < kHeadDim / 8; ++n)
 #pragma unroll

@@ -18,4 +18,8 @@ void run_any_mla(Stream& stream, const MlaAttentionArgs& args);
 [[nodiscard]] bool mla_wgmma_supports(const DeviceCaps& caps, const MlaAttentionArgs& args);
 void run_mla_wgmma(Stream& stream, const MlaAttentionArgs& args);
 
+// mla_chunk_sm90.cu: the same for prompts' chunks, from the sequence on that first_mla_chunk names (num_seqs: none).
+[[nodiscard]] int first_mla_chunk(const MlaAttentionArgs& args);
+void run_mla_chunks(Stream& stream, const MlaAttentionArgs& args, int first);
+
 }  // namespace gale::cuda

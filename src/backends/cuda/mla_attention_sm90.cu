@@ -1,12 +1,13 @@
 // Absorbed MLA on Hopper's warpgroup products over pages of a multiple of 64 tokens, bf16 or FP8. The cached tokens
 // stand on the 64-row side of the products, the heads are their 24 columns; bf16 operands come straight from the tile
-// (the values transposed), FP8 is widened to fp16 in registers on its way into the products. Limited by memory in bf16:
-// a tile of 64 tokens takes an SM 5500 clocks to fetch (FP8: 2750), its 68 products about 2000. One warp fetches tiles
-// by the copy engine; two warpgroups take turns at them, each with its own running softmax and all 512 x 24 values in
-// registers, so that one multiplies while the other does its softmax. Their results are added up at the end of a piece.
-// A team of blocks (a cluster) shares an item's tiles: one block where there are many sequences, more where there are
-// few; its blocks add up each other's results through distributed shared memory, and items that several teams share
-// through memory, in a fixed order.
+// (the values transposed). FP8 keys do, too: a query is two e4m3 rows then, as exact as its bf16, and 48 columns take
+// both; FP8 values are widened to fp16 in registers on their way into the products. Limited by memory in bf16: a tile
+// of 64 tokens takes an SM 5500 clocks to fetch (FP8: 2750; H200: 3800 and 1900), its products about 2000. One warp
+// fetches tiles by the copy engine; two warpgroups take turns at them, each with its own running softmax and all 512
+// x 24 values in registers, so that one multiplies while the other does its softmax. Their results are added up at
+// the end of a piece. A team of blocks (a cluster) shares an item's tiles: one block where there are many sequences,
+// more where there are few; its blocks add up each other's results through distributed shared memory, and items that
+// several teams share through memory, in a fixed order.
 #include "backends/cuda/device/half.cuh"
 #include "backends/cuda/device/hopper.cuh"
 #include "backends/cuda/device/mla_items.cuh"
@@ -28,6 +29,7 @@ constexpr int kValueTiles = kMlaLatent / 64;  // 64-row tiles of the values
 constexpr int kUnits = kValueTiles * kParts;  // float4 a thread of a warpgroup
 constexpr int kRingBytes = 2 * kTile * kMlaKeyDim * 2;
 constexpr int kMaxStages = 4;
+constexpr float kLowFactor = 16;  // of split_e4m3
 constexpr int kMinTiles = 2;  // of a block's share: a smaller one costs more to add up than it wins
 
 template <class Cache>
@@ -39,7 +41,7 @@ constexpr int kStages = kRingBytes / kTileBytes<Cache>;
 
 struct alignas(1024) Shared {
   std::byte ring[kRingBytes];
-  std::byte q[kQueryBlocks][kQueryBytes];  // swizzled; FP8: see query_chunks
+  std::byte q[kQueryBlocks * kQueryBytes];  // see load_queries
   union {
     std::byte probabilities[kGroups][kQueryBytes];  // [column][token], swizzled
     float2 pieces[kMaxFan][kColumns];  // while partial results are added up: maximum and sum, then the weight in x
@@ -47,6 +49,7 @@ struct alignas(1024) Shared {
   float4 exchange[kUnits][kGroupThreads];  // results in the order of the registers
   float rows[kGroups][4][kColumns];        // of each warp: maxima of a tile, sums at the end
   float maxima[kGroups][kColumns];
+  float query_scales[kColumns];  // FP8: of a product with the rows of q that gives a power of 2
   float2 stats[kColumns];   // maximum and sum of this block
   float2 totals[kColumns];  // of what has been added up
   uint64_t full[kMaxStages], empty[kMaxStages];
@@ -72,6 +75,19 @@ __device__ int own_tiles(const Team& team, int num_tiles) {
 
 __device__ void group_sync(int group) {
   asm volatile("bar.sync %0, %1;" ::"r"(1 + group), "n"(kGroupThreads) : "memory");
+}
+// The same; is it so for any of the threads?
+__device__ bool group_any(int group, bool is_so) {
+  int out;
+  asm volatile(
+      "{\n.reg .pred own, any;\n"
+      "setp.ne.b32 own, %1, 0;\n"
+      "bar.red.or.pred any, %2, %3, own;\n"
+      "selp.b32 %0, 1, 0, any;\n}"
+      : "=r"(out)
+      : "r"(static_cast<int>(is_so)), "r"(1 + group), "n"(kGroupThreads)
+      : "memory");
+  return out != 0;
 }
 __device__ void consumers_sync() { asm volatile("bar.sync 3, %0;" ::"n"(kConsumers) : "memory"); }
 
@@ -143,40 +159,106 @@ __device__ void produce(Shared& shared, const Maps& maps, const MlaView& view, c
   }
 }
 
-// 16 dimensions of a query as two 16-byte chunks. A word of FP8 keys holds four dimensions, which stand at places 2 t,
-// 2 t + 1, 2 t + 8 and 2 t + 9 of the product's 16: so do the query's.
-template <class Cache>
-__device__ void query_chunks(const uint4& a, const uint4& b, uint4 (&chunks)[2]) {
-  if constexpr (kIsFp8<Cache>) {
-    chunks[0] = {half_of_bf16(a.x), half_of_bf16(a.z), half_of_bf16(b.x), half_of_bf16(b.z)};
-    chunks[1] = {half_of_bf16(a.y), half_of_bf16(a.w), half_of_bf16(b.y), half_of_bf16(b.w)};
-  } else {
-    chunks[0] = a, chunks[1] = b;
-  }
-}
-
-template <class Cache>
-__device__ void load_queries(Shared& shared, const MlaView& view, const MlaPiece& piece) {
-  constexpr int kPieces = kMlaKeyDim / 16, kRounds = (kColumns * kPieces + kConsumers - 1) / kConsumers;
-  uint4 raw[kRounds][2];
+// The queries of a piece as an operand: bf16 as they are, 24 rows of 9 blocks.
+__device__ void load_queries(Shared& shared, const MlaView& view, const MlaPiece& piece, const Bf16*) {
+  constexpr int kPieces = kMlaKeyDim / 8, kRounds = (kColumns * kPieces + kConsumers - 1) / kConsumers;
+  uint4 raw[kRounds];
 #pragma unroll
   for (int i = 0; i < kRounds; ++i) {
     const int at = static_cast<int>(threadIdx.x) + i * kConsumers, head = piece.pass * kColumns + at / kPieces;
-    const bool is_inside = at < kColumns * kPieces && head < view.num_heads;
-    const auto* from =
-        reinterpret_cast<const uint4*>(view.q + piece.token * view.q_token + (is_inside ? head : 0) * view.q_head) +
-        at % kPieces * 2;
-    raw[i][0] = is_inside ? from[0] : uint4{}, raw[i][1] = is_inside ? from[1] : uint4{};
+    raw[i] = at < kColumns * kPieces && head < view.num_heads
+                 ? load_16(view.q + piece.token * view.q_token + head * view.q_head + at % kPieces * 8)
+                 : uint4{};
   }
 #pragma unroll
   for (int i = 0; i < kRounds; ++i) {
     const int at = static_cast<int>(threadIdx.x) + i * kConsumers, column = at / kPieces, part = at % kPieces;
     if (at >= kColumns * kPieces) break;
-    uint4 chunks[2];
-    query_chunks<Cache>(raw[i][0], raw[i][1], chunks);
-    std::byte* row = shared.q[part / 4] + column * kSwizzledRowBytes;
+    std::byte* row = shared.q + part / 8 * kQueryBytes + column * kSwizzledRowBytes;
+    *reinterpret_cast<uint4*>(row + (part % 8 ^ (column & 7)) * 16) = raw[i];
+  }
+}
+
+// Four e4m3 of x * factor, and 16 times what they leave of it. bf16 has the bits of two e4m3: with a power of 2 as the
+// factor nothing is lost of elements down to 2^-13 of the largest.
+struct Halves {
+  uint32_t high, low;
+};
+__device__ Halves split_e4m3(uint32_t pair_a, uint32_t pair_b, float factor) {
+  const float2 a = floats_of_bf16(pair_a), b = floats_of_bf16(pair_b);
+  const float x[4] = {a.x * factor, a.y * factor, b.x * factor, b.y * factor};
+  Halves out{};
 #pragma unroll
-    for (int c = 0; c < 2; ++c) *reinterpret_cast<uint4*>(row + ((part % 4 * 2 + c) ^ (column & 7)) * 16) = chunks[c];
+  for (int i = 0; i < 2; ++i) {
+    const __nv_fp8x2_storage_t high = __nv_cvt_float2_to_fp8x2({x[2 * i], x[2 * i + 1]}, __NV_SATFINITE, __NV_E4M3);
+    const float2 taken = __half22float2(__nv_cvt_fp8x2_to_halfraw2(high, __NV_E4M3));
+    const __nv_fp8x2_storage_t low = __nv_cvt_float2_to_fp8x2(
+        {(x[2 * i] - taken.x) * kLowFactor, (x[2 * i + 1] - taken.y) * kLowFactor}, __NV_SATFINITE, __NV_E4M3);
+    out.high |= static_cast<uint32_t>(high) << 16 * i, out.low |= static_cast<uint32_t>(low) << 16 * i;
+  }
+  return out;
+}
+
+// The power of 2 that brings the largest element, given as bf16's bits, to 128 … 255, which e4m3 holds; 1 for NaN.
+__device__ float split_factor(uint32_t largest) {
+  constexpr uint32_t kNoNumber = 0x7f80;  // and more: infinity and NaN
+  const int exponent = static_cast<int>(largest >> 7);
+  return largest >= kNoNumber ? 1.0f : __uint_as_float(static_cast<uint32_t>(min(254 + 7 - exponent, 254)) << 23);
+}
+
+// For FP8 keys: two e4m3 rows a head (split_e4m3), all first ones, then all second ones; 4.5 blocks of 48 rows, as the
+// keys'. A warp takes three heads.
+__device__ void load_queries(Shared& shared, const MlaView& view, const MlaPiece& piece, const Fp8*) {
+  constexpr int kOwn = 3, kPieces = kMlaKeyDim / 16, kRest = kPieces - kWarpSize;
+  static_assert(kConsumers / kWarpSize * kOwn == kColumns && kRest * kOwn <= kWarpSize);
+  const int lane = static_cast<int>(threadIdx.x) % kWarpSize, first = static_cast<int>(threadIdx.x) / kWarpSize * kOwn;
+  // Round i < 3: piece `lane` of head i; round 3: the last pieces of all three.
+  const auto own_of = [&](int i) { return i < kOwn ? i : lane / kRest; };
+  const auto part_of = [&](int i) { return i < kOwn ? lane : kWarpSize + lane % kRest; };
+  const auto is_part = [&](int i) { return i < kOwn || lane < kRest * kOwn; };
+  uint4 raw[kOwn + 1][2];
+  uint32_t most[kOwn + 1];
+#pragma unroll
+  for (int i = 0; i <= kOwn; ++i) {
+    const int head = piece.pass * kColumns + first + own_of(i);
+    const bool is_inside = is_part(i) && head < view.num_heads;
+    const Bf16* from = view.q + piece.token * view.q_token + (is_inside ? head : 0) * view.q_head + part_of(i) * 16;
+    raw[i][0] = is_inside ? load_16(from) : uint4{}, raw[i][1] = is_inside ? load_16(from + 8) : uint4{};
+  }
+#pragma unroll
+  for (int i = 0; i <= kOwn; ++i) {
+    uint32_t pair = 0;
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      const uint32_t a = __vmaxu2(raw[i][h].x & 0x7fff7fffu, raw[i][h].y & 0x7fff7fffu);
+      pair = __vmaxu2(pair, __vmaxu2(a, __vmaxu2(raw[i][h].z & 0x7fff7fffu, raw[i][h].w & 0x7fff7fffu)));
+    }
+    most[i] = max(pair & 0xffffu, pair >> 16);
+  }
+  float factor[kOwn];
+#pragma unroll
+  for (int i = 0; i < kOwn; ++i) {
+    const uint32_t own = max(most[i], lane / kRest == i ? most[kOwn] : 0u);
+    factor[i] = split_factor(__reduce_max_sync(kFullMask, own));
+    if (lane == 0) shared.query_scales[first + i] = view.scale_log2 / factor[i];
+  }
+#pragma unroll
+  for (int i = 0; i <= kOwn; ++i) {
+    const int own = own_of(i), part = part_of(i);
+    const float by = i < kOwn ? factor[min(i, kOwn - 1)] : own == 0 ? factor[0] : own == 1 ? factor[1] : factor[2];
+    if (!is_part(i)) break;
+    const auto& [a, b] = raw[i];
+    const Halves x[4] = {split_e4m3(a.x, a.y, by), split_e4m3(a.z, a.w, by), split_e4m3(b.x, b.y, by),
+                         split_e4m3(b.z, b.w, by)};
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const int row = first + own + half * kColumns;
+      std::byte* block = shared.q + part / 8 * (2 * kQueryBytes);
+      std::byte* to = part < kMlaLatent / 16 ? block + row * kSwizzledRowBytes + (part % 8 ^ (row & 7)) * 16
+                                             : block + row * 64 + (part % 4 ^ (row >> 1 & 3)) * 16;
+      *reinterpret_cast<uint4*>(to) = half == 0 ? uint4{x[0].high, x[1].high, x[2].high, x[3].high}
+                                                : uint4{x[0].low, x[1].low, x[2].low, x[3].low};
+    }
   }
 }
 
@@ -186,6 +268,8 @@ __device__ void load_queries(Shared& shared, const MlaView& view, const MlaPiece
 // sum is the thread's share. values: rows of 64-row tile m as value_dim says.
 struct Running {
   float maximum[2 * kParts], sum[2 * kParts];
+  float scale[2 * kParts];  // FP8: Shared::query_scales
+  float limit[2 * kParts];  // the largest score for which the maximum need not change (kMaxExcess)
   float values[kValueTiles][4 * kParts];
 };
 
@@ -195,7 +279,8 @@ __device__ int value_dim(int m, int warp, int lane) {
   return kIsFp8<Cache> ? warp * 128 + lane / 4 * 16 + 2 * m : m * 64 + warp * 16 + lane / 4;
 }
 
-__device__ void multiply_keys(float (&scores)[12], const std::byte* tile, const Shared& shared, const Bf16*, int, int) {
+__device__ void multiply_keys(float (&scores)[12], const std::byte* tile, const Shared& shared, const Running&,
+                              const Bf16*) {
   const uint64_t a = tile_descriptor(tile), b = tile_descriptor(shared.q);
   wgmma_fence();
 #pragma unroll
@@ -209,51 +294,31 @@ __device__ void multiply_keys(float (&scores)[12], const std::byte* tile, const 
   pin_registers(scores);
 }
 
-// FP8 keys: a step is 16 bytes of each token, two steps a load.
-__device__ void multiply_keys(float (&scores)[12], const std::byte* tile, const Shared& shared, const Fp8*, int warp,
-                              int lane) {
-  constexpr int kSteps = kMlaKeyDim / 16, kBatch = 4;
-  const uint64_t b = tile_descriptor(shared.q);
-  const int row = warp * 16 + lane / 8 % 2 * 8 + lane % 8, upper = lane / 16;
-  const std::byte *latent = tile + row * kSwizzledRowBytes, *rope = tile + 4 * kBlockBytes + row * 64;
-  uint32_t a[2][kBatch][4];
+// FP8 keys as they are, by both rows of each query.
+__device__ void multiply_keys(float (&scores)[12], const std::byte* tile, const Shared& shared, const Running& running,
+                              const Fp8*) {
+  float products[24];
+  const uint64_t a = tile_descriptor(tile), b = tile_descriptor(shared.q),
+                 a_rope = tile_descriptor_64(tile + 4 * kBlockBytes),
+                 b_rope = tile_descriptor_64(shared.q + 4 * (2 * kQueryBytes));
+  wgmma_fence();
 #pragma unroll
-  for (int batch = 0; batch < kSteps / kBatch; ++batch) {
-    auto& own = a[batch % 2];
-    if (batch >= 2) {
-      wgmma_wait<1>();
-      keep_registers(own);
-    }
+  for (int block = 0; block < 4; ++block)
 #pragma unroll
-    for (int s = 0; s < kBatch; s += 2) {
-      const int step = batch * kBatch + s;
-      uint32_t words[4];
-      if (step < kMlaLatent / 16) {
-        load_matrix_x4(words, latent + step / 8 * kBlockBytes + ((step % 8 + upper) ^ (row & 7)) * 16);
-      } else {
-        load_matrix_x4(words, rope + ((step % 4 + upper) ^ (row >> 1 & 3)) * 16);
-      }
+    for (int k = 0; k < 4; ++k)
+      wgmma_48(products, a + block * (kBlockBytes / 16) + 2 * k, b + block * (2 * kQueryBytes / 16) + 2 * k,
+               block + k > 0);
 #pragma unroll
-      for (int i = 0; i < 2; ++i) {
-        widen_to_half(words[2 * i], own[s + i][0], own[s + i][2]);
-        widen_to_half(words[2 * i + 1], own[s + i][1], own[s + i][3]);
-      }
-    }
-    wgmma_fence();
-#pragma unroll
-    for (int s = 0; s < kBatch; ++s) {
-      const int step = batch * kBatch + s;
-      wgmma_24<__half>(scores, own[s], b + step / 4 * (kQueryBytes / 16) + step % 4 * 2, step > 0);
-    }
-    wgmma_commit();
-  }
+  for (int k = 0; k < 2; ++k) wgmma_48(products, a_rope + 2 * k, b_rope + 2 * k, true);
+  wgmma_commit();
   wgmma_wait<0>();
-  keep_registers(a[0]), keep_registers(a[1]);
-  pin_registers(scores);
+  pin_registers(products);
+#pragma unroll
+  for (int e = 0; e < 12; ++e)
+    scores[e] = fmaf(products[12 + e], 1 / kLowFactor, products[e]) * running.scale[e / 4 * 2 + e % 2];
 }
 
-__device__ void multiply_values(Running& running, const std::byte* tile, const std::byte* probabilities, const Bf16*,
-                                int, int) {
+__device__ void multiply_values(Running& running, const std::byte* tile, const std::byte* probabilities) {
   const uint64_t a = tile_descriptor(tile), b = tile_descriptor(probabilities);
   wgmma_fence();
 #pragma unroll
@@ -268,22 +333,38 @@ __device__ void multiply_values(Running& running, const std::byte* tile, const s
 }
 
 // FP8 values: a lane takes 16 dimensions of four tokens at once; which dimension is which row of a product is free.
-__device__ void multiply_values(Running& running, const std::byte* tile, const std::byte* probabilities, const Fp8*,
-                                int warp, int lane) {
+struct ValueWords {
+  uint4 x[4];
+};
+__device__ void load_values(ValueWords& values, const std::byte* tile, int k, int warp, int lane) {
+  const int g = lane / 4, t = lane % 4;
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    const int token = 16 * k + i / 2 * 8 + 2 * t + i % 2;
+    values.x[i] = load_16(tile + warp * kBlockBytes + token * kSwizzledRowBytes + (g ^ (token & 7)) * 16);
+  }
+}
+// 64-row tiles m = first … first + 3 of a step.
+__device__ void widen_values(uint32_t (&a)[4][4], const ValueWords& values, int first) {
+  const auto& x = values.x;
+  const auto word = [&](int i, int e) { return e == 0 ? x[i].x : e == 1 ? x[i].y : e == 2 ? x[i].z : x[i].w; };
+#pragma unroll
+  for (int m = 0; m < 4; ++m) {
+    const int e = (first + m) / 2;
+    const unsigned select = m % 2 == 0 ? 0x5140 : 0x7362;  // two dimensions of two tokens, the tokens side by side
+    widen_to_half(__byte_perm(word(0, e), word(1, e), select), a[m][0], a[m][1]);
+    widen_to_half(__byte_perm(word(2, e), word(3, e), select), a[m][2], a[m][3]);
+  }
+}
+
+// values: of the first 16 tokens. Gives the tile back as soon as all of it is in registers.
+__device__ void multiply_values(Running& running, ValueWords& values, const std::byte* tile,
+                                const std::byte* probabilities, uint64_t& empty, int warp, int lane) {
   constexpr int kBatch = 4;  // 64-row tiles
   const uint64_t b = tile_descriptor(probabilities);
-  const int g = lane / 4, t = lane % 4;
-  const std::byte* block = tile + warp * kBlockBytes;
   uint32_t a[2][kBatch][4];
 #pragma unroll
-  for (int k = 0; k < 4; ++k) {
-    uint4 x[4];
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const int token = 16 * k + i / 2 * 8 + 2 * t + i % 2;
-      x[i] = load_16(block + token * kSwizzledRowBytes + (g ^ (token & 7)) * 16);
-    }
-    const auto word = [&](int i, int e) { return e == 0 ? x[i].x : e == 1 ? x[i].y : e == 2 ? x[i].z : x[i].w; };
+  for (int k = 0; k < 4; ++k)
 #pragma unroll
     for (int batch = 0; batch < 2; ++batch) {
       auto& own = a[batch];
@@ -291,19 +372,20 @@ __device__ void multiply_values(Running& running, const std::byte* tile, const s
         wgmma_wait<1>();
         keep_registers(own);
       }
-#pragma unroll
-      for (int m = 0; m < kBatch; ++m) {
-        const int e = batch * 2 + m / 2;
-        const unsigned select = m % 2 == 0 ? 0x5140 : 0x7362;  // two dimensions of two tokens, the tokens side by side
-        widen_to_half(__byte_perm(word(0, e), word(1, e), select), own[m][0], own[m][1]);
-        widen_to_half(__byte_perm(word(2, e), word(3, e), select), own[m][2], own[m][3]);
+      widen_values(own, values, batch * kBatch);
+      if (batch == 1) {
+        if (k < 3) {
+          load_values(values, tile, k + 1, warp, lane);
+        } else {
+          __syncwarp();
+          if (lane == 0) barrier_arrive(empty);
+        }
       }
       wgmma_fence();
 #pragma unroll
       for (int m = 0; m < kBatch; ++m) wgmma_24<__half>(running.values[batch * kBatch + m], own[m], b + 2 * k, true);
       wgmma_commit();
     }
-  }
   wgmma_wait<0>();
   keep_registers(a[0]), keep_registers(a[1]);
 #pragma unroll
@@ -355,6 +437,23 @@ __device__ void column_maxima(float (&top)[6], const float (&scores)[12], float 
     }
 }
 
+__device__ void raise_maxima(Shared& shared, Running& running, const float (&scores)[12], float scale_log2, int group,
+                             int warp, int lane) {
+  float top[6], rescale[6];
+  column_maxima(top, scores, shared.rows[group], group, warp, lane);
+#pragma unroll
+  for (int c = 0; c < 6; ++c) {
+    const float maximum = fmaxf(running.maximum[c], top[c] * scale_log2);
+    rescale[c] = exp2_fast(running.maximum[c] - maximum);
+    running.maximum[c] = maximum, running.limit[c] = __fdividef(maximum + kMaxExcess, scale_log2);
+    running.sum[c] *= rescale[c];
+  }
+#pragma unroll
+  for (int m = 0; m < kValueTiles; ++m)
+#pragma unroll
+    for (int e = 0; e < 12; ++e) running.values[m][e] *= rescale[e / 4 * 2 + e % 2];
+}
+
 // The probabilities of a tile's tokens, as operands in shared memory once group_sync is called.
 template <class Cache>
 __device__ void soften(Shared& shared, Running& running, float (&scores)[12], float scale_log2, int num_valid,
@@ -365,26 +464,22 @@ __device__ void soften(Shared& shared, Running& running, float (&scores)[12], fl
     for (int e = 0; e < 12; ++e)
       if (token + e % 4 / 2 * 8 >= num_valid) scores[e] = -INFINITY;
   }
-  float top[6], rescale[6];
-  column_maxima(top, scores, shared.rows[group], group, warp, lane);
-  bool is_rescaled = false;
+  bool is_over = false;
 #pragma unroll
-  for (int c = 0; c < 6; ++c) {
-    const float maximum = fmaxf(running.maximum[c], top[c] * scale_log2);
-    rescale[c] = exp2f(running.maximum[c] - maximum);
-    is_rescaled |= rescale[c] != 1.0f;
-    running.maximum[c] = maximum;
-    running.sum[c] *= rescale[c];
-  }
+  for (int e = 0; e < 12; ++e) is_over |= scores[e] > running.limit[e / 4 * 2 + e % 2];
+  // Here the group meets: nobody reads the probabilities of the tile before any more.
+  if (group_any(group, is_over)) raise_maxima(shared, running, scores, scale_log2, group, warp, lane);
   uint32_t p[2 * kParts];  // 8 columns j by 8 tokens of half h at 2 j + h
 #pragma unroll
   for (int j = 0; j < kParts; ++j)
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
-      const float a = exp2f(scores[4 * j + 2 * h] * scale_log2 - running.maximum[2 * j]);
-      const float b = exp2f(scores[4 * j + 2 * h + 1] * scale_log2 - running.maximum[2 * j + 1]);
-      running.sum[2 * j] += a, running.sum[2 * j + 1] += b;
+      const float a = exp2_fast(fmaf(scores[4 * j + 2 * h], scale_log2, -running.maximum[2 * j]));
+      const float b = exp2_fast(fmaf(scores[4 * j + 2 * h + 1], scale_log2, -running.maximum[2 * j + 1]));
       p[2 * j + h] = kIsFp8<Cache> ? pack_half(a, b) : pack_bf16(a, b);
+      // What is lost in rounding to bf16 is lost in the sum, too.
+      const float2 taken = kIsFp8<Cache> ? float2{a, b} : floats_of_bf16(p[2 * j + h]);
+      running.sum[2 * j] += taken.x, running.sum[2 * j + 1] += taken.y;
     }
   std::byte* to = shared.probabilities[group] + (lane / 16 * 8 + lane % 8) * kSwizzledRowBytes +
                   ((warp * 2 + lane / 8 % 2) ^ (lane & 7)) * 16;
@@ -392,26 +487,32 @@ __device__ void soften(Shared& shared, Running& running, float (&scores)[12], fl
   store_matrices(
       shared.probabilities[group] + (16 + lane % 8) * kSwizzledRowBytes + ((warp * 2 + lane / 8 % 2) ^ (lane & 7)) * 16,
       p[4], p[5]);
-  if (__any_sync(kFullMask, is_rescaled)) {
-#pragma unroll
-    for (int m = 0; m < kValueTiles; ++m)
-#pragma unroll
-      for (int e = 0; e < 12; ++e) running.values[m][e] *= rescale[e / 4 * 2 + e % 2];
-  }
 }
 
+// Multiplies a tile and gives it back.
 template <class Cache>
 __device__ void attend_tile(Shared& shared, Running& running, std::byte* tile, float scale_log2, int num_valid,
-                            int group, int warp, int lane) {
+                            uint64_t& empty, int group, int warp, int lane) {
   constexpr const Cache* kTag = nullptr;
   float scores[12];
-  multiply_keys(scores, tile, shared, kTag, warp, lane);
+  multiply_keys(scores, tile, shared, running, kTag);
   soften<Cache>(shared, running, scores, scale_log2, num_valid, group, warp, lane);
-  if (num_valid < kTile)
+  if (num_valid < kTile) {
     clear_rows<Cache>(tile, num_valid);  // all warps have multiplied the keys: they have met in soften
-  fence_async_proxy();
-  group_sync(group);
-  multiply_values(running, tile, shared.probabilities[group], kTag, warp, lane);
+    group_sync(group);
+  }
+  if constexpr (kIsFp8<Cache>) {
+    ValueWords values;
+    load_values(values, tile, 0, warp, lane);
+    fence_async_proxy();
+    group_sync(group);
+    multiply_values(running, values, tile, shared.probabilities[group], empty, warp, lane);
+  } else {
+    fence_async_proxy();
+    group_sync(group);
+    multiply_values(running, tile, shared.probabilities[group]);
+    if (lane == 0) barrier_arrive(empty);
+  }
 }
 
 // --- results ---------------------------------------------------------------------------------------------------------
@@ -626,31 +727,35 @@ __device__ void finish(Shared& shared, Running& running, const MlaView& view, co
 
 template <class Cache>
 __device__ void consume(Shared& shared, const MlaView& view, const Share& share, const Team& team) {
-  const int lane = threadIdx.x % kWarpSize, warp = threadIdx.x / kWarpSize % 4, group = threadIdx.x / kGroupThreads;
+  const int lane = threadIdx.x % kWarpSize, warp = threadIdx.x / kWarpSize % 4;
+  const int group = own_warpgroup();
   wait_for_predecessor();
   release_successor();
   int taken = 0, round = 0;  // tiles of earlier pieces; pieces
   MlaCursor<kTile> cursor(share);
   for (MlaPiece piece; cursor.next(piece, view); ++round) {
-    load_queries<Cache>(shared, view, piece);
+    load_queries(shared, view, piece, static_cast<const Cache*>(nullptr));
     fence_async_proxy();
     Running running;
 #pragma unroll
-    for (int c = 0; c < 6; ++c) running.maximum[c] = -INFINITY, running.sum[c] = 0;
+    for (int c = 0; c < 6; ++c) running.maximum[c] = running.limit[c] = -INFINITY, running.sum[c] = 0;
 #pragma unroll
     for (int m = 0; m < kValueTiles; ++m)
 #pragma unroll
       for (int e = 0; e < 12; ++e) running.values[m][e] = 0;
     consumers_sync();
+    if constexpr (kIsFp8<Cache>) {
+#pragma unroll
+      for (int c = 0; c < 6; ++c) running.scale[c] = shared.query_scales[c / 2 * 8 + lane % 4 * 2 + c % 2];
+    }
     const int num_tiles = own_tiles(team, piece.num_tiles);
 #pragma unroll 1
     for (int i = group; i < num_tiles; i += kGroups) {
-      const int stage = (taken + i) % kStages<Cache>;
+      const int stage = uniform((taken + i) % kStages<Cache>);
       const int num_valid = piece.visible - (piece.first_tile + team.rank + i * team.size) * kTile;
       barrier_wait(shared.full[stage], (taken + i) / kStages<Cache> & 1);
-      attend_tile<Cache>(shared, running, shared.ring + stage * kTileBytes<Cache>, view.scale_log2, num_valid, group,
-                         warp, lane);
-      if (lane == 0) barrier_arrive(shared.empty[stage]);
+      attend_tile<Cache>(shared, running, shared.ring + stage * kTileBytes<Cache>, kIsFp8<Cache> ? 1 : view.scale_log2,
+                         num_valid, shared.empty[stage], group, warp, lane);
     }
     taken += num_tiles;
     finish<Cache>(shared, running, view, piece, Pieces(piece.item_begin, piece.item_end, share.per_block), team, round,
@@ -729,11 +834,13 @@ void launch(Stream& stream, const MlaAttentionArgs& args) {
 }  // namespace
 
 void run_mla_wgmma(Stream& stream, const MlaAttentionArgs& args) {
-  if (args.cache.dtype == DType::kBF16) {
-    launch<Bf16>(stream, args);
-  } else {
-    launch<Fp8>(stream, args);
-  }
+  const int first_chunk = first_mla_chunk(args);
+  const AttentionMetadata others = part_of(*args.metadata, 0, first_chunk);
+  MlaAttentionArgs rest = args;
+  rest.metadata = &others;
+  if (first_chunk > 0 && args.cache.dtype == DType::kBF16) launch<Bf16>(stream, rest);
+  if (first_chunk > 0 && args.cache.dtype != DType::kBF16) launch<Fp8>(stream, rest);
+  run_mla_chunks(stream, args, first_chunk);
 }
 
 bool mla_wgmma_supports(const DeviceCaps& caps, const MlaAttentionArgs& args) {

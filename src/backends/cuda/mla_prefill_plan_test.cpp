@@ -8,24 +8,14 @@ namespace {
 constexpr int kHeads = 20;   // of GLM-4.7-Flash
 
 TEST(MlaPrefillPlan, whole_prompts_are_expanded) {
-  for (const int length : {256, 1024, 8192, 131'072}) EXPECT_TRUE(is_expanded_faster(length, length, kHeads)) << length;
+  for (const int length : {1024, 8192, 131'072}) EXPECT_TRUE(is_expanded_faster(length, length, kHeads)) << length;
 }
 
-// Measured beside 400 answers on an H200: 160 such tokens took 280 us a layer absorbed, and about 50 expanded.
-TEST(MlaPrefillPlan, what_is_left_of_a_prompt_is_expanded) {
-  for (const int rest : {64, 120, 160}) EXPECT_TRUE(is_expanded_faster(rest, 1024, kHeads)) << rest;
-}
-
-TEST(MlaPrefillPlan, a_few_tokens_are_absorbed) {
-  for (const int seq_len : {16, 1024, 131'072})
-    for (const int queries : {1, 2, 8})
-      EXPECT_FALSE(is_expanded_faster(queries, seq_len, kHeads)) << queries << " of " << seq_len;
-}
-
-// Making keys and values of 131,072 tokens takes 2.3 ms, attending them 3.4; absorbed, a query takes 0.06.
-TEST(MlaPrefillPlan, some_tokens_over_a_long_context_are_absorbed) {
-  EXPECT_FALSE(is_expanded_faster(32, 131'072, kHeads));
-  EXPECT_TRUE(is_expanded_faster(128, 131'072, kHeads));
+// What is left of a prompt, or few tokens over a long context: mla_chunk_sm90.cu.
+TEST(MlaPrefillPlan, chunks_are_absorbed_while_they_are_small_for_their_context) {
+  for (const int rest : {1, 8, 64}) EXPECT_FALSE(is_expanded_faster(rest, 1024, kHeads)) << rest;
+  for (const int queries : {1, 32, 256}) EXPECT_FALSE(is_expanded_faster(queries, 131'072, kHeads)) << queries;
+  EXPECT_TRUE(is_expanded_faster(2048, 131'072, kHeads));
 }
 
 TEST(MlaPrefillPlan, more_tokens_never_go_back_to_the_absorbed_form) {

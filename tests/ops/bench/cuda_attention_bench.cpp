@@ -385,6 +385,11 @@ int main(int argc, char** argv) {
   const auto stream = (*device)->make_stream();
   fmt::print("{}\n", (*device)->caps().name);
   std::vector<std::string> wanted(argv + 1, argv + argc);
+  std::string name;  // --case TEXT: only cases whose name contains it
+  if (wanted.size() >= 2 && wanted[wanted.size() - 2] == "--case") {
+    name = wanted.back();
+    wanted.resize(wanted.size() - 2);
+  }
   if (wanted.empty()) wanted = {"decode", "prefill", "write"};
   bool is_right = true;
   for (const std::string& what : wanted) {
@@ -395,6 +400,7 @@ int main(int argc, char** argv) {
       }
     }
     for (const gale::Case& c : gale::cases(what)) {
+      if (c.name.find(name) == std::string::npos) continue;
       gale::Bench bench(**device, *stream);
       is_right &= c.is_mla && c.queries > 1 ? bench.run_mla_prefill(c) : bench.run(c);
     }

@@ -71,6 +71,7 @@ struct AttentionProblem {
   DType cache_dtype;
   Values q, k_cache, v_cache;
   float scale;
+  bool has_room_for_prompts = false;   // MLA: in the workspace
 
   AttentionProblem(PagedBatch batch, int64_t num_heads, int64_t num_kv_heads, int64_t key_size, int64_t value_size,
                    DType cache_dtype, DType dtype);

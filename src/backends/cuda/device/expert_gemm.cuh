@@ -226,7 +226,7 @@ __device__ void release_stage(ExpertGemmShared<C>& shared, int stage) {
 template <class C, int kTokens>
 __device__ void multiply_tile(float (&sum)[2][kTokens / 2], ExpertGemmShared<C>& shared, uint8_t* stages,
                               TileRing<C>& ring, int num_blocks) {
-  const int group = threadIdx.x / 128;
+  const int group = own_warpgroup();
   const uint64_t weights = tile_descriptor(stages + group * 128 * kSwizzledRowBytes),
                  tokens = tile_descriptor(stages + C::kWeightBytes);
   int previous = -1;
@@ -256,7 +256,7 @@ template <class C, int kTokens>
 __device__ void store_results(const ExpertGemmView& view, const ExpertGemmShared<C>& shared, int buffer,
                               uint8_t* staging, const ExpertTile& tile, const float (&sum)[2][kTokens / 2],
                               const float (&factor)[2][2]) {
-  const int lane = threadIdx.x % kWarpSize, warp = threadIdx.x / kWarpSize % 4, group = threadIdx.x / 128,
+  const int lane = threadIdx.x % kWarpSize, warp = threadIdx.x / kWarpSize % 4, group = own_warpgroup(),
             thread = threadIdx.x % 128;
   const int divisor = view.is_swiglu ? 2 : 1, first = (tile.n0 + group * 128) / divisor,
             num_columns = view.size_n / divisor;
@@ -308,7 +308,7 @@ template <class C, int kTokens>
 __device__ void consume_tile(const ExpertGemmView& view, ExpertGemmShared<C>& shared, uint8_t* stages,
                              TileRing<C>& ring, int number, const ExpertTile& tile) {
   const int buffer = number % 2;
-  const int lane = threadIdx.x % kWarpSize, warp = threadIdx.x / kWarpSize % 4, group = threadIdx.x / 128;
+  const int lane = threadIdx.x % kWarpSize, warp = threadIdx.x / kWarpSize % 4, group = own_warpgroup();
   float factor[2][2]{};
   if constexpr (sizeof(typename C::T) == 1) {
 #pragma unroll

@@ -269,6 +269,17 @@ __device__ inline void release(uint64_t& barrier, int lane) {
   if (lane == 0) barrier_arrive(barrier);
 }
 
+// Ends a step's products: first the scores', which soften() takes, then the values', which went along.
+template <int kScores, int kOut, class Soften>
+__device__ __forceinline__ void end_step(float (&scores)[kScores], float (&out)[kOut], Soften&& soften) {
+  wgmma_wait<1>();
+  pin_registers(scores);
+  soften();
+  wgmma_wait<0>();
+  pin_registers(out);
+  pin_registers(scores);   // nothing is packed while the products still read the probabilities
+}
+
 // The tiles of a block for a group; rows' limits count from the piece's first key.
 template <class C>
 __device__ void flash_tiles(FlashRows<C>& rows, FlashBarriers<C>& barriers, const FlashMemory<C>& memory,
@@ -315,12 +326,7 @@ __device__ void flash_tiles(FlashRows<C>& rows, FlashBarriers<C>& barriers, cons
     multiply_values<C>(rows.out, p, memory, stage_of(i - 1));
     wgmma_commit();
     pass_turn<C>(group);
-    wgmma_wait<1>();
-    pin_registers(scores);
-    soften_tile(i);
-    wgmma_wait<0>();
-    pin_registers(rows.out);
-    pin_registers(scores);   // nothing is packed while the products still read `p`
+    end_step(scores, rows.out, [&] { soften_tile(i); });
     release(barriers.v_empty[stage_of(i - 1)], lane);
     rescale_and_pack();
   }

@@ -1,41 +1,12 @@
 #pragma once
 
-#include "backends/cuda/device/eight.cuh"
-#include "backends/cuda/device/flash_sm90.cuh"
+#include "backends/cuda/device/mla_gather.cuh"
 
 // Keys and values of MLA's heads from cached latents, for sm_90a: first the cached rows of the sequences' pieces side
 // by side, in bf16; then key[t, h] = W_UK[h]^T latent[t] and value[t, h] = W_UV[h] latent[t]. A unit of the second is
 // 128 tokens by one head's keys or values; blocks take units in turn, one thread fills a ring of stages of 64 latent
 // dimensions, two warpgroups multiply. Limited by the tensor cores.
 namespace gale::cuda {
-
-inline constexpr int kLatentDim = 512, kRopeDim = 64, kNopeDim = 192, kHeadValueDim = 256;
-
-struct GatherView {
-  const void* cache;              // rows of kLatentDim + kRopeDim
-  Bf16 *latents, *rope_keys;      // [num_rows, kLatentDim], [num_rows, kRopeDim]
-  Pages pages;
-  int num_rows, num_segments;
-  FlashSegment segments[kMaxFlashSegments];
-};
-
-inline constexpr int kGatheredRows = 4, kGatherThreads = kGatheredRows * (kLatentDim + kRopeDim) / 8;
-
-// A thread eight elements.
-template <class Cache>
-__global__ void __launch_bounds__(kGatherThreads) mla_gather_kernel(const __grid_constant__ GatherView view) {
-  constexpr int kPieces = (kLatentDim + kRopeDim) / 8;
-  const int row = blockIdx.x * kGatheredRows + threadIdx.x / kPieces, column = threadIdx.x % kPieces * 8;
-  wait_for_predecessor();
-  release_successor();
-  if (row >= view.num_rows) return;
-  const FlashSegment& segment = segment_of_row(view, row);
-  const int64_t from = view.pages.row(segment.sequence, 0, segment.key_begin + row - segment.first_row);
-  const Cache* key = static_cast<const Cache*>(view.cache) + from * (kLatentDim + kRopeDim) + column;
-  Bf16* to = column < kLatentDim ? view.latents + static_cast<int64_t>(row) * kLatentDim + column
-                                 : view.rope_keys + static_cast<int64_t>(row) * kRopeDim + column - kLatentDim;
-  *reinterpret_cast<uint4*>(to) = eight_in_bf16(key);
-}
 
 // --- keys and values -----------------------------------------------------------------------------------------------
 
@@ -197,7 +168,7 @@ __global__ void __launch_bounds__(Expand::kThreads, 1)
   }
   take_registers();
   wait_for_predecessor();   // nothing is written before
-  const int lane = threadIdx.x % kWarpSize, warp = threadIdx.x / kWarpSize % 4, group = threadIdx.x / 128;
+  const int lane = threadIdx.x % kWarpSize, warp = threadIdx.x / kWarpSize % 4, group = own_warpgroup();
   uint8_t* out = stages + Expand::kStages * Expand::kStageBytes + group * Expand::kOutBytes;
   ExpandRing ring;
   for (int number = blockIdx.x; number < 2 * view.num_tiles * view.num_heads; number += gridDim.x) {

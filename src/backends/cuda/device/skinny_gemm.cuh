@@ -72,7 +72,7 @@ __device__ void fill_skinny(const CUtensorMap& weight_map, const CUtensorMap& in
 template <class C>
 __device__ void multiply_skinny(float (&sum)[C::kRows / 2], SkinnyGemmShared<C>& shared, uint8_t* tokens,
                                 uint8_t* weights, int num_k_blocks) {
-  const int group = threadIdx.x / 128;
+  const int group = own_warpgroup();
   const uint64_t a0 = tile_descriptor(tokens), b0 = tile_descriptor(weights);
   float part[C::kRows / 2];
 #pragma unroll

@@ -137,6 +137,10 @@ __device__ inline bool arrives_last(uint32_t* counter, int expected, int* shared
   return arrives_last(counter, expected, shared, [] { __syncthreads(); });
 }
 
+// By how much (a power of 2) scores may exceed the maximum that a running softmax goes by until it takes a new one: its
+// probabilities are at most 2^8 then, which costs no precision, and earlier results hardly ever have to be scaled.
+inline constexpr float kMaxExcess = 8;
+
 // Turns the maxima (x) of a row's pieces of a softmax into their weights; the maximum and the sum of the whole.
 // `pieces`: [count][rows] of maximum and sum, an empty piece with a sum of 0.
 template <int kRows>

@@ -229,7 +229,7 @@ template <class C, int kTokens>
 __device__ void multiply(float (&sum)[C::kMatrixTiles][kTokens / 2], const StreamGemmView& view, StreamGemmShared<C>& shared,
                          uint8_t* stages, int num_blocks) {
   using T = typename C::T;
-  const int group = threadIdx.x / 128;
+  const int group = own_warpgroup();
   const uint64_t weights = tile_descriptor(stages + group * C::kMatrixTiles * 64 * kSwizzledRowBytes);
   const uint64_t in = tile_descriptor(stages + C::kWeightBytes);
   Ring<C> ring;
@@ -344,7 +344,7 @@ template <class C, int kTokens>
 __device__ void store_tile_by_rows(const StreamGemmView& view, const StreamGemmShared<C>& shared, uint8_t* staging, const GemmTile& tile,
                                    const float (&sum)[C::kMatrixTiles][kTokens / 2]) {
   constexpr int kPitch = C::kRows * 2 + 16;                 // bytes; the 16 spread the rows over the banks
-  const int lane = threadIdx.x % kWarpSize, warp = threadIdx.x / kWarpSize % 4, group = threadIdx.x / 128;
+  const int lane = threadIdx.x % kWarpSize, warp = threadIdx.x / kWarpSize % 4, group = own_warpgroup();
 #pragma unroll
   for (int m = 0; m < C::kMatrixTiles; ++m) {
     const int base = (group * C::kMatrixTiles + m) * 64 + warp * 16, n = tile.n0 + base + lane / 4;
@@ -412,7 +412,7 @@ __device__ void consume(const StreamGemmView& view, StreamGemmShared<C>& shared,
       shared.factors[t] = view.in_scales[C::kGather ? shared.in_rows[t] : tile.first + t];
   }
   consumers_sync<C>();                                      // also: both groups have read all stages
-  const int lane = threadIdx.x % kWarpSize, warp = threadIdx.x / kWarpSize % 4, group = threadIdx.x / 128;
+  const int lane = threadIdx.x % kWarpSize, warp = threadIdx.x / kWarpSize % 4, group = own_warpgroup();
   const int n0 = tile.n0 + group * C::kMatrixTiles * 64 + warp * 16 + lane / 4, token0 = lane % 4 * 2;
   if (!C::kMulticast && view.cluster_size > 1) return store_shares<C, kTokens>(view, shared, stages, tile, sum, n0, token0);
   if constexpr (kTokens >= 64)

@@ -48,6 +48,18 @@ __device__ void wgmma_24(float (&d)[12], const uint32_t (&a)[4], uint64_t b, boo
   GALE_WGMMA_24_OF_REGISTERS("f16.f16");
 }
 
+// d[64, 48] += a[64, 32] * b[48, 32] of e4m3, both from shared memory.
+__device__ inline void wgmma_48(float (&d)[24], uint64_t a, uint64_t b, bool accumulate) {
+  asm volatile(
+      "{\n.reg .pred p;\nsetp.ne.b32 p, %26, 0;\n"
+      "wgmma.mma_async.sync.aligned.m64n48k32.f32.e4m3.e4m3"
+      " {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23},"
+      " %24, %25, p, 1, 1;\n}"
+      : GALE_D_24, "+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15]), "+f"(d[16]), "+f"(d[17]), "+f"(d[18]),
+        "+f"(d[19]), "+f"(d[20]), "+f"(d[21]), "+f"(d[22]), "+f"(d[23])
+      : "l"(a), "l"(b), "r"(static_cast<int>(accumulate)));
+}
+
 template <int kCount>
 __device__ void keep_registers(uint32_t (&a)[kCount][4]) {
 #pragma unroll

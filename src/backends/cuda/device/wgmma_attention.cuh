@@ -40,6 +40,7 @@ __device__ void give_registers() { asm volatile("setmaxnreg.dec.sync.aligned.u32
 #define GALE_WIDE_13 "%104, %105, %106, %107, %108, %109, %110, %111"
 #define GALE_WIDE_14 "%112, %113, %114, %115, %116, %117, %118, %119"
 #define GALE_WIDE_15 "%120, %121, %122, %123, %124, %125, %126, %127"
+#define GALE_WIDE_NAMES_32 GALE_WIDE_0 ", " GALE_WIDE_1 ", " GALE_WIDE_2 ", " GALE_WIDE_3
 #define GALE_WIDE_NAMES_40 GALE_WIDE_0 ", " GALE_WIDE_1 ", " GALE_WIDE_2 ", " GALE_WIDE_3 ", " GALE_WIDE_4
 #define GALE_WIDE_NAMES_64 GALE_WIDE_0 ", " GALE_WIDE_1 ", " GALE_WIDE_2 ", " GALE_WIDE_3 ", " GALE_WIDE_4 ", " \
                              GALE_WIDE_5 ", " GALE_WIDE_6 ", " GALE_WIDE_7
@@ -52,6 +53,8 @@ __device__ void give_registers() { asm volatile("setmaxnreg.dec.sync.aligned.u32
                              GALE_WIDE_15
 #define GALE_WIDE_REGISTERS_8(i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), \
                                  "+f"(d[i + 4]), "+f"(d[i + 5]), "+f"(d[i + 6]), "+f"(d[i + 7])
+#define GALE_WIDE_REGISTERS_32 GALE_WIDE_REGISTERS_8(0), GALE_WIDE_REGISTERS_8(8), GALE_WIDE_REGISTERS_8(16), \
+                               GALE_WIDE_REGISTERS_8(24)
 #define GALE_WIDE_REGISTERS_40 GALE_WIDE_REGISTERS_8(0), GALE_WIDE_REGISTERS_8(8), GALE_WIDE_REGISTERS_8(16), \
                                GALE_WIDE_REGISTERS_8(24), GALE_WIDE_REGISTERS_8(32)
 #define GALE_WIDE_REGISTERS_64 GALE_WIDE_REGISTERS_40, GALE_WIDE_REGISTERS_8(40), GALE_WIDE_REGISTERS_8(48), \
@@ -77,9 +80,11 @@ __device__ void give_registers() { asm volatile("setmaxnreg.dec.sync.aligned.u32
 // accumulate false: d is overwritten.
 template <int kN, bool kTransposed>
 __device__ void wgmma_wide(float (&d)[kN / 2], uint64_t a, uint64_t b, bool accumulate) {
-  static_assert(kTransposed ? kN == 192 : kN == 80 || kN == 128 || kN == 256);
+  static_assert(kTransposed ? kN == 192 : kN == 64 || kN == 80 || kN == 128 || kN == 256);
   if constexpr (kTransposed) {
     GALE_WIDE_SHARED("192", 96, "%96", "%97", "%98", "1");
+  } else if constexpr (kN == 64) {
+    GALE_WIDE_SHARED("64", 32, "%32", "%33", "%34", "0");
   } else if constexpr (kN == 80) {
     GALE_WIDE_SHARED("80", 40, "%40", "%41", "%42", "0");
   } else if constexpr (kN == 128) {
@@ -116,11 +121,13 @@ __device__ void wgmma_fragment(float (&d)[kN / 2], const uint32_t (&a)[4], uint6
 #undef GALE_WIDE_13
 #undef GALE_WIDE_14
 #undef GALE_WIDE_15
+#undef GALE_WIDE_NAMES_32
 #undef GALE_WIDE_NAMES_40
 #undef GALE_WIDE_NAMES_64
 #undef GALE_WIDE_NAMES_96
 #undef GALE_WIDE_NAMES_128
 #undef GALE_WIDE_REGISTERS_8
+#undef GALE_WIDE_REGISTERS_32
 #undef GALE_WIDE_REGISTERS_40
 #undef GALE_WIDE_REGISTERS_64
 #undef GALE_WIDE_REGISTERS_96
