@@ -4,50 +4,43 @@
     python3 tools/gpu/long_prompt.py --gale PATH --model 9b|flash [--precision fp8] [--length 128000]
         [--users 32] [--chunks 8192 2048]
 
-For each size of chunk (--max-num-batched-tokens): a server, `--users` streams that decode, then the long prompt;
-how long it took, the gaps of the others meanwhile, and whether its tokens are those of the first size. Where they
+For each size of chunk (--max-num-batched-tokens): a server, `--users` streams that decode alone, then as many with the
+long prompt; how long it took, the others' gaps before and meanwhile, and whether its tokens are those of the first
+size. Where they
 differ, the margin of the two best tokens at the first difference is printed (what follows cannot be compared), and a
 margin that no rounding explains fails.
 """
 
 import argparse
 import random
+import re
 import subprocess
 import sys
 import time
 
 from served_model import URL, ServedModel, device_name
 
+BEFORE_TOKENS = 300  # of each of the others, before the long prompt comes
+
+
+def start_others(options, num_tokens):
+    """`--users` streams that decode, of short prompts, as a process that prints their gaps."""
+    command = [options.gale, "bench", "serve", "--base-url", URL]
+    command += ["--num-prompts", str(options.users), "--max-concurrency", str(options.users)]
+    command += ["--random-input-len", "64", "--random-output-len", str(num_tokens), "--temperature", "1.0"]
+    command += ["--vocab-size", "150000", "--metric-percentiles", "50", "99"]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def gap_p99(report):
+    return float(re.search(r"P99 ITL \(ms\):\s+([\d.]+)", report)[1])
+
 
 def run(options, chunk, prompt):
     flags = f"--max-model-len {options.length + 256} --max-num-batched-tokens {chunk} --kv-cache-dtype {options.kv}"
     with ServedModel(options.gale, options.model, options.precision, f"{flags} {options.flags}") as server:
-        others = subprocess.Popen(
-            [
-                options.gale,
-                "bench",
-                "serve",
-                "--base-url",
-                URL,
-                "--num-prompts",
-                str(options.users),
-                "--max-concurrency",
-                str(options.users),
-                "--random-input-len",
-                "64",
-                "--random-output-len",
-                str(options.others_len),
-                "--temperature",
-                "1.0",
-                "--vocab-size",
-                "150000",
-                "--metric-percentiles",
-                "50",
-                "99",
-            ],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        before = gap_p99(start_others(options, BEFORE_TOKENS).communicate(timeout=300)[0])
+        others = start_others(options, options.others_len)
         try:
             time.sleep(1.5)
             begin = time.monotonic()
@@ -69,7 +62,8 @@ def run(options, chunk, prompt):
         gaps = [line.strip() for line in report.splitlines() if "ITL" in line or "Failed" in line]
         print(
             f"chunks of {chunk}: {seconds:.2f} s for {options.length} + {options.tokens} tokens; others "
-            f"{'decode still' if still_decoding else 'ended before'}: {'; '.join(gaps)}",
+            f"{'decode still' if still_decoding else 'ended before'}: {'; '.join(gaps)}; "
+            f"P99 {gap_p99(report) / before:.1f} times that of before, {before:.2f} ms",
             flush=True,
         )
         return choice["token_ids"], choice["logprobs"]["top_logprobs"]

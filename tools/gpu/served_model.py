@@ -1,6 +1,7 @@
 """A gale server with a model of random weights, for the scripts of this folder."""
 
 import argparse
+import datetime
 import json
 import os
 import pathlib
@@ -11,14 +12,16 @@ import time
 import urllib.request
 
 HERE = pathlib.Path(__file__).resolve().parent
-PORT = 8123
+PORT = int(os.environ.get("GPU_TOOLS_PORT", "8123"))  # for scripts beside each other, each with a card of its own
 URL = f"http://127.0.0.1:{PORT}"
 PROMPT_TOKENS = ("prompt_tokens", "prompt_tokens_cached")
 
 
 def nvidia_smi(field):
+    """Of the card that programs started from here see first."""
+    card = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
     out = subprocess.run(
-        ["nvidia-smi", f"--query-gpu={field}", "--format=csv,noheader,nounits"],
+        ["nvidia-smi", "-i", card, f"--query-gpu={field}", "--format=csv,noheader,nounits"],
         capture_output=True,
         text=True,
         check=False,
@@ -32,6 +35,18 @@ def device_name():
 
 def memory_used_mib():
     return int(nvidia_smi("memory.used") or 0)
+
+
+def ledger_entry(options, users):
+    """What every line of perf/ledger.jsonl begins with."""
+    return {
+        "date": datetime.date.today().isoformat(),
+        "commit": options.commit,
+        "device": device_name(),
+        "model": options.model,
+        "precision": options.precision,
+        "users": users,
+    }
 
 
 def load_arguments(output_len):

@@ -8,12 +8,11 @@
 Prints a line a level; with --ledger appends one JSON line a figure. A level whose prompts the prefix cache knew is no
 figure and ends a sweep that writes. --layers cuts the model, for trying things."""
 
-import datetime
 import json
 import os
 import sys
 
-from served_model import ServedModel, device_name, load_arguments, memory_used_mib
+from served_model import ServedModel, ledger_entry, load_arguments, memory_used_mib
 
 MAX_CACHED_SHARE = 0.01  # of prompt tokens; random prompts meet by chance only
 LOG_WORDS = ("Weights", "KV cache", "Memory plan", "Graph", "Loading weights", "computing on")
@@ -25,14 +24,7 @@ def num_prompts(users):
 
 def ledger_lines(options, users, figures):
     """Lines of perf/ledger.jsonl: one a figure."""
-    common = {
-        "date": datetime.date.today().isoformat(),
-        "commit": options.commit,
-        "device": device_name(),
-        "model": options.model,
-        "precision": options.precision,
-        "users": users,
-    }
+    common = ledger_entry(options, users)
     if "dummy-zipf" in options.flags:
         common |= {"routing": "zipf"}
     if not users:

@@ -1,0 +1,112 @@
+#!/usr/bin/env python3
+"""The engine killed again and again, then stopped, while many streams run on a card: nobody may notice but by a pause.
+
+    python3 tools/gpu/kills.py --gale PATH --model 9b --precision fp8 [--users 64] [--kills 10] [--requests 384]
+        [--ledger perf/ledger.jsonl --commit HASH]
+
+`gale bench serve` keeps `--users` streams going meanwhile. After each kill -9 the script waits until /ready says so
+again and for a while more; at last SIGSTOP, which the front has to find out by itself. Ends with 1 if a request fails,
+if memory in use afterwards differs by more than 0.3 GiB, or if it takes more than 5 s to be ready after a kill.
+--ledger appends the median of these times."""
+
+import json
+import os
+import pathlib
+import signal
+import statistics
+import subprocess
+import sys
+import time
+import urllib.request
+
+from served_model import HERE, URL, ServedModel, device_name, ledger_entry, load_arguments, memory_used_mib
+
+sys.path.insert(0, str(HERE.parents[1] / "tests/support"))
+from killing import engine_of  # noqa: E402
+
+PAUSE_S = 1.5  # between being ready and the next kill
+MOST_S = 5
+STOP_PATIENCE_S = 30
+TOLERANCE_MIB = 0.3 * 1024
+
+
+def is_ready():
+    try:
+        with urllib.request.urlopen(f"{URL}/ready", timeout=2) as answer:
+            return answer.status == 200
+    except OSError:
+        return False
+
+
+def seconds_until(is_so, patience):
+    begin = time.monotonic()
+    while not is_so():
+        if time.monotonic() - begin > patience:
+            return None
+        time.sleep(0.005)
+    return time.monotonic() - begin
+
+
+def strike(front, sent):
+    """Seconds until another engine serves, or None."""
+    engine = engine_of(front)
+    os.kill(engine, sent)
+    return seconds_until(lambda: engine_of(front) not in (None, engine) and is_ready(), STOP_PATIENCE_S)
+
+
+def start_users(options, users):
+    command = [options.gale, "bench", "serve", "--base-url", URL, "--num-prompts", str(options.requests)]
+    command += ["--max-concurrency", str(users), "--random-input-len", str(options.input), "--random-output-len"]
+    command += [str(options.output), "--temperature", "1.0", "--vocab-size", "150000"]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def main():
+    arguments = load_arguments(1500)
+    arguments.add_argument("--kills", type=int, default=10)
+    arguments.add_argument("--requests", type=int, default=384)
+    arguments.add_argument("--ledger", type=pathlib.Path)
+    arguments.add_argument("--commit", default="")
+    options = arguments.parse_args()
+    users, problems = max(options.users), []
+    print(f"{device_name()}, {options.model} {options.precision}, {users} streams")
+    flags = f"--device cuda {options.flags}"
+    with ServedModel(options.gale, options.model, options.precision, flags, options.layers) as server:
+        front, before = server.process.pid, memory_used_mib()
+        bench = start_users(options, users)
+        time.sleep(2 * PAUSE_S)
+        times = []
+        for _ in range(options.kills):
+            times.append(strike(front, signal.SIGKILL))
+            time.sleep(PAUSE_S)
+        stopped = strike(front, signal.SIGSTOP)
+        is_loaded = bench.poll() is None
+        report = bench.communicate(timeout=300)[0]
+        shown = [line.strip() for line in report.splitlines() if "requests" in line or "Failed" in line]
+        served = sum(int(line.split()[-1]) for line in shown if line.startswith("Successful requests"))
+        after, restarts = memory_used_mib(), server.metric("engine_restarts")
+        print("ready again after " + ", ".join("never" if t is None else f"{t:.2f}" for t in times) + " s")
+        print(f"stopped: another engine serves after {'never' if stopped is None else f'{stopped:.2f} s'}")
+        print(f"{served} of {options.requests} requests whole, {restarts:.0f} restarts; {'; '.join(shown)}")
+        print(f"memory {before} MiB before, {after} after")
+        if served != options.requests:
+            problems.append("requests failed")
+        if any(t is None or t > MOST_S for t in times) or stopped is None:
+            problems.append("not ready in time")
+        if abs(after - before) > TOLERANCE_MIB:
+            problems.append("memory moved")
+        if not is_loaded:
+            problems.append("the streams were over before the last strike: give --requests more")
+    print("good" if not problems else f"BAD: {', '.join(problems)}")
+    if options.ledger and not problems:
+        line = ledger_entry(options, users) | {
+            "metric": "restart_s",
+            "value": round(statistics.median(times), 3),
+            "command": f"tools/gpu/kills.py: {options.kills} kills -9, the median until ready",
+        }
+        with options.ledger.open("a", encoding="utf-8") as ledger:
+            ledger.write(json.dumps(line) + "\n")
+    sys.exit(1 if problems else 0)
+
+
+main()
