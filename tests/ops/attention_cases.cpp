@@ -319,6 +319,25 @@ TEST(MlaAttention, survives_scores_that_only_a_running_maximum_can_hold) {
   }
 }
 
+// A backend may scale a query's head by what is in it: heads of nothing, of next to nothing, and with one large element.
+TEST(MlaAttention, of_queries_of_any_size) {
+  const auto harness = make_harness();
+  harness->for_each_variant(&OpTable::mla_attention, [&] {
+    for (const DType cache : {DType::kBF16, DType::kF8E4M3}) {
+      const DType dtype = harness->activation() == DType::kF32 ? DType::kF32 : cache;
+      AttentionProblem problem({{200, 65}, {1, 1}, 64}, 20, 0, 576, 512, dtype, harness->activation());
+      constexpr float kSizes[] = {1, 0, 0x1p-60f, 0x1p-20f, 2};
+      for (size_t i = 0; i < problem.q.size(); ++i) {
+        const size_t head = i / 576 % 20;
+        problem.q[i] *= kSizes[head % 5];
+        if (head % 5 == 4 && i % 576 == 570) problem.q[i] = 64;
+      }
+      SCOPED_TRACE(testing::Message() << name_of(dtype) << " cache");
+      expect_close(problem.run(*harness, 0, 2), problem.reference(), 512, harness->activation());
+    }
+  });
+}
+
 TEST(PagedAttention, of_no_tokens_is_legal) {
   const auto harness = make_harness();
   const AttentionProblem problem({{5}, {2}, 16}, 4, 2, 64, 64, DType::kBF16, harness->activation());
