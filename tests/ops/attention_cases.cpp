@@ -319,7 +319,7 @@ TEST(MlaAttention, survives_scores_that_only_a_running_maximum_can_hold) {
   }
 }
 
-// A backend may scale a query's head by what is in it: heads of nothing, of next to nothing, and with one large element.
+// A backend may scale a query's head by what is in it: heads of nothing, of next to nothing, with one large element.
 TEST(MlaAttention, of_queries_of_any_size) {
   const auto harness = make_harness();
   harness->for_each_variant(&OpTable::mla_attention, [&] {
