@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The engine killed again and again, then stopped, while many streams run on a card: nobody may notice but by a pause.
 
-    python3 tools/gpu/kills.py --gale PATH --model 9b --precision fp8 [--users 64] [--kills 10] [--requests 384]
+    python3 tools/gpu/kills.py --gale PATH --model 9b --precision fp8 [--users 64] [--kills 10] [--requests 288]
         [--ledger perf/ledger.jsonl --commit HASH]
 
 `gale bench serve` keeps `--users` streams going meanwhile. After each kill -9 the script waits until /ready says so
@@ -64,7 +64,7 @@ def start_users(options, users):
 def main():
     arguments = load_arguments(1500)
     arguments.add_argument("--kills", type=int, default=10)
-    arguments.add_argument("--requests", type=int, default=384)
+    arguments.add_argument("--requests", type=int, default=288)
     arguments.add_argument("--ledger", type=pathlib.Path)
     arguments.add_argument("--commit", default="")
     options = arguments.parse_args()
