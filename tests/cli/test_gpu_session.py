@@ -1,6 +1,7 @@
 """tools/gpu/session.py: blocks under limits, whatever they do; its real blocks are commands that exist."""
 
 import importlib.util
+import itertools
 import os
 import re
 import shlex
@@ -108,7 +109,7 @@ def test_the_real_blocks_are_commands_that_their_tools_know():
         path = ROOT / words[1]
         assert path.exists(), words
         known = path.read_text() + (TOOLS / "served_model.py").read_text()
-        for word in words[2:]:
+        for word in itertools.takewhile(lambda word: word != "--", words[2:]):  # behind it: another program's
             assert not word.startswith("--") or f'"{word}"' in known, f"{block.name}: {word}"
 
 

@@ -2,7 +2,7 @@
 """One very long prompt while others decode: the same tokens whatever the chunks, and what it does to the others.
 
     python3 tools/gpu/long_prompt.py --gale PATH --model 9b|flash [--precision fp8] [--length 128000]
-        [--users 32] [--chunks 8192 2048]
+        [--users 32] [--chunks 8192 2048] [--max-mixed-step-ms 1]
 
 For each size of chunk (--max-num-batched-tokens): a server, `--users` streams that decode alone, then as many with the
 long prompt; how long it took, the others' gaps before and meanwhile, and whether its tokens are those of the first
@@ -38,6 +38,8 @@ def gap_p99(report):
 
 def run(options, chunk, prompt):
     flags = f"--max-model-len {options.length + 256} --max-num-batched-tokens {chunk} --kv-cache-dtype {options.kv}"
+    if options.max_mixed_step_ms:
+        flags += f" --max-mixed-step-ms {options.max_mixed_step_ms}"
     with ServedModel(options.gale, options.model, options.precision, f"{flags} {options.flags}") as server:
         before = gap_p99(start_others(options, BEFORE_TOKENS).communicate(timeout=300)[0])
         others = start_others(options, options.others_len)
@@ -80,6 +82,7 @@ def main():
     arguments.add_argument("--others-len", type=int, default=3000)
     arguments.add_argument("--tokens", type=int, default=32)
     arguments.add_argument("--chunks", type=int, nargs="+", default=[8192, 2048])
+    arguments.add_argument("--max-mixed-step-ms", type=int)
     arguments.add_argument("--flags", default="")
     options = arguments.parse_args()
     draws = random.Random(11)

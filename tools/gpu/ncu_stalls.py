@@ -15,7 +15,6 @@ import pathlib
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 
 SECTIONS = ("SpeedOfLight", "WarpStateStats", "SourceCounters", "MemoryWorkloadAnalysis")
@@ -96,9 +95,8 @@ def main():
     arguments.add_argument("--skip", type=int, default=4)
     arguments.add_argument("--least", type=float, default=1.5)
     arguments.add_argument("--csv", type=pathlib.Path)
-    own, _, program = " ".join(sys.argv[1:]).partition(" -- ")
-    options = arguments.parse_args(own.split())
-    options.program = program.split()
+    arguments.add_argument("program", nargs="*")  # behind --, with arguments of its own
+    options = arguments.parse_args()
     if options.csv:
         page = options.csv.read_text(encoding="utf-8")
     else:
