@@ -19,7 +19,8 @@ import sys
 import time
 import urllib.request
 
-from served_model import HERE, URL, ServedModel, device_name, ledger_entry, load_arguments, memory_used_mib
+from served_model import HERE, URL, ServedModel, bench_command, device_name
+from served_model import ledger_entry, load_arguments, memory_used_mib
 
 sys.path.insert(0, str(HERE.parents[1] / "tests/support"))
 from killing import engine_of  # noqa: E402
@@ -54,13 +55,6 @@ def strike(front, sent):
     return seconds_until(lambda: engine_of(front) not in (None, engine) and is_ready(), STOP_PATIENCE_S)
 
 
-def start_users(options, users):
-    command = [options.gale, "bench", "serve", "--base-url", URL, "--num-prompts", str(options.requests)]
-    command += ["--max-concurrency", str(users), "--random-input-len", str(options.input), "--random-output-len"]
-    command += [str(options.output), "--temperature", "1.0", "--vocab-size", "150000"]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-
-
 def main():
     arguments = load_arguments(1500)
     arguments.add_argument("--kills", type=int, default=10)
@@ -73,7 +67,8 @@ def main():
     flags = f"--device cuda {options.flags}"
     with ServedModel(options.gale, options.model, options.precision, flags, options.layers) as server:
         front, before = server.process.pid, memory_used_mib()
-        bench = start_users(options, users)
+        command = bench_command(options.gale, users, options.requests, options.input, options.output)
+        bench = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         time.sleep(2 * PAUSE_S)
         times = []
         for _ in range(options.kills):

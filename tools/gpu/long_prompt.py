@@ -2,7 +2,7 @@
 """One very long prompt while others decode: the same tokens whatever the chunks, and what it does to the others.
 
     python3 tools/gpu/long_prompt.py --gale PATH --model 9b|flash [--precision fp8] [--length 128000]
-        [--users 32] [--chunks 8192 2048] [--max-mixed-step-ms 1]
+        [--users 32] [--chunks 8192 2048] [--max-mixed-step-ms 1] [--layers N]
 
 For each size of chunk (--max-num-batched-tokens): a server, `--users` streams that decode alone, then as many with the
 long prompt; how long it took, the others' gaps before and meanwhile, and whether its tokens are those of the first
@@ -18,17 +18,15 @@ import subprocess
 import sys
 import time
 
-from served_model import URL, ServedModel, device_name
+from served_model import ServedModel, bench_command, device_name
 
 BEFORE_TOKENS = 300  # of each of the others, before the long prompt comes
 
 
 def start_others(options, num_tokens):
     """`--users` streams that decode, of short prompts, as a process that prints their gaps."""
-    command = [options.gale, "bench", "serve", "--base-url", URL]
-    command += ["--num-prompts", str(options.users), "--max-concurrency", str(options.users)]
-    command += ["--random-input-len", "64", "--random-output-len", str(num_tokens), "--temperature", "1.0"]
-    command += ["--vocab-size", "150000", "--metric-percentiles", "50", "99"]
+    command = bench_command(options.gale, options.users, options.users, 64, num_tokens)
+    command += ["--metric-percentiles", "50", "99"]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
@@ -40,7 +38,8 @@ def run(options, chunk, prompt):
     flags = f"--max-model-len {options.length + 256} --max-num-batched-tokens {chunk} --kv-cache-dtype {options.kv}"
     if options.max_mixed_step_ms:
         flags += f" --max-mixed-step-ms {options.max_mixed_step_ms}"
-    with ServedModel(options.gale, options.model, options.precision, f"{flags} {options.flags}") as server:
+    flags += f" {options.flags}"
+    with ServedModel(options.gale, options.model, options.precision, flags, options.layers) as server:
         before = gap_p99(start_others(options, BEFORE_TOKENS).communicate(timeout=300)[0])
         others = start_others(options, options.others_len)
         try:
@@ -84,6 +83,7 @@ def main():
     arguments.add_argument("--chunks", type=int, nargs="+", default=[8192, 2048])
     arguments.add_argument("--max-mixed-step-ms", type=int)
     arguments.add_argument("--flags", default="")
+    arguments.add_argument("--layers", type=int)
     options = arguments.parse_args()
     draws = random.Random(11)
     prompt = [draws.randrange(256, 150000) for _ in range(options.length)]

@@ -63,6 +63,13 @@ def load_arguments(output_len):
     return arguments
 
 
+def bench_command(gale, users, num_prompts, input_len, output_len):
+    """`gale bench serve` against this script's server, with random token ids."""
+    command = [gale, "bench", "serve", "--base-url", URL, "--num-prompts", str(num_prompts)]
+    command += ["--max-concurrency", str(users), "--random-input-len", str(input_len)]
+    return [*command, "--random-output-len", str(output_len), "--temperature", "1.0", "--vocab-size", "150000"]
+
+
 class ServedCheckpoint:
     """with ServedCheckpoint(gale, model_folder, "--max-model-len 2048") as server: …   `folder` holds serve.log."""
 
@@ -131,35 +138,9 @@ class ServedCheckpoint:
         before = {name: self.metric(f"vllm:{name}") for name in PROMPT_TOKENS}
         result = self.folder / "bench.json"
         result.unlink(missing_ok=True)
-        command = [
-            gale,
-            "bench",
-            "serve",
-            "--base-url",
-            URL,
-            "--num-prompts",
-            str(num_prompts),
-            "--num-warmups",
-            str(num_warmups),
-            "--max-concurrency",
-            str(users),
-            "--random-input-len",
-            str(input_len),
-            "--random-output-len",
-            str(output_len),
-            "--temperature",
-            "1.0",
-            "--vocab-size",
-            "150000",
-            "--seed",
-            str(seed),
-            "--save-result",
-            "--result-dir",
-            str(self.folder),
-            "--result-filename",
-            result.name,
-            *flags,
-        ]
+        command = bench_command(gale, users, num_prompts, input_len, output_len)
+        command += ["--num-warmups", str(num_warmups), "--seed", str(seed), "--save-result"]
+        command += ["--result-dir", str(self.folder), "--result-filename", result.name, *flags]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout)
         if done.returncode != 0 or not result.exists():
             print(f"users {users}: bench failed ({done.returncode})\n{done.stdout[-1500:]}{done.stderr[-1500:]}")
