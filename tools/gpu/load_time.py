@@ -2,9 +2,11 @@
 """How long a checkpoint of the published sizes takes from a folder to the first token.
 
     python3 tools/gpu/load_time.py --gale PATH --model flash [--folder /dev/shm] [--layers N] [--flags "…"] [--runs 2]
+        [--fp8-checkpoint]
 
 Writes random numbers with the names, types and shapes of the model (random_checkpoint.py), starts gale with them and
-asks for one token, --runs times. The figures of record are in perf/."""
+asks for one token, --runs times. --fp8-checkpoint: in the official FP8 layout, e4m3 with a scale a row. The figures of
+record are in perf/."""
 
 import pathlib
 import re
@@ -41,6 +43,7 @@ def main():
     arguments = load_arguments(1)
     arguments.add_argument("--folder", type=pathlib.Path, default=pathlib.Path("/dev/shm"))
     arguments.add_argument("--runs", type=int, default=2)
+    arguments.add_argument("--fp8-checkpoint", action="store_true")
     options = arguments.parse_args()
     folder = options.folder / "gale-load-time"
     shutil.rmtree(folder, ignore_errors=True)
@@ -51,7 +54,7 @@ def main():
         subprocess.run(make, check=True, stdout=subprocess.DEVNULL)
         begin = time.monotonic()
         model = folder / options.model
-        total = write_checkpoint(options.gale, model)
+        total = write_checkpoint(options.gale, model, is_fp8=options.fp8_checkpoint)
         print(f"{total / 1e9:.1f} GB written to {options.folder} in {time.monotonic() - begin:.1f} s", flush=True)
         print(f"{device_name()}, {options.model} {options.precision}")
         for run in range(options.runs):

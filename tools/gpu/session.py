@@ -63,6 +63,7 @@ BLOCKS = [
     rows("9b-fp8", 240),
     rows("flash-fp8", 400),
     Block("load-flash", tool("load_time.py", f"{GALE} --model flash"), 150, 60),
+    Block("load-46v-fp8", tool("load_time.py", f"{GALE} --model 46v --layers 24 --fp8-checkpoint --runs 1"), 120, 60),
     Block("load-9b", tool("load_time.py", f"{GALE} --model 9b"), 100, 45),
     Block("memory-9b", tool("memory.py", f"{GALE} --model 9b --precision fp8 --users 1024 --seconds 40"), 300, 150),
     Block(
