@@ -4,11 +4,11 @@
     python3 tools/gpu/long_prompt.py --gale PATH --model 9b|flash [--precision fp8] [--length 128000]
         [--users 32] [--chunks 8192 2048] [--max-mixed-step-ms 1] [--layers N]
 
-For each size of chunk (--max-num-batched-tokens): a server, `--users` streams that decode alone, then as many with the
-long prompt; how long it took, the others' gaps before and meanwhile, and whether its tokens are those of the first
-size. Where they
-differ, the margin of the two best tokens at the first difference is printed (what follows cannot be compared), and a
-margin that no rounding explains fails.
+For each size of chunk (--max-num-batched-tokens): a server and `--users` streams, first with ordinary prompts of
+1,024 tokens that come and go, then decoding alone, then beside the long prompt; how long it took, the others' gaps
+before and meanwhile, and whether its tokens are those of the first size. Where they differ, the margin of the two
+best tokens at the first difference is printed (what follows cannot be compared), and a margin that no rounding
+explains fails.
 """
 
 import argparse
@@ -20,12 +20,13 @@ import time
 
 from served_model import ServedModel, bench_command, device_name
 
-BEFORE_TOKENS = 300  # of each of the others, before the long prompt comes
+BEFORE_TOKENS = 300  # of each answer of the others, before the long prompt comes
+ORDINARY_INPUT = 1024
 
 
-def start_others(options, num_tokens):
-    """`--users` streams that decode, of short prompts, as a process that prints their gaps."""
-    command = bench_command(options.gale, options.users, options.users, 64, num_tokens)
+def start_others(options, num_tokens, num_requests=None, input_len=64):
+    """`--users` streams, unless told otherwise each of one request, as a process that prints their gaps."""
+    command = bench_command(options.gale, options.users, num_requests or options.users, input_len, num_tokens)
     command += ["--metric-percentiles", "50", "99"]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
@@ -40,7 +41,9 @@ def run(options, chunk, prompt):
         flags += f" --max-mixed-step-ms {options.max_mixed_step_ms}"
     flags += f" {options.flags}"
     with ServedModel(options.gale, options.model, options.precision, flags, options.layers) as server:
-        before = gap_p99(start_others(options, BEFORE_TOKENS).communicate(timeout=300)[0])
+        ordinary = start_others(options, BEFORE_TOKENS, 3 * options.users, ORDINARY_INPUT)
+        ordinary = gap_p99(ordinary.communicate(timeout=300)[0])
+        alone = gap_p99(start_others(options, BEFORE_TOKENS).communicate(timeout=300)[0])
         others = start_others(options, options.others_len)
         try:
             time.sleep(1.5)
@@ -64,7 +67,8 @@ def run(options, chunk, prompt):
         print(
             f"chunks of {chunk}: {seconds:.2f} s for {options.length} + {options.tokens} tokens; others "
             f"{'decode still' if still_decoding else 'ended before'}: {'; '.join(gaps)}; "
-            f"P99 {gap_p99(report) / before:.1f} times that of before, {before:.2f} ms",
+            f"P99 {gap_p99(report) / ordinary:.1f} times that beside ordinary prompts, {ordinary:.2f} ms, "
+            f"{gap_p99(report) / alone:.1f} times that alone, {alone:.2f} ms",
             flush=True,
         )
         return choice["token_ids"], choice["logprobs"]["top_logprobs"]
