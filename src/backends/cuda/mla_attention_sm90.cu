@@ -299,8 +299,8 @@ __device__ void multiply_keys(float (&scores)[12], const std::byte* tile, const 
                               const Fp8*) {
   float products[24];
   const uint64_t a = tile_descriptor(tile), b = tile_descriptor(shared.q),
-                 a_rope = tile_descriptor_64(tile + 4 * kBlockBytes),
-                 b_rope = tile_descriptor_64(shared.q + 4 * (2 * kQueryBytes));
+                 a_rope = tile_descriptor<64>(tile + 4 * kBlockBytes),
+                 b_rope = tile_descriptor<64>(shared.q + 4 * (2 * kQueryBytes));
   wgmma_fence();
 #pragma unroll
   for (int block = 0; block < 4; ++block)
