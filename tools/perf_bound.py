@@ -11,8 +11,12 @@ import argparse
 import dataclasses
 import json
 import pathlib
+import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tools/gpu"))
+from make_dummy_models import MODELS  # noqa: E402
+
 MEMORY = {"H100": 3.0e12, "H200": 4.3e12}  # bytes a second that copies reach
 ARITHMETIC = {"bf16": 680e12, "fp8": 1320e12}  # sustained, of both cards
 
@@ -54,31 +58,42 @@ def gated(width, inner):
     return 3 * width * inner
 
 
-MODELS = {
-    "9b": Model(
-        layers=40, dense_layers=40, attention=4096 * (4608 + 4096), attention_16=0, dense=gated(4096, 13696),
-        expert=0, experts=0, chosen=0, shared=0, head=151552 * 4096, cache_bytes=2 * 2 * 128, pair_flops=4 * 32 * 128,
-        answer_pair_flops=4 * 32 * 128,
-    ),
-    "flash": Model(
-        layers=47, dense_layers=1, attention=2048 * 1344 + 768 * 5120 + 5120 * 2048,
-        attention_16=20 * 512 * (192 + 256), dense=gated(2048, 10240), expert=gated(2048, 1536), experts=64, chosen=4,
-        shared=1, head=154880 * 2048, cache_bytes=576, pair_flops=2 * 20 * (256 + 256),
-        answer_pair_flops=2 * 20 * (576 + 512),
-    ),
-    "46v": Model(
-        layers=46, dense_layers=1, attention=4096 * (14336 + 12288), attention_16=0, dense=gated(4096, 10944),
-        expert=gated(4096, 1408), experts=128, chosen=8, shared=1, head=151552 * 4096, cache_bytes=2 * 8 * 128,
-        pair_flops=4 * 96 * 128, answer_pair_flops=4 * 96 * 128,
-    ),
-}  # fmt: skip
+def model_of(config):
+    """From a config.json."""
+    width, heads, layers = config["hidden_size"], config["num_attention_heads"], config["num_hidden_layers"]
+    if "kv_lora_rank" in config:
+        latent, rope = config["kv_lora_rank"], config["qk_rope_head_dim"]
+        q_rank, nope, value = config["q_lora_rank"], config["qk_nope_head_dim"], config["v_head_dim"]
+        attention = width * (q_rank + latent + rope) + q_rank * heads * (nope + rope) + heads * value * width
+        attention_16, cache_bytes = heads * latent * (nope + value), latent + rope
+        pairs = 2 * heads * (nope + rope + value), 2 * heads * (latent + rope + latent)
+    else:
+        head, kv_heads = config["head_dim"], config["num_key_value_heads"]
+        attention, attention_16 = width * head * (2 * heads + 2 * kv_heads), 0
+        cache_bytes, pairs = 2 * kv_heads * head, (4 * heads * head,) * 2
+    experts = config.get("n_routed_experts", 0)
+    return Model(
+        layers=layers,
+        dense_layers=config["first_k_dense_replace"] if experts else layers,
+        attention=attention,
+        attention_16=attention_16,
+        dense=gated(width, config["intermediate_size"]),
+        expert=gated(width, config.get("moe_intermediate_size", 0)),
+        experts=experts,
+        chosen=config.get("num_experts_per_tok", 0),
+        shared=config.get("n_shared_experts", 0),
+        head=config["vocab_size"] * width,
+        cache_bytes=cache_bytes,
+        pair_flops=pairs[0],
+        answer_pair_flops=pairs[1],
+    )
 
 
 class Loop:
     """A closed loop of users, step by step."""
 
     def __init__(self, row):
-        self.model, self.precision = MODELS[row["model"]], row["precision"]
+        self.model, self.precision = model_of(MODELS[row["model"]]), row["precision"]
         self.input, self.output, self.users = row["input"], row["output"], row["users"]
         self.memory, self.arithmetic = MEMORY[row["card"]], ARITHMETIC[row["precision"]]
         self.num_left = self.users * (2 if self.users >= 256 else 3 if self.users >= 8 else 4)

@@ -17,13 +17,12 @@ import statistics
 import subprocess
 import sys
 import time
-import urllib.request
 
-from served_model import HERE, URL, ServedModel, bench_command, device_name
+from served_model import HERE, ServedModel, bench_command, device_name
 from served_model import ledger_entry, load_arguments, memory_used_mib
 
 sys.path.insert(0, str(HERE.parents[1] / "tests/support"))
-from killing import engine_of  # noqa: E402
+from killing import engine_of, wait_for  # noqa: E402
 
 PAUSE_S = 1.5  # between being ready and the next kill
 MOST_S = 5
@@ -31,28 +30,18 @@ STOP_PATIENCE_S = 30
 TOLERANCE_MIB = 0.3 * 1024
 
 
-def is_ready():
-    try:
-        with urllib.request.urlopen(f"{URL}/ready", timeout=2) as answer:
-            return answer.status == 200
-    except OSError:
-        return False
-
-
-def seconds_until(is_so, patience):
-    begin = time.monotonic()
-    while not is_so():
-        if time.monotonic() - begin > patience:
-            return None
-        time.sleep(0.005)
-    return time.monotonic() - begin
-
-
-def strike(front, sent):
+def strike(server, sent):
     """Seconds until another engine serves, or None."""
-    engine = engine_of(front)
+    engine = engine_of(server.process.pid)
     os.kill(engine, sent)
-    return seconds_until(lambda: engine_of(front) not in (None, engine) and is_ready(), STOP_PATIENCE_S)
+
+    def has_another():
+        return engine_of(server.process.pid) not in (None, engine) and server.is_ready()
+
+    try:
+        return wait_for(has_another, "another engine", STOP_PATIENCE_S)
+    except AssertionError:
+        return None
 
 
 def main():
@@ -66,15 +55,15 @@ def main():
     print(f"{device_name()}, {options.model} {options.precision}, {users} streams")
     flags = f"--device cuda {options.flags}"
     with ServedModel(options.gale, options.model, options.precision, flags, options.layers) as server:
-        front, before = server.process.pid, memory_used_mib()
+        before = memory_used_mib()
         command = bench_command(options.gale, users, options.requests, options.input, options.output)
         bench = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         time.sleep(2 * PAUSE_S)
         times = []
         for _ in range(options.kills):
-            times.append(strike(front, signal.SIGKILL))
+            times.append(strike(server, signal.SIGKILL))
             time.sleep(PAUSE_S)
-        stopped = strike(front, signal.SIGSTOP)
+        stopped = strike(server, signal.SIGSTOP)
         is_loaded = bench.poll() is None
         report = bench.communicate(timeout=300)[0]
         shown = [line.strip() for line in report.splitlines() if "requests" in line or "Failed" in line]

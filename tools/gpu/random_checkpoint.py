@@ -3,35 +3,21 @@
 import json
 import multiprocessing
 import os
+import pathlib
 import re
 import shutil
 import struct
 import subprocess
+import sys
 
 import numpy
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "tests/support"))
+from fp8_layout import FP8_CONFIG, LINEAR  # noqa: E402
 
 SHARD_BYTES = 5_000_000_000
 BLOCK = 64 << 20
 DTYPES = {"f32": ("F32", 4), "bf16": ("BF16", 2), "fp8": ("F8_E4M3", 1)}  # wide ones first: what follows is aligned
-FP8_CONFIG = {
-    "quant_method": "compressed-tensors",
-    "format": "float-quantized",
-    "quantization_status": "compressed",
-    "ignore": ["lm_head"],
-    "config_groups": {
-        "group_0": {
-            "targets": ["Linear"],
-            "weights": {"num_bits": 8, "type": "float", "symmetric": True, "strategy": "channel", "dynamic": False},
-            "input_activations": {
-                "num_bits": 8,
-                "type": "float",
-                "symmetric": True,
-                "strategy": "token",
-                "dynamic": True,
-            },
-        }
-    },
-}
 
 
 def tensors_of(gale, folder):
@@ -51,7 +37,7 @@ def tensors_of(gale, folder):
 def in_fp8(tensors):
     """As the official FP8 checkpoints hold them: linear layers in e4m3, a scale a row, but head and router."""
     for name, dtype, shape in tensors:
-        if name.endswith(("proj.weight", "proj_with_mqa.weight")):
+        if name.endswith(LINEAR):
             yield name, "fp8", shape
             yield name + "_scale", "f32", [shape[0], 1]
         else:

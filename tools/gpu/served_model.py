@@ -106,13 +106,17 @@ class ServedCheckpoint:
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
                 raise SystemExit(f"the server did not start (exit {self.process.returncode}):\n{self.log()[-3000:]}")
-            try:
-                with urllib.request.urlopen(f"{URL}/ready", timeout=2) as answer:
-                    if answer.status == 200:
-                        return
-            except OSError:
-                time.sleep(0.05)
+            if self.is_ready():
+                return
+            time.sleep(0.05)
         raise SystemExit(f"the server was not ready in time:\n{self.log()[-3000:]}")
+
+    def is_ready(self):
+        try:
+            with urllib.request.urlopen(f"{URL}/ready", timeout=2) as answer:
+                return answer.status == 200
+        except OSError:
+            return False
 
     def log(self):
         return (self.folder / "serve.log").read_text(encoding="utf-8", errors="replace")

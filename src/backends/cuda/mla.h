@@ -7,7 +7,10 @@ namespace gale::cuda {
 
 [[nodiscard]] size_t mla_workspace_bytes();
 
-// mla_prefill_sm90.cu: what prompts need in the workspace, behind that of the absorbed form.
+// Where what prompts need begins in the workspace: behind that of the absorbed form of answers.
+inline size_t mla_scratch_begin() { return (mla_workspace_bytes() + 255) / 256 * 256; }
+
+// mla_prefill_sm90.cu: what prompts need there.
 [[nodiscard]] size_t mla_prefill_workspace_bytes(const AttentionLimits& limits);
 
 // attention.cu: any shape.

@@ -113,19 +113,8 @@ __device__ void attend(Rows& rows, Barriers& barriers, const Memory& memory, con
                        int num_tiles, float scale_log2, int group, int lane) {
   float scores[Tile::kTile / 2], rescale[2];
   uint32_t p[Tile::kTile / 16][4];
-  const auto soften_tile = [&](int i) {
-    if ((i + 1) * Tile::kTile > least_limit) {
-      const int seen[2] = {limit[0] - i * Tile::kTile, limit[1] - i * Tile::kTile};
-      hide<Tile>(scores, seen, lane);
-    }
-    soften<Tile>(scores, rows.maximum, rows.sum, rescale, scale_log2);
-  };
-  const auto rescale_and_pack = [&] {
-#pragma unroll
-    for (int j = 0; j < kHalf / 8; ++j)
-#pragma unroll
-      for (int e = 0; e < 4; ++e) rows.out[4 * j + e] *= rescale[e / 2];
-    pack<Tile>(p, scores);
+  const auto soften_own = [&](int i) {
+    soften_tile<Tile>(scores, rows, rescale, i, limit, least_limit, scale_log2, lane);
   };
   const auto wait_for_tile = [&](int i) { barrier_wait(barriers.full[i % kStages], i / kStages & 1); };
   wait_for_tile(0);
@@ -134,8 +123,8 @@ __device__ void attend(Rows& rows, Barriers& barriers, const Memory& memory, con
   wgmma_commit();
   wgmma_wait<0>();
   pin_registers(scores);
-  soften_tile(0);
-  rescale_and_pack();
+  soften_own(0);
+  rescale_and_pack<Tile>(rows.out, p, scores, rescale);
 #pragma unroll 1
   for (int i = 1; i < num_tiles; ++i) {
     wait_for_tile(i);
@@ -144,9 +133,9 @@ __device__ void attend(Rows& rows, Barriers& barriers, const Memory& memory, con
     wgmma_commit();
     multiply_values(rows.out, p, memory, i - 1, group);
     wgmma_commit();
-    end_step(scores, rows.out, [&] { soften_tile(i); });
+    end_step(scores, rows.out, [&] { soften_own(i); });
     release(barriers.empty[(i - 1) % kStages], lane);
-    rescale_and_pack();
+    rescale_and_pack<Tile>(rows.out, p, scores, rescale);
   }
   wgmma_fence();
   multiply_values(rows.out, p, memory, num_tiles - 1, group);
@@ -282,8 +271,6 @@ __global__ void __launch_bounds__(kMergeRows * kWarpSize)
 
 // --- host -----------------------------------------------------------------------------------------------------------
 
-size_t workspace_begin() { return (mla_workspace_bytes() + 255) / 256 * 256; }
-
 // How a chunk's keys are cut: rounds of keys that lie side by side at once, and shares of each.
 struct Cut {
   int round_keys = 0, num_rounds = 0, share_keys = 0, shares_a_round = 0;
@@ -311,9 +298,9 @@ Cut cut_keys(const PromptChunk& chunk, int num_heads, int64_t workspace_bytes) {
 void run_chunk(Stream& stream, const MlaAttentionArgs& args, int sequence, int first_token, const PromptChunk& chunk) {
   const AttentionMetadata& metadata = *args.metadata;
   const int heads = static_cast<int>(args.q.shape[1]);
-  const Cut cut = cut_keys(chunk, heads, static_cast<int64_t>(metadata.workspace.num_bytes() - workspace_begin()));
+  const Cut cut = cut_keys(chunk, heads, static_cast<int64_t>(metadata.workspace.num_bytes() - mla_scratch_begin()));
   CHECK(cut.num_rounds > 0, "a workspace of {} bytes for {} keys", metadata.workspace.num_bytes(), chunk.seq_len);
-  auto* latents = reinterpret_cast<Bf16*>(static_cast<std::byte*>(metadata.workspace.data) + workspace_begin());
+  auto* latents = reinterpret_cast<Bf16*>(static_cast<std::byte*>(metadata.workspace.data) + mla_scratch_begin());
   Bf16* rope_keys = latents + int64_t{cut.round_keys} * kLatentDim;
   ChunkView view{};
   view.out = static_cast<Bf16*>(args.out.data);
@@ -335,8 +322,7 @@ void run_chunk(Stream& stream, const MlaAttentionArgs& args, int sequence, int f
     GatherView gather{.cache = args.cache.data, .latents = latents, .rope_keys = rope_keys,
                       .pages = pages_of(metadata, 1), .num_rows = view.num_keys, .num_segments = 1};
     gather.segments[0] = {.sequence = sequence, .key_begin = begin, .num_keys = view.num_keys};
-    launch_pdl(stream, args.cache.dtype == DType::kBF16 ? mla_gather_kernel<Bf16> : mla_gather_kernel<Fp8>,
-               dim3(ceil_div(view.num_keys, kGatheredRows)), dim3(kGatherThreads), 0, gather);
+    launch_gather(stream, args.cache.dtype, gather);
     const ChunkMaps maps{.q = map_of(static_cast<const Bf16*>(args.q.data), args.q.shape[0] * heads, kMlaKeyDim),
                          .latents = map_of(latents, view.num_keys, kLatentDim),
                          .rope_keys = map_of(rope_keys, view.num_keys, kRopeDim)};
@@ -357,7 +343,7 @@ int first_mla_chunk(const MlaAttentionArgs& args) {
   const AttentionMetadata& metadata = *args.metadata;
   const int heads = static_cast<int>(args.q.shape[1]);
   const bool is_dense = args.q.strides[1] == kMlaKeyDim && args.q.strides[0] == heads * kMlaKeyDim;
-  const auto bytes = static_cast<int64_t>(metadata.workspace.num_bytes()) - static_cast<int64_t>(workspace_begin());
+  const auto bytes = static_cast<int64_t>(metadata.workspace.num_bytes()) - static_cast<int64_t>(mla_scratch_begin());
   int first = metadata.num_seqs;
   if (!is_dense || bytes <= 0) return first;
   for (auto chunk = metadata.chunks.rbegin(); chunk != metadata.chunks.rend(); ++chunk, --first)

@@ -22,7 +22,6 @@ constexpr int64_t kMinPiece = 1024;                // of a sequence, where it is
 
 int64_t in_tiles(int64_t num_keys) { return (num_keys + Flash::kTile - 1) / Flash::kTile * Flash::kTile; }
 int64_t row_bytes(int64_t num_heads) { return 2 * (kLatentDim + kRopeDim + num_heads * (kNopeDim + kHeadValueDim)); }
-size_t workspace_begin() { return (mla_workspace_bytes() + 255) / 256 * 256; }
 
 // In the step's workspace.
 struct Buffers {
@@ -31,14 +30,14 @@ struct Buffers {
 };
 
 int64_t max_rows_of(const Tensor& workspace, int64_t num_heads) {
-  const int64_t bytes = static_cast<int64_t>(workspace.num_bytes()) - static_cast<int64_t>(workspace_begin());
+  const int64_t bytes = static_cast<int64_t>(workspace.num_bytes()) - static_cast<int64_t>(mla_scratch_begin());
   return std::min(kMaxRows, bytes / row_bytes(num_heads) / Flash::kTile * Flash::kTile);
 }
 
 Buffers buffers_of(const Tensor& workspace, int64_t num_heads) {
   Buffers buffers{};
   buffers.max_rows = max_rows_of(workspace, num_heads);
-  buffers.latents = reinterpret_cast<Bf16*>(static_cast<std::byte*>(workspace.data) + workspace_begin());
+  buffers.latents = reinterpret_cast<Bf16*>(static_cast<std::byte*>(workspace.data) + mla_scratch_begin());
   buffers.rope_keys = buffers.latents + buffers.max_rows * kLatentDim;
   buffers.keys = buffers.rope_keys + buffers.max_rows * kRopeDim;
   buffers.values = buffers.keys + buffers.max_rows * num_heads * kNopeDim;
@@ -68,8 +67,7 @@ void expand(Stream& stream, const MlaPrefillArgs& args, const Buffers& buffers, 
                     .pages = pages_of(*args.metadata, 1), .num_rows = round.num_rows,
                     .num_segments = round.num_segments};
   std::copy_n(round.segments, round.num_segments, gather.segments);
-  launch_pdl(stream, args.cache.dtype == DType::kBF16 ? mla_gather_kernel<Bf16> : mla_gather_kernel<Fp8>,
-             dim3(ceil_div(round.num_rows, kGatheredRows)), dim3(kGatherThreads), 0, gather);
+  launch_gather(stream, args.cache.dtype, gather);
   const int64_t heads = args.q.shape[1];
   const ExpandMaps maps{
       .latents = map_of(buffers.latents, round.num_rows, kLatentDim, kLatentDim, Expand::kTokens),

@@ -14,6 +14,9 @@ import transformers
 from safetensors.torch import save_file
 
 HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parents[1] / "support"))
+from fp8_layout import FP8_CONFIG, LINEAR  # noqa: E402
+
 PROMPT_LENGTHS = (1, 9, 23)
 NUM_GREEDY = 64
 MIN_MARGIN = 5e-4        # of a greedy choice, as a share of the largest |logit|; a seed with less is passed over
@@ -131,7 +134,7 @@ def is_fp8(name, tensor):
     """The linear layers of the official FP8 checkpoints: all but the head and the routers."""
     if "experts." in name and tensor.dim() == 3:
         return True
-    return name.endswith("proj.weight") or name.endswith("proj_with_mqa.weight")
+    return name.endswith(LINEAR)
 
 
 def quantise(model):
@@ -147,16 +150,6 @@ def quantise(model):
 def put_fp8(state, values, scales):
     state.update(official_names(values))
     state.update({name + "_scale": tensor for name, tensor in official_names(scales).items()})
-
-
-FP8_CONFIG = {
-    "quant_method": "compressed-tensors", "format": "float-quantized", "quantization_status": "compressed",
-    "kv_cache_scheme": None, "ignore": ["lm_head"], "config_groups": {"group_0": {
-        "targets": ["Linear"], "output_activations": None,
-        "weights": {"num_bits": 8, "type": "float", "symmetric": True, "strategy": "channel", "dynamic": False,
-                    "group_size": None, "block_structure": None},
-        "input_activations": {"num_bits": 8, "type": "float", "symmetric": True, "strategy": "token", "dynamic": True,
-                              "group_size": None, "block_structure": None}}}}
 
 
 def add_mtp(state, num_layers, generator):

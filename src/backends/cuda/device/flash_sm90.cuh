@@ -269,6 +269,29 @@ __device__ inline void release(uint64_t& barrier, int lane) {
   if (lane == 0) barrier_arrive(barrier);
 }
 
+// Scores of tile i into probabilities. limit: keys from the first tile on that each of the two rows sees; least_limit:
+// that every row sees.
+template <class C, class Rows>
+__device__ __forceinline__ void soften_tile(float (&scores)[C::kTile / 2], Rows& rows, float (&rescale)[2], int i,
+                                            const int (&limit)[2], int least_limit, float scale_log2, int lane) {
+  if ((i + 1) * C::kTile > least_limit) {
+    const int seen[2] = {limit[0] - i * C::kTile, limit[1] - i * C::kTile};
+    hide<C>(scores, seen, lane);
+  }
+  soften<C>(scores, rows.maximum, rows.sum, rescale, scale_log2);
+}
+
+// What is summed so far to the new maxima, the probabilities into operands.
+template <class C, int kOut>
+__device__ __forceinline__ void rescale_and_pack(float (&out)[kOut], uint32_t (&p)[C::kTile / 16][4],
+                                                 const float (&scores)[C::kTile / 2], const float (&rescale)[2]) {
+#pragma unroll
+  for (int j = 0; j < kOut / 4; ++j)
+#pragma unroll
+    for (int e = 0; e < 4; ++e) out[4 * j + e] *= rescale[e / 2];
+  pack<C>(p, scores);
+}
+
 // Ends a step's products: first the scores', which soften() takes, then the values', which went along.
 template <int kScores, int kOut, class Soften>
 __device__ __forceinline__ void end_step(float (&scores)[kScores], float (&out)[kOut], Soften&& soften) {
@@ -289,20 +312,9 @@ __device__ void flash_tiles(FlashRows<C>& rows, FlashBarriers<C>& barriers, cons
   uint32_t p[C::kTile / 16][4];
   const auto stage_of = [](int i) { return i % C::kStages; };
   const auto parity_of = [](int i) { return i / C::kStages & 1; };
-  const auto soften_tile = [&](int i) {
+  const auto soften_own = [&](int i) {
     release(barriers.k_empty[stage_of(i)], lane);
-    if ((i + 1) * C::kTile > least_limit) {
-      const int seen[2] = {limit[0] - i * C::kTile, limit[1] - i * C::kTile};
-      hide<C>(scores, seen, lane);
-    }
-    soften<C>(scores, rows.maximum, rows.sum, rescale, scale_log2);
-  };
-  const auto rescale_and_pack = [&] {
-#pragma unroll
-    for (int j = 0; j < C::kDim / 8; ++j)
-#pragma unroll
-      for (int e = 0; e < 4; ++e) rows.out[4 * j + e] *= rescale[e / 2];
-    pack<C>(p, scores);
+    soften_tile<C>(scores, rows, rescale, i, limit, least_limit, scale_log2, lane);
   };
   if (num_tiles <= 0) return;
   barrier_wait(barriers.k_full[stage_of(0)], parity_of(0));
@@ -313,8 +325,8 @@ __device__ void flash_tiles(FlashRows<C>& rows, FlashBarriers<C>& barriers, cons
   pass_turn<C>(group);
   wgmma_wait<0>();
   pin_registers(scores);
-  soften_tile(0);
-  rescale_and_pack();
+  soften_own(0);
+  rescale_and_pack<C>(rows.out, p, scores, rescale);
 #pragma unroll 1
   for (int i = 1; i < num_tiles; ++i) {
     barrier_wait(barriers.k_full[stage_of(i)], parity_of(i));
@@ -326,9 +338,9 @@ __device__ void flash_tiles(FlashRows<C>& rows, FlashBarriers<C>& barriers, cons
     multiply_values<C>(rows.out, p, memory, stage_of(i - 1));
     wgmma_commit();
     pass_turn<C>(group);
-    end_step(scores, rows.out, [&] { soften_tile(i); });
+    end_step(scores, rows.out, [&] { soften_own(i); });
     release(barriers.v_empty[stage_of(i - 1)], lane);
-    rescale_and_pack();
+    rescale_and_pack<C>(rows.out, p, scores, rescale);
   }
   const int last = num_tiles - 1;
   barrier_wait(barriers.v_full[stage_of(last)], parity_of(last));

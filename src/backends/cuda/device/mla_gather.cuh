@@ -34,4 +34,9 @@ __global__ void __launch_bounds__(kGatherThreads) mla_gather_kernel(const __grid
   *reinterpret_cast<uint4*>(to) = eight_in_bf16(key);
 }
 
+inline void launch_gather(Stream& stream, DType cache, const GatherView& view) {
+  launch_pdl(stream, cache == DType::kBF16 ? mla_gather_kernel<Bf16> : mla_gather_kernel<Fp8>,
+             dim3(ceil_div(view.num_rows, kGatheredRows)), dim3(kGatherThreads), 0, view);
+}
+
 }  // namespace gale::cuda
