@@ -31,9 +31,7 @@ using Pair = __nv_bfloat162;
 
 __device__ Pair pair_of(uint32_t bits) { return *reinterpret_cast<const Pair*>(&bits); }
 __device__ uint32_t bits_of(const Pair& pair) { return *reinterpret_cast<const uint32_t*>(&pair); }
-__device__ float2 floats_of(const Pair& pair) {
-  return {__uint_as_float(bits_of(pair) << 16), __uint_as_float(bits_of(pair) & 0xffff0000u)};
-}
+__device__ float2 floats_of(const Pair& pair) { return floats_of_bf16(bits_of(pair)); }
 
 // Neighbouring elements as they lie in memory: kWidth of them, of which a single one has a zero beside it. Products and
 // sums of pairs round once to bf16, as fp32 arithmetic with a rounding behind it does.

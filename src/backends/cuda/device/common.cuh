@@ -100,6 +100,11 @@ __device__ inline float block_sum(float x, float* shared) {
   return shared[32];
 }
 
+// Of a pair of bf16.
+__device__ inline float2 floats_of_bf16(uint32_t pair) {
+  return {__uint_as_float(pair << 16), __uint_as_float(pair & 0xffff0000u)};
+}
+
 // 2 to the x, one instruction; denormal results are 0.
 __device__ inline float exp2_fast(float x) {
   float y;

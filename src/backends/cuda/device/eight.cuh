@@ -9,8 +9,8 @@ __device__ inline void spread_eight(float (&x)[8], const uint4& raw) {
   const uint32_t words[4] = {raw.x, raw.y, raw.z, raw.w};
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
-    x[2 * i] = __uint_as_float(words[i] << 16);
-    x[2 * i + 1] = __uint_as_float(words[i] & 0xffff0000u);
+    const float2 two = floats_of_bf16(words[i]);
+    x[2 * i] = two.x, x[2 * i + 1] = two.y;
   }
 }
 __device__ inline void load_eight(float (&x)[8], const Bf16* from) { spread_eight(x, load_16(from)); }

@@ -32,8 +32,8 @@ __device__ inline uint32_t pack_half(float low, float high) {
 // Of a pair of bf16: exact but for what fp16 cannot hold; large values saturate.
 __device__ inline uint32_t half_of_bf16(uint32_t pair) {
   constexpr float kMost = 65504.0f;
-  const float low = __uint_as_float(pair << 16), high = __uint_as_float(pair & 0xffff0000u);
-  return pack_half(fminf(fmaxf(low, -kMost), kMost), fminf(fmaxf(high, -kMost), kMost));
+  const float2 x = floats_of_bf16(pair);
+  return pack_half(fminf(fmaxf(x.x, -kMost), kMost), fminf(fmaxf(x.y, -kMost), kMost));
 }
 
 // mma_m16n8k16 of fp16.
