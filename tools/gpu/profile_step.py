@@ -5,9 +5,10 @@
         [--input 1024 --output 128] [--flags "…"] [--layers N] [--timeline FOLDER]
 
 For each level: a median decode step and a median mixed step (one with rows of a prompt), kernel by kernel: launches,
-microseconds, share of the step, and the time in which no kernel ran. Kernels start before their predecessors end
-(programmatic launch), so that their sum may exceed the step; FOLDER gets begin and end of each kernel of those steps,
-in microseconds. Needs g++ and CUPTI (Python package nvidia-cuda-cupti).
+microseconds by which they prolong the step, share of it, and the time in which no kernel ran. Kernels start before
+their predecessors end (programmatic launch): what a kernel adds is the time from the end of those before it to its own
+(these sum up to the step), beside it stands how long it ran itself. FOLDER gets begin and end of each kernel of those
+steps, in microseconds. Needs g++ and CUPTI (Python package nvidia-cuda-cupti).
 """
 
 import collections
@@ -100,21 +101,28 @@ def span_us(step):
     return (max(k.end for k in step) - step[0].start) / 1000
 
 
+def added_us(step):
+    """By how much each kernel prolongs the step: 0 for one that ends before another that began earlier."""
+    until = step[0].start
+    for kernel in step:
+        yield max(0, kernel.end - until) / 1000
+        until = max(until, kernel.end)
+
+
 def print_step(title, step):
     rows = collections.OrderedDict()
-    for kernel in step:
-        rows.setdefault((kernel.name, kernel.grid, kernel.block), []).append((kernel.end - kernel.start) / 1000)
+    for kernel, added in zip(step, added_us(step)):
+        own = (kernel.end - kernel.start) / 1000
+        rows.setdefault((kernel.name, kernel.grid, kernel.block), []).append((added, own))
     span, busy = span_us(step), busy_us(step)
-    print(
-        f"\n{title}: {span:.0f} us, {len(step)} kernels, {sum(map(sum, rows.values())):.0f} us in kernels, "
-        f"no kernel runs for {span - busy:.0f} us"
-    )
-    for (name, grid, block), times in sorted(rows.items(), key=lambda row: -sum(row[1])):
-        if sum(times) * 400 >= span:
+    print(f"\n{title}: {span:.0f} us, {len(step)} kernels, no kernel runs for {span - busy:.0f} us")
+    print(f"  {'share':>7}  {'adds':>11}  {'launches':>8} x {'adds':>7} {'runs':>8}  {'blocks':>12} x threads, name")
+    for (name, grid, block), times in sorted(rows.items(), key=lambda row: -sum(added for added, _ in row[1])):
+        total = sum(added for added, _ in times)
+        if total * 400 >= span:
             print(
-                f"  {100 * sum(times) / span:5.1f} %  {sum(times):8.1f} us  {len(times):4d} x "
-                f"{statistics.mean(times):7.2f}"
-                f"  {grid:>12} x {block:<4} {name}"
+                f"  {100 * total / span:5.1f} %  {total:8.1f} us  {len(times):8d} x {total / len(times):7.2f}"
+                f" {statistics.mean(own for _, own in times):8.2f}  {grid:>12} x {block:<4} {name}"
             )
 
 
