@@ -92,24 +92,11 @@ std::vector<Option> kernel_options() {
   };
 }
 
-}  // namespace
-
-std::vector<Option> engine_options() {
+std::vector<Option> scheduling_options() {
   using enum OptionGroup;
   using S = SchedulerConfig;
   using E = EngineConfig;
-  constexpr CommandSet kLoadOrTune = static_cast<CommandSet>(kLoad | in(Command::kTune));
-  constexpr CommandSet kCompute = in(Command::kServe, Command::kEngine);
-  std::vector<Option> out = {
-      option<&Config::engine, &E::model_dir>({.flag = "--model", .placeholder = "MODEL",
-          .help = "A folder with config.json, tokenizer.json and safetensors files, as Hugging Face lays them out; or "
-                  "a name on the Hub, such as zai-org/GLM-4.7-Flash, which serve and download bring here.",
-          .group = kModel,
-          .commands = static_cast<CommandSet>(kLoad | in(Command::kDoctor, Command::kDownload, Command::kTune)),
-          .is_positional = true}),
-      option<&Config::inspect, &InspectConfig::tensors>({.flag = "--tensors",
-          .help = "List every tensor: shape, type, file, and which part of the model takes it.",
-          .group = kModel, .commands = in(Command::kInspect)}),
+  return {
       option<&Config::engine, &E::scheduler, &S::max_num_seqs>({.flag = "--max-num-seqs", .placeholder = "N",
           .help = "Sequences that may run at once.",
           .group = kScheduling, .commands = kLoad, .rules = range(1, 1024)}),
@@ -134,6 +121,35 @@ std::vector<Option> engine_options() {
           .group = kScheduling,
           .commands = kLoad,
           .rules = {.min = 1, .max = 60'000, .zero_name = "auto"}}),
+      option<&Config::engine, &E::scheduler, &S::layered_context>({
+          .flag = "--layered-prefill-context",
+          .placeholder = "N",
+          .help = "Tokens of a prompt from which on it is read a few layers a step while others' answers are written: "
+                  "pieces stay large enough to be efficient, and steps end in --max-mixed-step-ms all the same. auto: "
+                  "8192 on a GPU, never on a CPU. More than --max-model-len: never.",
+          .group = kScheduling,
+          .commands = kLoad,
+          .rules = {.min = 1, .max = 1 << 20, .zero_name = "auto"}}),
+  };
+}
+
+}  // namespace
+
+std::vector<Option> engine_options() {
+  using enum OptionGroup;
+  using E = EngineConfig;
+  constexpr CommandSet kLoadOrTune = static_cast<CommandSet>(kLoad | in(Command::kTune));
+  constexpr CommandSet kCompute = in(Command::kServe, Command::kEngine);
+  std::vector<Option> out = {
+      option<&Config::engine, &E::model_dir>({.flag = "--model", .placeholder = "MODEL",
+          .help = "A folder with config.json, tokenizer.json and safetensors files, as Hugging Face lays them out; or "
+                  "a name on the Hub, such as zai-org/GLM-4.7-Flash, which serve and download bring here.",
+          .group = kModel,
+          .commands = static_cast<CommandSet>(kLoad | in(Command::kDoctor, Command::kDownload, Command::kTune)),
+          .is_positional = true}),
+      option<&Config::inspect, &InspectConfig::tensors>({.flag = "--tensors",
+          .help = "List every tensor: shape, type, file, and which part of the model takes it.",
+          .group = kModel, .commands = in(Command::kInspect)}),
       option<&Config::engine, &E::device>({.flag = "--device", .placeholder = "DEVICE",
           .help = "What computes; auto: an NVIDIA GPU if this build and this machine have one, else the CPU.",
           .group = kRuntime, .commands = kLoadOrTune}),
@@ -168,6 +184,7 @@ std::vector<Option> engine_options() {
           .help = "Load nothing: say whether there is memory with --freed-later-bytes, and end.",
           .group = kRuntime, .commands = in(Command::kEngine)}),
   };
+  for (Option& option : scheduling_options()) out.push_back(std::move(option));
   for (Option& option : kernel_options()) out.push_back(std::move(option));
   for (Option& option : memory_options()) out.push_back(std::move(option));
   return out;

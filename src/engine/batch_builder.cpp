@@ -1,6 +1,7 @@
 #include "engine/batch_builder.h"
 
 #include <algorithm>
+#include <limits>
 #include <numeric>
 
 #include "ops/attention.h"
@@ -57,6 +58,7 @@ void BatchBuilder::State::sort(const Plan& plan, const std::vector<bool>& is_spe
   order.resize(plan.sequences.size());
   std::iota(order.begin(), order.end(), size_t{0});
   std::ranges::stable_sort(order, {}, [&](size_t i) {
+    if (plan.sequences[i].layers) return std::numeric_limits<int>::max();
     const int num_tokens = plan.sequences[i].num_scheduled_tokens;   // short pieces of prompts beside the single tokens
     return num_tokens > 1 ? num_tokens : is_special[i] ? 1 : 0;
   });

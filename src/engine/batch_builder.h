@@ -17,7 +17,7 @@ struct Tensor;
 
 // Lays a plan out as the arrays that a forward pass reads, in memory that was taken once and goes to the device in one
 // copy. Order of the rows: sequences of one token, the special ones (see build) behind the others, then pieces of
-// prompts, short ones first.
+// prompts, short ones first, one that passes through some layers only behind all.
 class BatchBuilder {
  public:
   // num_buffers: how many plans may be under way at once.

@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "base/result.h"
@@ -41,8 +42,9 @@ struct ProductShape;
 [[nodiscard]] int run_engine(EngineChannel& channel, Executor& executor, const EngineConfig& config);
 
 // Runs sequences to their ends without a channel, all submitted before the first step; for tests and tools. outputs[i]
-// holds all tokens of submits[i], merged into one.
+// holds all tokens of submits[i], merged into one. token_layers: Scheduler::limit_layered_prefill.
 [[nodiscard]] Result<std::vector<SequenceOutput>> generate_offline(Executor& executor,
-                                                                   const std::vector<Submit>& submits);
+                                                                   const std::vector<Submit>& submits,
+                                                                   std::optional<int64_t> token_layers = {});
 
 }  // namespace gale

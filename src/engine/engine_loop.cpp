@@ -73,7 +73,7 @@ EngineLoop::EngineLoop(Executor& executor, const Clock& clock)
       constraints_(executor.info().vocab_size),
       scheduler_(executor.info().scheduler),
       pace_(std::chrono::milliseconds(executor.info().scheduler.max_mixed_step_ms),
-            std::max(1, executor.info().scheduler.mixed_step_grain)) {}
+            std::max(1, executor.info().scheduler.mixed_step_grain), executor.info().scheduler.num_layers) {}
 
 int EngineLoop::run(EngineChannel& channel) {
   // A step may take longer than the front waits for a sign of life. A closed channel is noticed after the step.
@@ -148,7 +148,7 @@ Status EngineLoop::step(EngineChannel& channel) {
     if (output.error) log_warning("sequence {} failed, the others go on: {}", output.id.value, output.error->message);
   }
   sequence_clock_.stamp(outputs);
-  step_tokens_.add(in_flight_.front().plan.num_tokens);
+  step_tokens_.add(in_flight_.front().plan.num_completed_tokens());
   std::ranges::move(outputs, std::back_inserter(outcomes_));
   in_flight_.pop_front();
   return {};
@@ -160,6 +160,7 @@ void EngineLoop::note_step(const Plan& plan, TimePoint submitted) {
   pace_.note(plan, now - std::max(submitted, last_collected_));
   last_collected_ = now;
   scheduler_.limit_mixed_prefill(pace_.max_prompt_tokens());
+  scheduler_.limit_layered_prefill(pace_.max_token_layers());
 }
 
 // Says once that room is short, and again only after a calmer time.

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 
 #include "backends/cpu/cpu_backend.h"
 #include "engine/engine.h"
@@ -114,6 +115,7 @@ class Invariance : public testing::TestWithParam<std::string> {
     config.scheduler.max_num_batched_tokens = 512;
     config.scheduler.max_num_seqs = 16;
     config.scheduler.num_blocks = 256;
+    config.scheduler.layered_context = 8;
     if (GetParam() == "hashing") {
       take(make_executor_for(std::make_unique<HashingModel>(), config, *device_, cpu_op_table()));
     } else {
@@ -171,6 +173,38 @@ TEST_P(Invariance, chunked) {
   for (const int budget : {1, 7, 33}) {
     limits_.max_num_batched_tokens = budget;
     EXPECT_EQ(run_once(limits_, submits_).tokens, expected_) << budget;
+  }
+}
+
+// Counts slices of layers by the first of them.
+class SliceCounter final : public Executor {
+ public:
+  explicit SliceCounter(Executor& executor) : executor_(executor) {}
+  [[nodiscard]] const Info& info() const override { return executor_.info(); }
+  [[nodiscard]] Result<std::vector<SequenceResult>> execute(const Plan& plan, const Scheduler& scheduler) override {
+    if (const ScheduledSequence* piece = plan.layered()) ++counts[piece->layers->first];
+    return executor_.execute(plan, scheduler);
+  }
+  std::map<int, int> counts;
+
+ private:
+  Executor& executor_;
+};
+
+TEST_P(Invariance, prompts_a_few_layers_a_step) {
+  limits_.max_num_batched_tokens = 48;
+  for (const int64_t token_layers : {1, 40, 100, 10'000}) {
+    Scheduler scheduler(limits_);
+    scheduler.limit_mixed_prefill(9);
+    scheduler.limit_layered_prefill(token_layers);
+    SliceCounter counter(*executor_);
+    EXPECT_EQ(run(counter, scheduler, submits_).tokens, expected_) << token_layers;
+    if (GetParam() != "nano_flash") continue;   // of one layer
+    EXPECT_GE(counter.counts[0], 3) << "two or three prompts go by layers";
+    const auto [layer, least] = token_layers == 1    ? std::pair(3, 3)
+                                : token_layers == 40 ? std::pair(2, 2)
+                                                     : std::pair(0, 3);
+    EXPECT_GE(counter.counts[layer], least) << "layer by layer, two by two, or more";
   }
 }
 

@@ -14,6 +14,8 @@ constexpr int64_t kDefaultCpuBudget = 4 * kGiB;
 // less than 40.
 constexpr int kMixedStepMs = 26, kMixedStepMsOfExperts = 37;
 constexpr int kMixedStepGrain = 256;   // tokens of the widest tiles of a GPU's products
+constexpr int kLayeredContext = 8192;  // from about here on attention is most of what a prompt's tokens cost
+constexpr int kMaxLayeredTokens = 4096;
 
 // Bytes that KV blocks may take; negative if the rest is too large already.
 int64_t kv_budget(const MemoryDemand& demand, const EngineConfig& config) {
@@ -84,13 +86,22 @@ Status check_weights_fit(const MemoryDemand& demand, int64_t staging_bytes, cons
               gib(needed - demand.free_bytes), others(before), help);
 }
 
+void resolve_layered_prefill(SchedulerConfig& scheduler, bool is_gpu, int num_layers) {
+  scheduler.num_layers = num_layers;
+  if (scheduler.mixed_step_grain == 0) scheduler.mixed_step_grain = is_gpu ? kMixedStepGrain : 1;
+  if (scheduler.layered_context == 0 && is_gpu) scheduler.layered_context = kLayeredContext;
+  if (scheduler.max_layered_tokens == 0 && scheduler.layered_context > 0)
+    scheduler.max_layered_tokens = kMaxLayeredTokens;
+  scheduler.max_layered_tokens = std::min(scheduler.max_layered_tokens, scheduler.max_num_batched_tokens);
+}
+
 Result<MemoryPlan> plan_memory(const MemoryDemand& demand, const EngineConfig& config) {
   MemoryPlan plan{.demand = demand, .scheduler = config.scheduler};
   SchedulerConfig& scheduler = plan.scheduler;
   if (scheduler.block_size == 0) scheduler.block_size = demand.is_gpu ? 64 : 16;
   if (scheduler.max_mixed_step_ms == 0 && demand.is_gpu)
     scheduler.max_mixed_step_ms = demand.has_experts ? kMixedStepMsOfExperts : kMixedStepMs;
-  if (scheduler.mixed_step_grain == 0) scheduler.mixed_step_grain = demand.is_gpu ? kMixedStepGrain : 1;
+  resolve_layered_prefill(scheduler, demand.is_gpu, demand.num_layers);
   if (scheduler.max_model_len > demand.max_position_embeddings) {
     return fail_param(ErrorCode::kInvalidArgument, "max-model-len", "--max-model-len {} is more than the model's {}",
                       scheduler.max_model_len, demand.max_position_embeddings);

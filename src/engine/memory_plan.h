@@ -12,6 +12,7 @@ namespace gale {
 struct MemoryDemand {
   bool is_gpu = false;
   bool has_experts = false;
+  int num_layers = 0;
   int64_t total_bytes = 0;             // of the card, or of the machine
   int64_t free_bytes = 0;              // with the weights loaded (or, before that, less weight_bytes)
   int64_t weight_bytes = 0;
@@ -32,6 +33,9 @@ struct MemoryPlan {
   // Several lines: weights, workspace, KV blocks, "N users x M tokens".
   [[nodiscard]] std::string describe() const;
 };
+
+// The fields of prompts that go by layers, from what they and the limits of a step are so far.
+void resolve_layered_prefill(SchedulerConfig& scheduler, bool is_gpu, int num_layers);
 
 // Before weights are loaded, with free_bytes as it is then: kOutOfMemory unless they fit beside the staging_bytes that
 // loading takes for a while; says how much is missing, who else holds memory, and which options help.

@@ -30,6 +30,8 @@ TEST(MemoryPlan, a_gpu_gives_what_its_share_leaves) {
   EXPECT_EQ(plan->scheduler.block_size, 64);
   EXPECT_EQ(plan->scheduler.max_mixed_step_ms, 26);
   EXPECT_EQ(plan->scheduler.mixed_step_grain, 256);
+  EXPECT_EQ(plan->scheduler.layered_context, 8192);
+  EXPECT_EQ(plan->scheduler.max_layered_tokens, std::min(4096, config.scheduler.max_num_batched_tokens));
   MemoryDemand with_experts = card_of_80_gib();
   with_experts.has_experts = true;
   EXPECT_EQ(plan_memory(with_experts, config)->scheduler.max_mixed_step_ms, 37);
@@ -51,6 +53,7 @@ TEST(MemoryPlan, a_cpu_gives_a_quarter_of_what_is_free_and_caps_the_length) {
   EXPECT_EQ(plan->scheduler.block_size, 16);
   EXPECT_EQ(plan->scheduler.max_mixed_step_ms, 0);
   EXPECT_EQ(plan->scheduler.mixed_step_grain, 1);
+  EXPECT_EQ(plan->scheduler.max_layered_tokens, 0) << "steps have no limit there";
   EXPECT_EQ(plan->scheduler.max_model_len, kGiB / 65'536);
   EXPECT_EQ(plan->num_users, 1);
 }

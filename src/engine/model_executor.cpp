@@ -46,6 +46,8 @@ class ModelExecutor final : public Executor {
     if (device.caps().kind == DeviceKind::kCpu) ops_.trace = &progress_trace_;   // elsewhere an op only enters a queue
     attention_scratch_ =
         state_.attention_memory.allocate(DType::kU8, {static_cast<int64_t>(state_.attention_memory.capacity_bytes())});
+    layered_hidden_ = state_.layered_memory.allocate(
+        device.caps().activation_dtype, {info_.scheduler.max_layered_tokens, model_->info().hidden_size});
     if (uses_graphs) capture_graphs();
   }
 
@@ -94,7 +96,7 @@ class ModelExecutor final : public Executor {
   ProgressTrace progress_trace_{*this};
   OpContext ops_;
   int max_in_flight_;
-  Tensor attention_scratch_;
+  Tensor attention_scratch_, layered_hidden_;
   std::map<int, std::unique_ptr<Graph>> graphs_;   // by number of rows
   std::deque<Pending> pending_;
 };
@@ -152,6 +154,12 @@ Tensor ModelExecutor::compute(const Plan& plan, const Scheduler& scheduler, Pend
     return logits_memory(num_rows);
   }
   ForwardContext context = this->context();
+  if (const ScheduledSequence* piece = plan.layered()) {
+    context.layered = {.num_rows = piece->num_scheduled_tokens,
+                       .first_layer = piece->layers->first,
+                       .end_layer = piece->layers->end,
+                       .hidden = layered_hidden_.slice(0, 0, piece->num_scheduled_tokens)};
+  }
   const Tensor hidden = model_->forward(context);   // [T, H]
   for (size_t i = 0; i < plan.sequences.size(); ++i) {
     const ScheduledSequence& scheduled = plan.sequences[i];

@@ -27,8 +27,10 @@ void merge(SequenceOutput& all, SequenceOutput part) {
 
 }  // namespace
 
-Result<std::vector<SequenceOutput>> generate_offline(Executor& executor, const std::vector<Submit>& submits) {
+Result<std::vector<SequenceOutput>> generate_offline(Executor& executor, const std::vector<Submit>& submits,
+                                                     std::optional<int64_t> token_layers) {
   Scheduler scheduler(executor.info().scheduler);
+  scheduler.limit_layered_prefill(token_layers);
   std::vector<SequenceOutput> outputs(submits.size());
   std::unordered_map<RequestId, size_t> index_of;
   for (size_t i = 0; i < submits.size(); ++i) {

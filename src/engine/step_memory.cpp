@@ -57,6 +57,13 @@ int max_step_tokens(const SchedulerConfig& scheduler) {
   return std::max(scheduler.max_num_batched_tokens, scheduler.max_num_seqs);
 }
 
+// Hidden states of a piece of a prompt between the steps in which it goes through the layers.
+size_t layered_bytes(const ModelInfo& model, const SchedulerConfig& scheduler, const Device& device) {
+  const auto num_elements =
+      static_cast<size_t>(scheduler.max_layered_tokens) * static_cast<size_t>(model.hidden_size);
+  return std::max(Arena::kAlignment, Arena::padded(num_elements * size_of(device.caps().activation_dtype)));
+}
+
 size_t attention_bytes(const Model& model, const OpContext& ops, const SchedulerConfig& scheduler, DType cache) {
   const KvLayout layout = model.kv_layout();
   const KvLayerSpec& layer = layout.layers.front();  // all layers are alike
@@ -80,11 +87,13 @@ size_t step_bytes(const Model& model, const EngineConfig& config, SchedulerConfi
                   const OpTable& table) {
   if (scheduler.max_model_len == 0) scheduler.max_model_len = model.info().max_position_embeddings;
   if (scheduler.block_size == 0) scheduler.block_size = 16;
+  resolve_layered_prefill(scheduler, device.caps().kind == DeviceKind::kCuda, model.info().num_layers);
   const std::unique_ptr<Device> nothing = make_null_device();
   const std::unique_ptr<Stream> stream = nothing->make_stream();
   const DType cache = kv_cache_dtype(config.kv_cache_dtype, model.info().checkpoint_dtype, device);
   return model.workspace_bytes(max_step_tokens(scheduler), max_logit_rows(scheduler)) +
-         logits_bytes(model.info(), scheduler) + row_list_bytes() + Pooler::num_bytes(model.info().hidden_size) +
+         logits_bytes(model.info(), scheduler) + layered_bytes(model.info(), scheduler, device) + row_list_bytes() +
+         Pooler::num_bytes(model.info().hidden_size) +
          BatchBuilder::num_bytes(scheduler) +
          attention_bytes(model, {*stream, table, device.caps()}, scheduler, cache) +
          Sampler::num_bytes(sampler_options(model.info(), config, scheduler, device));
@@ -97,6 +106,7 @@ MemoryDemand demand_of(const ModelInfo& info, const KvLayout& layout, const Engi
   const DType cache = kv_cache_dtype(config.kv_cache_dtype, info.checkpoint_dtype, device);
   return {.is_gpu = is_gpu,
           .has_experts = info.num_experts > 0,
+          .num_layers = info.num_layers,
           .total_bytes = static_cast<int64_t>(memory.total_bytes),
           .free_bytes = static_cast<int64_t>(memory.free_bytes),
           .weight_bytes = static_cast<int64_t>(info.weight_bytes),
@@ -120,6 +130,8 @@ Result<StepState> take_memory(const Model& model, const EngineConfig& config, co
   GALE_ASSIGN(Arena attention,
               Arena::create(device, MemoryKind::kDevice,
                             attention_bytes(model, {*stream, table, device.caps()}, scheduler, dtype)));
+  GALE_ASSIGN(Arena layered,
+              Arena::create(device, MemoryKind::kDevice, layered_bytes(model.info(), scheduler, device)));
   GALE_ASSIGN(Staging row_list, Staging::create(device, row_list_bytes()));
   GALE_ASSIGN(std::unique_ptr<BatchBuilder> batch, BatchBuilder::create(device, scheduler, max_in_flight(device)));
   GALE_ASSIGN(std::unique_ptr<Sampler> sampler,
@@ -132,6 +144,7 @@ Result<StepState> take_memory(const Model& model, const EngineConfig& config, co
                    .kv_memory = std::move(kv_memory),
                    .logits_memory = std::move(logits),
                    .attention_memory = std::move(attention),
+                   .layered_memory = std::move(layered),
                    .kv = std::move(kv),
                    .row_list = std::move(row_list),
                    .batch = std::move(batch),

@@ -32,7 +32,7 @@ namespace gale {
 // Memory and machinery of a step, all taken before serving.
 struct StepState {
   std::unique_ptr<Stream> stream;
-  Arena workspace, kv_memory, logits_memory, attention_memory;
+  Arena workspace, kv_memory, logits_memory, attention_memory, layered_memory;
   KvStore kv;
   Staging row_list;
   std::unique_ptr<BatchBuilder> batch;

@@ -39,6 +39,14 @@ struct KvStore {
   std::vector<KvLayerView> layers;
 };
 
+// A step's last rows, the step's last sequence, may pass through some of the layers only: first_layer … end_layer - 1.
+// Between steps their residual lies in `hidden`; a step whose first_layer is 0 begins with their embedding.
+struct LayeredRows {
+  int64_t num_rows = 0;
+  int first_layer = 0, end_layer = 0;
+  Tensor hidden;                    // [num_rows, H]
+};
+
 // One step's input and surroundings, handed down to the attention layer.
 struct ForwardContext {
   OpContext& ops;
@@ -47,6 +55,7 @@ struct ForwardContext {
   const KvStore& kv;
   Tensor token_ids;                 // i32 [T]; below 0: see EmbeddingArgs
   Tensor last_tokens = {};          // i32 [slots] or empty
+  LayeredRows layered = {};
 };
 
 }  // namespace gale

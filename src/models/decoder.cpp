@@ -130,15 +130,29 @@ size_t Decoder::workspace_bytes(int max_tokens, int max_rows) const {
   return step.bytes() + scratch;
 }
 
+// Rows begin … end - 1 of a step, on their way through layers first_layer … end_layer - 1.
+struct Decoder::Rows {
+  Tensor residual;   // [end - begin, H]
+  int64_t begin = 0, end = 0;
+  int first_layer = 0, end_layer = 0;
+  [[nodiscard]] bool are_in(int layer) const { return begin < end && first_layer <= layer && layer < end_layer; }
+  [[nodiscard]] Tensor of(const Tensor& tensor) const {
+    return tensor.is_empty() ? tensor : tensor.slice(0, begin, end);
+  }
+  [[nodiscard]] BlockInput of(const BlockInput& input) const { return {of(input.plain), of(input.quantized)}; }
+};
+
 // residual += block (normed first in the sandwich); out = next(residual)
-void Decoder::add_and_norm(ForwardContext& context, const Activations& step, const std::optional<RmsNorm>& post,
-                           const RmsNorm& next, const BlockInput& out) const {
+void Decoder::add_and_norm(ForwardContext& context, const Activations& step, const Rows& rows,
+                           const std::optional<RmsNorm>& post, const RmsNorm& next, const BlockInput& all_out) const {
+  const Tensor block = rows.of(step.block);
+  const BlockInput out = rows.of(all_out);
   if (post) {
-    norm_add_rms_norm(context.ops, {.out = out.plain, .residual = step.residual, .in = step.block,
+    norm_add_rms_norm(context.ops, {.out = out.plain, .residual = rows.residual, .in = block,
                                     .post_weight = *post->weight, .weight = *next.weight, .eps = next.eps,
                                     .quantized = out.quantized});
   } else {
-    add_rms_norm(context.ops, {.out = out.plain, .residual = step.residual, .in = step.block, .weight = *next.weight,
+    add_rms_norm(context.ops, {.out = out.plain, .residual = rows.residual, .in = block, .weight = *next.weight,
                                .eps = next.eps, .quantized = out.quantized});
   }
 }
@@ -154,26 +168,56 @@ BlockInput input_of(const Block& block, const Tensor& normed, const Tensor& quan
 
 }  // namespace
 
+// Rows that pass through some layers only are the last ones; in the layers between the others go alone.
 Tensor Decoder::forward(ForwardContext& context) const {
   CHECK(context.kv.layers.size() == layers_.size(), "{} cache layers for {} layers", context.kv.layers.size(),
         layers_.size());
-  const Activations step = activations(context.workspace, context.token_ids.shape[0]);
-  embedding(context.ops,
-            {.out = step.residual, .ids = context.token_ids, .table = *embedding_, .last_tokens = context.last_tokens});
-  const RmsNorm& first = layers_.front().input_norm;
-  BlockInput input = input_of(layers_.front().attention, step.normed, step.quantized);
-  rms_norm(context.ops, {.out = input.plain, .in = step.residual, .weight = *first.weight, .eps = first.eps,
-                          .quantized = input.quantized});
-  for (size_t i = 0; i < layers_.size(); ++i) {
-    const DecoderLayer& layer = layers_[i];
-    std::visit([&](const auto& a) { a.forward(context, context.kv.layers[i], step.block, input); },
-               layer.attention);
-    input = input_of(layer.mlp, step.normed, step.quantized);
-    add_and_norm(context, step, layer.post_attention_norm, layer.pre_mlp_norm, input);
-    std::visit([&](const auto& mlp) { mlp.forward(context, step.block, input); }, layer.mlp);
-    const bool is_last = i + 1 == layers_.size();   // the head, behind the final norm, is never quantised
-    input = is_last ? BlockInput{step.normed, {}} : input_of(layers_[i + 1].attention, step.normed, step.quantized);
-    add_and_norm(context, step, layer.post_mlp_norm, is_last ? final_norm_ : layers_[i + 1].input_norm, input);
+  const int64_t num_rows = context.token_ids.shape[0], num_whole = num_rows - context.layered.num_rows;
+  const auto num_layers = static_cast<int>(layers_.size());
+  const Activations step = activations(context.workspace, num_rows);
+  const Rows whole{step.residual.slice(0, 0, num_whole), 0, num_whole, 0, num_layers};
+  const Rows layered{context.layered.hidden, num_whole, num_rows, context.layered.first_layer,
+                     context.layered.end_layer};
+  ForwardContext without_layered = context;
+  if (num_whole < num_rows)
+    without_layered.attention = part_of(context.attention, 0, context.attention.num_seqs - 1);
+  const auto input_at = [&](int i) {   // the head, behind the final norm, is never quantised
+    if (i == num_layers) return BlockInput{step.normed, {}};
+    return input_of(layers_[static_cast<size_t>(i)].attention, step.normed, step.quantized);
+  };
+
+  for (const Rows& rows : {whole, layered}) {
+    if (rows.begin == rows.end) continue;
+    if (rows.first_layer == 0) {
+      embedding(context.ops, {.out = rows.residual, .ids = rows.of(context.token_ids), .table = *embedding_,
+                              .last_tokens = context.last_tokens});
+    }
+    const RmsNorm& first = layers_[static_cast<size_t>(rows.first_layer)].input_norm;
+    const BlockInput input = rows.of(input_at(rows.first_layer));
+    rms_norm(context.ops, {.out = input.plain, .in = rows.residual, .weight = *first.weight, .eps = first.eps,
+                           .quantized = input.quantized});
+  }
+  for (int i = 0; i < num_layers; ++i) {
+    const DecoderLayer& layer = layers_[static_cast<size_t>(i)];
+    const bool is_last = i + 1 == num_layers, has_layered = layered.are_in(i);
+    Rows present = whole;   // those of this layer
+    if (has_layered) present.end = num_rows;
+    if (present.begin == present.end) continue;
+    ForwardContext& of_layer = has_layered ? context : without_layered;
+    const Tensor block = present.of(step.block);
+    const auto add = [&](const std::optional<RmsNorm>& post, const RmsNorm& next, const BlockInput& out) {
+      if (whole.are_in(i)) add_and_norm(context, step, whole, post, next, out);
+      if (has_layered) add_and_norm(context, step, layered, post, next, out);
+    };
+    std::visit(
+        [&](const auto& attention) {
+          attention.forward(of_layer, context.kv.layers[static_cast<size_t>(i)], block, present.of(input_at(i)));
+        },
+        layer.attention);
+    const BlockInput mlp_input = input_of(layer.mlp, step.normed, step.quantized);
+    add(layer.post_attention_norm, layer.pre_mlp_norm, mlp_input);
+    std::visit([&](const auto& mlp) { mlp.forward(of_layer, block, present.of(mlp_input)); }, layer.mlp);
+    add(layer.post_mlp_norm, is_last ? final_norm_ : layers_[static_cast<size_t>(i) + 1].input_norm, input_at(i + 1));
   }
   return step.normed;
 }

@@ -67,8 +67,9 @@ class Decoder final : public Model {
   struct Activations;
   template <class Allocator>
   Activations activations(Allocator& allocator, int64_t num_tokens) const;
-  void add_and_norm(ForwardContext& context, const Activations& step, const std::optional<RmsNorm>& post,
-                    const RmsNorm& next, const BlockInput& out) const;
+  struct Rows;
+  void add_and_norm(ForwardContext& context, const Activations& step, const Rows& rows,
+                    const std::optional<RmsNorm>& post, const RmsNorm& next, const BlockInput& out) const;
 
   DecoderSpec spec_;
   ModelInfo info_;

@@ -53,6 +53,8 @@ AttentionMetadata part_of(const AttentionMetadata& step, int begin, int end) {
   part.num_decodes = std::clamp(step.num_decodes - begin, 0, part.num_seqs);
   const auto chunks_before = static_cast<size_t>(std::max(begin - step.num_decodes, 0));
   part.chunks = step.chunks.subspan(chunks_before, static_cast<size_t>(part.num_seqs - part.num_decodes));
+  part.max_query_len = std::min(1, part.num_seqs);
+  for (const PromptChunk& chunk : part.chunks) part.max_query_len = std::max(part.max_query_len, chunk.num_queries);
   return part;
 }
 

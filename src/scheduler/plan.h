@@ -20,6 +20,14 @@ struct PromptRange {
   bool operator==(const PromptRange&) const = default;
 };
 
+// The layers that a piece of a prompt passes through in a step: first … end - 1. The steps before took it through those
+// before; all slices of a piece have the same tokens, and what comes behind the last layer comes out of the last slice.
+struct LayerSlice {
+  int first = 0, end = 0;
+  bool is_last = true;
+  bool operator==(const LayerSlice&) const = default;
+};
+
 struct ScheduledSequence {
   SlotId slot;
   RequestId id;
@@ -34,6 +42,9 @@ struct ScheduledSequence {
   bool wants_pooled = false;           // the prompt's last token is scheduled, and its pooled vector comes out
   PromptRange prompt_logprobs;
   std::vector<BlockId> new_blocks;     // appended to its block table for this step
+  std::optional<LayerSlice> layers;    // at most one sequence of a plan; nothing: all layers
+  // Are the scheduled tokens in the cache of all layers after this step?
+  [[nodiscard]] bool is_complete() const { return !layers || layers->is_last; }
   bool operator==(const ScheduledSequence&) const = default;
 };
 
@@ -45,6 +56,20 @@ struct Plan {
   int token_budget = 0;                // what it may be at most
   std::vector<RequestId> preempted;    // lost their blocks to others; they wait to be recomputed
   bool operator==(const Plan&) const = default;
+
+  // The piece that passes through some layers only, or null.
+  [[nodiscard]] const ScheduledSequence* layered() const {
+    for (const ScheduledSequence& scheduled : sequences) {
+      if (scheduled.layers) return &scheduled;
+    }
+    return nullptr;
+  }
+
+  // Without those of a piece that has layers left.
+  [[nodiscard]] int num_completed_tokens() const {
+    const ScheduledSequence* piece = layered();
+    return num_tokens - (piece != nullptr && !piece->is_complete() ? piece->num_scheduled_tokens : 0);
+  }
 
   // Those of sequences that compute one token and guesses behind it; the other tokens are prompts'.
   [[nodiscard]] int num_answer_tokens() const {

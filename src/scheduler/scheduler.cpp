@@ -1,12 +1,19 @@
 #include "scheduler/scheduler.h"
 
 #include <algorithm>
+#include <cmath>
 #include <iterator>
+#include <utility>
 
 #include "base/check.h"
 
 namespace gale {
 namespace {
+
+constexpr int kMinLayeredTokens = 16;      // fewer go through all layers at once, however long the context
+constexpr double kLayersNearlyFit = 0.05;  // of a layer: what a step takes is told by steps before, with some noise
+constexpr double kMostOfAStep = 0.8;       // is enough: smaller pieces that fill it better are less efficient
+constexpr double kPieceMargin = 0.97;      // of the budget of a step: the context grows from piece to piece
 
 SequenceOutput finished(RequestId id, FinishReason reason) {
   SequenceOutput output;
@@ -50,6 +57,8 @@ Scheduler::Scheduler(const SchedulerConfig& config)
               .block_size = config.block_size,
               .enable_prefix_caching = config.enable_prefix_caching}) {
   CHECK(config.max_num_seqs > 0 && config.max_num_batched_tokens > 0 && config.max_model_len > 0);
+  const int room = std::max(0, config.max_num_batched_tokens - config.max_num_seqs);   // every answer has its own
+  config_.max_layered_tokens = std::min(config_.max_layered_tokens, room);
   for (int slot = config.max_num_seqs; slot-- > 0;) free_slots_.push_back(SlotId{slot});
 }
 
@@ -133,7 +142,8 @@ void Scheduler::leave_slot(Sequence& sequence) {
   sequence.slot.reset();
   sequence.num_computed = sequence.num_pending = 0;   // what plans under way draw for it
                                                       // is void: it will be drawn again
-  sequence.awaits_drafts = false;
+  sequence.awaits_drafts = sequence.was_planned = false;
+  sequence.num_layered_tokens = sequence.num_layers_done = 0;
   sequence.drafts.clear();
 }
 
@@ -150,8 +160,17 @@ Plan Scheduler::schedule() {
   Plan plan;
   plan.step = num_planned_steps_;
   plan.token_budget = config_.max_num_batched_tokens;
-  schedule_running(plan);
-  if (plan.preempted.empty()) schedule_waiting(plan);   // memory that was just short is not given to newcomers
+  const bool beside_answers = is_anyone_answering();
+  // A long prompt and the chunks of others take turns; it also takes the steps that these leave to answers alone.
+  const bool is_layered_turn = !was_layered_turn_ && next_by_layers(beside_answers) != nullptr;
+  schedule_running(plan, !is_layered_turn, beside_answers);
+  // memory that was just short is not given to newcomers
+  if (!is_layered_turn && plan.preempted.empty()) schedule_waiting(plan, beside_answers);
+  const bool has_prompts = plan.num_answer_tokens() < plan.num_tokens ||
+                           std::ranges::any_of(plan.sequences, [](const auto& s) { return !s.wants_token; });
+  Sequence* layered = has_prompts ? nullptr : next_by_layers(beside_answers);
+  if (layered != nullptr) schedule_layers(plan, *layered, beside_answers);
+  was_layered_turn_ = plan.layered() != nullptr;
   if (!plan.sequences.empty()) ++num_planned_steps_;
   CHECK(!has_work() || num_planned_steps_ > stats_.step, "{} waiting, {} running, and none can", waiting_.size(),
         running_.size());
@@ -176,6 +195,64 @@ bool Scheduler::must_commit_first() const {
   });
 }
 
+// ---- long prompts, a few layers a step ----------------------------------------------------------------------------
+
+bool Scheduler::is_anyone_answering() const {
+  return std::ranges::any_of(running_, [](const Sequence* sequence) { return sequence->num_missing() <= 1; });
+}
+
+// What begins so ends so: its hidden states wait at a layer.
+bool Scheduler::goes_by_layers(const Sequence& sequence, bool beside_answers) const {
+  if (sequence.num_layered_tokens > 0) return true;
+  const bool is_known = config_.num_layers > 1 && config_.max_layered_tokens > 0 && max_token_layers_now_.has_value();
+  return is_known && beside_answers && sequence.num_computed >= config_.layered_context &&
+         sequence.num_missing() >= kMinLayeredTokens && !sequence.is_pooled() && !sequence.wants_prompt_logprobs();
+}
+
+// Whose piece is under way, else the first in order.
+Sequence* Scheduler::next_by_layers(bool beside_answers) const {
+  Sequence* next = nullptr;
+  for (Sequence* sequence : running_) {
+    if (sequence->num_layered_tokens > 0) return sequence;
+    if (next == nullptr && goes_by_layers(*sequence, beside_answers)) next = sequence;
+  }
+  return next;
+}
+
+// As many tokens as may be, in whole grains, of which whole layers fill most of a step.
+int Scheduler::layered_piece_size(const Sequence& sequence, bool beside_answers) const {
+  const int most = std::min(config_.max_layered_tokens, sequence.num_missing());
+  if (!beside_answers || !max_token_layers_now_) return most;
+  const auto budget = static_cast<double>(std::max<int64_t>(1, *max_token_layers_now_));
+  const double num_layers = std::floor(budget / most + kLayersNearlyFit);
+  if (num_layers * most >= kMostOfAStep * budget || num_layers >= config_.num_layers) return most;
+  const int grain = std::max(1, config_.mixed_step_grain);
+  const auto fitting = static_cast<int>(kPieceMargin * budget / (num_layers + 1));
+  return std::min(most, std::max(kMinLayeredTokens, std::max(1, fitting / grain) * grain));
+}
+
+void Scheduler::schedule_layers(Plan& plan, Sequence& sequence, bool beside_answers) {
+  if (beside_answers && max_token_layers_now_ == 0) return;    // a step of answers alone is due
+  int num_tokens = sequence.num_layered_tokens;
+  if (num_tokens == 0) num_tokens = layered_piece_size(sequence, beside_answers);
+  if (plan.num_tokens + num_tokens > config_.max_num_batched_tokens) return;
+  const int first = sequence.num_layers_done;
+  int num_layers = config_.num_layers - first;
+  if (beside_answers && max_token_layers_now_) {
+    const double fitting = static_cast<double>(*max_token_layers_now_) / num_tokens + kLayersNearlyFit;
+    num_layers = static_cast<int>(std::clamp<double>(fitting, 1, num_layers));
+  }
+  const bool is_last = first + num_layers == config_.num_layers;
+  sequence.num_layered_tokens = is_last ? 0 : num_tokens;
+  sequence.num_layers_done = is_last ? 0 : first + num_layers;
+  plan.token_budget = config_.max_num_batched_tokens;
+  // It was admitted with blocks for all its known tokens.
+  ScheduledSequence& scheduled = put_into_plan(plan, sequence, num_tokens, sequence.table.blocks.size());
+  scheduled.layers = {.first = first, .end = first + num_layers, .is_last = is_last};
+}
+
+// ---- answers and chunks of prompts --------------------------------------------------------------------------------
+
 // A grain that is begun costs as much as a whole one: prompts give up what would begin it. Those that then got less
 // than a grain take what they may.
 int Scheduler::budget_beside_answers(int budget, int num_decoding) const {
@@ -188,11 +265,16 @@ int Scheduler::budget_beside_answers(int budget, int num_decoding) const {
   return in_grains - num_decoding >= grain ? in_grains : budget;
 }
 
-void Scheduler::schedule_running(Plan& plan) {
+void Scheduler::schedule_running(Plan& plan, bool with_prompts, bool beside_answers) {
   std::vector<Sequence*> in_order;
-  std::ranges::copy_if(running_, std::back_inserter(in_order), [this](const Sequence* s) { return is_ready(*s); });
+  std::ranges::copy_if(running_, std::back_inserter(in_order), [&](const Sequence* s) {
+    const bool is_wanted = s->num_missing() == 1 || (with_prompts && !goes_by_layers(*s, beside_answers));
+    return is_wanted && is_ready(*s);
+  });
   auto num_decoding = static_cast<int>(std::ranges::count_if(in_order, [](auto* s) { return s->num_missing() == 1; }));
-  plan.token_budget = budget_beside_answers(plan.token_budget, num_decoding);
+  // without prompts: room for a slice of layers
+  plan.token_budget = with_prompts ? budget_beside_answers(plan.token_budget, num_decoding)
+                                   : plan.token_budget - config_.max_layered_tokens;
   for (Sequence* sequence : in_order) {
     if (!sequence->slot) continue;                       // preempted a moment ago
     const bool is_decoding = sequence->num_missing() == 1;
@@ -211,7 +293,7 @@ void Scheduler::schedule_running(Plan& plan) {
       sequence->drafts.clear();                          // guesses are not worth a preemption
       if (!make_room(plan, *sequence, end)) continue;
     }
-    put_into_plan(plan, *sequence, num_tokens, num_blocks_before, false);
+    put_into_plan(plan, *sequence, num_tokens, num_blocks_before);
   }
 }
 
@@ -242,7 +324,7 @@ void Scheduler::preempt(Plan& plan, Sequence& sequence) {
   ++stats_.num_preemptions;
 }
 
-void Scheduler::schedule_waiting(Plan& plan) {
+void Scheduler::schedule_waiting(Plan& plan, bool beside_answers) {
   while (!waiting_.empty() && !free_slots_.empty()) {
     const int budget = plan.token_budget - plan.num_tokens;
     if (budget <= 0) return;
@@ -251,7 +333,8 @@ void Scheduler::schedule_waiting(Plan& plan) {
     // Whoever was preempted comes back to twice as much: computing him again has to pay before the next time.
     const int64_t num_each = sequence.was_preempted_without_progress ? 2 : 1;
     if (!admit(sequence, num_each * static_cast<int64_t>(running_.size()))) return;
-    put_into_plan(plan, sequence, std::min(sequence.num_missing(), budget), 0, true);
+    if (goes_by_layers(sequence, beside_answers)) continue;   // it found a long prefix; its turn comes
+    put_into_plan(plan, sequence, std::min(sequence.num_missing(), budget), 0);
   }
 }
 
@@ -276,7 +359,9 @@ bool Scheduler::admit(Sequence& sequence, int64_t num_reserved_blocks) {
   return true;
 }
 
-void Scheduler::put_into_plan(Plan& plan, Sequence& sequence, int num_tokens, size_t num_blocks_before, bool is_new) {
+// The next tokens of the sequence; a piece that has layers left stays behind the computed ones.
+ScheduledSequence& Scheduler::put_into_plan(Plan& plan, Sequence& sequence, int num_tokens, size_t num_blocks_before) {
+  const bool is_new = !std::exchange(sequence.was_planned, true), has_layers_left = sequence.num_layered_tokens > 0;
   const int end = sequence.num_computed + num_tokens;
   ScheduledSequence scheduled;
   scheduled.slot = *sequence.slot;
@@ -286,7 +371,7 @@ void Scheduler::put_into_plan(Plan& plan, Sequence& sequence, int num_tokens, si
   scheduled.num_computed_tokens = sequence.num_computed;
   scheduled.num_scheduled_tokens = num_tokens + static_cast<int>(sequence.drafts.size());
   scheduled.draft_tokens = sequence.drafts;
-  const bool reaches_end = end == sequence.num_expected();
+  const bool reaches_end = !has_layers_left && end == sequence.num_expected();
   scheduled.wants_token = reaches_end && !sequence.is_pooled();
   scheduled.wants_pooled = reaches_end && sequence.is_pooled();
   if (sequence.wants_prompt_logprobs()) {   // the hidden state at p - 1 tells about token p
@@ -294,12 +379,13 @@ void Scheduler::put_into_plan(Plan& plan, Sequence& sequence, int num_tokens, si
                                  .end = std::min(end + 1, sequence.num_prompt_tokens)};
   }
   const auto& blocks = sequence.table.blocks;
-  scheduled.new_blocks.assign(blocks.begin() + static_cast<std::ptrdiff_t>(num_blocks_before), blocks.end());
-  sequence.num_computed = end;
+  scheduled.new_blocks.assign(blocks.begin() + static_cast<std::ptrdiff_t>(is_new ? 0 : num_blocks_before),
+                              blocks.end());
+  if (!has_layers_left) sequence.num_computed = end;
   if (scheduled.wants_token) ++sequence.num_pending;
   sequence.awaits_drafts = !sequence.drafts.empty();
   plan.num_tokens += scheduled.num_scheduled_tokens;
-  plan.sequences.push_back(std::move(scheduled));
+  return plan.sequences.emplace_back(std::move(scheduled));
 }
 
 // ---- what came out ------------------------------------------------------------------------------------------------
@@ -328,6 +414,7 @@ std::optional<SequenceOutput> Scheduler::commit_one(const ScheduledSequence& sch
     erase(sequence);
     return failed(scheduled.id, std::move(*result.error));
   }
+  if (!scheduled.is_complete()) return std::nullopt;
   const auto num_drafts = static_cast<int>(scheduled.draft_tokens.size());
   CHECK(static_cast<int>(result.tokens.size()) <= (scheduled.wants_token ? 1 + num_drafts : 0), "{} tokens came out",
         result.tokens.size());

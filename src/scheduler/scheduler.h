@@ -21,7 +21,9 @@ namespace gale {
 //                ^---- preempted -------|        cancel() from anywhere
 //
 // Order: lower priority value first, then first come. Sequences that decode get their token before prompts share the
-// rest of the budget in chunks. A prompt is admitted only when blocks for all its known tokens are free, so that it
+// rest of the budget in chunks. Beside answers a long prompt goes on a few layers a step instead (LayerSlice), in turns
+// with the chunks of others: its attention takes long, and a chunk that is small enough to end in time would be
+// inefficient. A prompt is admitted only when blocks for all its known tokens are free, so that it
 // reaches its next token without waiting for memory. If a running sequence needs a block and none is left, the last in
 // order is preempted: it gives all blocks back and is recomputed later. The oldest of all sequences is not preempted
 // again before it has got a token since the last time, so it always finishes.
@@ -53,6 +55,9 @@ class Scheduler {
   void reset_prefix_cache() { cache_.reset_prefixes(); }
   // Prompt tokens of the next plans beside answers, under the configuration's limit; nothing: that alone.
   void limit_mixed_prefill(std::optional<int> num_tokens) { max_mixed_prefill_now_ = num_tokens; }
+  // Tokens times layers of a long prompt in the next plans beside answers; nothing: no limit is known, and it goes in
+  // chunks.
+  void limit_layered_prefill(std::optional<int64_t> num_token_layers) { max_token_layers_now_ = num_token_layers; }
 
   [[nodiscard]] bool has_work() const { return !sequences_.empty(); }
   [[nodiscard]] bool is_live(RequestId id) const { return sequences_.contains(id); }
@@ -73,14 +78,19 @@ class Scheduler {
   [[nodiscard]] std::optional<SequenceOutput> finish_if_complete(const Submit& submit) const;
   [[nodiscard]] bool is_ready(const Sequence& sequence) const;
 
-  void schedule_running(Plan& plan);
+  [[nodiscard]] bool is_anyone_answering() const;
+  [[nodiscard]] bool goes_by_layers(const Sequence& sequence, bool beside_answers) const;
+  [[nodiscard]] Sequence* next_by_layers(bool beside_answers) const;
+  [[nodiscard]] int layered_piece_size(const Sequence& sequence, bool beside_answers) const;
+  void schedule_layers(Plan& plan, Sequence& sequence, bool beside_answers);
+  void schedule_running(Plan& plan, bool with_prompts, bool beside_answers);
   [[nodiscard]] int budget_beside_answers(int budget, int num_decoding) const;
-  void schedule_waiting(Plan& plan);
+  void schedule_waiting(Plan& plan, bool beside_answers);
   [[nodiscard]] bool admit(Sequence& sequence, int64_t num_reserved_blocks);
   [[nodiscard]] bool make_room(Plan& plan, Sequence& sequence, int num_tokens);
   [[nodiscard]] Sequence* pick_victim(const Sequence& claimant) const;
   void preempt(Plan& plan, Sequence& sequence);
-  void put_into_plan(Plan& plan, Sequence& sequence, int num_tokens, size_t num_blocks_before, bool is_new);
+  ScheduledSequence& put_into_plan(Plan& plan, Sequence& sequence, int num_tokens, size_t num_blocks_before);
 
   [[nodiscard]] std::optional<SequenceOutput> commit_one(const ScheduledSequence& scheduled, SequenceResult& result);
   void accept_tokens(Sequence& sequence, SequenceResult& result, SequenceOutput& output);
@@ -95,6 +105,8 @@ class Scheduler {
   std::vector<SlotId> free_slots_;
   uint64_t next_arrival_ = 0, next_admission_ = 0;
   std::optional<int> max_mixed_prefill_now_;
+  std::optional<int64_t> max_token_layers_now_;
+  bool was_layered_turn_ = false;      // the plan before had a slice of layers
   uint64_t num_planned_steps_ = 0;     // stats_.step of them are committed
   Stats stats_;
 };

@@ -87,6 +87,126 @@ TEST_F(MixedSchedulerTest, decoders_do_not_count_against_the_prompts_beside_them
   EXPECT_EQ(ids_and_tokens(scheduler_.schedule()), (Scheduled{{1, 1}, {2, 1}, {3, 3}, {4, 3}}));
 }
 
+// A prompt of 80 tokens beside two answers; from 8 tokens on it goes by layers, 10 of them, 24 tokens at most.
+class LayeredSchedulerTest : public SchedulerTest {
+ protected:
+  static SchedulerConfig layered() {
+    return {.max_num_seqs = 4, .max_num_batched_tokens = 32, .mixed_step_grain = 4, .layered_context = 8,
+            .max_layered_tokens = 24, .num_layers = 10, .max_model_len = 128, .block_size = 4, .num_blocks = 128};
+  }
+  LayeredSchedulerTest() : SchedulerTest(layered()) {
+    for (uint64_t id = 1; id <= 2; ++id) EXPECT_FALSE(add(id, 3, 60));
+    EXPECT_EQ(give(scheduler_.schedule()).size(), 2U);
+    scheduler_.limit_mixed_prefill(10);
+    scheduler_.limit_layered_prefill(72);   // 24 tokens in 3 layers
+    EXPECT_FALSE(add(3, 80));
+    EXPECT_EQ(ids_and_tokens(take()), (Scheduled{{1, 1}, {2, 1}, {3, 10}})) << "a chunk: not long yet";
+  }
+  Plan take() {
+    Plan plan = scheduler_.schedule();
+    (void)give(plan);
+    return plan;
+  }
+  static std::pair<int, int> layers_of(const Plan& plan) {
+    const ScheduledSequence* piece = plan.layered();
+    return piece == nullptr ? std::pair(-1, -1) : std::pair(piece->layers->first, piece->layers->end);
+  }
+};
+
+TEST_F(LayeredSchedulerTest, a_long_prompt_goes_on_a_few_layers_a_step) {
+  for (const int first : {0, 3, 6}) {
+    const Plan plan = take();
+    EXPECT_EQ(ids_and_tokens(plan), (Scheduled{{1, 1}, {2, 1}, {3, 24}}));
+    EXPECT_EQ(layers_of(plan), std::pair(first, first + 3));
+    EXPECT_FALSE(plan.sequences[2].is_complete());
+    EXPECT_EQ(plan.num_completed_tokens(), 2);
+    EXPECT_EQ(plan.sequences[2].num_computed_tokens, 10) << "they are in the cache of all layers only at the end";
+  }
+  const Plan last = take();
+  EXPECT_EQ(layers_of(last), std::pair(9, 10));
+  EXPECT_TRUE(last.sequences[2].is_complete());
+  EXPECT_FALSE(last.sequences[2].wants_token);
+  const Plan next = take();
+  EXPECT_EQ(next.sequences[2].num_computed_tokens, 34);
+  EXPECT_EQ(layers_of(next), std::pair(0, 3));
+}
+
+TEST_F(LayeredSchedulerTest, it_ends_with_a_token_and_its_prefix_is_there_for_others) {
+  int num_steps = 0;
+  Plan plan;
+  for (bool has_token = false; !has_token; ++num_steps) {
+    ASSERT_LT(num_steps, 40);
+    plan = take();
+    has_token = plan.sequences[2].wants_token;
+  }
+  EXPECT_EQ(num_steps, 4 + 4 + 4) << "24, 24 and 22 tokens";
+  EXPECT_EQ(scheduler_.sequence({3}).num_output_tokens(), 1);
+  EXPECT_EQ(ids_and_tokens(take()), (Scheduled{{1, 1}, {2, 1}, {3, 1}}));
+  Submit again = {.id = {4}, .prompt = scheduler_.sequence({3}).tokens, .stop = {.max_tokens = 1}};
+  EXPECT_FALSE(scheduler_.add(std::move(again)));
+  EXPECT_EQ(take().sequences.back().num_computed_tokens, 80);
+}
+
+TEST_F(LayeredSchedulerTest, pieces_are_as_large_as_whole_layers_of_them_fit) {
+  scheduler_.limit_layered_prefill(43);
+  EXPECT_EQ(ids_and_tokens(take()).back(), std::pair(uint64_t{3}, 20)) << "twice 20, less would be wasted with 24";
+  EXPECT_EQ(layers_of(take()), std::pair(2, 4));
+  scheduler_.limit_layered_prefill(1);
+  EXPECT_EQ(layers_of(take()), std::pair(4, 5)) << "it gets on, however slow the steps are";
+}
+
+TEST_F(LayeredSchedulerTest, it_takes_turns_with_the_chunks_of_others) {
+  ASSERT_FALSE(add(4, 7));
+  EXPECT_EQ(ids_and_tokens(take()), (Scheduled{{1, 1}, {2, 1}, {3, 24}}));
+  EXPECT_EQ(ids_and_tokens(take()), (Scheduled{{1, 1}, {2, 1}, {4, 7}})) << "and a newcomer does not wait for it";
+  EXPECT_EQ(layers_of(take()), std::pair(3, 6));
+  EXPECT_EQ(layers_of(take()), std::pair(6, 9)) << "nobody else is there";
+}
+
+TEST_F(LayeredSchedulerTest, it_goes_through_what_is_left_at_once_when_nobody_answers_any_more) {
+  EXPECT_EQ(layers_of(take()), std::pair(0, 3));
+  for (uint64_t id = 1; id <= 2; ++id) EXPECT_TRUE(scheduler_.cancel({id}));
+  EXPECT_EQ(layers_of(take()), std::pair(3, 10));
+  EXPECT_EQ(layers_of(take()), std::pair(-1, -1)) << "in chunks";
+}
+
+TEST_F(LayeredSchedulerTest, it_waits_while_a_step_of_answers_alone_is_due) {
+  EXPECT_EQ(layers_of(take()), std::pair(0, 3));
+  scheduler_.limit_layered_prefill(0);
+  scheduler_.limit_mixed_prefill(0);
+  EXPECT_EQ(ids_and_tokens(take()), (Scheduled{{1, 1}, {2, 1}}));
+  scheduler_.limit_layered_prefill(72);
+  EXPECT_EQ(layers_of(take()), std::pair(3, 6));
+}
+
+TEST_F(LayeredSchedulerTest, it_begins_anew_after_it_was_cancelled_and_comes_again) {
+  EXPECT_EQ(layers_of(take()), std::pair(0, 3));
+  EXPECT_TRUE(scheduler_.cancel({3}));
+  ASSERT_FALSE(add(3, 80));
+  EXPECT_EQ(take().sequences.back().num_computed_tokens, 8) << "what was computed in all layers was known";
+  EXPECT_EQ(layers_of(take()), std::pair(3, 6)) << "from the first layer on, in a piece of its own";
+}
+
+TEST_F(LayeredSchedulerTest, vectors_and_logprobs_of_prompts_go_in_chunks) {
+  EXPECT_TRUE(scheduler_.cancel({3}));
+  Submit asking{.id = {4}, .sampling = {.num_prompt_logprobs = 0}, .stop = {.max_tokens = 1}};
+  asking.prompt.assign(80, 9);
+  EXPECT_FALSE(scheduler_.add(asking));
+  asking.id = {5};
+  asking.sampling = {};
+  asking.pooling = Pooling::kMean;
+  EXPECT_FALSE(scheduler_.add(asking));
+  while (scheduler_.is_live({4}) || scheduler_.is_live({5})) {
+    const Plan plan = scheduler_.schedule();
+    ASSERT_EQ(plan.layered(), nullptr);
+    std::vector<SequenceResult> results(plan.sequences.size());
+    for (size_t i = 0; i < results.size(); ++i) {
+      if (plan.sequences[i].wants_token) results[i].tokens = {7};
+    }
+    (void)scheduler_.commit(plan, std::move(results));
+  }
+}
+
 class GrainSchedulerTest : public SchedulerTest {
  protected:
   static SchedulerConfig in_grains() {

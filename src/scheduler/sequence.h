@@ -29,6 +29,9 @@ struct Sequence {
   BlockTable table;
   int num_computed = 0;                // in the cache once the plans so far are done
   int num_pending = 0;
+  bool was_planned = false;            // since it got its slot
+  int num_layered_tokens = 0;          // of a piece behind the computed that goes by layers (LayerSlice); 0: none
+  int num_layers_done = 0;             // of that piece, once the plans so far are done
   bool awaits_drafts = false;          // how many of its drafts hold is not known before the plan is committed
   std::vector<TokenId> drafts;
 

@@ -21,12 +21,28 @@ constexpr double kForgetting = 1.0 / 512;          // of the longest answers, a 
 
 constexpr int kAnswersAreStale = 64;  // mixed steps until one of answers alone is due
 
+constexpr double kNewestLayers = 0.5;   // of a running mean: the context grows
+constexpr double kLayersMargin = 0.95;  // of the time: no step has to be late first, as with other prompts
+constexpr double kLeastLayerNs = 0.01;  // a token in a layer: a step may seem to be as short as one of answers alone
+
 }  // namespace
 
 std::optional<int> StepPace::max_prompt_tokens() const {
   if (most_ == 0) return std::nullopt;
-  return num_mixed_ >= kAnswersAreStale ? 0 : most_;
+  return are_answers_due() ? 0 : most_;
 }
+
+std::optional<int64_t> StepPace::max_token_layers() const {
+  if (limit_ == Duration::zero() || answers_ns_ == 0) return std::nullopt;
+  if (are_answers_due()) return 0;
+  if (ns_a_token_layer_ > 0) {
+    const double room = std::max(1.0, kLayersMargin * target_ns() - answers_ns_);
+    return std::max<int64_t>(1, static_cast<int64_t>(room / ns_a_token_layer_));
+  }
+  return int64_t{most_ > 0 ? most_ : kFewPromptTokens} * std::max(1, num_layers_);   // as with short contexts
+}
+
+bool StepPace::are_answers_due() const { return num_mixed_ >= kAnswersAreStale; }
 
 double StepPace::target_ns() const {
   return std::max(static_cast<double>(limit_.count()), kMostOfAnswers * most_answers_ns_);
@@ -35,16 +51,31 @@ double StepPace::target_ns() const {
 void StepPace::note(const Plan& plan, Duration time) {
   if (limit_ == Duration::zero()) return;
   const int num_answers = plan.num_answer_tokens(), num_prompt_tokens = plan.num_tokens - num_answers;
+  const ScheduledSequence* layered = plan.layered();
   const auto ns = static_cast<double>(time.count());
   if (num_prompt_tokens == 0) {
     answers_ns_ = answers_ns_ == 0 || num_mixed_ >= kAnswersAreStale ? ns : answers_ns_ + kNewest * (ns - answers_ns_);
     most_answers_ns_ = std::max(most_answers_ns_, answers_ns_);
     num_mixed_ = 0;
+  } else if (layered != nullptr) {
+    if (num_answers > 0) note_layered(*layered, ns);
   } else if (num_answers > 0 && num_prompt_tokens >= std::min(most_ > 0 ? most_ : kFewPromptTokens, kFewPromptTokens)) {
-    ++num_mixed_;
-    most_answers_ns_ = std::max(answers_ns_, (1 - kForgetting) * most_answers_ns_);
+    count_mixed();
     note_mixed(num_prompt_tokens, num_answers, ns);
   }
+}
+
+void StepPace::count_mixed() {
+  ++num_mixed_;
+  most_answers_ns_ = std::max(answers_ns_, (1 - kForgetting) * most_answers_ns_);
+}
+
+void StepPace::note_layered(const ScheduledSequence& piece, double ns) {
+  count_mixed();
+  const double token_layers =
+      static_cast<double>(piece.num_scheduled_tokens) * (piece.layers->end - piece.layers->first);
+  const double each = std::max(kLeastLayerNs, (ns - answers_ns_) / token_layers);
+  ns_a_token_layer_ = ns_a_token_layer_ == 0 ? each : ns_a_token_layer_ + kNewestLayers * (each - ns_a_token_layer_);
 }
 
 void StepPace::note_mixed(int num_prompt_tokens, int num_answers, double ns) {

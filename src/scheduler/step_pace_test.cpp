@@ -197,6 +197,46 @@ TEST(StepPace, a_rest_of_a_prompt_does_not_make_tokens_dearer) {
   EXPECT_GE(pace.max_prompt_tokens().value_or(-1), most);
 }
 
+Plan layered_plan(int num_answers, int num_tokens, int first, int end) {
+  Plan plan = plan_of(num_answers, num_tokens);
+  plan.sequences.back().layers = {.first = first, .end = end, .is_last = false};
+  return plan;
+}
+
+TEST(StepPace, gives_a_long_prompt_as_many_layers_as_end_in_time) {
+  StepPace pace(milliseconds(40), 256, 40);   // 38 of which are meant
+  EXPECT_FALSE(pace.max_token_layers()) << "what answers take is not known";
+  pace.note(plan_of(8, 0), milliseconds(8));
+  pace.note(plan_of(8, 1000), milliseconds(40));
+  EXPECT_EQ(pace.max_token_layers(), 1000 * 40) << "as long as only short contexts are known";
+  pace.note(layered_plan(8, 2048, 0, 20), milliseconds(68));
+  EXPECT_EQ(pace.max_token_layers(), 2048 * 10) << "30 of 60 ms";
+  EXPECT_EQ(pace.max_prompt_tokens(), 1000) << "other prompts are another matter";
+  for (int i = 0; i < 10; ++i) pace.note(layered_plan(8, 2048, 10, 20), milliseconds(68));
+  EXPECT_NEAR(static_cast<double>(pace.max_token_layers().value_or(0)), 2048 * 5, 20) << "the context has grown";
+}
+
+TEST(StepPace, knows_the_layers_of_a_long_prompt_before_there_was_any_other) {
+  StepPace pace(milliseconds(40), 256, 40), never(milliseconds(0), 256, 40);
+  pace.note(plan_of(8, 0), milliseconds(8));
+  EXPECT_EQ(pace.max_token_layers(), 64 * 40) << "a few to begin with";
+  pace.note(layered_plan(8, 64, 0, 40), milliseconds(9));
+  EXPECT_EQ(pace.max_token_layers(), 64 * 40 * 30);
+  never.note(plan_of(8, 0), milliseconds(8));
+  EXPECT_FALSE(never.max_token_layers());
+}
+
+TEST(StepPace, lets_answers_go_alone_now_and_then_beside_a_long_prompt) {
+  StepPace pace(milliseconds(28), 256, 40);
+  pace.note(plan_of(8, 0), milliseconds(8));
+  int num_steps = 0;
+  for (; pace.max_token_layers() != 0 && num_steps < 1000; ++num_steps)
+    pace.note(layered_plan(8, 2048, 0, 20), milliseconds(28));
+  EXPECT_EQ(num_steps, 64);
+  pace.note(plan_of(8, 0), milliseconds(12));
+  EXPECT_GT(pace.max_token_layers().value_or(0), 0);
+}
+
 // Microseconds of a layer's products by grains of 256 tokens: 512 to 1,536 as measured on an H100, the others and the
 // 70 of 128 answers alone assumed.
 int tiled_step_us(int num_tokens) {

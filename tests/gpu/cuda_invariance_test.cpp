@@ -31,6 +31,7 @@ struct Mode {
   int chunk = 2048;
   int num_blocks = 0;  // 0: as many as are wanted
   int max_num_seqs = 16;
+  std::optional<int64_t> token_layers = {};  // a step, of prompts beyond a few tokens
   bool is_twice = false;  // each prompt once more, when its prefix is known
 };
 
@@ -87,10 +88,12 @@ Told run(const std::string& model, const Mode& mode) {
   config.scheduler.max_model_len = 320;
   config.scheduler.max_num_seqs = mode.max_num_seqs;
   config.scheduler.num_blocks = mode.num_blocks;
+  config.scheduler.mixed_step_grain = 1;
+  config.scheduler.layered_context = 16;
   auto executor = make_model_executor(config, **device, cuda_op_table());
   CHECK(executor, "{}", executor.error().message);
   std::vector<Submit> submits = prompts((*executor)->info().vocab_size, mode.is_twice);
-  auto outputs = generate_offline(**executor, submits);
+  auto outputs = generate_offline(**executor, submits, mode.token_layers);
   CHECK(outputs, "{}", outputs.error().message);
   return {std::move(submits), std::move(*outputs)};
 }
@@ -110,6 +113,7 @@ TEST_P(CudaInvariance, of_everything_that_is_not_the_request) {
   const std::array modes = {Mode{.name = "the same again"},
                             Mode{.name = "eager", .is_eager = true},
                             Mode{.name = "chunks of 32", .chunk = 32},
+                            Mode{.name = "by layers", .chunk = 64, .token_layers = 100},
                             Mode{.name = "preempted", .num_blocks = 12},
                             Mode{.name = "one at a time", .max_num_seqs = 1},
                             Mode{.name = "prefix hits", .max_num_seqs = 8, .is_twice = true}};

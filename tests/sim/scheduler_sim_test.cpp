@@ -92,6 +92,7 @@ class Simulation {
   }
 
   [[nodiscard]] uint64_t num_steps() const { return scheduler_.stats().step; }
+  [[nodiscard]] uint64_t num_slices() const { return num_slices_; }
   [[nodiscard]] uint64_t num_preemptions() const { return scheduler_.stats().num_preemptions; }
 
  private:
@@ -111,6 +112,10 @@ class Simulation {
     config.max_num_batched_tokens = between(1, 96);
     config.max_num_mixed_prefill_tokens = chance(0.3) ? between(1, 48) : 0;
     config.mixed_step_grain = chance(0.5) ? between(2, 32) : 1;
+    if (chance(0.5)) {
+      config.num_layers = between(2, 8), config.max_layered_tokens = between(1, 64);
+      config.layered_context = between(1, 24);
+    }
     const int64_t for_one = (config.max_model_len + config.block_size - 1) / config.block_size;
     config.num_blocks = for_one + between(0, static_cast<int>(for_one) * between(0, 8));
     config.enable_prefix_caching = chance(0.8);
@@ -155,11 +160,17 @@ class Simulation {
   size_t step() {
     bool is_stuck = true;
     if (in_flight_.size() < depth_ && scheduler_.has_work()) {
+      if (chance(0.3)) scheduler_.limit_layered_prefill(chance(0.1) ? std::nullopt : std::optional(between(0, 300)));
+      std::set<RequestId> running;
+      for (const auto& [id, client] : clients_) {
+        if (!client.finish && scheduler_.sequence(id).slot) running.insert(id);
+      }
       Plan plan = scheduler_.schedule();
       is_stuck = plan.sequences.empty();
       if (!is_stuck) {
         check_plan(plan);
-        check_order(plan);
+        check_order(plan, running);
+        check_layers(plan);
         if (testing::Test::HasFatalFailure()) return 0;
         launch(std::move(plan));
       }
@@ -188,18 +199,42 @@ class Simulation {
   }
 
   // First come, first served among equal priorities: nobody who waits is passed by a newcomer.
-  void check_order(const Plan& plan) {
+  void check_order(const Plan& plan, const std::set<RequestId>& running_before) {
     const auto place_of = [this](RequestId id) {
       const Sequence& sequence = scheduler_.sequence(id);
       return std::pair(sequence.request.priority, sequence.arrival);
     };
     for (const ScheduledSequence& scheduled : plan.sequences) {
-      if (!scheduled.is_new) continue;
+      if (!scheduled.is_new || running_before.contains(scheduled.id)) continue;
       for (const auto& [id, client] : clients_) {
         if (client.finish || scheduler_.sequence(id).slot) continue;
         ASSERT_LT(place_of(scheduled.id), place_of(id)) << id.value << " waits and is passed by " << scheduled.id.value;
       }
     }
+  }
+
+  // A piece of a prompt goes through all layers in order, and another begins only when none is under way any more.
+  void check_layers(const Plan& plan) {
+    const auto is_slice = [](const ScheduledSequence& scheduled) { return scheduled.layers.has_value(); };
+    ASSERT_LE(std::ranges::count_if(plan.sequences, is_slice), 1);
+    if (plan.layered() == nullptr) return;
+    const ScheduledSequence& slice = *plan.layered();
+    ++num_slices_;
+    ASSERT_LT(slice.layers->first, slice.layers->end);
+    ASSERT_LE(slice.num_scheduled_tokens, config_.max_layered_tokens);
+    ASSERT_EQ(slice.layers->is_last, slice.layers->end == config_.num_layers);
+    ASSERT_TRUE(slice.is_complete() || !slice.wants_token);
+    if (slice.layers->first > 0) {
+      ASSERT_TRUE(piece_) << "nobody began it";
+      ASSERT_EQ(piece_->id, slice.id);
+      ASSERT_EQ(piece_->admission, slice.admission);
+      ASSERT_EQ(piece_->layers->end, slice.layers->first);
+      ASSERT_EQ(piece_->num_computed_tokens, slice.num_computed_tokens);
+      ASSERT_EQ(piece_->num_scheduled_tokens, slice.num_scheduled_tokens);
+    } else if (piece_ && scheduler_.is_live(piece_->id) && scheduler_.sequence(piece_->id).slot) {
+      ASSERT_NE(scheduler_.sequence(piece_->id).admission, piece_->admission) << "hidden states are overwritten";
+    }
+    piece_ = slice.layers->is_last ? std::nullopt : std::optional(slice);
   }
 
   void check_plan(const Plan& plan) {
@@ -236,7 +271,7 @@ class Simulation {
       num_cut += scheduled.wants_token ? 0 : 1;
     }
     const bool is_whole = scheduler_.stats().num_running == static_cast<int>(plan.sequences.size());
-    if (num_answers == 0 || num_cut == 0 || !is_whole || !plan.preempted.empty()) return;
+    if (plan.layered() != nullptr || num_answers == 0 || num_cut == 0 || !is_whole || !plan.preempted.empty()) return;
     const int in_grains = plan.num_tokens / config_.mixed_step_grain * config_.mixed_step_grain;
     ASSERT_TRUE(plan.num_tokens == in_grains || in_grains - num_answers < config_.mixed_step_grain)
         << plan.num_tokens << " tokens, " << num_answers << " of answers, grain " << config_.mixed_step_grain;
@@ -264,6 +299,8 @@ class Simulation {
     const std::string& salt = sequence->request.cache_salt;
     const size_t wrong = memory_.first_wrong(blocks, salt, tokens, first);
     EXPECT_EQ(wrong, first) << scheduled.id.value << " reads what is not its own";
+    if (!scheduled.is_complete()) memory_.spoil(blocks, first, end);   // of some layers only
+    if (!scheduled.is_complete()) return true;
     memory_.write(blocks, salt, tokens, first);
     return true;
   }
@@ -371,13 +408,15 @@ class Simulation {
   uint64_t num_delivered_ = 0;
   size_t depth_ = 1;
   std::deque<Flight> in_flight_;
+  std::optional<ScheduledSequence> piece_;             // the last slice of layers, if others follow
+  uint64_t num_slices_ = 0;
   std::vector<TokenId> shared_prefix_;
   std::map<RequestId, Client> clients_;                // in order of arrival
   std::set<std::string> failures_;
 };
 
 TEST(SchedulerSimulation, rules_hold_after_every_step_of_random_stories) {
-  uint64_t num_steps = 0, num_preemptions = 0;
+  uint64_t num_steps = 0, num_preemptions = 0, num_slices = 0;
   const auto is_enough = [&](int seed) {
     if (only_seed >= 0) return seed > only_seed;
     return seed > num_seeds && num_steps >= static_cast<uint64_t>(num_steps_wanted);
@@ -390,9 +429,12 @@ TEST(SchedulerSimulation, rules_hold_after_every_step_of_random_stories) {
     if (HasFailure()) return;
     num_steps += simulation.num_steps();
     num_preemptions += simulation.num_preemptions();
+    num_slices += simulation.num_slices();
   }
-  std::printf("%d seeds, %llu steps, %llu preemptions\n", only_seed >= 0 ? 1 : seed - 1,
-              static_cast<unsigned long long>(num_steps), static_cast<unsigned long long>(num_preemptions));
+  std::printf("%d seeds, %llu steps, %llu preemptions, %llu slices of layers\n", only_seed >= 0 ? 1 : seed - 1,
+              static_cast<unsigned long long>(num_steps), static_cast<unsigned long long>(num_preemptions),
+              static_cast<unsigned long long>(num_slices));
+  EXPECT_TRUE(only_seed >= 0 || num_slices > static_cast<uint64_t>(num_seeds)) << "hardly a prompt went by layers";
   EXPECT_TRUE(only_seed >= 0 || num_preemptions > static_cast<uint64_t>(num_seeds))
       << "no memory pressure: the stories test little";
 }
