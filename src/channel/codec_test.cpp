@@ -130,7 +130,7 @@ class MessageMaker {
     Distribution<kStepTokenBounds> step_tokens{.sum = number()};
     for (uint64_t& bucket : step_tokens.counts) bucket = random_();
     return {random_(), count(), count(), big_count(), big_count(), big_count(), random_(), random_(), random_(),
-            random_(), random_(), random_(), random_(), random_(), step_tokens};
+            random_(), random_(), random_(), random_(), random_(), random_(), step_tokens};
   }
 
   std::mt19937_64 random_;

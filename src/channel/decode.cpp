@@ -192,6 +192,7 @@ Stats get(Reader& reader, const wire::Stats& in) {
           .num_leaked_blocks = in.num_leaked_blocks(),
           .num_failures = in.num_failures(),
           .num_kv_warnings = in.num_kv_warnings(),
+          .num_layered_steps = in.num_layered_steps(),
           .step_tokens = get_step_tokens(reader, in)};
 }
 

@@ -131,6 +131,7 @@ void put(wire::ToFront& envelope, const Stats& in) {
   out.set_num_leaked_blocks(in.num_leaked_blocks);
   out.set_num_failures(in.num_failures);
   out.set_num_kv_warnings(in.num_kv_warnings);
+  out.set_num_layered_steps(in.num_layered_steps);
   out.mutable_step_token_counts()->Add(in.step_tokens.counts.begin(), in.step_tokens.counts.end());
   out.set_step_token_sum(in.step_tokens.sum);
 }

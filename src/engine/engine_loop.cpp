@@ -113,8 +113,9 @@ Status EngineLoop::submit_next(EngineChannel& channel) {
   tell_places(channel, plan);
   if (plan.sequences.empty()) return {};                 // all that is left waits for plans under way
   prepare_masks(plan, scheduler_);
+  const TimePoint begin = clock_.now();   // a processor has computed the step when it is submitted
   GALE_TRY(executor_.submit(plan, scheduler_));
-  in_flight_.push_back({std::move(plan), clock_.now()});
+  in_flight_.push_back({std::move(plan), begin});
   return {};
 }
 

@@ -148,6 +148,7 @@ struct Stats {
   uint64_t num_leaked_blocks = 0;      // found by the audit when idle: always 0
   uint64_t num_failures = 0;  // sequences that a step failed (no usable logits, a broken constraint); others lived on
   uint64_t num_kv_warnings = 0;        // times that more than 90 % of the blocks were in use
+  uint64_t num_layered_steps = 0;      // in which a long prompt passed through some of the layers
   Distribution<kStepTokenBounds> step_tokens;   // computed in each step, of prompts and outputs
   bool operator==(const Stats&) const = default;
 };

@@ -398,6 +398,7 @@ std::vector<SequenceOutput> Scheduler::commit(const Plan& plan, std::vector<Sequ
     if (std::optional<SequenceOutput> output = commit_one(plan.sequences[i], results[i]))
       outputs.push_back(std::move(*output));
   }
+  if (plan.layered() != nullptr) ++stats_.num_layered_steps;
   ++stats_.step;
   return outputs;
 }

@@ -97,6 +97,8 @@ ServingMetrics::ServingMetrics(const std::string& model_name)
       failures_{registry_.counter("engine_sequence_failures",
                                   "Sequences that a step failed, as by a NaN in their logits; others lived on.")},
       kv_warnings_{registry_.counter("kv_cache_warnings", "Times that more than 90 % of the KV blocks were in use.")},
+      layered_steps_{registry_.counter("layered_prefill_steps",
+                                       "Steps in which a long prompt passed through some layers, beside answers.")},
       faults_{registry_.counter("faults_injected", "Faults that tests let happen; no fault points, no faults.")},
       step_tokens_(registry_.histogram("vllm:iteration_tokens_total",
                                        "Tokens of prompts and outputs that a step of the engine computed.",
@@ -131,6 +133,7 @@ void ServingMetrics::refresh(const PipelineStatus& status) {
   preemptions_.follow(stats.num_preemptions);
   failures_.follow(stats.num_failures);
   kv_warnings_.follow(stats.num_kv_warnings);
+  layered_steps_.follow(stats.num_layered_steps);
   faults_.follow(num_faults_injected());
   step_tokens_.follow(stats.step_tokens.counts, stats.step_tokens.sum);
   cancel_to_free_.follow(status.cancel_to_free.counts, status.cancel_to_free.sum);

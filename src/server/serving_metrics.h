@@ -75,7 +75,7 @@ class ServingMetrics {
   double last_cpu_s_ = 0;
   const double start_time_s_ =
       std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
-  Followed prefix_queries_, prefix_hits_, preemptions_, failures_, kv_warnings_, faults_;
+  Followed prefix_queries_, prefix_hits_, preemptions_, failures_, kv_warnings_, layered_steps_, faults_;
   FollowedHistogram step_tokens_, cancel_to_free_;
   Gauge& running_;
   Gauge& waiting_;
