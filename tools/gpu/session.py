@@ -54,7 +54,11 @@ def rows(model, limit):
     )
 
 
-SANITIZED = "*Attention*:MlaPrefill*:Linear*:Moe*:Sample*"
+def sanitizer(name):
+    command = f"--tool {name} --program {{programs}}/cuda_ops_test --seconds {{seconds}} --log {{out}}/{name}"
+    return Block(name, tool("sanitize.py", command), 500, 120)
+
+
 GALE = "--gale {programs}/gale"
 BLOCKS = [
     Block("ops", "{programs}/cuda_ops_test --gtest_brief=1", 150),
@@ -105,18 +109,8 @@ BLOCKS = [
     rows("9b-bf16", 240),
     rows("flash-bf16", 400),
     rows("46v-fp8", 300),
-    Block(
-        "memcheck",
-        f"compute-sanitizer --tool memcheck --error-exitcode 9 {{programs}}/cuda_ops_test --gtest_filter={SANITIZED}",
-        500,
-        120,
-    ),
-    Block(
-        "racecheck",
-        f"compute-sanitizer --tool racecheck --error-exitcode 9 {{programs}}/cuda_ops_test --gtest_filter={SANITIZED}",
-        500,
-        120,
-    ),
+    sanitizer("memcheck"),
+    sanitizer("racecheck"),
     Block("doctor", "{programs}/gale doctor", 30, 10),
 ]
 
