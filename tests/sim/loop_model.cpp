@@ -2,14 +2,16 @@
 //     loop_model [name=value …]
 // users, prompts (of all users together), input and output (tokens of each); a step of D answers and P prompt tokens
 // takes answers_us + D * answer_us and, if P > 0, prompts_us + P * prompt_us more; limit_ms, grain and max_tokens as in
-// SchedulerConfig. long > 0: a prompt of so many tokens comes beside them, whose tokens take context_us more for each
-// 1,000 of their context, and which goes by layers from layered_context on. Costs are read from a profile
-// (tools/gpu/profile_step.py). With the defaults, those of the 9B in FP8 on an H100, it says 11,800 output tokens a
-// second; measured were 11,640 to 11,830 (perf/README.md).
+// SchedulerConfig. experts_us is what the weights of all experts take, of which each token touches one in experts_of.
+// long > 0: a prompt of so many tokens comes beside them, whose tokens take context_us more for each 1,000 of their
+// context, and which goes by layers from layered_context on. Costs are read from a profile (tools/gpu/profile_step.py).
+// With the defaults, those of the 9B in FP8 on an H100, it says 11,800 output tokens a second; measured were 11,640 to
+// 11,830 (perf/README.md).
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 #include <map>
 #include <string>
 #include <string_view>
@@ -111,6 +113,7 @@ class Loop {
     const int num_answers = plan.num_answer_tokens(), num_prompt_tokens = plan.num_tokens - num_answers;
     double ns = cost("answers_us") + num_answers * cost("answer_us");
     if (num_prompt_tokens > 0) ns += cost("prompts_us") + num_prompt_tokens * cost("prompt_us");
+    ns += cost("experts_us") * (1 - std::pow(1 - 1 / settings_.find("experts_of")->second, plan.num_tokens));
     ns += context_ns(plan);
     now_ns_ += ns;
     if (scheduler_.is_live(long_id_)) long_steps_ns_.push_back(ns);
@@ -168,7 +171,8 @@ int main(int argc, char** argv) {
   gale::Settings settings = {{"users", 128},     {"prompts", 384},     {"input", 1024},    {"output", 512},
                              {"answers_us", 4000}, {"answer_us", 20},  {"prompts_us", 0},  {"prompt_us", 15.5},
                              {"limit_ms", 26},   {"grain", 256},       {"max_tokens", 2048}, {"long", 0},
-                             {"context_us", 0},  {"layers", 40},       {"layered_context", 8192}};
+                             {"context_us", 0},  {"layers", 40},       {"layered_context", 8192}, {"experts_us", 0},
+                             {"experts_of", 16}};
   for (int i = 1; i < argc; ++i) {
     const std::string_view word = argv[i];
     const size_t equals = std::min(word.find('='), word.size());
@@ -183,8 +187,9 @@ int main(int argc, char** argv) {
     found->second = value;
   }
   if (settings["users"] < 1 || settings["prompts"] < 1 || settings["input"] < 1 || settings["output"] < 2 ||
-      settings["grain"] < 1 || settings["max_tokens"] < 1 || settings["layers"] < 1) {
-    fmt::print(stderr, "loop_model: users, prompts, input, grain, max_tokens and layers are 1 or more, output 2\n");
+      settings["grain"] < 1 || settings["max_tokens"] < 1 || settings["layers"] < 1 ||
+      settings["experts_of"] < 1) {
+    fmt::print(stderr, "loop_model: but for output, which is 2 or more, and costs and long, all are 1 or more\n");
     return 2;
   }
   gale::Loop(settings).run();
