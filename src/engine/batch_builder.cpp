@@ -75,7 +75,7 @@ void BatchBuilder::State::put_tokens(const Plan& plan, const Scheduler& schedule
   for (const size_t index : order) {
     const ScheduledSequence& scheduled = plan.sequences[index];
     const Sequence& sequence = scheduler.sequence(scheduled.id);
-    const int num_known = scheduled.num_scheduled_tokens - static_cast<int>(scheduled.draft_tokens.size());
+    const int num_known = scheduled.num_known_tokens();
     first_rows[index] = static_cast<int>(row);
     for (int i = 0; i < scheduled.num_scheduled_tokens; ++i, ++row) {
       const int position = scheduled.num_computed_tokens + i;

@@ -185,6 +185,9 @@ Tensor Decoder::forward(ForwardContext& context) const {
     if (i == num_layers) return BlockInput{step.normed, {}};
     return input_of(layers_[static_cast<size_t>(i)].attention, step.normed, step.quantized);
   };
+  const auto norm_at = [&](int i) -> const RmsNorm& {
+    return i == num_layers ? final_norm_ : layers_[static_cast<size_t>(i)].input_norm;
+  };
 
   for (const Rows& rows : {whole, layered}) {
     if (rows.begin == rows.end) continue;
@@ -192,14 +195,14 @@ Tensor Decoder::forward(ForwardContext& context) const {
       embedding(context.ops, {.out = rows.residual, .ids = rows.of(context.token_ids), .table = *embedding_,
                               .last_tokens = context.last_tokens});
     }
-    const RmsNorm& first = layers_[static_cast<size_t>(rows.first_layer)].input_norm;
+    const RmsNorm& first = norm_at(rows.first_layer);
     const BlockInput input = rows.of(input_at(rows.first_layer));
     rms_norm(context.ops, {.out = input.plain, .in = rows.residual, .weight = *first.weight, .eps = first.eps,
                            .quantized = input.quantized});
   }
   for (int i = 0; i < num_layers; ++i) {
     const DecoderLayer& layer = layers_[static_cast<size_t>(i)];
-    const bool is_last = i + 1 == num_layers, has_layered = layered.are_in(i);
+    const bool has_layered = layered.are_in(i);
     Rows present = whole;   // those of this layer
     if (has_layered) present.end = num_rows;
     if (present.begin == present.end) continue;
@@ -217,7 +220,7 @@ Tensor Decoder::forward(ForwardContext& context) const {
     const BlockInput mlp_input = input_of(layer.mlp, step.normed, step.quantized);
     add(layer.post_attention_norm, layer.pre_mlp_norm, mlp_input);
     std::visit([&](const auto& mlp) { mlp.forward(of_layer, block, present.of(mlp_input)); }, layer.mlp);
-    add(layer.post_mlp_norm, is_last ? final_norm_ : layers_[static_cast<size_t>(i) + 1].input_norm, input_at(i + 1));
+    add(layer.post_mlp_norm, norm_at(i + 1), input_at(i + 1));
   }
   return step.normed;
 }

@@ -42,7 +42,11 @@ struct ScheduledSequence {
   bool wants_pooled = false;           // the prompt's last token is scheduled, and its pooled vector comes out
   PromptRange prompt_logprobs;
   std::vector<BlockId> new_blocks;     // appended to its block table for this step
-  std::optional<LayerSlice> layers;    // at most one sequence of a plan; nothing: all layers
+  std::optional<LayerSlice> layers;    // only of a plan's last sequence; nothing: all layers
+  // Scheduled tokens without the drafts behind them.
+  [[nodiscard]] int num_known_tokens() const {
+    return num_scheduled_tokens - static_cast<int>(draft_tokens.size());
+  }
   // Are the scheduled tokens in the cache of all layers after this step?
   [[nodiscard]] bool is_complete() const { return !layers || layers->is_last; }
   bool operator==(const ScheduledSequence&) const = default;
@@ -59,10 +63,7 @@ struct Plan {
 
   // The piece that passes through some layers only, or null.
   [[nodiscard]] const ScheduledSequence* layered() const {
-    for (const ScheduledSequence& scheduled : sequences) {
-      if (scheduled.layers) return &scheduled;
-    }
-    return nullptr;
+    return sequences.empty() || !sequences.back().layers ? nullptr : &sequences.back();
   }
 
   // Without those of a piece that has layers left.
@@ -75,8 +76,7 @@ struct Plan {
   [[nodiscard]] int num_answer_tokens() const {
     int count = 0;
     for (const ScheduledSequence& scheduled : sequences) {
-      const int num_drafts = static_cast<int>(scheduled.draft_tokens.size());
-      if (scheduled.num_scheduled_tokens - num_drafts == 1) count += scheduled.num_scheduled_tokens;
+      if (scheduled.num_known_tokens() == 1) count += scheduled.num_scheduled_tokens;
     }
     return count;
   }

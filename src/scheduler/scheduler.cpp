@@ -166,8 +166,8 @@ Plan Scheduler::schedule() {
   schedule_running(plan, !is_layered_turn, beside_answers);
   // memory that was just short is not given to newcomers
   if (!is_layered_turn && plan.preempted.empty()) schedule_waiting(plan, beside_answers);
-  const bool has_prompts = plan.num_answer_tokens() < plan.num_tokens ||
-                           std::ranges::any_of(plan.sequences, [](const auto& s) { return !s.wants_token; });
+  const bool has_prompts = std::ranges::any_of(
+      plan.sequences, [](const auto& s) { return s.num_known_tokens() > 1 || !s.wants_token; });
   Sequence* layered = has_prompts ? nullptr : next_by_layers(beside_answers);
   if (layered != nullptr) schedule_layers(plan, *layered, beside_answers);
   was_layered_turn_ = plan.layered() != nullptr;
@@ -419,8 +419,7 @@ std::optional<SequenceOutput> Scheduler::commit_one(const ScheduledSequence& sch
   const auto num_drafts = static_cast<int>(scheduled.draft_tokens.size());
   CHECK(static_cast<int>(result.tokens.size()) <= (scheduled.wants_token ? 1 + num_drafts : 0), "{} tokens came out",
         result.tokens.size());
-  const int num_known = scheduled.num_scheduled_tokens - num_drafts;
-  const int end = scheduled.num_computed_tokens + num_known;
+  const int end = scheduled.num_computed_tokens + scheduled.num_known_tokens();
   stats_.prompt_tokens +=
       static_cast<uint64_t>(std::max(0, std::min(end, sequence.num_prompt_tokens) - scheduled.num_computed_tokens));
 

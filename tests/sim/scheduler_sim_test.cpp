@@ -216,7 +216,7 @@ class Simulation {
   // A piece of a prompt goes through all layers in order, and another begins only when none is under way any more.
   void check_layers(const Plan& plan) {
     const auto is_slice = [](const ScheduledSequence& scheduled) { return scheduled.layers.has_value(); };
-    ASSERT_LE(std::ranges::count_if(plan.sequences, is_slice), 1);
+    ASSERT_LE(std::ranges::count_if(plan.sequences, is_slice), plan.layered() != nullptr ? 1 : 0);
     if (plan.layered() == nullptr) return;
     const ScheduledSequence& slice = *plan.layered();
     ++num_slices_;
@@ -266,8 +266,7 @@ class Simulation {
   void check_grains(const Plan& plan) {
     int num_answers = 0, num_cut = 0;
     for (const ScheduledSequence& scheduled : plan.sequences) {
-      const int num_known = scheduled.num_scheduled_tokens - static_cast<int>(scheduled.draft_tokens.size());
-      num_answers += num_known == 1 && scheduled.wants_token && !scheduled.is_new ? 1 : 0;
+      num_answers += scheduled.num_known_tokens() == 1 && scheduled.wants_token && !scheduled.is_new ? 1 : 0;
       num_cut += scheduled.wants_token ? 0 : 1;
     }
     const bool is_whole = scheduler_.stats().num_running == static_cast<int>(plan.sequences.size());

@@ -12,13 +12,12 @@ for program in cuda_ops_test cuda_models_test cuda_quality_test; do
   "$folder/$program" 2>&1 | grep -vE '^\[ (RUN|      OK)|^(info|warning) '
   [ "${PIPESTATUS[0]}" = 0 ] || status=1
 done
+sanitize() { python3 "$(dirname "$0")/sanitize.py" --seconds 7200 --limit 7200 "$@" || status=1; }
 if command -v compute-sanitizer >/dev/null && [ "${2:-}" = --sanitize ]; then
   for tool in memcheck racecheck; do
-    echo "compute-sanitizer $tool"
-    compute-sanitizer --tool "$tool" --error-exitcode 9 "$folder/cuda_ops_test" \
-      --gtest_filter='MoeExperts.multiply_the*:HeadLinear*:MoeRoute*:Sample*' 2>&1 | tail -n 5 || status=1
-    compute-sanitizer --tool "$tool" --error-exitcode 9 "$folder/cuda_models_test" --gtest_filter='*bf16' 2>&1 |
-      tail -n 5 || status=1
+    sanitize --tool "$tool" --program "$folder/cuda_ops_test" \
+      --filter 'MoeExperts.multiply_the*:HeadLinear*:MoeRoute*:Sample*'
+    sanitize --tool "$tool" --program "$folder/cuda_models_test" --filter '*bf16'
   done
 fi
 exit "$status"

@@ -10,13 +10,13 @@ the sanitizer said of those that were not."""
 
 import argparse
 import concurrent.futures
-import os
 import pathlib
 import re
-import signal
 import subprocess
 import sys
 import time
+
+from session import end_group
 
 FOUND = 9  # the sanitizer's exit status then
 SUMMARY = re.compile(r"(?:ERROR|RACECHECK) SUMMARY: (.*)")
@@ -59,7 +59,7 @@ def sanitize(options, test, deadline):
             child.returncode, f"failed ({child.returncode})"
         )
     except subprocess.TimeoutExpired:
-        os.killpg(child.pid, signal.SIGKILL)  # with the program that it started
+        end_group(child)
         said, _ = child.communicate()
         verdict = "out of time"
     if options.log and verdict != "clean":
