@@ -46,7 +46,16 @@ struct Scratch {
   Tensor down;      // [T * K, H]
   Tensor sorted;    // i32 [T * K]
   Tensor offsets;   // i32 [experts + 1]
+  Tensor factors;   // f32 [T * K]: of rows in the order of experts
 };
+
+// Scratch that lies where another's is at other times: rows of a product's input.
+Tensor rows_within(const Tensor& memory, const Tensor& in, int64_t num_cols, const Tensor& factors) {
+  Tensor rows = Tensor::contiguous(memory.data, in.dtype, {memory.shape[0], num_cols});
+  CHECK(rows.num_bytes() <= memory.num_bytes(), "{} do not fit {}", rows.describe(), memory.describe());
+  if (in.scales != nullptr) rows.scales = factors.as<float>();
+  return rows;
+}
 
 template <class Allocator>
 Scratch scratch(Allocator& allocator, const MoeSpec& spec, DType dtype, bool quantizes, int64_t num_tokens) {
@@ -58,7 +67,8 @@ Scratch scratch(Allocator& allocator, const MoeSpec& spec, DType dtype, bool qua
           .up = allocator.allocate(dtype, {num_tokens * chosen, 2 * spec.inner_size}),
           .down = allocator.allocate(dtype, {num_tokens * chosen, spec.hidden_size}),
           .sorted = allocator.allocate(DType::kI32, {num_tokens * chosen}),
-          .offsets = allocator.allocate(DType::kI32, {spec.num_experts + 2})};
+          .offsets = allocator.allocate(DType::kI32, {spec.num_experts + 2}),
+          .factors = allocator.allocate(DType::kF32, {num_tokens * chosen})};
 }
 
 }  // namespace
@@ -86,16 +96,19 @@ void MoeBlock::forward(ForwardContext& context, const Tensor& out, const BlockIn
                           .top_k_groups = spec_.top_k_groups, .renormalize = spec_.renormalize,
                           .scale = spec_.routed_scale, .has_shared = spec_.has_shared_expert,
                           .sorted_rows = tmp.sorted, .expert_offsets = tmp.offsets});
+  const Tensor& up_in = in.for_weight(*up_);
   moe_up(context.ops, {.out = tmp.inner,
-                       .in = in.for_weight(*up_),
+                       .in = up_in,
                        .weight = up_,
                        .expert_ids = tmp.ids,
                        .scratch = tmp.up,
                        .sorted_rows = tmp.sorted,
-                       .expert_offsets = tmp.offsets});
+                       .expert_offsets = tmp.offsets,
+                       .by_expert = rows_within(tmp.down, up_in, spec_.hidden_size, tmp.factors)});
   moe_down_combine(context.ops, {.out = out, .in = tmp.inner, .weight = down_, .expert_ids = tmp.ids,
                                  .expert_weights = tmp.weights, .scratch = tmp.down, .sorted_rows = tmp.sorted,
-                                 .expert_offsets = tmp.offsets});
+                                 .expert_offsets = tmp.offsets,
+                                 .by_expert = rows_within(tmp.up, tmp.inner, spec_.inner_size, tmp.factors)});
 }
 
 size_t MoeBlock::workspace_bytes(int64_t num_tokens) const {

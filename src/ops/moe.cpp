@@ -57,6 +57,7 @@ void moe_up(OpContext& context, const MoeUpArgs& args) {
   check.tensor("expert_ids", args.expert_ids, DType::kI32, {num_tokens, num_chosen});
   check.one_of("scratch", args.scratch, {context.caps.activation_dtype, DType::kF32},
                {num_tokens * num_chosen, 2 * inner});
+  check.tensor("by_expert", args.by_expert, args.in.dtype, {num_tokens * num_chosen, args.in.shape[1]});
   check_expert_weight(args.weight, 2 * inner, args.in.shape[1], RowOrder::kGateUp);
   if (num_tokens == 0) return;
   dispatch(context, context.table.moe_up, args, "moe_up",
@@ -74,6 +75,7 @@ void moe_down_combine(OpContext& context, const MoeDownCombineArgs& args) {
   check.tensor("expert_weights", args.expert_weights, DType::kF32, {num_tokens, num_chosen});
   check.one_of("scratch", args.scratch, {context.caps.activation_dtype, DType::kF32},
                {num_tokens * num_chosen, hidden});
+  check.tensor("by_expert", args.by_expert, args.in.dtype, {num_tokens * num_chosen, args.in.shape[2]});
   check_expert_weight(args.weight, hidden, args.in.shape[2], RowOrder::kPlain);
   if (num_tokens == 0) return;
   dispatch(context, context.table.moe_down_combine, args, "moe_down_combine",

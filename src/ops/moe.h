@@ -39,6 +39,7 @@ struct MoeUpArgs {
   Tensor expert_ids;        // i32 [T, K]
   Tensor scratch;           // [T * K, 2I]
   Tensor sorted_rows, expert_offsets;   // as moe_route made them
+  Tensor by_expert;         // scratch [T * K, H] of `in`'s type, with scales if `in` has some
 };
 void moe_up(OpContext& context, const MoeUpArgs& args);
 
@@ -50,6 +51,7 @@ struct MoeDownCombineArgs {
   Tensor expert_ids, expert_weights;
   Tensor scratch;           // [T * K, H]
   Tensor sorted_rows, expert_offsets;   // as moe_route made them
+  Tensor by_expert;         // scratch [T * K, I] of `in`'s type, with scales if `in` has some
 };
 void moe_down_combine(OpContext& context, const MoeDownCombineArgs& args);
 

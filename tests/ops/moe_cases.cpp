@@ -142,6 +142,11 @@ ExpertsProblem::ExpertsProblem(Part part, int64_t num_tokens, int64_t num_expert
       weight(random_values(num_experts * hidden * inner * (part == Part::kUp ? 2 : 1), 62, DType::kBF16, 0.2)),
       expert_weights(random_values(num_tokens * num_chosen, 63, DType::kF32)) {}
 
+// Scratch for rows like these.
+static Tensor like(Harness& harness, const Tensor& in, const Shape& shape) {
+  return in.scales == nullptr ? harness.output(shape, in.dtype) : harness.quantized_output(shape);
+}
+
 Values ExpertsProblem::run(Harness& harness, int64_t begin, int64_t end) const {
   return part == Part::kUp ? run_up(harness, begin, end) : run_down(harness, begin, end);
 }
@@ -160,7 +165,8 @@ Values ExpertsProblem::run_up(Harness& harness, int64_t begin, int64_t end) cons
   harness.call<MoeUpArgs>(moe_up, &OpTable::moe_up,
                           {.out = out, .in = x, .weight = &packed, .expert_ids = harness.ints(own, {count, num_chosen}),
                            .scratch = harness.output({count * num_chosen, 2 * inner}), .sorted_rows = sorted.rows,
-                           .expert_offsets = sorted.offsets});
+                           .expert_offsets = sorted.offsets,
+                           .by_expert = like(harness, x, {count * num_chosen, hidden})});
   return harness.get(out);
 }
 
@@ -183,7 +189,8 @@ Values ExpertsProblem::run_down(Harness& harness, int64_t begin, int64_t end) co
                                                                   {count, num_chosen}, DType::kF32),
                                     .scratch = harness.output({count * num_chosen, hidden}),
                                     .sorted_rows = sorted.rows,
-                                    .expert_offsets = sorted.offsets});
+                                    .expert_offsets = sorted.offsets,
+                                    .by_expert = like(harness, x, {count * num_chosen, inner})});
   return harness.get(out);
 }
 

@@ -107,6 +107,44 @@ void combine(Stream& stream, const MoeDownCombineArgs& args) {
              static_cast<int>(args.expert_ids.shape[1]), size);
 }
 
+struct SortView {
+  uint8_t* out;
+  const uint8_t* in;
+  float* out_scales;          // of e4m3 rows, else null
+  const float* in_scales;
+  const int32_t* sorted;
+  int64_t in_pitch;           // bytes
+  int num_rows, row_bytes, rows_per_input;
+};
+
+constexpr int kSortWarps = 8;
+
+// A warp a row.
+__global__ void __launch_bounds__(kSortWarps* kWarpSize) sort_rows_kernel(SortView view) {
+  wait_for_predecessor();
+  release_successor();
+  constexpr int kItems = 4;
+  const int p = blockIdx.x * kSortWarps + threadIdx.x / kWarpSize, lane = threadIdx.x % kWarpSize;
+  if (p >= view.num_rows) return;
+  const int64_t row = view.sorted[p] / view.rows_per_input;
+  const uint8_t* from = view.in + row * view.in_pitch;
+  uint8_t* to = view.out + static_cast<int64_t>(p) * view.row_bytes;
+  if (lane == 0 && view.in_scales != nullptr) view.out_scales[p] = view.in_scales[row];
+  for (int begin = lane * 16; begin < view.row_bytes; begin += kItems * kWarpSize * 16) {
+    uint4 value[kItems];
+#pragma unroll
+    for (int item = 0; item < kItems; ++item) {
+      const int at = begin + item * kWarpSize * 16;
+      if (at < view.row_bytes) value[item] = *reinterpret_cast<const uint4*>(from + at);
+    }
+#pragma unroll
+    for (int item = 0; item < kItems; ++item) {
+      const int at = begin + item * kWarpSize * 16;
+      if (at < view.row_bytes) *reinterpret_cast<uint4*>(to + at) = value[item];
+    }
+  }
+}
+
 // [T, K, I] as rows.
 Tensor rows_of(const Tensor& tensor) { return tensor.view({tensor.shape[0] * tensor.shape[1], tensor.shape[2]}); }
 
@@ -122,7 +160,8 @@ void run_moe_up_stream(Stream& stream, const MoeUpArgs& args) {
   if (is_rounded) inner = Tensor::contiguous(args.scratch.data, DType::kBF16, inner.shape);
   stream_experts(stream, {.out = inner, .in = args.in, .weight = args.weight, .sorted_rows = args.sorted_rows,
                           .expert_offsets = args.expert_offsets, .rows_per_input = static_cast<int>(args.expert_ids.shape[1]),
-                          .num_chosen = static_cast<int>(args.expert_ids.shape[1]), .is_swiglu = true, .are_offsets_settled = false});
+                          .num_chosen = static_cast<int>(args.expert_ids.shape[1]), .is_swiglu = true, .are_offsets_settled = false,
+                          .by_expert = args.by_expert});
   if (is_rounded) quantize(stream, rows_of(args.out), inner);
 }
 
@@ -133,7 +172,7 @@ void run_moe_down_combine_stream(Stream& stream, const MoeDownCombineArgs& args)
   stream_experts(stream, {.out = args.scratch, .in = rows_of(args.in), .weight = args.weight, .sorted_rows = args.sorted_rows,
                           .expert_offsets = args.expert_offsets, .rows_per_input = 1,
                           .num_chosen = static_cast<int>(args.expert_ids.shape[1]), .is_swiglu = false,
-                          .are_offsets_settled = true});
+                          .are_offsets_settled = true, .by_expert = args.by_expert});
   combine(stream, args);
 }
 
@@ -148,6 +187,19 @@ bool experts_stream_support(const DeviceCaps& caps, const Args& args) {
 }
 
 }  // namespace
+
+void sort_rows(Stream& stream, const ExpertProduct& product) {
+  const Tensor &out = product.by_expert, &in = product.in;
+  const auto size = static_cast<int64_t>(size_of(in.dtype));
+  SortView view{};
+  view.out = static_cast<uint8_t*>(out.data), view.in = static_cast<const uint8_t*>(in.data);
+  view.out_scales = out.scales, view.in_scales = in.scales;
+  view.sorted = product.sorted_rows.as<int32_t>(), view.in_pitch = in.strides[0] * size;
+  view.num_rows = static_cast<int>(out.shape[0]), view.row_bytes = static_cast<int>(out.shape[1] * size);
+  view.rows_per_input = product.rows_per_input;
+  launch_pdl(stream, sort_rows_kernel, dim3(ceil_div(view.num_rows, kSortWarps)), dim3(kSortWarps * kWarpSize), 0,
+             view);
+}
 
 const OpImpl<MoeUpArgs> kMoeUp[2] = {{"moe_up_stream_sm90", experts_stream_support<MoeUpArgs>, run_moe_up_stream},
                                      {"moe_up_sm80", experts_support<MoeUpArgs>, run_moe_up}};

@@ -20,19 +20,20 @@ constexpr int kTileTokens = 16;                      // of one product
 constexpr int kMaxSortedRows = 512;                  // by the first block
 constexpr int kSortThreads = 1024, kSortItems = 8;
 
-// kTiles times 16 tokens a cluster; a warp takes kSets times 8 experts.
-template <int kNumTiles, int kNumSets>
+// kTiles times 16 tokens a cluster; a warp takes kSets times 8 experts. kIsMany: so many clusters that two blocks an SM
+// hide each other's latency, which takes half of the registers.
+template <int kNumTiles, int kNumSets, bool kIsMany>
 struct RouteConfig {
-  static constexpr int kTiles = kNumTiles, kSets = kNumSets;
+  static constexpr int kTiles = kNumTiles, kSets = kNumSets, kBlocksAnSm = kIsMany ? 2 : 0;   // 0: as many as fit
   static constexpr int kGroup = kTiles * kTileTokens;             // tokens
   static constexpr int kExperts = kSets * 8 * kWarps;             // padded
   static constexpr int kPitch = kExperts + 8;  // floats, of a token's parts; the 8 spread rows over the banks
   static constexpr int kPerLane = kExperts / kWarpSize;
-  static constexpr int kBatch = kTiles == 1           ? (kSets == 1 ? 4 : 2)
-                                : kTiles * kSets <= 4 ? 2
-                                                      : 1;  // steps whose loads are under way
+  static constexpr int kBatch = kTiles == 1                        ? (kSets == 1 ? 4 : 2)
+                                : kTiles * kSets <= 4 && !kIsMany ? 2
+                                                                   : 1;  // steps whose loads are under way
   static constexpr int kChains =
-      kTiles * kSets <= 4 ? 3 : 1;  // sums a result, where registers allow: products wait less
+      kTiles * kSets <= 4 && !kIsMany ? 3 : 1;  // sums a result, where registers allow: products wait less
   static constexpr int kSharedBytes = kGroup * kPitch * static_cast<int>(sizeof(float));
 };
 
@@ -278,7 +279,8 @@ __device__ void sort_few(const RouteView& view, const int* ids, int num_rows, in
 }
 
 template <class C>
-__global__ void __launch_bounds__(kThreads) route_kernel(RouteView view, int num_tokens, bool is_alone) {
+__global__ void __launch_bounds__(kThreads, C::kBlocksAnSm)
+    route_kernel(RouteView view, int num_tokens, bool is_alone) {
   extern __shared__ float parts[];
   __shared__ float by_group[kWarps][C::kExperts];
   __shared__ int ids[kMaxSortedRows];
@@ -364,11 +366,11 @@ void run_groups(Stream& stream, const RouteView& view, int num_tokens, bool is_a
                      C::kSharedBytes, view, num_tokens, is_alone);
 }
 
-template <int kTiles>
+template <int kTiles, bool kIsMany = false>
 void run_tiles(Stream& stream, const RouteView& view, int num_tokens, bool is_alone) {
-  if (view.num_experts <= 64) return run_groups<RouteConfig<kTiles, 1>>(stream, view, num_tokens, is_alone);
-  if (view.num_experts <= 128) return run_groups<RouteConfig<kTiles, 2>>(stream, view, num_tokens, is_alone);
-  run_groups<RouteConfig<kTiles, 4>>(stream, view, num_tokens, is_alone);
+  if (view.num_experts <= 64) return run_groups<RouteConfig<kTiles, 1, kIsMany>>(stream, view, num_tokens, is_alone);
+  if (view.num_experts <= 128) return run_groups<RouteConfig<kTiles, 2, kIsMany>>(stream, view, num_tokens, is_alone);
+  run_groups<RouteConfig<kTiles, 4, false>>(stream, view, num_tokens, is_alone);
 }
 
 }  // namespace
@@ -378,13 +380,15 @@ void run_route_cluster(Stream& stream, const MoeRouteArgs& args) {
   const int num_tokens = static_cast<int>(args.in.shape[0]), num_rows = num_tokens * view.pitch;
   if (num_tokens == 0) return;
   const bool is_alone = num_tokens <= kTileTokens && num_rows <= kMaxSortedRows;
-  // Narrow groups as long as all clusters find room at once: a dozen do, sixteen take two turns.
+  // Narrow groups as long as all clusters find room at once: a dozen do, sixteen take two turns, of blocks that leave
+  // room for a second on their SM twice as many.
   if (num_tokens <= 12 * kTileTokens) {
     run_tiles<1>(stream, view, num_tokens, is_alone);
   } else if (num_tokens <= 12 * 2 * kTileTokens) {
     run_tiles<2>(stream, view, num_tokens, false);
   } else {
-    run_tiles<4>(stream, view, num_tokens, false);
+    num_tokens <= 12 * 4 * kTileTokens ? run_tiles<4>(stream, view, num_tokens, false)
+                                       : run_tiles<4, true>(stream, view, num_tokens, false);
   }
   if (is_alone) return;
   const int num_blocks = num_rows <= 2 * kSortThreads ? 1 : kBlocks;

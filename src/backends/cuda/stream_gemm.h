@@ -25,8 +25,11 @@ struct ExpertProduct {
   int rows_per_input, num_chosen;   // num_chosen: rows of a token
   bool is_swiglu;
   bool are_offsets_settled;      // another kernel ran between the one that wrote them and this
+  Tensor by_expert;              // scratch [R, K] like `in`, where rows may be laid in the order of experts
 };
 void stream_experts(Stream& stream, const ExpertProduct& product);
+// product.by_expert[p] = product.in[sorted_rows[p] / rows_per_input]
+void sort_rows(Stream& stream, const ExpertProduct& product);
 // What the card's table says for a product of experts.
 [[nodiscard]] Candidate measured_of_experts(Stream& stream, ProductOp op, const PackedWeight& weight,
                                             int64_t num_tokens);

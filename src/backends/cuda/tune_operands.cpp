@@ -155,6 +155,7 @@ Status ProductOperands::make_activations(OpContext& context, int max_tokens) {
   }
   if (is_of_experts(shape_)) {
     GALE_TRY(make_routing(max_tokens));
+    GALE_ASSIGN(by_expert_, input(context, num_pairs));
     context.table.fill_random(context.stream, factors_, 5, 0.3f);
   }
   context.stream.synchronize();
@@ -203,12 +204,13 @@ void ProductOperands::run(OpContext& context, int copy) const {
     case ProductOp::kMoeUp:
       return moe_up(context, {.out = of_token(out), .in = in, .weight = weight, .expert_ids = first(ids_, num_tokens_),
                               .scratch = scratch, .sorted_rows = first(sorted_, num_pairs),
-                              .expert_offsets = offsets_});
+                              .expert_offsets = offsets_, .by_expert = first(by_expert_, num_pairs)});
     case ProductOp::kMoeDown:
       return moe_down_combine(context, {.out = out, .in = of_token(in), .weight = weight,
                                         .expert_ids = first(ids_, num_tokens_),
                                         .expert_weights = first(factors_, num_tokens_), .scratch = scratch,
-                                        .sorted_rows = first(sorted_, num_pairs), .expert_offsets = offsets_});
+                                        .sorted_rows = first(sorted_, num_pairs), .expert_offsets = offsets_,
+                                        .by_expert = first(by_expert_, num_pairs)});
   }
 }
 

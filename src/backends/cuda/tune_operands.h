@@ -45,7 +45,7 @@ class ProductOperands {
   std::vector<std::unique_ptr<Buffer>> buffers_;
   std::vector<Arena> arenas_;
   std::vector<PackedWeight> weights_;
-  Tensor in_, out_, scratch_;
+  Tensor in_, out_, scratch_, by_expert_;
   Tensor ids_, factors_, sorted_, offsets_;            // of experts
 };
 

@@ -277,6 +277,7 @@ void bench_moe(Bench& bench, const MoeShape& shape, const Format& format, bool i
         is_up ? bench.input(format.format, {m, shape.hidden}) : bench.zeros(DType::kBF16, {m, shape.hidden});
     const Tensor factors = bench.random(DType::kF32, {m, k}),
                  scratch = bench.zeros(DType::kBF16, {m * k, is_up ? 2 * shape.inner : shape.hidden});
+    const Tensor by_expert = bench.input(format.format, {m * k, num_cols});
     const double pairs = static_cast<double>(m * k), matrix = static_cast<double>(num_rows * num_cols);
     const Work work{
         format.bytes * choice.num_touched() * matrix + static_cast<double>(inner.num_bytes() + hidden.num_bytes()),
@@ -285,7 +286,7 @@ void bench_moe(Bench& bench, const MoeShape& shape, const Format& format, bool i
       const PackedWeight* weight = &weights[static_cast<size_t>(i) % weights.size()];
       if (is_up) {
         moe_up(bench.context(), {.out = inner, .in = hidden, .weight = weight, .expert_ids = ids, .scratch = scratch,
-                                 .sorted_rows = sorted, .expert_offsets = offsets});
+                                 .sorted_rows = sorted, .expert_offsets = offsets, .by_expert = by_expert});
       } else {
         moe_down_combine(bench.context(), {.out = hidden,
                                            .in = inner,
@@ -294,7 +295,8 @@ void bench_moe(Bench& bench, const MoeShape& shape, const Format& format, bool i
                                            .expert_weights = factors,
                                            .scratch = scratch,
                                            .sorted_rows = sorted,
-                                           .expert_offsets = offsets});
+                                           .expert_offsets = offsets,
+                                           .by_expert = by_expert});
       }
     });
   }

@@ -4,24 +4,22 @@
 #include "backends/cuda/device/hopper.cuh"
 #include "backends/cuda/device/wgmma_between.cuh"
 
-// Products of experts that have many tokens, of sm_90a: out[row, n] = sum_k weight[expert, n, k] * in[row /
-// rows_per_input, k], bf16 or e4m3, fp32 accumulation. One block an SM works through the tiles of all experts; a tile
+// Products of experts that have many tokens, of sm_90a: out[sorted[p], n] = sum_k weight[expert of p, n, k] * in[p, k],
+// bf16 or e4m3, fp32 accumulation. One block an SM works through the tiles of all experts; a tile
 // is 256 weight rows by up to kMaxTokens rows of one expert, whose rows are shared out evenly so that few columns of
-// a product are empty. Four warps fill a ring of stages, 128 bytes of K each: weights by the copy engine, tokens
-// gathered by index; they run on into the next tile while two warpgroups finish this one. Two blocks go in step:
-// through neighbouring token tiles of an expert that has several, where each loads half of their common weights for
-// both, or through neighbouring rows of weights. Limited by arithmetic at many tokens, by the bytes of the weights at
-// few.
+// a product are empty. Tokens lie in the order of their experts, where another kernel laid them: a warp asks the copy
+// engine for a ring of stages, 128 bytes of K each, and goes on into the next tile while two warpgroups finish this
+// one. Two blocks go in step: through neighbouring token tiles of an expert that has several, where each loads half of
+// their common weights for both, or through neighbouring rows of weights, where each loads half of their common tokens.
+// Limited by arithmetic at many tokens, by the bytes of the weights at few.
 namespace gale::cuda {
 
 struct ExpertGemmView {
   __nv_bfloat16* out;                       // row pitch out_stride, whole 16-byte pieces
   int64_t out_stride;
-  const void* in;
-  int64_t in_stride;
   const float *weight_scales, *in_scales;   // of e4m3 operands, else null
-  const int32_t *sorted, *offsets;          // rows sorted[offsets[e]] … belong to expert e
-  int size_n, size_k, num_row_tiles, num_experts, rows_per_input;
+  const int32_t *sorted, *offsets;          // rows offsets[e] … of `in` belong to expert e
+  int size_n, size_k, num_row_tiles, num_experts;
   bool is_swiglu;
 };
 
@@ -34,12 +32,11 @@ struct ExpertGemmConfig {
   static constexpr int kWeightBytes = kRows * kSwizzledRowBytes;
   static constexpr int kStageBytes = kWeightBytes + kMaxTokens * kSwizzledRowBytes;
   static constexpr int kConsumers = 256, kProducers = 128, kThreads = kConsumers + kProducers;
-  static constexpr int kRound = 16;                          // tokens a warpgroup stores at once
-  static constexpr int kPitch =
-      128 * 2 + 16;  // bytes of a token's results of a warpgroup; the 16 spread rows over the banks
-  static constexpr int kStagingBytes = kRound * kPitch;      // two for each warpgroup
-  static constexpr int kSharedBytes = kStages * kStageBytes + 4 * kStagingBytes + 1024;
+  static constexpr int kWarpRows = 32, kRound = 16;          // weight rows of a warp; tokens it stores at once
+  static constexpr int kStagingBytes = kRound * kWarpRows * 2;   // two for each warp
+  static constexpr int kSharedBytes = kStages * kStageBytes + 2 * kConsumers / kWarpSize * kStagingBytes + 1024;
   static constexpr int kMaxExperts = 256;
+  static constexpr int kTokenBox = 8, kTokenBoxBytes = kTokenBox * kSwizzledRowBytes;
 };
 
 template <class C>
@@ -53,7 +50,7 @@ struct ExpertGemmShared {
 };
 
 // No tokens: the odd one of a pair.
-struct ExpertTile { int weight_row, n0, first, num_tokens; bool shares_weights; };
+struct ExpertTile { int weight_row, n0, first, num_tokens; bool shares_weights, shares_tokens; };
 
 __device__ inline int pair_rank() { return blockIdx.x % 2; }
 
@@ -77,9 +74,11 @@ struct TileWalk {
       const int share = ((num_rows + 2 * num_pairs - 1) / (2 * num_pairs) + 7) / 8 * 8;
       tile.n0 = in_expert / num_pairs * C::kRows;
       tile.first = first + column * share, tile.num_tokens = max(0, min(share, num_rows - column * share));
+      tile.shares_tokens = false;
     } else {
       tile.n0 = (in_expert * 2 + pair_rank()) * C::kRows;
       tile.first = first, tile.num_tokens = tile.n0 < view.size_n ? num_rows : 0;
+      tile.shares_tokens = (in_expert * 2 + 1) * C::kRows < view.size_n;
     }
     tile.weight_row = expert * view.size_n + tile.n0;
     unit += gridDim.x / 2;
@@ -105,28 +104,15 @@ __device__ void count_units(const ExpertGemmView& view, ExpertGemmShared<C>& sha
   if (e == 0) shared.first_unit[0] = 0;
 }
 
-template <class C>
-struct TileRing {
-  int stage = 0, parity = 0;
-  __device__ void next() {
-    if (++stage == C::kStages) stage = 0, parity ^= 1;
-  }
-};
-
-// An arrival once this thread's copies so far have landed.
-__device__ inline void arrive_after_copies(uint64_t& barrier) {
-  asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(shared_address(&barrier)) : "memory");
-}
-
 // --- filling the ring ------------------------------------------------------------------------------------
 
-// By one thread: this block's part of a stage's weights, and how many bytes of them will come.
+// By one thread: this block's part of a stage's weights, and how many bytes of them and of tokens will come.
 template <class C>
 __device__ void request_weights(const CUtensorMap& map, ExpertGemmShared<C>& shared, uint8_t* to, int stage,
-                                const ExpertTile& tile, int k) {
+                                const ExpertTile& tile, int k, int token_bytes) {
   constexpr int kBoxBytes = 128 * kSwizzledRowBytes;
   if (!tile.shares_weights && tile.num_tokens == 0) return barrier_arrive(shared.full[stage]);
-  barrier_expect(shared.full[stage], C::kWeightBytes);
+  barrier_expect(shared.full[stage], C::kWeightBytes + token_bytes);
   if (tile.shares_weights) {
     const int half = pair_rank();
     load_box_into(3, to + half * kBoxBytes, map, k, tile.weight_row + half * 128, shared.full[stage], kEvictNormal);
@@ -137,80 +123,58 @@ __device__ void request_weights(const CUtensorMap& map, ExpertGemmShared<C>& sha
     load_box(to + box * kBoxBytes, map, k, tile.weight_row + box * 128, shared.full[stage], kEvictFirst);
 }
 
-// The rows of a tile that a producer thread gathers: first, first + kStep, …; -1 behind the last.
+// Fills the ring through all tiles of this block; by one warp.
 template <class C>
-struct GatheredRows {
-  static constexpr int kStep = C::kProducers / 8, kItems = (C::kMaxTokens + kStep - 1) / kStep;
-  int sorted[kItems];
-
-  __device__ void load(const ExpertGemmView& view, const ExpertTile& tile, int first) {
-#pragma unroll
-    for (int item = 0; item < kItems; ++item) {
-      const int r = first + item * kStep;
-      sorted[item] = r < tile.num_tokens ? view.sorted[tile.first + r] : -1;
-    }
-  }
-};
-
-template <class C>
-__device__ void produce_tiles(const CUtensorMap& weight_map, const ExpertGemmView& view, ExpertGemmShared<C>& shared,
-                              uint8_t* stages) {
-  using T = typename C::T;
-  using Rows = GatheredRows<C>;
-  const int thread = threadIdx.x - C::kConsumers, chunk = thread % 8, first = thread / 8;
+__device__ void produce_tiles(const CUtensorMap& weight_map, const CUtensorMap& token_map, const ExpertGemmView& view,
+                              ExpertGemmShared<C>& shared, uint8_t* stages) {
+  constexpr int kItems = (C::kMaxTokens + kWarpSize - 1) / kWarpSize;
+  const int lane = threadIdx.x % kWarpSize;
   const int num_blocks = (view.size_k + C::kBlockK - 1) / C::kBlockK;
-  const T* in = static_cast<const T*>(view.in);
   TileWalk<C> walk;
   TileRing<C> ring;
-  ExpertTile tile, next_tile;
-  Rows next_rows;
-  bool has_next = walk.next(view, shared, next_tile);
-  if (has_next) next_rows.load(view, next_tile, first);
+  ExpertTile tile;
   bool is_full = false;                                      // the ring: stages have to be waited for
-  for (int buffer = 0; has_next; buffer ^= 1) {
-    tile = next_tile;
-    int row[Rows::kItems];
-    float factor[2] = {};  // this thread's of the tile: of rows item with item % 8 == chunk
+  for (int buffer = 0; walk.next(view, shared, tile); buffer ^= 1) {
+    int row[kItems];
+    float factor[kItems] = {};
 #pragma unroll
-    for (int item = 0; item < Rows::kItems; ++item) {
-      const int sorted = next_rows.sorted[item];
-      row[item] = sorted < 0 ? -1 : sorted / view.rows_per_input;
-      if (sizeof(T) == 1 && item % 8 == chunk && sorted >= 0) factor[item / 8] = view.in_scales[row[item]];
+    for (int item = 0; item < kItems; ++item) {
+      const int r = item * kWarpSize + lane;
+      row[item] = r < tile.num_tokens ? view.sorted[tile.first + r] : 0;
+      if (sizeof(typename C::T) == 1 && r < tile.num_tokens) factor[item] = view.in_scales[tile.first + r];
     }
-    const int num_rows = (tile.num_tokens + 7) / 8 * 8;      // what the product reads beyond is not looked at
+    const int num_boxes = (tile.num_tokens + C::kTokenBox - 1) / C::kTokenBox;
     for (int i = 0; i < num_blocks; ++i, ring.next()) {
-      if (is_full) barrier_wait(shared.empty[ring.stage], ring.parity ^ 1);
+      if (is_full) barrier_wait(shared.empty[ring.stage], ring.parity ^ 1);   // in both blocks
       if (i == 1) {
         // With kMinBlocks of K nobody is at the tile before the last one.
 #pragma unroll
-        for (int item = 0; item < Rows::kItems; ++item) {
-          if (item % 8 != chunk || row[item] < 0) continue;
-          shared.rows[buffer][first + item * Rows::kStep] = next_rows.sorted[item];
-          if (sizeof(T) == 1) shared.factors[buffer][first + item * Rows::kStep] = factor[item / 8];
+        for (int item = 0; item < kItems; ++item) {
+          const int r = item * kWarpSize + lane;
+          if (r >= C::kMaxTokens) continue;
+          shared.rows[buffer][r] = row[item];
+          if (sizeof(typename C::T) == 1) shared.factors[buffer][r] = factor[item];
         }
         barrier_arrive(shared.known[buffer]);
       }
-      if (i == 2) {                                          // long before they are needed
-        has_next = walk.next(view, shared, next_tile);
-        if (has_next) next_rows.load(view, next_tile, first);
-      }
       uint8_t* to = stages + ring.stage * C::kStageBytes;
-      if (thread == 0) request_weights<C>(weight_map, shared, to, ring.stage, tile, i * C::kBlockK);
-      const int at = i * C::kBlockK + chunk * (16 / static_cast<int>(sizeof(T)));
-      const int valid = max(0, min(16, (view.size_k - at) * static_cast<int>(sizeof(T))));
-      to += C::kWeightBytes + first * kSwizzledRowBytes + (chunk ^ (first & 7)) * 16;
-#pragma unroll
-      for (int item = 0; item < Rows::kItems; ++item) {
-        if (first + item * Rows::kStep >= num_rows) break;
-        const bool is_row = row[item] >= 0 && valid > 0;
-        copy_async_16(to + item * Rows::kStep * kSwizzledRowBytes, is_row ? in + row[item] * view.in_stride + at : in,
-                      is_row ? valid : 0);
+      const int k = i * C::kBlockK;
+      if (lane == 0) {
+        request_weights<C>(weight_map, shared, to, ring.stage, tile, k, num_boxes * C::kTokenBoxBytes);
       }
-      arrive_after_copies(shared.full[ring.stage]);
+      __syncwarp();
+      if (lane < num_boxes) {
+        uint8_t* box = to + C::kWeightBytes + lane * C::kTokenBoxBytes;
+        const int first = tile.first + lane * C::kTokenBox;
+        if (!tile.shares_tokens) {
+          load_box(box, token_map, k, first, shared.full[ring.stage], kEvictNormal);
+        } else if (lane % 2 == pair_rank()) {
+          load_box_into(3, box, token_map, k, first, shared.full[ring.stage], kEvictNormal);
+        }
+      }
       is_full |= ring.stage == C::kStages - 1;
     }
   }
-  asm volatile("cp.async.wait_all;" ::: "memory");
 }
 
 // --- multiplying -----------------------------------------------------------------------------------------
@@ -223,23 +187,26 @@ __device__ void release_stage(ExpertGemmShared<C>& shared, int stage) {
   if (lane == 1) barrier_arrive_at(shared.empty[stage], pair_rank() ^ 1);
 }
 
+// Product m takes every other eight of the group's weight rows, so that a warp has kWarpRows neighbours in both:
+// sum[m][4 * u + 2 * h + e] is of its row 16 * h + 8 * m + lane / 4 and token 8 * u + lane % 4 * 2 + e.
 template <class C, int kTokens>
 __device__ void multiply_tile(float (&sum)[2][kTokens / 2], ExpertGemmShared<C>& shared, uint8_t* stages,
                               TileRing<C>& ring, int num_blocks) {
   const int group = own_warpgroup();
-  const uint64_t weights = tile_descriptor(stages + group * 128 * kSwizzledRowBytes),
-                 tokens = tile_descriptor(stages + C::kWeightBytes);
+  constexpr int kEightRows = 8 * kSwizzledRowBytes;
+  const uint64_t weights =
+      tile_descriptor<kSwizzledRowBytes, 2 * kEightRows>(stages + group * 128 * kSwizzledRowBytes);
+  const uint64_t tokens = tile_descriptor(stages + C::kWeightBytes);
   int previous = -1;
   for (int i = 0; i < num_blocks; ++i, ring.next()) {
     barrier_wait(shared.full[ring.stage], ring.parity);
-    fence_async_proxy();                                     // the tokens were written by ordinary copies
     const uint64_t a = weights + ring.stage * (C::kStageBytes / 16), b = tokens + ring.stage * (C::kStageBytes / 16);
     wgmma_fence();
 #pragma unroll
     for (int k = 0; k < 4; ++k)
 #pragma unroll
       for (int m = 0; m < 2; ++m)
-        wgmma_between<typename C::T, kTokens>(sum[m], a + m * (64 * kSwizzledRowBytes / 16) + k * 2, b + k * 2, true);
+        wgmma_between<typename C::T, kTokens>(sum[m], a + m * (kEightRows / 16) + k * 2, b + k * 2, true);
     wgmma_commit();
     wgmma_wait<1>();                                         // the block before this one is done
     if (previous >= 0) release_stage<C>(shared, previous);
@@ -250,55 +217,54 @@ __device__ void multiply_tile(float (&sum)[2][kTokens / 2], ExpertGemmShared<C>&
   pin_registers(sum[0]), pin_registers(sum[1]);
 }
 
-// The finished tile to memory, kRound tokens at a time through this warpgroup's two staging buffers, so that memory
-// sees rows of 16-byte pieces. factor[m][h]: of weight rows m * 64 + h * 8.
-template <class C, int kTokens>
+// The finished tile to memory, kRound tokens at a time through this warp's staging, so that memory sees whole sectors.
+// factor[m][h]: of weight rows as in multiply_tile.
+template <class C, int kTokens, bool kIsSwiglu>
 __device__ void store_results(const ExpertGemmView& view, const ExpertGemmShared<C>& shared, int buffer,
                               uint8_t* staging, const ExpertTile& tile, const float (&sum)[2][kTokens / 2],
                               const float (&factor)[2][2]) {
-  const int lane = threadIdx.x % kWarpSize, warp = threadIdx.x / kWarpSize % 4, group = own_warpgroup(),
-            thread = threadIdx.x % 128;
-  const int divisor = view.is_swiglu ? 2 : 1, first = (tile.n0 + group * 128) / divisor,
-            num_columns = view.size_n / divisor;
-  const int pieces = 128 / divisor / 8;                      // of a token
+  constexpr int kDivisor = kIsSwiglu ? 2 : 1, kPieces = C::kWarpRows / kDivisor / 8;   // of 16 bytes, of a token
+  const int lane = threadIdx.x % kWarpSize, warp = own_warpgroup() * 4 + threadIdx.x / kWarpSize % 4;
+  const int first = (tile.n0 + warp * C::kWarpRows) / kDivisor, num_columns = view.size_n / kDivisor;
+  const auto place = [](int token, int piece) {              // neighbours in different banks
+    return (token * kPieces + (piece ^ (token / (8 / kPieces) % kPieces))) * 16;
+  };
 #pragma unroll
   for (int round = 0; round < (kTokens + C::kRound - 1) / C::kRound; ++round) {
     if (round * C::kRound >= tile.num_tokens) break;
-    uint8_t* to = staging + (group * 2 + round % 2) * C::kStagingBytes;
-    const auto unit = [&](int m, int u) -> float4 {          // rows n and n + 8 by two tokens
+    uint8_t* to = staging + (warp * 2 + round % 2) * C::kStagingBytes;
+    const auto values = [&](int m, int h, int u) -> float2 { // of a weight row and two tokens
       if (u * 8 >= kTokens) return {};
-      const float* x = &sum[m][u * 4];
-      if constexpr (sizeof(typename C::T) == 1) {
-        const float2 of_tokens = *reinterpret_cast<const float2*>(&shared.factors[buffer][u * 8 + lane % 4 * 2]);
-        return {x[0] * factor[m][0] * of_tokens.x, x[1] * factor[m][0] * of_tokens.y, x[2] * factor[m][1] * of_tokens.x,
-                x[3] * factor[m][1] * of_tokens.y};
-      }
-      return {x[0], x[1], x[2], x[3]};
+      const float* x = &sum[m][u * 4 + h * 2];
+      if constexpr (sizeof(typename C::T) > 1) return {x[0], x[1]};
+      const float2 of_tokens = *reinterpret_cast<const float2*>(&shared.factors[buffer][u * 8 + lane % 4 * 2]);
+      return {x[0] * factor[m][h] * of_tokens.x, x[1] * factor[m][h] * of_tokens.y};
     };
-    if (view.is_swiglu) {                                    // gate and up rows lie 8 apart: packing.cuh
-      const auto packed = [&](int m, int u) {
-        const float4 x = unit(m, u);
-        return pack_bf16(silu(x.x) * x.z, silu(x.y) * x.w);
+    const int stored_token = lane / 8 % 2 * 8 + lane % 8, second = lane / 16;
+    if constexpr (kIsSwiglu) {                               // gate and up rows lie 8 apart: packing.cuh
+      const auto packed = [&](int h, int u) {
+        const float2 gate = values(0, h, u), up = values(1, h, u);
+        return pack_bf16(silu(gate.x) * up.x, silu(gate.y) * up.y);
       };
-      const int token = lane / 8 % 2 * 8 + lane % 8, column = lane / 16 * 32 + warp * 8;
-      store_fragments(to + token * C::kPitch + column * 2, packed(0, round * 2), packed(0, round * 2 + 1),
+      store_fragments(to + place(stored_token, second), packed(0, round * 2), packed(0, round * 2 + 1),
                       packed(1, round * 2), packed(1, round * 2 + 1));
     } else {
-      const int token = lane / 16 * 8 + lane % 8;
+      const auto packed = [&](int m, int h, int u) {
+        const float2 x = values(m, h, u);
+        return pack_bf16(x.x, x.y);
+      };
 #pragma unroll
-      for (int m = 0; m < 2; ++m) {
-        const float4 a = unit(m, round * 2), b = unit(m, round * 2 + 1);
-        store_fragments(to + token * C::kPitch + (m * 64 + warp * 16 + lane / 8 % 2 * 8) * 2, pack_bf16(a.x, a.y),
-                        pack_bf16(a.z, a.w), pack_bf16(b.x, b.y), pack_bf16(b.z, b.w));
-      }
+      for (int h = 0; h < 2; ++h)
+        store_fragments(to + place(stored_token, h * 2 + second), packed(0, h, round * 2), packed(0, h, round * 2 + 1),
+                        packed(1, h, round * 2), packed(1, h, round * 2 + 1));
     }
-    if (group == 0) asm volatile("bar.sync 1, 128;" ::: "memory"); else asm volatile("bar.sync 2, 128;" ::: "memory");
+    __syncwarp();
 #pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const int i = half * 128 + thread, token = i / pieces, column = first + i % pieces * 8;
-      if (token >= C::kRound || round * C::kRound + token >= tile.num_tokens || column >= num_columns) continue;
+    for (int item = 0; item < C::kRound * kPieces / kWarpSize; ++item) {
+      const int i = item * kWarpSize + lane, token = i / kPieces, piece = i % kPieces, column = first + piece * 8;
+      if (round * C::kRound + token >= tile.num_tokens || column >= num_columns) continue;
       *reinterpret_cast<uint4*>(view.out + shared.rows[buffer][round * C::kRound + token] * view.out_stride + column) =
-          *reinterpret_cast<const uint4*>(to + token * C::kPitch + i % pieces * 16);
+          *reinterpret_cast<const uint4*>(to + place(token, piece));
     }
   }
 }
@@ -315,14 +281,19 @@ __device__ void consume_tile(const ExpertGemmView& view, ExpertGemmShared<C>& sh
     for (int m = 0; m < 2; ++m)
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
-        const int n = tile.n0 + (group * 2 + m) * 64 + warp * 16 + lane / 4 + h * 8;
+        const int n = tile.n0 + (group * 4 + warp) * C::kWarpRows + h * 16 + m * 8 + lane / 4;
         if (n < view.size_n) factor[m][h] = view.weight_scales[tile.weight_row - tile.n0 + n];
       }
   }
   float sum[2][kTokens / 2]{};  // set, or it would live on through the products of other widths
   multiply_tile<C, kTokens>(sum, shared, stages, ring, (view.size_k + C::kBlockK - 1) / C::kBlockK);
   barrier_wait(shared.known[buffer], number / 2 % 2);
-  store_results<C, kTokens>(view, shared, buffer, stages + C::kStages * C::kStageBytes, tile, sum, factor);
+  uint8_t* staging = stages + C::kStages * C::kStageBytes;
+  if (view.is_swiglu) {
+    store_results<C, kTokens, true>(view, shared, buffer, staging, tile, sum, factor);
+  } else {
+    store_results<C, kTokens, false>(view, shared, buffer, staging, tile, sum, factor);
+  }
 }
 
 // With the narrowest product that holds the tile's tokens.
@@ -354,18 +325,20 @@ __device__ void consume_tiles(const ExpertGemmView& view, ExpertGemmShared<C>& s
 }
 
 template <class C>
-__global__ void __launch_bounds__(C::kThreads, 1) expert_gemm_kernel(const __grid_constant__ CUtensorMap weight_map,
-                                                                     const __grid_constant__ ExpertGemmView view) {
+__global__ void __launch_bounds__(C::kThreads, 1)
+    expert_gemm_kernel(const __grid_constant__ CUtensorMap weight_map, const __grid_constant__ CUtensorMap token_map,
+                       const __grid_constant__ ExpertGemmView view) {
   extern __shared__ uint8_t dynamic_shared[];
   __shared__ ExpertGemmShared<C> shared;
   uint8_t* stages = dynamic_shared + (1024 - shared_address(dynamic_shared) % 1024) % 1024;
   if (threadIdx.x == 0) {
     prefetch_map(weight_map);
+    prefetch_map(token_map);
     for (int s = 0; s < C::kStages; ++s) {
-      barrier_init(shared.full[s], 1 + C::kProducers);
+      barrier_init(shared.full[s], 1);
       barrier_init(shared.empty[s], 2 * C::kConsumers / kWarpSize);
     }
-    for (uint64_t& barrier : shared.known) barrier_init(barrier, C::kProducers);
+    for (uint64_t& barrier : shared.known) barrier_init(barrier, kWarpSize);
     fence_barrier_init();
   }
   wait_for_predecessor();
@@ -377,7 +350,8 @@ __global__ void __launch_bounds__(C::kThreads, 1) expert_gemm_kernel(const __gri
     consume_tiles<C>(view, shared, stages);
   } else {
     asm volatile("setmaxnreg.dec.sync.aligned.u32 72;");
-    produce_tiles<C>(weight_map, view, shared, stages);
+    if (threadIdx.x < C::kConsumers + kWarpSize)
+      produce_tiles<C>(weight_map, token_map, view, shared, stages);
   }
   cluster_sync();  // nobody leaves while the other block tells it what is free
 }

@@ -41,6 +41,15 @@ __device__ inline void barrier_wait(uint64_t& barrier, int parity) {
       "WAIT_DONE:\n}" ::"r"(shared_address(&barrier)), "r"(parity) : "memory");
 }
 
+// A place in a ring of C::kStages stages, and the parity of their barriers there.
+template <class C>
+struct TileRing {
+  int stage = 0, parity = 0;
+  __device__ void next() {
+    if (++stage == C::kStages) stage = 0, parity ^= 1;
+  }
+};
+
 // Makes this thread's finished writes to shared memory visible to wgmma and the copy engine.
 __device__ inline void fence_async_proxy() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 

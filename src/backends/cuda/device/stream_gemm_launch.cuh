@@ -88,11 +88,11 @@ void stream_dense_of_type(Stream& stream, const DenseProduct& product, const Str
 template <class T>
 void launch_expert_gemm(Stream& stream, const ExpertProduct& product) {
   using C = ExpertGemmConfig<T>;
+  const Tensor& in = product.by_expert;
   const PackedWeight& weight = *product.weight;
   ExpertGemmView view{};
   view.out = bf16(product.out), view.out_stride = product.out.strides[0];
-  view.in = product.in.data, view.in_stride = product.in.strides[0], view.rows_per_input = product.rows_per_input;
-  view.weight_scales = scales_of(weight), view.in_scales = product.in.scales;
+  view.weight_scales = scales_of(weight), view.in_scales = in.scales;
   view.sorted = product.sorted_rows.as<int32_t>(), view.offsets = product.expert_offsets.as<int32_t>();
   view.size_n = static_cast<int>(weight.num_rows), view.size_k = static_cast<int>(weight.num_cols);
   view.num_row_tiles = ceil_div(view.size_n, C::kRows), view.num_experts = static_cast<int>(weight.num_matrices);
@@ -101,7 +101,10 @@ void launch_expert_gemm(Stream& stream, const ExpertProduct& product) {
   const cudaError_t error =
       cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, C::kSharedBytes);
   CHECK(error == cudaSuccess, "shared memory of a kernel: {}", cudaGetErrorString(error));
-  launch_cluster_pdl(stream, kernel, dim3(kNumSms), 2, dim3(C::kThreads), C::kSharedBytes, weight_map(weight), view);
+  const CUtensorMap weights = weight_map(weight);
+  const MatrixView rows{in.data, in.dtype, in.shape[0], weight.num_cols, in.strides[0]};
+  launch_cluster_pdl(stream, kernel, dim3(kNumSms), 2, dim3(C::kThreads), C::kSharedBytes, weights,
+                     make_tensor_map(rows, C::kTokenBox), view);
 }
 
 template <class T>
@@ -112,14 +115,18 @@ void stream_experts_of_type(Stream& stream, const ExpertProduct& product, const 
   view.is_vectorizable = is_vectorizable(view);
   const int size_k_blocks = num_k_blocks(weight);
   const bool is_long = size_k_blocks >= ExpertGemmConfig<T>::kMinBlocks;
+  const bool can_sort = weight.num_cols * sizeof(T) % 16 == 0;
   const ExpertPlan chosen = plan_expert_product({.num_rows = static_cast<int>(product.out.shape[0]),
                                                  .num_experts = static_cast<int>(weight.num_matrices),
                                                  .size_n = view.size_n,
                                                  .num_k_blocks = size_k_blocks,
-                                                 .can_wide = view.is_vectorizable && is_long,
+                                                 .can_wide = view.is_vectorizable && is_long && can_sort,
                                                  .is_fp8 = weight.is_quantized()},
                                                 wanted);
-  if (chosen.kernel.kernel == ProductKernel::kWide) return launch_expert_gemm<T>(stream, product);
+  if (chosen.kernel.kernel == ProductKernel::kWide) {
+    sort_rows(stream, product);
+    return launch_expert_gemm<T>(stream, product);
+  }
   const StreamGemmPlan& plan = chosen.stream;
   set_plan(view, plan);
   view.in = product.in.data, view.in_stride = product.in.strides[0], view.rows_per_input = product.rows_per_input;

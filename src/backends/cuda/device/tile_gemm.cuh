@@ -110,14 +110,6 @@ struct TileSchedule {
   }
 };
 
-template <class C>
-struct TileRing {
-  int stage = 0, parity = 0;
-  __device__ void next() {
-    if (++stage == C::kStages) stage = 0, parity ^= 1;
-  }
-};
-
 // --- filling the ring --------------------------------------------------------------------------------
 
 // By one thread.

@@ -16,12 +16,12 @@ __device__ inline int uniform(int x) { return __shfl_sync(kFullMask, x, 0); }
 __device__ inline int own_warpgroup() { return uniform(static_cast<int>(threadIdx.x) / 128); }
 
 // Of a tile that begins at a multiple of 1024 bytes, of rows of 128 bytes, or of 64 as the copy engine's 64-byte mode
-// leaves them; + 2 moves it 32 bytes along K.
-template <int kRowBytes = kSwizzledRowBytes>
+// leaves them; + 2 moves it 32 bytes along K. kGroupBytes: from eight rows to the next eight.
+template <int kRowBytes = kSwizzledRowBytes, int kGroupBytes = 8 * kRowBytes>
 __device__ uint64_t tile_descriptor(const void* tile) {
   static_assert(kRowBytes == 128 || kRowBytes == 64);
   constexpr uint64_t kSwizzle = uint64_t{kRowBytes == 128 ? 1 : 2} << 62,
-                     kEightRows = uint64_t{8 * kRowBytes / 16} << 32, kUnused = uint64_t{1} << 16;
+                     kEightRows = uint64_t{kGroupBytes / 16} << 32, kUnused = uint64_t{1} << 16;
   return kSwizzle | kEightRows | kUnused | (shared_address(tile) & 0x3FFFFu) >> 4;
 }
 
