@@ -16,7 +16,7 @@ namespace gale::cuda {
 namespace {
 
 constexpr int kBlocks = 8;
-constexpr int kRows = 128, kTokens = 8;                // of a product; one token is there
+constexpr int kRows = 128, kTokens = 8;                // of a product; one token is there and loaded
 constexpr int kStages = 6, kWeightBytes = kRows * kSwizzledRowBytes,
               kStageBytes = kWeightBytes + kTokens * kSwizzledRowBytes;
 constexpr int kConsumers = 256, kThreads = kConsumers + kWarpSize;
@@ -42,7 +42,7 @@ __device__ void produce_few(const CUtensorMap& weight_map, const CUtensorMap& in
                             FewShared& shared, uint8_t* stages, int begin, int end, int block_k) {
   const int first_row = blockIdx.y * view.num_chosen, n0 = blockIdx.x / kBlocks * kRows;
   const auto load_weights = [&](int unit, int stage) {
-    barrier_expect(shared.full[stage], kStageBytes);
+    barrier_expect(shared.full[stage], kWeightBytes + kSwizzledRowBytes);
     load_box(stages + stage * kStageBytes, weight_map, unit % view.num_k_blocks * block_k,
              view.ids[first_row + unit / view.num_k_blocks] * view.size_n + n0, shared.full[stage], kEvictFirst);
   };
@@ -165,7 +165,7 @@ void launch_few(Stream& stream, const MoeDownCombineArgs& args) {
                        packed_pitch(weight.num_cols)},
                       kRows);
   const CUtensorMap in =
-      make_tensor_map({args.in.data, args.in.dtype, num_rows, weight.num_cols, args.in.strides[1]}, kTokens);
+      make_tensor_map({args.in.data, args.in.dtype, num_rows, weight.num_cols, args.in.strides[1]}, 1);
   auto kernel = down_few_kernel<T>;
   const cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kSharedBytes);
   CHECK(error == cudaSuccess, "shared memory of a kernel: {}", cudaGetErrorString(error));

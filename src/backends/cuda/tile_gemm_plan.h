@@ -11,12 +11,12 @@ namespace gale::cuda {
 
 inline constexpr int kBytesOfKBlock = 128;
 
-// A tile has 128 weight rows. Blocks of a cluster: split of them share a tile's K; row_tiles of them load their tokens
-// together. The widest tiles come with narrow ones of half their tokens: for the last tokens, if these are few
-// (has_narrow_column), and for both halves of the last num_halved wide tiles, so that all SMs end at about the same
-// time. SMs that have a wide tile less take extra_rounds of narrow ones before the others take their first.
+// A tile has 128 weight rows; the blocks of a cluster share its K. The widest tiles come with narrow ones of half their
+// tokens: for the last tokens, if these are few (has_narrow_column), and for both halves of the last num_halved wide
+// tiles, so that all SMs end at about the same time. SMs that have a wide tile less take extra_rounds of narrow ones
+// before the others take their first.
 struct TileGemmPlan {
-  int tokens, split, row_tiles = 1;
+  int tokens, split;
   bool has_narrow_column = false;
   int num_halved = 0, extra_rounds = 0;
 };
@@ -61,11 +61,11 @@ constexpr int scheduled_tile(const TileShares& shares, int cluster, int i) {
 }
 
 inline TileShares shares_of(const TileGemmSize& size, const TileGemmPlan& plan) {
-  const int rows = tiles_of(tiles_of(size.size_n, kTileGemmRows), plan.row_tiles);  // of a cluster
+  const int rows = tiles_of(size.size_n, kTileGemmRows);
   const int columns = plan.has_narrow_column ? size.num_tokens / plan.tokens : tiles_of(size.num_tokens, plan.tokens);
   const int num_wide = rows * columns - plan.num_halved;
   const int num_narrow = 2 * plan.num_halved + (plan.has_narrow_column ? rows : 0), num_tiles = num_wide + num_narrow;
-  const int at_once = kTileGemmSms / (plan.row_tiles * plan.split);
+  const int at_once = kTileGemmSms / plan.split;
   return {plan.split > 1 ? num_tiles : std::min(num_tiles, at_once), num_wide, num_narrow, plan.extra_rounds};
 }
 
@@ -127,7 +127,7 @@ inline TileGemmPlan plan_tiles(int num_tokens, int size_n, int num_k_blocks, Til
     const int num_wide = rows * (has_narrow_column ? num_tokens / kWidestTile : tiles_of(num_tokens, kWidestTile));
     for (const int num_halved : {0, num_wide % kTileGemmSms})
       for (const int extra_rounds : {0, 1, 2})
-        consider({kWidestTile, 1, 1, has_narrow_column, num_halved, extra_rounds});
+        consider({kWidestTile, 1, has_narrow_column, num_halved, extra_rounds});
   }
   return best;
 }

@@ -7,7 +7,8 @@
 // e4m3, fp32 accumulation. Limited by weight bytes, and where these are few by everything before the first and after
 // the last of them: so a block takes few weight rows and all of their K. Much of its weights is on the way before the
 // predecessor has ended, and nobody waits for other blocks in the end. Tokens are on the tensor cores' side of 64 rows;
-// those beyond the last are neither loaded nor stored.
+// those beyond the last are neither loaded (a row
+// outside of a matrix takes the copy engine several clocks, and keeps it from the weights) nor stored.
 namespace gale::cuda {
 
 struct SkinnyGemmView {
@@ -47,8 +48,9 @@ template <class C>
 __device__ void fill_skinny(const CUtensorMap& weight_map, const CUtensorMap& in_map, const SkinnyGemmView& view,
                             SkinnyGemmShared<C>& shared, uint8_t* tokens, uint8_t* weights) {
   const int num_early = min(C::kStages, view.num_k_blocks), n0 = blockIdx.x * C::kRows;
+  const int stage_bytes = C::kWeightBytes + view.num_tokens * kSwizzledRowBytes;
   const auto load_weights = [&](int stage, int k) {
-    barrier_expect(shared.full[stage], C::kWeightBytes + C::kTokenBytes);
+    barrier_expect(shared.full[stage], stage_bytes);
     load_box(weights + stage * C::kWeightBytes, weight_map, k * C::kBlockK, n0, shared.full[stage], kEvictFirst);
   };
   const auto load_tokens = [&](int stage, int k) {

@@ -22,7 +22,7 @@ void launch_skinny_gemm(Stream& stream, const DenseProduct& product) {
   const CUtensorMap weights = make_tensor_map(
       {weight.data.data, weight.data.dtype, weight.num_rows, weight.num_cols, packed_pitch(weight.num_cols)}, C::kRows);
   const CUtensorMap tokens =
-      make_tensor_map({in.data, in.dtype, view.num_tokens, weight.num_cols, in.strides[0]}, C::kTokens);
+      make_tensor_map({in.data, in.dtype, view.num_tokens, weight.num_cols, in.strides[0]}, view.num_tokens);
   auto kernel = skinny_gemm_kernel<C>;
   const cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, C::kSharedBytes);
   CHECK(error == cudaSuccess, "shared memory of a kernel: {}", cudaGetErrorString(error));

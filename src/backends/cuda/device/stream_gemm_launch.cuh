@@ -54,11 +54,8 @@ void launch_stream_gemm(Stream& stream, const CUtensorMap& weights, const CUtens
                      C::kSharedBytes, weights, in, view);
 }
 
-// The narrowest box of the copy engine that holds the tokens of a tile.
-inline int token_box(TileSize tile, int num_tokens) {
-  if (tile != TileSize::kSmall) return tokens_of(tile);
-  return num_tokens <= 8 ? 8 : num_tokens <= 16 ? 16 : num_tokens <= 32 ? 32 : 64;
-}
+// The box of the copy engine for the tokens of a tile: rows that there are not would keep it busy, too.
+inline int token_box(TileSize tile, int num_tokens) { return std::min(tokens_of(tile), num_tokens); }
 
 template <class T>
 void stream_dense_of_type(Stream& stream, const DenseProduct& product, const StreamGemmPlan& plan) {

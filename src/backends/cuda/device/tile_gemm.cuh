@@ -14,6 +14,10 @@
 // the K of one tile and add up their parts in the order of their ranks.
 namespace gale::cuda {
 
+// A matrix by boxes of the copy engine. Rows beyond its end are never asked for, as each would keep the engine busy for
+// several clocks: the last box is of the rows that there are.
+struct BoxedMatrix { CUtensorMap box, last; };
+
 struct TileGemmView {
   void* out;  // [tokens, n], row pitch out_stride
   int64_t out_stride;
@@ -26,7 +30,7 @@ struct TileGemmView {
   // begins at narrow_first.
   TileShares shares;
   int num_halved, narrow_first;
-  int row_tiles, split;  // blocks of a cluster: neighbouring row tiles of the same tokens, shares of their K
+  int split;  // blocks of a cluster, which share the K of a tile
   bool is_f32, is_swiglu;
 };
 
@@ -36,6 +40,7 @@ struct TileGemmConfig {
   static constexpr int kRows = 128;
   static constexpr int kTokens = kTileTokens;
   static constexpr bool kHasNarrow = kTokens == 256;  // also takes tiles of half as many tokens
+  static constexpr int kBoxTokens = kHasNarrow ? kTokens / 2 : kTokens;  // of a box of the copy engine
   static constexpr int kGroups = kRows / 64;          // warpgroups that multiply
   static constexpr int kConsumers = kGroups * 128;
   static constexpr int kThreads = kConsumers + 128;  // registers move between whole warpgroups
@@ -61,46 +66,33 @@ struct TileGemmShared {
   alignas(8) float factors[C::kGroups][C::kTokens];  // of e4m3 tokens, a copy for each warpgroup
 };
 
-// Where this block stands in its cluster. Rank: share of K * row tiles + row tile.
-struct ClusterPlace {
-  int row, share;
-  __device__ explicit ClusterPlace(const TileGemmView& view) {
-    const int rank = blockIdx.x % (view.row_tiles * view.split);
-    row = rank % view.row_tiles, share = rank / view.row_tiles;
-  }
-};
-
 struct TilePlace {
   int n0, first, tokens;
 };
 
 // Token tiles go in groups of 16 through all row tiles, so that what a wave of blocks reads stays in L2.
 template <class C>
-__device__ TilePlace wide_tile(const TileGemmView& view, const ClusterPlace& place, int number) {
+__device__ TilePlace wide_tile(const TileGemmView& view, int number) {
   constexpr int kGroup = 16;
-  const int rows = view.num_row_tiles / view.row_tiles;
-  const int group = number / (kGroup * rows), in_group = number - group * kGroup * rows;
+  const int group = number / (kGroup * view.num_row_tiles), in_group = number - group * kGroup * view.num_row_tiles;
   const int width = min(kGroup, view.num_token_tiles - group * kGroup);
-  const int row = in_group / width * view.row_tiles + place.row;
-  return {row * C::kRows, (group * kGroup + in_group % width) * C::kTokens, C::kTokens};
+  return {in_group / width * C::kRows, (group * kGroup + in_group % width) * C::kTokens, C::kTokens};
 }
 
 // The tiles of one cluster.
 template <class C>
 struct TileSchedule {
   const TileGemmView& view;
-  const ClusterPlace& place;
   int cluster;
 
-  __device__ TileSchedule(const TileGemmView& view, const ClusterPlace& place)
-      : view(view), place(place), cluster(blockIdx.x / (view.row_tiles * view.split)) {}
+  __device__ explicit TileSchedule(const TileGemmView& view) : view(view), cluster(blockIdx.x / view.split) {}
   // Number i, or false where there are no more.
   __device__ bool get(int i, TilePlace& tile) const {
     const int number = scheduled_tile(view.shares, cluster, i), narrow = number - view.shares.num_wide;
     if (number < 0) return false;
-    if (!C::kHasNarrow || narrow < 0) return tile = wide_tile<C>(view, place, number), true;
+    if (!C::kHasNarrow || narrow < 0) return tile = wide_tile<C>(view, number), true;
     if (narrow < 2 * view.num_halved) {
-      tile = wide_tile<C>(view, place, view.shares.num_wide + narrow / 2);
+      tile = wide_tile<C>(view, view.shares.num_wide + narrow / 2);
       tile.first += narrow % 2 * (C::kTokens / 2);
     } else {
       tile.n0 = (narrow - 2 * view.num_halved) * C::kRows, tile.first = view.narrow_first;
@@ -115,32 +107,27 @@ struct TileSchedule {
 // By one thread.
 template <class C>
 struct TileProducer {
-  const CUtensorMap &weight_map, &in_map;
+  const BoxedMatrix &weights, &in;
   const TileGemmView& view;
-  const ClusterPlace& place;
   TileGemmShared<C>& shared;
   uint8_t* stages;
 
   __device__ void load_weights(int stage, const TilePlace& tile, int k) {
-    load_box(stages + stage * C::kStageBytes, weight_map, k * C::kBlockK, tile.n0, shared.full[stage],
-             view.weight_hint);
+    const bool is_last = tile.n0 + C::kRows > view.size_n;
+    load_box(stages + stage * C::kStageBytes, is_last ? weights.last : weights.box, k * C::kBlockK, tile.n0,
+             shared.full[stage], view.weight_hint);
   }
-  // Blocks with the same tokens load a part each, for all.
   __device__ void load_in(int stage, const TilePlace& tile, int k) {
-    constexpr int kHalf = C::kTokens / 2;
     uint8_t* to = stages + stage * C::kStageBytes + C::kWeightBytes;
-    if (view.row_tiles == 1) {
-      load_box(to, in_map, k * C::kBlockK, tile.first, shared.full[stage], kEvictLast);
-      if (C::kHasNarrow && tile.tokens == C::kTokens)
-        load_box(to + kHalf * kSwizzledRowBytes, in_map, k * C::kBlockK, tile.first + kHalf, shared.full[stage],
-                 kEvictLast);
-      return;
-    }
-    load_box_into(static_cast<uint16_t>(3 << place.share * 2), to + place.row * kHalf * kSwizzledRowBytes, in_map,
-                  k * C::kBlockK, tile.first + place.row * kHalf, shared.full[stage], kEvictLast);
+    const int end = min(tile.first + tile.tokens, view.num_tokens);
+    for (int first = tile.first; first < end; first += C::kBoxTokens, to += C::kBoxTokens * kSwizzledRowBytes)
+      load_box(to, end - first < C::kBoxTokens ? in.last : in.box, k * C::kBlockK, first, shared.full[stage],
+               kEvictLast);
   }
   __device__ void expect(int stage, const TilePlace& tile) {
-    barrier_expect(shared.full[stage], C::kWeightBytes + tile.tokens * kSwizzledRowBytes);
+    const int num_rows = min(C::kRows, view.size_n - tile.n0);
+    const int num_tokens = max(0, min(tile.tokens, view.num_tokens - tile.first));
+    barrier_expect(shared.full[stage], (num_rows + num_tokens) * kSwizzledRowBytes);
   }
 
   // Weights of the first stages are requested before the predecessor has ended.
@@ -174,21 +161,13 @@ struct TileProducer {
 
 // --- multiplying --------------------------------------------------------------------------------
 
-// Lane l of each warp tells block number l of those that fill this block's stages.
-struct TileReleaser {
-  int num_peers, peer;
-  __device__ TileReleaser(const TileGemmView& view, const ClusterPlace& place)
-      : num_peers(view.row_tiles), peer(place.share * view.row_tiles + static_cast<int>(threadIdx.x) % kWarpSize) {}
-  __device__ void operator()(uint64_t& empty) const {
-    if (static_cast<int>(threadIdx.x) % kWarpSize >= num_peers) return;
-    if (num_peers == 1) return barrier_arrive(empty);
-    barrier_arrive_at(empty, peer);
-  }
-};
+__device__ inline void release_stage(uint64_t& empty) {
+  if (threadIdx.x % kWarpSize == 0) barrier_arrive(empty);
+}
 
 template <class C, int kTokens>
 __device__ void multiply_tile(float (&sum)[kTokens / 2], TileGemmShared<C>& shared, uint8_t* stages, TileRing<C>& ring,
-                              const TileReleaser& release, int num_blocks) {
+                              int num_blocks) {
   const int group = threadIdx.x / 128;
   const uint64_t weights = tile_descriptor(stages + group * 64 * kSwizzledRowBytes),
                  in = tile_descriptor(stages + C::kWeightBytes);
@@ -201,11 +180,11 @@ __device__ void multiply_tile(float (&sum)[kTokens / 2], TileGemmShared<C>& shar
     for (int k = 0; k < 4; ++k) wgmma_wide<typename C::T, kTokens>(sum, a + k * 2, b + k * 2, i > 0 || k > 0);
     wgmma_commit();
     wgmma_wait<1>();  // the block before this one is done
-    if (previous >= 0) release(shared.empty[previous]);
+    if (previous >= 0) release_stage(shared.empty[previous]);
     previous = ring.stage;
   }
   wgmma_wait<0>();
-  release(shared.empty[previous]);
+  release_stage(shared.empty[previous]);
   pin_registers(sum);
 }
 
@@ -397,40 +376,39 @@ __device__ int part_begin(const TileGemmView& view, int share) {
 }
 
 template <class C>
-__device__ void send_sums(const TileGemmView& view, const ClusterPlace& place, uint8_t* stages,
-                          const float (&sum)[C::kTokens / 2]) {
+__device__ void send_sums(const TileGemmView& view, int share, uint8_t* stages, const float (&sum)[C::kTokens / 2]) {
   constexpr int kParts = C::kTokens / 32;
   auto* parts = reinterpret_cast<float4*>(stages);  // [part][unit of four][share][thread]
 #pragma unroll
   for (int part = 0; part < kParts; ++part) {
     const int owner = part * view.split / kParts;
     float4* to =
-        parts + ((part - part_begin<C>(view, owner)) * 4 * view.split + place.share) * C::kConsumers + threadIdx.x;
+        parts + ((part - part_begin<C>(view, owner)) * 4 * view.split + share) * C::kConsumers + threadIdx.x;
 #pragma unroll
     for (int u = 0; u < 4; ++u) {
       const int e = part * 16 + u * 4;
       const float4 x{sum[e], sum[e + 1], sum[e + 2], sum[e + 3]};
       float4* at = to + u * view.split * C::kConsumers;
-      if (owner == place.share)
+      if (owner == share)
         *at = x;
       else
-        store_to_block(at, owner * view.row_tiles + place.row, x);
+        store_to_block(at, owner, x);
     }
   }
 }
 
 template <class C, class F>
-__device__ void finish_shares(const TileGemmView& view, const ClusterPlace& place, const uint8_t* stages,
-                              const TilePlace& tile, F&& store) {
+__device__ void finish_shares(const TileGemmView& view, int share, const uint8_t* stages, const TilePlace& tile,
+                              F&& store) {
   const auto* parts = reinterpret_cast<const float4*>(stages);
-  const int begin = part_begin<C>(view, place.share), end = part_begin<C>(view, place.share + 1);
+  const int begin = part_begin<C>(view, share), end = part_begin<C>(view, share + 1);
   for (int part = begin; part < end; ++part) {
     if (tile.first + part * 32 >= view.num_tokens) return;
     store(part - begin, part * 32, [&](int u) {
       const float4* from = parts + ((part - begin) * 4 + u) * view.split * C::kConsumers + threadIdx.x;
       float4 total = from[0];
-      for (int share = 1; share < view.split; ++share) {
-        const float4 other = from[share * C::kConsumers];
+      for (int of_share = 1; of_share < view.split; ++of_share) {
+        const float4 other = from[of_share * C::kConsumers];
         total.x += other.x, total.y += other.y, total.z += other.z, total.w += other.w;
       }
       return total;
@@ -439,14 +417,14 @@ __device__ void finish_shares(const TileGemmView& view, const ClusterPlace& plac
 }
 
 template <class C>
-__device__ void store_shares(const TileGemmView& view, const ClusterPlace& place, const TileGemmShared<C>& shared,
+__device__ void store_shares(const TileGemmView& view, int share, const TileGemmShared<C>& shared,
                              const TileFinish<C>& finish, const uint8_t* stages, uint8_t* staging,
                              const TilePlace& tile) {
   const int pair = threadIdx.x % 4 * 2;
   const auto store_as = [&](auto is_swiglu) {
     constexpr bool kIsSwiglu = decltype(is_swiglu)::value;
     TileStore<C, kIsSwiglu> to(view, staging, tile);
-    finish_shares<C>(view, place, stages, tile, [&](int number, int token, auto&& sum_of) {
+    finish_shares<C>(view, share, stages, tile, [&](int number, int token, auto&& sum_of) {
       to.template chunk<4>(number, token, [&](int u) {
         return finish.template finished<kIsSwiglu>(shared, token + u * 8 + pair, sum_of(u));
       });
@@ -454,7 +432,7 @@ __device__ void store_shares(const TileGemmView& view, const ClusterPlace& place
   };
   if (view.is_swiglu) return store_as(std::true_type{});
   if (!view.is_f32) return store_as(std::false_type{});
-  finish_shares<C>(view, place, stages, tile, [&](int, int token, auto&& sum_of) {
+  finish_shares<C>(view, share, stages, tile, [&](int, int token, auto&& sum_of) {
     for (int u = 0; u < 4; ++u)
       store_f32<C>(view, tile, token + u * 8, finish.template finished<false>(shared, token + u * 8 + pair, sum_of(u)));
   });
@@ -472,25 +450,23 @@ __device__ void give_registers() {
 template <class C>
 struct TileConsumer {
   const TileGemmView& view;
-  const ClusterPlace& place;
   TileGemmShared<C>& shared;
   uint8_t *stages, *staging;
-  TileReleaser release;
-  TileRing<C> ring;
-  int k_begin, k_end;
+  int share, k_begin, k_end;
+  TileRing<C> ring = {};
 
   template <int kTokens>
   __device__ void take(const TilePlace& tile) {
     const TileFinish<C> finish(view, tile);
     float sum[kTokens / 2];
-    multiply_tile<C, kTokens>(sum, shared, stages, ring, release, k_end - k_begin);
+    multiply_tile<C, kTokens>(sum, shared, stages, ring, k_end - k_begin);
     finish.share(shared);
     if constexpr (kTokens == C::kTokens) {
       if (view.split > 1) {  // one tile a block: the stages are not needed any more
         cluster_sync();
-        send_sums<C>(view, place, stages, sum);
+        send_sums<C>(view, share, stages, sum);
         cluster_sync();
-        return store_shares<C>(view, place, shared, finish, stages, staging, tile);
+        return store_shares<C>(view, share, shared, finish, stages, staging, tile);
       }
     }
     store_sums<C, kTokens>(view, shared, finish, staging, tile, sum);
@@ -511,41 +487,39 @@ struct TileConsumer {
 
 template <class C>
 __global__ void __launch_bounds__(C::kBoundThreads, 1)
-    tile_gemm_kernel(const __grid_constant__ CUtensorMap weight_map, const __grid_constant__ CUtensorMap in_map,
+    tile_gemm_kernel(const __grid_constant__ BoxedMatrix weights, const __grid_constant__ BoxedMatrix in,
                      const __grid_constant__ TileGemmView view) {
   extern __shared__ uint8_t dynamic_shared[];
   __shared__ TileGemmShared<C> shared;
   uint8_t* stages = dynamic_shared + (1024 - shared_address(dynamic_shared) % 1024) % 1024;
-  const ClusterPlace place(view);
-  const int cluster_size = view.row_tiles * view.split;
   if (threadIdx.x == 0) {
-    prefetch_map(weight_map);
-    prefetch_map(in_map);
+    prefetch_map(weights.box);
+    prefetch_map(in.box);
+    prefetch_map(in.last);
     for (int s = 0; s < C::kStages; ++s) {
       barrier_init(shared.full[s], 1);
-      barrier_init(shared.empty[s], C::kConsumers / kWarpSize * view.row_tiles);
+      barrier_init(shared.empty[s], C::kConsumers / kWarpSize);
     }
     fence_barrier_init();
   }
-  if (cluster_size > 1)
+  if (view.split > 1)
     cluster_sync();
   else
     __syncthreads();
-  const TileSchedule<C> schedule(view, place);
-  const int k_begin = view.num_k_blocks * place.share / view.split;
-  const int k_end = view.num_k_blocks * (place.share + 1) / view.split;
+  const TileSchedule<C> schedule(view);
+  const int share = static_cast<int>(blockIdx.x) % view.split;
+  const int k_begin = view.num_k_blocks * share / view.split, k_end = view.num_k_blocks * (share + 1) / view.split;
   if (threadIdx.x < C::kConsumers) {
     take_registers<C::kConsumerRegisters>();
     uint8_t* staging = stages + C::kStages * C::kStageBytes + threadIdx.x / 128 * C::kStagingBytes;
-    TileConsumer<C>{view, place, shared, stages, staging, TileReleaser(view, place), {}, k_begin, k_end}.run(schedule);
+    TileConsumer<C>{view, shared, stages, staging, share, k_begin, k_end}.run(schedule);
   } else {
     give_registers<C::kProducerRegisters>();
     if (threadIdx.x == C::kConsumers)
-      TileProducer<C>{weight_map, in_map, view, place, shared, stages}.run(schedule, k_begin, k_end);
+      TileProducer<C>{weights, in, view, shared, stages}.run(schedule, k_begin, k_end);
     __syncwarp();
     if (view.split > 1) cluster_sync(), cluster_sync();
   }
-  if (cluster_size > 1 && view.split == 1) cluster_sync();  // nobody leaves while others signal its barriers
 }
 
 }  // namespace gale::cuda

@@ -15,6 +15,12 @@ constexpr bool shares_fit(int split) {
   return (C::kTokens / 32 + split - 1) / split * 4 * split * C::kConsumers * 16 <= C::kStages * C::kStageBytes;
 }
 
+inline BoxedMatrix boxed(const MatrixView& matrix, int box_rows) {
+  const int num_last = static_cast<int>(matrix.num_rows % box_rows);
+  const CUtensorMap box = make_tensor_map(matrix, box_rows);
+  return {box, num_last == 0 ? box : make_tensor_map(matrix, num_last)};
+}
+
 template <class C>
 void launch_tile_gemm(Stream& stream, const DenseProduct& product, const TileGemmPlan& plan) {
   static_assert(shares_fit<C>(2) && shares_fit<C>(3));
@@ -27,23 +33,20 @@ void launch_tile_gemm(Stream& stream, const DenseProduct& product, const TileGem
   view.bias = product.bias.is_empty() ? nullptr : bf16(product.bias);
   view.num_tokens = static_cast<int>(in.shape[0]), view.size_n = static_cast<int>(weight.num_rows);
   view.num_k_blocks = ceil_div(weight.num_cols, C::kBlockK);
-  view.row_tiles = plan.row_tiles, view.split = plan.split;
-  view.num_row_tiles = ceil_div(ceil_div(view.size_n, C::kRows), plan.row_tiles) * plan.row_tiles;
+  view.split = plan.split, view.num_row_tiles = ceil_div(view.size_n, C::kRows);
   view.num_token_tiles = plan.has_narrow_column ? view.num_tokens / C::kTokens : ceil_div(view.num_tokens, C::kTokens);
   view.shares = shares_of({view.num_tokens, view.size_n, view.num_k_blocks}, plan);
   view.num_halved = plan.num_halved, view.narrow_first = view.num_token_tiles * C::kTokens;
-  CHECK(view.shares.num_narrow == 0 || (C::kHasNarrow && plan.row_tiles == 1 && plan.split == 1),
-        "a plan of narrow tiles");
+  CHECK(view.shares.num_narrow == 0 || (C::kHasNarrow && plan.split == 1), "a plan of narrow tiles");
   view.weight_hint = view.num_tokens <= C::kTokens ? kEvictFirst : kEvictNormal;
-  const CUtensorMap weights = make_tensor_map(
+  const BoxedMatrix weights = boxed(
       {weight.data.data, weight.data.dtype, weight.num_rows, weight.num_cols, packed_pitch(weight.num_cols)}, C::kRows);
-  const CUtensorMap tokens = make_tensor_map({in.data, in.dtype, view.num_tokens, weight.num_cols, in.strides[0]},
-                                             C::kHasNarrow ? C::kTokens / 2 : C::kTokens / plan.row_tiles);
+  const BoxedMatrix tokens =
+      boxed({in.data, in.dtype, view.num_tokens, weight.num_cols, in.strides[0]}, C::kBoxTokens);
   auto kernel = tile_gemm_kernel<C>;
   const cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, C::kSharedBytes);
   CHECK(error == cudaSuccess, "shared memory of a kernel: {}", cudaGetErrorString(error));
-  const int cluster_size = plan.row_tiles * plan.split;
-  launch_cluster_pdl(stream, kernel, dim3(view.shares.num_clusters * cluster_size), cluster_size, dim3(C::kThreads),
+  launch_cluster_pdl(stream, kernel, dim3(view.shares.num_clusters * plan.split), plan.split, dim3(C::kThreads),
                      C::kSharedBytes, weights, tokens, view);
 }
 
