@@ -28,11 +28,22 @@ struct Case {
   bool is_mla;
   int heads, kv_heads, seqs, length, queries;   // queries: of each sequence
   DType cache;
+  int shortest = 0;   // lengths from here to `length`, as answers have them that began at other times; 0: all alike
   [[nodiscard]] int key_dim() const { return is_mla ? 576 : 128; }
   [[nodiscard]] int value_dim() const { return is_mla ? 512 : 128; }
   // Of a query and a key that it sees.
+  [[nodiscard]] std::vector<int> lengths() const {
+    std::vector<int> all(static_cast<size_t>(seqs), length);
+    if (shortest == 0) return all;
+    for (int s = 0; s < seqs; ++s)
+      all[static_cast<size_t>(s)] = shortest + (length - shortest) * (s * 37 % seqs) / std::max(1, seqs - 1);
+    return all;
+  }
   [[nodiscard]] double pairs() const {
-    return seqs * (static_cast<double>(length - queries) * queries + 0.5 * queries * (queries + 1.0));
+    double sum = 0;
+    for (const int own : lengths())
+      sum += static_cast<double>(own - queries) * queries + 0.5 * queries * (queries + 1.0);
+    return sum;
   }
 };
 
@@ -126,7 +137,7 @@ AttentionMetadata Bench::metadata(const Case& c, int queries) {
   const int64_t tokens = starts.back();
   AttentionMetadata m;
   m.query_start_loc = put(DType::kI32, starts, {c.seqs + 1});
-  m.seq_lens = put(DType::kI32, std::vector<int>(static_cast<size_t>(c.seqs), c.length), {c.seqs});
+  m.seq_lens = put(DType::kI32, c.lengths(), {c.seqs});
   m.block_tables = put(DType::kI32, tables, {c.seqs, blocks});
   m.slot_mapping = put(DType::kI64, std::vector<int64_t>(static_cast<size_t>(tokens), 1), {tokens});
   m.positions = put(DType::kI32, std::vector<int>(static_cast<size_t>(3 * tokens), 1), {3, tokens});
@@ -184,8 +195,10 @@ bool Bench::run(const Case& c) {
   const int blocks = (c.length + kBlockSize - 1) / kBlockSize * c.seqs;
   const int64_t tokens = int64_t{c.seqs} * c.queries;
   const Shape shape = c.is_mla ? Shape{blocks, kBlockSize, 576} : Shape{blocks, c.kv_heads, kBlockSize, 128};
-  const double cache_bytes =
-      static_cast<double>(shape.num_elements()) * static_cast<double>(size_of(c.cache)) * (c.is_mla ? 1 : 2);
+  const std::vector<int> lengths = c.lengths();
+  const double whole = static_cast<double>(shape.num_elements()) * static_cast<double>(size_of(c.cache)) *
+                       (c.is_mla ? 1 : 2);
+  const double cache_bytes = whole * std::accumulate(lengths.begin(), lengths.end(), 0.0) / (blocks * kBlockSize);
   const bool is_decode = c.queries == 1;
   const int copies =
       is_decode ? std::clamp(static_cast<int>(static_cast<double>(kRotated) / cache_bytes) + 1, 2, 24) : 1;
@@ -348,6 +361,9 @@ std::vector<Case> cases(const std::string& what) {
     if (what == "decode" || what == "gqa") {
       all.push_back({"9B 64x1280", false, 32, 2, 64, 1280, 1, dtype});
       all.push_back({"106B 64x1280", false, 96, 8, 64, 1280, 1, dtype});
+      all.push_back({"106B 64x1060", false, 96, 8, 64, 1060, 1, dtype});
+      all.push_back({"106B 64x1024…1536", false, 96, 8, 64, 1536, 1, dtype, 1024});
+      all.push_back({"9B 128x1024…1536", false, 32, 2, 128, 1536, 1, dtype, 1024});
       all.push_back({"9B 1x1280", false, 32, 2, 1, 1280, 1, dtype});
       all.push_back({"9B 256x1280", false, 32, 2, 256, 1280, 1, dtype});
       all.push_back({"9B 1x8192", false, 32, 2, 1, 8192, 1, dtype});
@@ -356,6 +372,7 @@ std::vector<Case> cases(const std::string& what) {
     if (what == "decode" || what == "mla") {
       all.push_back({"MLA 64x1280", true, 20, 1, 64, 1280, 1, dtype});
       all.push_back({"MLA 256x1280", true, 20, 1, 256, 1280, 1, dtype});
+      all.push_back({"MLA 256x1024…1536", true, 20, 1, 256, 1536, 1, dtype, 1024});
       all.push_back({"MLA 1x1280", true, 20, 1, 1, 1280, 1, dtype});
       all.push_back({"MLA 1x8192", true, 20, 1, 1, 8192, 1, dtype});
       all.push_back({"MLA 1x131072", true, 20, 1, 1, 131072, 1, dtype});
