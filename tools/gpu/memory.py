@@ -20,7 +20,7 @@ import sys
 import threading
 import time
 
-from served_model import PORT, ServedModel, device_name, load_arguments, memory_used_mib
+from served_model import PORT, ServedModel, Watch, device_name, load_arguments, memory_used_mib
 
 TOLERANCE_GIB = 0.3
 RANGE_RATIO = 0.9  # of the lengths of a load
@@ -51,25 +51,6 @@ def check(is_good, what):
     print(("good  " if is_good else "BAD   ") + what, flush=True)
     if not is_good:
         PROBLEMS.append(what)
-
-
-class Watch:
-    """The least and the most that nvidia-smi shows while this is open."""
-
-    def __enter__(self):
-        self.seen, self.is_over = [memory_used_mib()], False
-        self.thread = threading.Thread(target=self.look)
-        self.thread.start()
-        return self
-
-    def look(self):
-        while not self.is_over:
-            self.seen.append(memory_used_mib())
-            time.sleep(0.5)
-
-    def __exit__(self, *_):
-        self.is_over = True
-        self.thread.join()
 
 
 class Leavers:
@@ -109,7 +90,7 @@ def run_load(server, options, name, planned):
     load, users = LOADS[name], max(options.users)
     own_users = max(1, round(load.users * users))
     begin, num_done, num_wanted = time.monotonic(), 0, 0
-    with Watch() as watch, Leavers(round(load.leavers * users)) as leavers:
+    with Watch("memory.used") as watch, Leavers(round(load.leavers * users)) as leavers:
         while time.monotonic() - begin < options.seconds:
             num_wanted += own_users
             flags = ("--random-range-ratio", str(RANGE_RATIO))
@@ -120,7 +101,8 @@ def run_load(server, options, name, planned):
         num_done == num_wanted and leavers.num_refused == 0,
         f"{name}: {num_done} of {num_wanted} requests of {own_users} users came whole{left}",
     )
-    least, most = min(watch.seen) / 1024, max(watch.seen) / 1024
+    seen = watch.seen["memory.used"] or [0]
+    least, most = min(seen) / 1024, max(seen) / 1024
     check(
         max(abs(least - planned), abs(most - planned)) <= TOLERANCE_GIB,
         f"{name}: {least:.2f} to {most:.2f} GiB in use under load, planned {planned:.2f}",

@@ -4,11 +4,12 @@
     python3 tools/gpu/profile_step.py --gale PATH --model 9b|flash|46v --precision bf16|fp8 --users 1 64 128
         [--input 1024 --output 128] [--flags "…"] [--layers N] [--timeline FOLDER]
 
-For each level: a median decode step and a median mixed step (one with rows of a prompt), kernel by kernel: launches,
-microseconds by which they prolong the step, share of it, and the time in which no kernel ran. Kernels start before
-their predecessors end (programmatic launch): what a kernel adds is the time from the end of those before it to its own
-(these sum up to the step), beside it stands how long it ran itself. FOLDER gets begin and end of each kernel of those
-steps, in microseconds. Needs g++ and CUPTI (Python package nvidia-cuda-cupti).
+For each level: the SMs' clock and the power (the middle half of what nvidia-smi showed), then a median decode step and
+a median mixed step (one with rows of a prompt), kernel by kernel: launches, microseconds by which they prolong the
+step, share of it, and the time in which no kernel ran. Kernels start before their predecessors end (programmatic
+launch): what a kernel adds is the time from the end of those before it to its own (these sum up to the step), beside it
+stands how long it ran itself. FOLDER gets begin and end of each kernel of those steps, in microseconds. Needs g++ and
+CUPTI (Python package nvidia-cuda-cupti).
 """
 
 import collections
@@ -20,7 +21,7 @@ import sys
 import sysconfig
 import tempfile
 
-from served_model import HERE, ServedModel, device_name, load_arguments
+from served_model import HERE, ServedModel, Watch, device_name, load_arguments
 
 Kernel = collections.namedtuple("Kernel", "start end grid block name")
 
@@ -134,6 +135,13 @@ def write_timeline(path, step):
             out.write(f"{times}  {k.grid:>12} x {k.block:<4} {k.name}\n")
 
 
+def middle(values):
+    if len(values) < 4:
+        return "?"
+    quarters = statistics.quantiles(values, n=4)
+    return f"{quarters[0]:.0f} to {quarters[2]:.0f}"
+
+
 def report(kernels, users, title, timeline):
     steps = split_steps(kernels)
     for kind, chosen in (
@@ -176,11 +184,13 @@ def main():
             with ServedModel(
                 options.gale, options.model, options.precision, flags, options.layers, environment
             ) as server:
-                server.bench(options.gale, users, users * 3, 1, options.input, options.output)
+                with Watch("clocks.sm", "power.draw") as watch:
+                    server.bench(options.gale, users, users * 3, 1, options.input, options.output)
             traces = {trace: read_kernels(trace) for trace in folder.glob("kernels.*")}
             if not any(traces.values()):
                 raise SystemExit(f"no kernel was traced: {len(traces)} processes loaded the tracer")
             title = f"{options.model} {options.precision}, {users} users"
+            print(f"{title}: SMs at {middle(watch.seen['clocks.sm'])} MHz, {middle(watch.seen['power.draw'])} W")
             for trace, kernels in traces.items():
                 if kernels:
                     report(kernels, users, title, options.timeline)

@@ -8,6 +8,7 @@ import pathlib
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 
@@ -35,6 +36,36 @@ def device_name():
 
 def memory_used_mib():
     return int(nvidia_smi("memory.used") or 0)
+
+
+class Watch:
+    """What nvidia-smi shows of some fields ("memory.used", in its units) while this is open: a list of numbers each."""
+
+    def __init__(self, *fields):
+        self.seen, self.is_over = {field: [] for field in fields}, False
+
+    def look(self):
+        values = (nvidia_smi(",".join(self.seen)) or "").split(",")
+        for field, value in zip(self.seen, values):
+            try:
+                self.seen[field].append(float(value))
+            except ValueError:
+                pass  # no card, or a field that it does not have
+
+    def look_again_and_again(self):
+        while not self.is_over:
+            self.look()
+            time.sleep(0.5)
+
+    def __enter__(self):
+        self.look()
+        self.thread = threading.Thread(target=self.look_again_and_again)
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.is_over = True
+        self.thread.join()
 
 
 def ledger_entry(options, users):
