@@ -1,6 +1,7 @@
 // Speed of CUDA attention: microseconds and the share of what the card could do, each shape checked against the
 // implementation for any shape first.
-//   cuda_attention_bench [decode|gqa|mla|prefill|write …] (default: decode, which is gqa and mla, prefill, write)
+//   cuda_attention_bench [decode|gqa|mla|prefill|write …] [--case TEXT] [--rotate-gib N]
+// (default: decode, which is gqa and mla, prefill, write; --case: those whose name contains TEXT)
 #include <cuda_runtime.h>
 #include <fmt/format.h>
 
@@ -21,7 +22,10 @@ namespace {
 
 constexpr double kBytesPerSecond = 3.0e12, kFlopsPerSecond = 680e12;   // copy and sustained bf16 ceilings of an H100
 constexpr int kBlockSize = 64;
-constexpr size_t kRotated = size_t{400} << 20;   // caches touched in turn: past L2
+// Caches of answers that are touched in turn: past L2, and with --rotate-gib past what translates addresses, as in a
+// server, whose step reads all weights between two looks at a layer's cache.
+double rotated_bytes = 0.4 * (1 << 30);
+int max_copies = 24;
 
 struct Case {
   std::string name;
@@ -200,8 +204,7 @@ bool Bench::run(const Case& c) {
                        (c.is_mla ? 1 : 2);
   const double cache_bytes = whole * std::accumulate(lengths.begin(), lengths.end(), 0.0) / (blocks * kBlockSize);
   const bool is_decode = c.queries == 1;
-  const int copies =
-      is_decode ? std::clamp(static_cast<int>(static_cast<double>(kRotated) / cache_bytes) + 1, 2, 24) : 1;
+  const int copies = is_decode ? std::clamp(static_cast<int>(rotated_bytes / whole) + 1, 2, max_copies) : 1;
   std::vector<Tensor> k, v;
   for (int i = 0; i < copies; ++i) {
     k.push_back(random(c.cache, shape));
@@ -402,11 +405,16 @@ int main(int argc, char** argv) {
   const auto stream = (*device)->make_stream();
   fmt::print("{}\n", (*device)->caps().name);
   std::vector<std::string> wanted(argv + 1, argv + argc);
-  std::string name;  // --case TEXT: only cases whose name contains it
-  if (wanted.size() >= 2 && wanted[wanted.size() - 2] == "--case") {
-    name = wanted.back();
-    wanted.resize(wanted.size() - 2);
-  }
+  const auto take = [&](const std::string& option) -> std::string {
+    const auto found = std::find(wanted.begin(), wanted.end(), option);
+    if (found == wanted.end()) return {};
+    CHECK(found + 1 != wanted.end(), "{} wants a value", option);
+    const std::string value = found[1];
+    wanted.erase(found, found + 2);
+    return value;
+  };
+  const std::string name = take("--case"), rotated = take("--rotate-gib");
+  if (!rotated.empty()) gale::rotated_bytes = std::stod(rotated) * (1 << 30), gale::max_copies = 1024;
   if (wanted.empty()) wanted = {"decode", "prefill", "write"};
   bool is_right = true;
   for (const std::string& what : wanted) {
