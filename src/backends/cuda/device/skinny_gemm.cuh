@@ -7,8 +7,8 @@
 // e4m3, fp32 accumulation. Limited by weight bytes, and where these are few by everything before the first and after
 // the last of them: so a block takes few weight rows and all of their K. Much of its weights is on the way before the
 // predecessor has ended, and nobody waits for other blocks in the end. Tokens are on the tensor cores' side of 64 rows;
-// those beyond the last are neither loaded (a row outside of a matrix takes the copy engine several clocks, and keeps it
-// from the weights) nor stored.
+// those beyond the last are neither loaded (a row outside of a matrix takes the copy engine several clocks, which the
+// weights then lack) nor stored.
 namespace gale::cuda {
 
 struct SkinnyGemmView {
