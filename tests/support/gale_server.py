@@ -19,6 +19,7 @@ START_TIMEOUT_S = 300    # sanitizer builds load slowly
 
 
 FIRST_OF_CONNECTIONS = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+REFUSED_BY_BROWSERS = 10_080   # the only one of their "unsafe" ports from 10,000 on
 given_ports = collections.deque(maxlen=1000)   # the next call may come before the first port is used
 
 
@@ -33,7 +34,7 @@ def free_port():
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
-        if port not in given_ports:
+        if port not in given_ports and port != REFUSED_BY_BROWSERS:
             given_ports.append(port)
             return port
 

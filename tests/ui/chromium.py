@@ -189,7 +189,9 @@ class Page:
 
     def open(self, url):
         self.run("delete document.documentElement.dataset.ready")  # of the page that is left
-        self.call("Page.navigate", {"url": url})
+        error = self.call("Page.navigate", {"url": url}).get("errorText")
+        if error:
+            raise ChromiumError(f"{url}: {error}")
         self.wait(
             "document.documentElement.dataset.ready === 'yes' || document.getElementById('login')?.hidden === false"
         )
@@ -238,7 +240,11 @@ class Page:
             if value:
                 return
             time.sleep(0.03)
-        raise ChromiumError(f"still not true after {timeout} s: {script}")
+        place = self.run("JSON.stringify([location.href, document.readyState, {...document.documentElement.dataset}])")
+        raise ChromiumError(
+            f"still not true after {timeout} s: {script}; the page is {place}, its troubles {self.troubles}, its last "
+            f"requests {[url[:100] for url in self.requests[-8:]]}"
+        )
 
     def click(self, selector):
         """A real click in the middle of the first element that matches, once it has come to rest there."""
