@@ -49,9 +49,9 @@ struct Scratch {
   Tensor factors;   // f32 [T * K]: of rows in the order of experts
 };
 
-// Scratch that lies where another's is at other times: rows of a product's input.
-Tensor rows_within(const Tensor& memory, const Tensor& in, int64_t num_cols, const Tensor& factors) {
-  Tensor rows = Tensor::contiguous(memory.data, in.dtype, {memory.shape[0], num_cols});
+// Scratch that lies where another's is at other times: as many rows like those of a product's input.
+Tensor rows_within(const Tensor& memory, const Tensor& in, const Tensor& factors) {
+  Tensor rows = Tensor::contiguous(memory.data, in.dtype, {memory.shape[0], in.shape[in.shape.rank() - 1]});
   CHECK(rows.num_bytes() <= memory.num_bytes(), "{} do not fit {}", rows.describe(), memory.describe());
   if (in.scales != nullptr) rows.scales = factors.as<float>();
   return rows;
@@ -104,11 +104,11 @@ void MoeBlock::forward(ForwardContext& context, const Tensor& out, const BlockIn
                        .scratch = tmp.up,
                        .sorted_rows = tmp.sorted,
                        .expert_offsets = tmp.offsets,
-                       .by_expert = rows_within(tmp.down, up_in, spec_.hidden_size, tmp.factors)});
+                       .by_expert = rows_within(tmp.down, up_in, tmp.factors)});
   moe_down_combine(context.ops, {.out = out, .in = tmp.inner, .weight = down_, .expert_ids = tmp.ids,
                                  .expert_weights = tmp.weights, .scratch = tmp.down, .sorted_rows = tmp.sorted,
                                  .expert_offsets = tmp.offsets,
-                                 .by_expert = rows_within(tmp.up, tmp.inner, spec_.inner_size, tmp.factors)});
+                                 .by_expert = rows_within(tmp.up, tmp.inner, tmp.factors)});
 }
 
 size_t MoeBlock::workspace_bytes(int64_t num_tokens) const {

@@ -107,7 +107,7 @@ void combine(Stream& stream, const MoeDownCombineArgs& args) {
              static_cast<int>(args.expert_ids.shape[1]), size);
 }
 
-struct SortView {
+struct LayView {
   uint8_t* out;
   const uint8_t* in;
   float* out_scales;          // of e4m3 rows, else null
@@ -117,14 +117,14 @@ struct SortView {
   int num_rows, row_bytes, rows_per_input;
 };
 
-constexpr int kSortWarps = 8;
+constexpr int kLayWarps = 8;
 
 // A warp a row.
-__global__ void __launch_bounds__(kSortWarps* kWarpSize) sort_rows_kernel(SortView view) {
+__global__ void __launch_bounds__(kLayWarps* kWarpSize) lay_by_expert_kernel(LayView view) {
   wait_for_predecessor();
   release_successor();
   constexpr int kItems = 4;
-  const int p = blockIdx.x * kSortWarps + threadIdx.x / kWarpSize, lane = threadIdx.x % kWarpSize;
+  const int p = blockIdx.x * kLayWarps + threadIdx.x / kWarpSize, lane = threadIdx.x % kWarpSize;
   if (p >= view.num_rows) return;
   const int64_t row = view.sorted[p] / view.rows_per_input;
   const uint8_t* from = view.in + row * view.in_pitch;
@@ -188,16 +188,16 @@ bool experts_stream_support(const DeviceCaps& caps, const Args& args) {
 
 }  // namespace
 
-void sort_rows(Stream& stream, const ExpertProduct& product) {
+void lay_by_expert(Stream& stream, const ExpertProduct& product) {
   const Tensor &out = product.by_expert, &in = product.in;
   const auto size = static_cast<int64_t>(size_of(in.dtype));
-  SortView view{};
+  LayView view{};
   view.out = static_cast<uint8_t*>(out.data), view.in = static_cast<const uint8_t*>(in.data);
   view.out_scales = out.scales, view.in_scales = in.scales;
   view.sorted = product.sorted_rows.as<int32_t>(), view.in_pitch = in.strides[0] * size;
   view.num_rows = static_cast<int>(out.shape[0]), view.row_bytes = static_cast<int>(out.shape[1] * size);
   view.rows_per_input = product.rows_per_input;
-  launch_pdl(stream, sort_rows_kernel, dim3(ceil_div(view.num_rows, kSortWarps)), dim3(kSortWarps * kWarpSize), 0,
+  launch_pdl(stream, lay_by_expert_kernel, dim3(ceil_div(view.num_rows, kLayWarps)), dim3(kLayWarps * kWarpSize), 0,
              view);
 }
 

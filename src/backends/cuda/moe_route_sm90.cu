@@ -386,9 +386,10 @@ void run_route_cluster(Stream& stream, const MoeRouteArgs& args) {
     run_tiles<1>(stream, view, num_tokens, is_alone);
   } else if (num_tokens <= 12 * 2 * kTileTokens) {
     run_tiles<2>(stream, view, num_tokens, false);
+  } else if (num_tokens <= 12 * 4 * kTileTokens) {
+    run_tiles<4>(stream, view, num_tokens, false);
   } else {
-    num_tokens <= 12 * 4 * kTileTokens ? run_tiles<4>(stream, view, num_tokens, false)
-                                       : run_tiles<4, true>(stream, view, num_tokens, false);
+    run_tiles<4, true>(stream, view, num_tokens, false);
   }
   if (is_alone) return;
   const int num_blocks = num_rows <= 2 * kSortThreads ? 1 : kBlocks;

@@ -29,7 +29,7 @@ struct ExpertProduct {
 };
 void stream_experts(Stream& stream, const ExpertProduct& product);
 // product.by_expert[p] = product.in[sorted_rows[p] / rows_per_input]
-void sort_rows(Stream& stream, const ExpertProduct& product);
+void lay_by_expert(Stream& stream, const ExpertProduct& product);
 // What the card's table says for a product of experts.
 [[nodiscard]] Candidate measured_of_experts(Stream& stream, ProductOp op, const PackedWeight& weight,
                                             int64_t num_tokens);

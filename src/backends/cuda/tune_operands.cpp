@@ -118,14 +118,22 @@ Status ProductOperands::make_weights(OpContext& context) {
   return {};
 }
 
-// Random rows of the width K, rounded where the weights are.
+// Rows of the width K, rounded where the weights are.
+Result<Tensor> ProductOperands::input_room(int64_t num_rows) {
+  const Shape shape{num_rows, shape_.num_cols};
+  if (!shape_.is_fp8) return tensor(DType::kBF16, shape);
+  GALE_ASSIGN(Tensor rounded, tensor(DType::kF8E4M3, shape));
+  GALE_ASSIGN(const Tensor scales, tensor(DType::kF32, {num_rows}));
+  rounded.scales = scales.as<float>();
+  return rounded;
+}
+
+// The same, random.
 Result<Tensor> ProductOperands::input(OpContext& context, int64_t num_rows) {
   GALE_ASSIGN(const Tensor plain, tensor(DType::kBF16, {num_rows, shape_.num_cols}));
   context.table.fill_random(context.stream, plain, 77, 1);
   if (!shape_.is_fp8) return plain;
-  GALE_ASSIGN(Tensor rounded, tensor(DType::kF8E4M3, plain.shape));
-  GALE_ASSIGN(const Tensor scales, tensor(DType::kF32, {num_rows}));
-  rounded.scales = scales.as<float>();
+  GALE_ASSIGN(Tensor rounded, input_room(num_rows));
   quantize_rows(context, {.out = rounded, .in = plain});
   return rounded;
 }
@@ -155,7 +163,7 @@ Status ProductOperands::make_activations(OpContext& context, int max_tokens) {
   }
   if (is_of_experts(shape_)) {
     GALE_TRY(make_routing(max_tokens));
-    GALE_ASSIGN(by_expert_, input(context, num_pairs));
+    GALE_ASSIGN(by_expert_, input_room(num_pairs));
     context.table.fill_random(context.stream, factors_, 5, 0.3f);
   }
   context.stream.synchronize();

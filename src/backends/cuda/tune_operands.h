@@ -34,6 +34,7 @@ class ProductOperands {
   Status make_weights(OpContext& context);
   Status make_activations(OpContext& context, int max_tokens);
   Status make_routing(int max_tokens);
+  Result<Tensor> input_room(int64_t num_rows);
   Result<Tensor> input(OpContext& context, int64_t num_rows);
   [[nodiscard]] std::vector<int64_t> sampled_rows() const;
   [[nodiscard]] Tensor results() const;                // [rows, width]

@@ -35,7 +35,6 @@ struct Case {
   int shortest = 0;   // lengths from here to `length`, as answers have them that began at other times; 0: all alike
   [[nodiscard]] int key_dim() const { return is_mla ? 576 : 128; }
   [[nodiscard]] int value_dim() const { return is_mla ? 512 : 128; }
-  // Of a query and a key that it sees.
   [[nodiscard]] std::vector<int> lengths() const {
     std::vector<int> all(static_cast<size_t>(seqs), length);
     if (shortest == 0) return all;
@@ -43,6 +42,7 @@ struct Case {
       all[static_cast<size_t>(s)] = shortest + (length - shortest) * (s * 37 % seqs) / std::max(1, seqs - 1);
     return all;
   }
+  // Of a query and a key that it sees.
   [[nodiscard]] double pairs() const {
     double sum = 0;
     for (const int own : lengths())

@@ -5,13 +5,13 @@
 #include "backends/cuda/device/wgmma_between.cuh"
 
 // Products of experts that have many tokens, of sm_90a: out[sorted[p], n] = sum_k weight[expert of p, n, k] * in[p, k],
-// bf16 or e4m3, fp32 accumulation. One block an SM works through the tiles of all experts; a tile
-// is 256 weight rows by up to kMaxTokens rows of one expert, whose rows are shared out evenly so that few columns of
-// a product are empty. Tokens lie in the order of their experts, where another kernel laid them: a warp asks the copy
-// engine for a ring of stages, 128 bytes of K each, and goes on into the next tile while two warpgroups finish this
-// one. Two blocks go in step: through neighbouring token tiles of an expert that has several, where each loads half of
-// their common weights for both, or through neighbouring rows of weights, where each loads half of their common tokens.
-// Limited by arithmetic at many tokens, by the bytes of the weights at few.
+// bf16 or e4m3, fp32 accumulation. One block an SM works through the tiles of all experts; a tile is 256 weight rows by
+// up to kMaxTokens rows of one expert, whose rows are shared out evenly so that few columns of a product are empty.
+// Tokens lie in the order of their experts, where another kernel laid them: a warp asks the copy engine for a ring of
+// stages, 128 bytes of K each, and goes on into the next tile while two warpgroups finish this one. Two blocks go in
+// step: through neighbouring token tiles of an expert that has several, where each loads half of their common weights
+// for both, or through neighbouring rows of weights, where each loads half of their common tokens. Limited by
+// arithmetic at many tokens, by the bytes of the weights at few.
 namespace gale::cuda {
 
 struct ExpertGemmView {
@@ -31,7 +31,7 @@ struct ExpertGemmConfig {
   static constexpr int kMinBlocks = kStages + 1;             // of K: nobody is more than a tile behind the others
   static constexpr int kWeightBytes = kRows * kSwizzledRowBytes;
   static constexpr int kStageBytes = kWeightBytes + kMaxTokens * kSwizzledRowBytes;
-  static constexpr int kConsumers = 256, kProducers = 128, kThreads = kConsumers + kProducers;
+  static constexpr int kConsumers = 256, kThreads = kConsumers + 128;   // registers move between whole warpgroups
   static constexpr int kWarpRows = 32, kRound = 16;          // weight rows of a warp; tokens it stores at once
   static constexpr int kStagingBytes = kRound * kWarpRows * 2;   // two for each warp
   static constexpr int kSharedBytes = kStages * kStageBytes + 2 * kConsumers / kWarpSize * kStagingBytes + 1024;
@@ -131,7 +131,7 @@ __device__ void produce_tiles(const CUtensorMap& weight_map, const CUtensorMap& 
   const int lane = threadIdx.x % kWarpSize;
   const int num_blocks = (view.size_k + C::kBlockK - 1) / C::kBlockK;
   TileWalk<C> walk;
-  TileRing<C> ring;
+  Ring<C> ring;
   ExpertTile tile;
   bool is_full = false;                                      // the ring: stages have to be waited for
   for (int buffer = 0; walk.next(view, shared, tile); buffer ^= 1) {
@@ -191,7 +191,7 @@ __device__ void release_stage(ExpertGemmShared<C>& shared, int stage) {
 // sum[m][4 * u + 2 * h + e] is of its row 16 * h + 8 * m + lane / 4 and token 8 * u + lane % 4 * 2 + e.
 template <class C, int kTokens>
 __device__ void multiply_tile(float (&sum)[2][kTokens / 2], ExpertGemmShared<C>& shared, uint8_t* stages,
-                              TileRing<C>& ring, int num_blocks) {
+                              Ring<C>& ring, int num_blocks) {
   const int group = own_warpgroup();
   constexpr int kEightRows = 8 * kSwizzledRowBytes;
   const uint64_t weights =
@@ -272,7 +272,7 @@ __device__ void store_results(const ExpertGemmView& view, const ExpertGemmShared
 // number: of the tile, among this block's.
 template <class C, int kTokens>
 __device__ void consume_tile(const ExpertGemmView& view, ExpertGemmShared<C>& shared, uint8_t* stages,
-                             TileRing<C>& ring, int number, const ExpertTile& tile) {
+                             Ring<C>& ring, int number, const ExpertTile& tile) {
   const int buffer = number % 2;
   const int lane = threadIdx.x % kWarpSize, warp = threadIdx.x / kWarpSize % 4, group = own_warpgroup();
   float factor[2][2]{};
@@ -300,7 +300,7 @@ __device__ void consume_tile(const ExpertGemmView& view, ExpertGemmShared<C>& sh
 template <class C>
 __device__ void consume_tiles(const ExpertGemmView& view, ExpertGemmShared<C>& shared, uint8_t* stages) {
   TileWalk<C> walk;
-  TileRing<C> ring;
+  Ring<C> ring;
   ExpertTile tile;
   const int num_blocks = (view.size_k + C::kBlockK - 1) / C::kBlockK;
   for (int number = 0; walk.next(view, shared, tile); ++number) {

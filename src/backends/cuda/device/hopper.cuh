@@ -43,7 +43,7 @@ __device__ inline void barrier_wait(uint64_t& barrier, int parity) {
 
 // A place in a ring of C::kStages stages, and the parity of their barriers there.
 template <class C>
-struct TileRing {
+struct Ring {
   int stage = 0, parity = 0;
   __device__ void next() {
     if (++stage == C::kStages) stage = 0, parity ^= 1;

@@ -37,13 +37,6 @@ struct ExpandUnit {
   }
 };
 
-struct ExpandRing {
-  int stage = 0, parity = 0;
-  __device__ void next() {
-    if (++stage == Expand::kStages) stage = 0, parity ^= 1;
-  }
-};
-
 __device__ inline void expand_load_weights(const ExpandMaps& maps, const ExpandUnit& unit, int step, uint8_t* to,
                                            uint64_t& barrier) {
   if (unit.is_key) {
@@ -59,7 +52,7 @@ __device__ inline void expand_load_weights(const ExpandMaps& maps, const ExpandU
 __device__ inline void expand_produce(const ExpandMaps& maps, const ExpandView& view, ExpandBarriers& barriers,
                                       uint8_t* stages) {
   const int num_units = 2 * view.num_tiles * view.num_heads;
-  ExpandRing ring;
+  Ring<Expand> ring;
   int loaded = 0;
   for (int number = blockIdx.x; number < num_units; number += gridDim.x) {
     const ExpandUnit unit(view, number);
@@ -102,7 +95,7 @@ __device__ inline void store_matrices(void* to, const uint32_t (&x)[4]) {
 // A group's 64 tokens of a unit.
 template <bool kIsKey>
 __device__ void expand_consume(const ExpandMaps& maps, const ExpandUnit& unit, ExpandBarriers& barriers,
-                               uint8_t* stages, uint8_t* out, ExpandRing& ring, int group, int warp, int lane) {
+                               uint8_t* stages, uint8_t* out, Ring<Expand>& ring, int group, int warp, int lane) {
   constexpr int kColumns = kIsKey ? kNopeDim : kHeadValueDim, kStep = kIsKey ? kTransposedStep : kPlainStep;
   float sum[kColumns / 2];
 #pragma unroll
@@ -170,7 +163,7 @@ __global__ void __launch_bounds__(Expand::kThreads, 1)
   wait_for_predecessor();   // nothing is written before
   const int lane = threadIdx.x % kWarpSize, warp = threadIdx.x / kWarpSize % 4, group = own_warpgroup();
   uint8_t* out = stages + Expand::kStages * Expand::kStageBytes + group * Expand::kOutBytes;
-  ExpandRing ring;
+  Ring<Expand> ring;
   for (int number = blockIdx.x; number < 2 * view.num_tiles * view.num_heads; number += gridDim.x) {
     const ExpandUnit unit(view, number);
     if (unit.is_key) {

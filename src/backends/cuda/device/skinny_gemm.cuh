@@ -60,13 +60,11 @@ __device__ void fill_skinny(const CUtensorMap& weight_map, const CUtensorMap& in
   wait_for_predecessor();
   release_successor();
   for (int i = 0; i < num_early; ++i) load_tokens(i, i);
-  int stage = 0, parity = 0;
-  for (int i = num_early; i < view.num_k_blocks;
-       ++i) {  // a stage is free once its contents of kStages blocks ago are used
-    barrier_wait(shared.empty[stage], parity);
-    load_weights(stage, i);
-    load_tokens(stage, i);
-    if (++stage == C::kStages) stage = 0, parity ^= 1;
+  Ring<C> ring;
+  for (int i = num_early; i < view.num_k_blocks; ++i, ring.next()) {
+    barrier_wait(shared.empty[ring.stage], ring.parity);  // its contents of kStages blocks ago are used
+    load_weights(ring.stage, i);
+    load_tokens(ring.stage, i);
   }
 }
 

@@ -122,14 +122,6 @@ __device__ GemmTile expert_tile(const StreamGemmView& view, StreamGemmShared<C>&
 // --- filling the ring -------------------------------------------------------------------------------------------------------------
 
 template <class C>
-struct Ring {
-  int stage = 0, parity = 0;
-  __device__ void next() {
-    if (++stage == C::kStages) stage = 0, parity ^= 1;
-  }
-};
-
-template <class C>
 __device__ void load_weights(const CUtensorMap& map, const StreamGemmView& view, StreamGemmShared<C>& shared, uint8_t* stages, int stage,
                              const GemmTile& tile, int k) {
   uint8_t* to = stages + stage * C::kStageBytes;

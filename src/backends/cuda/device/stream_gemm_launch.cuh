@@ -54,9 +54,6 @@ void launch_stream_gemm(Stream& stream, const CUtensorMap& weights, const CUtens
                      C::kSharedBytes, weights, in, view);
 }
 
-// The box of the copy engine for the tokens of a tile: rows that there are not would keep it busy, too.
-inline int token_box(TileSize tile, int num_tokens) { return std::min(tokens_of(tile), num_tokens); }
-
 template <class T>
 void stream_dense_of_type(Stream& stream, const DenseProduct& product, const StreamGemmPlan& plan) {
   const PackedWeight& weight = *product.weight;
@@ -68,7 +65,8 @@ void stream_dense_of_type(Stream& stream, const DenseProduct& product, const Str
   view.is_swiglu = product.is_swiglu;
   if (num_heads > 1) view.head_in = in.strides[1], view.head_out = product.out.strides[1];
   view.is_vectorizable = is_vectorizable(view);
-  view.token_box = token_box(plan.tile, num_tokens);
+  // Rows that there are not would keep the copy engine busy, too.
+  view.token_box = std::min(tokens_of(plan.tile), num_tokens);
   const int64_t in_cols = (num_heads - 1) * view.head_in + weight.num_cols;
   const CUtensorMap tokens = make_tensor_map({in.data, in.dtype, num_tokens, in_cols, in.strides[0]}, view.token_box);
   const CUtensorMap weights = weight_map(weight);
@@ -112,16 +110,16 @@ void stream_experts_of_type(Stream& stream, const ExpertProduct& product, const 
   view.is_vectorizable = is_vectorizable(view);
   const int size_k_blocks = num_k_blocks(weight);
   const bool is_long = size_k_blocks >= ExpertGemmConfig<T>::kMinBlocks;
-  const bool can_sort = weight.num_cols * sizeof(T) % 16 == 0;
+  const bool can_lay = weight.num_cols * sizeof(T) % 16 == 0;
   const ExpertPlan chosen = plan_expert_product({.num_rows = static_cast<int>(product.out.shape[0]),
                                                  .num_experts = static_cast<int>(weight.num_matrices),
                                                  .size_n = view.size_n,
                                                  .num_k_blocks = size_k_blocks,
-                                                 .can_wide = view.is_vectorizable && is_long && can_sort,
+                                                 .can_wide = view.is_vectorizable && is_long && can_lay,
                                                  .is_fp8 = weight.is_quantized()},
                                                 wanted);
   if (chosen.kernel.kernel == ProductKernel::kWide) {
-    sort_rows(stream, product);
+    lay_by_expert(stream, product);
     return launch_expert_gemm<T>(stream, product);
   }
   const StreamGemmPlan& plan = chosen.stream;

@@ -142,7 +142,7 @@ struct TileProducer {
     wait_for_predecessor();
     release_successor();
     for (int i = 0; i < num_early; ++i) load_in(i, tile, k_begin + i);
-    TileRing<C> ring;
+    Ring<C> ring;
     ring.stage = num_early % C::kStages, ring.parity = num_early / C::kStages;
     bool is_used = ring.parity > 0;  // every stage has been filled before
     int k = k_begin + num_early;
@@ -166,7 +166,7 @@ __device__ inline void release_stage(uint64_t& empty) {
 }
 
 template <class C, int kTokens>
-__device__ void multiply_tile(float (&sum)[kTokens / 2], TileGemmShared<C>& shared, uint8_t* stages, TileRing<C>& ring,
+__device__ void multiply_tile(float (&sum)[kTokens / 2], TileGemmShared<C>& shared, uint8_t* stages, Ring<C>& ring,
                               int num_blocks) {
   const int group = threadIdx.x / 128;
   const uint64_t weights = tile_descriptor(stages + group * 64 * kSwizzledRowBytes),
@@ -453,7 +453,7 @@ struct TileConsumer {
   TileGemmShared<C>& shared;
   uint8_t *stages, *staging;
   int share, k_begin, k_end;
-  TileRing<C> ring = {};
+  Ring<C> ring = {};
 
   template <int kTokens>
   __device__ void take(const TilePlace& tile) {
