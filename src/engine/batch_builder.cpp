@@ -32,7 +32,7 @@ struct BatchBuilder::State {
   void put_tokens(const Plan& plan, const Scheduler& scheduler, int num_tokens);
   void put_sequences(const Plan& plan, const Scheduler& scheduler, int num_seqs);
   void put_tables(const Plan& plan, const Scheduler& scheduler, int num_seqs, int width);
-  void put_logit_rows(const Plan& plan, const std::vector<bool>& is_special, int num_rows);
+  void put_logit_rows(const Plan& plan, const std::vector<bool>& is_special);
 };
 
 BatchBuilder::BatchBuilder(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -147,7 +147,7 @@ void BatchBuilder::State::put_tables(const Plan& plan, const Scheduler& schedule
   attention.block_tables = tables.device;
 }
 
-void BatchBuilder::State::put_logit_rows(const Plan& plan, const std::vector<bool>& is_special, int num_rows) {
+void BatchBuilder::State::put_logit_rows(const Plan& plan, const std::vector<bool>& is_special) {
   drawn.clear();
   for (const bool special : {false, true}) {
     for (const size_t index : order) {
@@ -155,10 +155,9 @@ void BatchBuilder::State::put_logit_rows(const Plan& plan, const std::vector<boo
     }
     if (!special) num_plain = static_cast<int>(drawn.size());
   }
-  const auto rows = upload.put<int32_t>({num_rows > 0 ? num_rows : std::ssize(drawn)});
+  const auto rows = upload.put<int32_t>({std::ssize(drawn)});
   size_t r = 0;
   for (const size_t index : drawn) rows.host[r++] = first_rows[index] + plan.sequences[index].num_scheduled_tokens - 1;
-  for (; r < rows.host.size(); ++r) rows.host[r] = static_cast<int32_t>(r);   // padding
   logit_rows = rows.device;
 }
 
@@ -176,7 +175,7 @@ void BatchBuilder::build(Stream& stream, const Plan& plan, const Scheduler& sche
   if (num_rows > 0) state.attention.num_decodes = num_rows;
   state.put_tokens(plan, scheduler, num_rows > 0 ? num_rows : plan.num_tokens);
   state.put_sequences(plan, scheduler, num_seqs);
-  state.put_logit_rows(plan, is_special, num_rows);
+  state.put_logit_rows(plan, is_special);
   state.upload.send(stream);
 }
 

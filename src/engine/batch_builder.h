@@ -33,7 +33,8 @@ class BatchBuilder {
 
   [[nodiscard]] const AttentionMetadata& attention() const;
   [[nodiscard]] const Tensor& token_ids() const;          // i32 [T]; -1 - slot: the token drawn last in that slot
-  [[nodiscard]] const Tensor& logit_rows() const;         // i32 [R]: rows of hidden states whose logits are wanted
+  // i32 [R]: rows of hidden states whose logits are wanted; of a padded step they are its first R.
+  [[nodiscard]] const Tensor& logit_rows() const;
   // Index in the plan of each row of logits (without padding); the first num_plain_rows() of them are not special.
   [[nodiscard]] std::span<const size_t> drawn() const;
   [[nodiscard]] int num_plain_rows() const;

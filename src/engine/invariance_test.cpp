@@ -27,8 +27,9 @@ class HashingModel final : public Model {
   [[nodiscard]] KvLayout kv_layout() const override {
     return {{KvLayerSpec{.kind = KvKind::kMla, .latent_dim = 1, .rope_dim = 1}}};
   }
-  [[nodiscard]] size_t workspace_bytes(int max_tokens, int) const override {
-    return Arena::padded(static_cast<size_t>(max_tokens) * sizeof(float));
+  [[nodiscard]] size_t workspace_bytes(int max_tokens, int max_rows) const override {
+    return Arena::padded(static_cast<size_t>(max_tokens) * sizeof(float)) +
+           Arena::padded(static_cast<size_t>(max_rows) * sizeof(float));
   }
 
   [[nodiscard]] Tensor forward(ForwardContext& context) const override {
@@ -41,12 +42,17 @@ class HashingModel final : public Model {
       cache[2 * slot + 1] = static_cast<float>(batch.positions.row<int32_t>(2)[t]);
     }
     for (int s = 0; s < batch.num_seqs; ++s) attend(batch, s, cache, hidden.as<float>());
-    return hidden;
+    if (!context.wanted_rows) return hidden;
+    const int64_t num_wanted = context.wanted_rows->shape[0];
+    const Tensor chosen = context.workspace.allocate(DType::kF32, {num_wanted, 1});
+    for (int64_t r = 0; r < num_wanted; ++r)
+      chosen.as<float>()[r] = hidden.as<float>()[context.wanted_rows->as<int32_t>()[r]];
+    return chosen;
   }
 
   void logits(ForwardContext&, const Tensor& hidden, const Tensor& rows, const Tensor& out) const override {
     for (int64_t r = 0; r < out.shape[0]; ++r) {
-      const float state = hidden.as<float>()[rows.as<int32_t>()[r]];
+      const float state = hidden.as<float>()[rows.is_empty() ? r : rows.as<int32_t>()[r]];
       for (int v = 0; v < kFakeVocabulary; ++v) {
         uint64_t bits = static_cast<uint64_t>(state) * 2654435761U + static_cast<uint64_t>(v) * 40503U;
         bits = (bits ^ (bits >> 15)) * 2246822519U;

@@ -160,7 +160,13 @@ Tensor ModelExecutor::compute(const Plan& plan, const Scheduler& scheduler, Pend
                        .end_layer = piece->layers->end,
                        .hidden = layered_hidden_.slice(0, 0, piece->num_scheduled_tokens)};
   }
-  const Tensor hidden = model_->forward(context);   // [T, H]
+  const Tensor& rows = state_.batch->logit_rows();
+  const bool reads_prompts = std::ranges::any_of(plan.sequences, [&](const ScheduledSequence& scheduled) {
+    return scheduler.sequence(scheduled.id).is_pooled() || !scheduled.prompt_logprobs.is_empty();
+  });
+  if (!reads_prompts && plan.layered() == nullptr && rows.shape[0] < context.token_ids.shape[0])
+    context.wanted_rows = rows;
+  const Tensor hidden = model_->forward(context);   // [T, H], or [R, H] of the wanted rows
   for (size_t i = 0; i < plan.sequences.size(); ++i) {
     const ScheduledSequence& scheduled = plan.sequences[i];
     const Sequence& sequence = scheduler.sequence(scheduled.id);
@@ -169,10 +175,9 @@ Tensor ModelExecutor::compute(const Plan& plan, const Scheduler& scheduler, Pend
     if (scheduled.prompt_logprobs.is_empty()) continue;
     look_back(context, hidden, scheduled, sequence, first_row, pending.results[i]);
   }
-  const Tensor& rows = state_.batch->logit_rows();
   if (rows.is_empty()) return {};
   const Tensor logits = logits_memory(rows.shape[0]);
-  model_->logits(context, hidden, rows, logits);
+  model_->logits(context, hidden, context.wanted_rows ? Tensor{} : rows, logits);
   return logits;
 }
 
@@ -274,7 +279,7 @@ void ModelExecutor::capture_graphs() {
     const auto step = [&] {
       ForwardContext context = this->context();
       const Tensor hidden = model_->forward(context);
-      model_->logits(context, hidden, state_.batch->logit_rows(), logits_memory(num_rows));
+      model_->logits(context, hidden, {}, logits_memory(num_rows));   // all are wanted, in their order
     };
     state_.batch->build(*state_.stream, nothing, nobody, {}, num_rows);
     step();                                       // loads what is loaded at first use: not allowed while capturing

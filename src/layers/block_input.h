@@ -15,6 +15,11 @@ struct BlockInput {
   [[nodiscard]] int64_t num_tokens() const { return (plain.is_empty() ? quantized : plain).shape[0]; }
 };
 
+// Nothing of nothing.
+[[nodiscard]] inline Tensor first_rows(const Tensor& tensor, int64_t num_rows) {
+  return tensor.is_empty() ? tensor : tensor.slice(0, 0, num_rows);
+}
+
 // f8e4m3 with a scale for each row of the innermost dimension, or nothing.
 template <class Allocator>
 [[nodiscard]] Tensor allocate_quantized(Allocator& allocator, const Shape& shape, bool is_wanted) {

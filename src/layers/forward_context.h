@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <vector>
 
 #include "ops/attention.h"
@@ -56,6 +57,9 @@ struct ForwardContext {
   Tensor token_ids;                 // i32 [T]; below 0: see EmbeddingArgs
   Tensor last_tokens = {};          // i32 [slots] or empty
   LayeredRows layered = {};
+  // i32 [R]: the rows whose final hidden states will be read; the last layer computes the others' keys and values, and
+  // no more. Nothing: all. Not with `layered`.
+  std::optional<Tensor> wanted_rows = {};
 };
 
 }  // namespace gale

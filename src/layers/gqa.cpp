@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "layers/workspace.h"
+#include "ops/embedding.h"
 
 namespace gale {
 namespace {
@@ -51,8 +52,8 @@ GqaAttention::GqaAttention(const WeightScope& scope, const GqaSpec& spec)
   }
 }
 
-void GqaAttention::forward(ForwardContext& context, const KvLayerView& kv, const Tensor& out,
-                           const BlockInput& in) const {
+void GqaAttention::forward(ForwardContext& context, const KvLayerView& kv, const Tensor& out, const BlockInput& in,
+                           const std::optional<Tensor>& out_rows) const {
   const WorkspaceScope scope(context.workspace);
   const int64_t num_tokens = in.num_tokens();
   const Scratch tmp = scratch(context.workspace, num_tokens);
@@ -61,12 +62,20 @@ void GqaAttention::forward(ForwardContext& context, const KvLayerView& kv, const
                                .q_norm = value_or_empty(q_norm_), .k_norm = value_or_empty(k_norm_),
                                .norm_eps = spec_.norm_eps, .k_cache = kv.k, .v_cache = kv.v,
                                .metadata = &context.attention, .rope = spec_.rope});
+  const int64_t num_out = out.shape[0], width = int64_t{spec_.num_heads} * spec_.head_dim;
+  if (num_out == 0) return;
   paged_attention(context.ops, {.out = tmp.attended, .q = tmp.q, .k_cache = kv.k, .v_cache = kv.v,
                                 .metadata = &context.attention,
                                 .scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(spec_.head_dim)))});
-  const Tensor attended = tmp.attended.view({num_tokens, int64_t{spec_.num_heads} * spec_.head_dim});
-  if (quantizes_) quantize_rows(context.ops, {.out = tmp.quantized, .in = attended});
-  o_proj_.apply(context.ops, out, {attended, tmp.quantized});
+  Tensor attended = tmp.attended.view({num_tokens, width});
+  if (out_rows) {
+    const Tensor chosen = tmp.q.view({num_tokens, width}).slice(0, 0, num_out);
+    gather_rows(context.ops, {.out = chosen, .in = attended, .rows = *out_rows});
+    attended = chosen;
+  }
+  const Tensor quantized = first_rows(tmp.quantized, num_out);
+  if (quantizes_) quantize_rows(context.ops, {.out = quantized, .in = attended});
+  o_proj_.apply(context.ops, out, {attended, quantized});
 }
 
 size_t GqaAttention::workspace_bytes(int64_t num_tokens) const {

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "layers/workspace.h"
+#include "ops/embedding.h"
 #include "ops/mla.h"
 
 namespace gale {
@@ -84,8 +85,8 @@ void MlaAttention::attend(ForwardContext& context, const KvLayerView& kv, const 
   mla_prefill(ops, prefill);
 }
 
-void MlaAttention::forward(ForwardContext& context, const KvLayerView& kv, const Tensor& out,
-                           const BlockInput& in) const {
+void MlaAttention::forward(ForwardContext& context, const KvLayerView& kv, const Tensor& out, const BlockInput& in,
+                           const std::optional<Tensor>& out_rows) const {
   const WorkspaceScope scope(context.workspace);
   OpContext& ops = context.ops;
   const int64_t num_tokens = in.num_tokens();
@@ -93,12 +94,21 @@ void MlaAttention::forward(ForwardContext& context, const KvLayerView& kv, const
   qkv_a_proj_.apply(ops, tmp.qkv_a, in);
   mla_write(ops, {.q_latent = tmp.q_latent, .qkv_a = tmp.qkv_a, .q_norm = *q_norm_.weight, .kv_norm = *kv_norm_.weight,
                   .norm_eps = spec_.norm_eps, .cache = kv.k, .metadata = &context.attention, .rope = spec_.rope});
+  const int64_t num_out = out.shape[0], width = int64_t{spec_.num_heads} * spec_.v_head_dim;
+  if (num_out == 0) return;
   if (quantizes_) quantize_rows(ops, {.out = tmp.quantized_latent, .in = tmp.q_latent});
   q_b_proj_.apply(ops, tmp.q.view({num_tokens, q_b_proj_.num_rows()}), {tmp.q_latent, tmp.quantized_latent});
   attend(context, kv, tmp);
-  const Tensor values = tmp.values.view({num_tokens, int64_t{spec_.num_heads} * spec_.v_head_dim});
-  if (quantizes_) quantize_rows(ops, {.out = tmp.quantized_values, .in = values});
-  o_proj_.apply(ops, out, {values, tmp.quantized_values});
+  Tensor values = tmp.values.view({num_tokens, width});
+  if (out_rows) {
+    CHECK(tmp.absorbed.num_bytes() >= values.num_bytes(), "values wider than latents");
+    const Tensor chosen = Tensor::contiguous(tmp.absorbed.data, values.dtype, {num_out, width});
+    gather_rows(ops, {.out = chosen, .in = values, .rows = *out_rows});
+    values = chosen;
+  }
+  const Tensor quantized = first_rows(tmp.quantized_values, num_out);
+  if (quantizes_) quantize_rows(ops, {.out = quantized, .in = values});
+  o_proj_.apply(ops, out, {values, quantized});
 }
 
 size_t MlaAttention::workspace_bytes(int64_t num_tokens) const {

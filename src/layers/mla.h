@@ -27,8 +27,9 @@ class MlaAttention {
   [[nodiscard]] KvLayerSpec kv_spec() const;
   [[nodiscard]] size_t workspace_bytes(int64_t num_tokens) const;
   [[nodiscard]] bool reads_plain() const { return qkv_a_proj_.reads_plain(); }   // once weights are loaded
-  void forward(ForwardContext& context, const KvLayerView& kv, const Tensor& out,
-               const BlockInput& in) const;  // [T, H]
+  // out: of all tokens, or of out_rows (i32) in their order.
+  void forward(ForwardContext& context, const KvLayerView& kv, const Tensor& out, const BlockInput& in,
+               const std::optional<Tensor>& out_rows = {}) const;  // [T, H]
 
  private:
   struct Scratch;

@@ -105,21 +105,23 @@ struct Decoder::Activations {
   Tensor normed;     // [T, H]: input of the next block, in the end the result
   Tensor block;      // [T, H]: output of the last block
   Tensor quantized;  // [T, H]: normed, for quantised weights; else empty
+  Tensor chosen;     // [R, H]: residual of the wanted rows
 };
 
 template <class Allocator>
-Decoder::Activations Decoder::activations(Allocator& allocator, int64_t num_tokens) const {
+Decoder::Activations Decoder::activations(Allocator& allocator, int64_t num_tokens, int64_t num_chosen) const {
   const Shape shape = {num_tokens, spec_.hidden_size};
   const DType dtype = parameters_->activation_dtype();
   return {.residual = allocator.allocate(dtype, shape),
           .normed = allocator.allocate(dtype, shape),
           .block = allocator.allocate(dtype, shape),
-          .quantized = allocate_quantized(allocator, shape, parameters_->weight_format() != WeightFormat::kAsIs)};
+          .quantized = allocate_quantized(allocator, shape, parameters_->weight_format() != WeightFormat::kAsIs),
+          .chosen = allocator.allocate(dtype, {num_chosen, spec_.hidden_size})};
 }
 
 size_t Decoder::workspace_bytes(int max_tokens, int max_rows) const {
   ArenaMeter step, head;
-  activations(step, max_tokens);
+  activations(step, max_tokens, max_rows);
   head.allocate(parameters_->activation_dtype(), {max_rows, spec_.hidden_size});
   size_t scratch = head.bytes();
   const auto measure = [&](const auto& block) { scratch = std::max(scratch, block.workspace_bytes(max_tokens)); };
@@ -174,8 +176,10 @@ Tensor Decoder::forward(ForwardContext& context) const {
         layers_.size());
   const int64_t num_rows = context.token_ids.shape[0], num_whole = num_rows - context.layered.num_rows;
   const auto num_layers = static_cast<int>(layers_.size());
-  const Activations step = activations(context.workspace, num_rows);
-  const Rows whole{step.residual.slice(0, 0, num_whole), 0, num_whole, 0, num_layers};
+  const int64_t num_wanted = context.wanted_rows ? context.wanted_rows->shape[0] : 0;
+  CHECK(!context.wanted_rows || num_whole == num_rows, "wanted rows beside layered ones");
+  const Activations step = activations(context.workspace, num_rows, num_wanted);
+  Rows whole{step.residual.slice(0, 0, num_whole), 0, num_whole, 0, num_layers};
   const Rows layered{context.layered.hidden, num_whole, num_rows, context.layered.first_layer,
                      context.layered.end_layer};
   ForwardContext without_layered = context;
@@ -207,6 +211,12 @@ Tensor Decoder::forward(ForwardContext& context) const {
     if (has_layered) present.end = num_rows;
     if (present.begin == present.end) continue;
     ForwardContext& of_layer = has_layered ? context : without_layered;
+    const BlockInput attention_input = present.of(input_at(i));
+    const std::optional<Tensor> out_rows = i + 1 == num_layers ? context.wanted_rows : std::nullopt;
+    if (out_rows) {
+      present.end = num_wanted, whole = {step.chosen, 0, num_wanted, i, num_layers};
+      gather_rows(context.ops, {.out = step.chosen, .in = step.residual, .rows = *out_rows});
+    }
     const Tensor block = present.of(step.block);
     const auto add = [&](const std::optional<RmsNorm>& post, const RmsNorm& next, const BlockInput& out) {
       if (whole.are_in(i)) add_and_norm(context, step, whole, post, next, out);
@@ -214,18 +224,20 @@ Tensor Decoder::forward(ForwardContext& context) const {
     };
     std::visit(
         [&](const auto& attention) {
-          attention.forward(of_layer, context.kv.layers[static_cast<size_t>(i)], block, present.of(input_at(i)));
+          attention.forward(of_layer, context.kv.layers[static_cast<size_t>(i)], block, attention_input, out_rows);
         },
         layer.attention);
+    if (out_rows && num_wanted == 0) break;
     const BlockInput mlp_input = input_of(layer.mlp, step.normed, step.quantized);
     add(layer.post_attention_norm, layer.pre_mlp_norm, mlp_input);
     std::visit([&](const auto& mlp) { mlp.forward(of_layer, block, present.of(mlp_input)); }, layer.mlp);
     add(layer.post_mlp_norm, norm_at(i + 1), input_at(i + 1));
   }
-  return step.normed;
+  return context.wanted_rows ? step.normed.slice(0, 0, num_wanted) : step.normed;
 }
 
 void Decoder::logits(ForwardContext& context, const Tensor& hidden, const Tensor& rows, const Tensor& out) const {
+  if (rows.is_empty()) return head_.apply(context.ops, out, {hidden, {}});
   const WorkspaceScope scope(context.workspace);
   const Tensor chosen = context.workspace.allocate(parameters_->activation_dtype(), {rows.shape[0], spec_.hidden_size});
   gather_rows(context.ops, {.out = chosen, .in = hidden, .rows = rows});

@@ -66,7 +66,7 @@ class Decoder final : public Model {
  private:
   struct Activations;
   template <class Allocator>
-  Activations activations(Allocator& allocator, int64_t num_tokens) const;
+  Activations activations(Allocator& allocator, int64_t num_tokens, int64_t num_chosen) const;
   struct Rows;
   void add_and_norm(ForwardContext& context, const Activations& step, const Rows& rows,
                     const std::optional<RmsNorm>& post, const RmsNorm& next, const BlockInput& out) const;

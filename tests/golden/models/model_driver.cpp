@@ -115,7 +115,7 @@ void ModelDriver::grow(Sequence& sequence, size_t num_tokens) {
   }
 }
 
-Rows ModelDriver::step(const std::vector<Piece>& pieces) {
+Rows ModelDriver::step(const std::vector<Piece>& pieces, const std::optional<std::vector<int32_t>>& wanted) {
   size_t max_blocks = 0;
   for (const Piece& piece : pieces) {
     grow(*piece.sequence, piece.tokens.size());
@@ -127,15 +127,19 @@ Rows ModelDriver::step(const std::vector<Piece>& pieces) {
   const auto num_tokens = static_cast<int>(tables.token_ids.size());
   const AttentionMetadata metadata = metadata_of(tables, static_cast<int>(pieces.size()), static_cast<int>(max_blocks));
 
+  const int num_rows = wanted ? static_cast<int>(wanted->size()) : num_tokens;
   Arena workspace =
-      Arena::create(*device_, MemoryKind::kDevice, model_->workspace_bytes(num_tokens, num_tokens)).value();
+      Arena::create(*device_, MemoryKind::kDevice, model_->workspace_bytes(num_tokens, num_rows)).value();
   ForwardContext context{.ops = ops_, .workspace = workspace, .attention = metadata, .kv = kv_,
                          .token_ids = i32(tables.token_ids, {num_tokens})};
+  std::vector<int32_t> chosen = wanted.value_or(std::vector<int32_t>{});
+  if (wanted) context.wanted_rows = i32(chosen, {num_rows});
   const Tensor hidden = model_->forward(context);
+  if (num_rows == 0) return {};
   const auto vocab = static_cast<size_t>(model_->info().vocab_size);
-  std::vector<float> flat(static_cast<size_t>(num_tokens) * vocab);
-  model_->logits(context, hidden, i32(tables.rows, {num_tokens}),
-                 Tensor::contiguous(flat.data(), DType::kF32, {num_tokens, static_cast<int64_t>(vocab)}));
+  std::vector<float> flat(static_cast<size_t>(num_rows) * vocab);
+  model_->logits(context, hidden, wanted ? Tensor{} : i32(tables.rows, {num_rows}),
+                 Tensor::contiguous(flat.data(), DType::kF32, {num_rows, static_cast<int64_t>(vocab)}));
   stream_->synchronize();
   Rows out;
   for (auto row = flat.begin(); row != flat.end(); row += static_cast<std::ptrdiff_t>(vocab)) {

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -33,8 +34,8 @@ class ModelDriver {
                                                                      RandomRouting routing);
 
   [[nodiscard]] const Model& model() const { return *model_; }
-  // One step; the logits of all its tokens in order.
-  Rows step(const std::vector<Piece>& pieces);
+  // One step; the logits of all its tokens in order, or of the wanted rows alone (ForwardContext::wanted_rows).
+  Rows step(const std::vector<Piece>& pieces, const std::optional<std::vector<int32_t>>& wanted = {});
   // The tokens of one sequence in chunks of at most `chunk`.
   Rows prefill(Sequence& sequence, const std::vector<int32_t>& tokens, size_t chunk);
   std::vector<int32_t> greedy(const std::vector<int32_t>& prompt, int num_tokens);
