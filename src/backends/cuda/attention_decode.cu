@@ -36,9 +36,13 @@ struct Config {
   __device__ static int key_chunk(int row, int chunk) { return row * kRowBytes + (chunk ^ (row & 1) << 2) * 16; }
   __device__ static int value_chunk(int row, int chunk) { return row * kRowBytes + (chunk ^ (row & 7)) * 16; }
 };
-// In FP8 two steps are enough, and a smaller block finds room beside one of the product before it.
+// One block an SM, for few sequences. In FP8 two steps are enough, and a smaller block finds room beside one of the
+// product before it.
 template <class Cache>
 using Large = Config<Cache, 8, sizeof(Cache) == 1 ? 16 * 1024 : 24 * 1024>;
+// Two blocks an SM, for many: one multiplies while the other merges, and the last tile of a sequence is smaller.
+template <class Cache>
+using Half = Config<Cache, 4, 24 * 1024>;
 template <class Cache>
 using Small = Config<Cache, 4, 16 * 1024>;
 
@@ -52,6 +56,7 @@ struct Shared {
   CombineScratch<kRows> combine;
 };
 static_assert(sizeof(Shared<Large<Bf16>>) <= 227 * 1024 && sizeof(Shared<Small<Bf16>>) <= 99 * 1024);
+static_assert(2 * (sizeof(Shared<Half<Bf16>>) + 1024) <= 228 * 1024);
 
 struct DecodeView {
   AttentionView attention;
@@ -453,20 +458,22 @@ __global__ void __launch_bounds__(C::kThreads, 8 / C::kWarps) paged_decode_kerne
   wait_for_copies<0>();
 }
 
+int passes_of(const AttentionView& attention) { return ceil_div(attention.group, kRows); }
+
 template <class C>
 void launch_config(Stream& stream, const AttentionView& attention, int num_seqs, const Tensor& workspace) {
   const int num_blocks = num_multiprocessors() * (8 / C::kWarps);
-  const DecodeView view{attention, partials_of(workspace, num_blocks, kRows, kHeadDim), num_seqs, ceil_div(attention.group, kRows)};
+  const DecodeView view{attention, partials_of(workspace, num_blocks, kRows, kHeadDim), num_seqs, passes_of(attention)};
   allow_shared_memory(paged_decode_kernel<C>, sizeof(Shared<C>));
   launch_pdl(stream, paged_decode_kernel<C>, dim3(num_blocks), dim3(C::kThreads), sizeof(Shared<C>), view);
 }
 
 template <class Cache>
 void launch_cache(Stream& stream, Sizing sizing, const AttentionView& view, int num_seqs, const Tensor& workspace) {
-  switch (sizing) {
-    case Sizing::kHopper: return launch_config<Large<Cache>>(stream, view, num_seqs, workspace);
-    case Sizing::kAny: return launch_config<Small<Cache>>(stream, view, num_seqs, workspace);
-  }
+  if (sizing == Sizing::kAny) return launch_config<Small<Cache>>(stream, view, num_seqs, workspace);
+  const int num_items = num_seqs * view.pages.num_heads * passes_of(view);
+  if (num_items > num_multiprocessors()) return launch_config<Half<Cache>>(stream, view, num_seqs, workspace);
+  launch_config<Large<Cache>>(stream, view, num_seqs, workspace);
 }
 
 }  // namespace

@@ -1,7 +1,9 @@
-// Speed of the GPU's ops at the shapes of the models: cuda_ops_bench [M=1,4,8] [part of a name …]
+// Speed of the GPU's ops at the shapes of the models: cuda_ops_bench [M=1,4,8] [S=1] [part of a name …]
 // For each op, shape and precision a line: microseconds and the share of the bound for each number of tokens M. The
 // bound: weights and activations once at 3.0 TB/s, or the arithmetic at 680 (bf16) or 1320 (FP8) TFLOP/s, what one H100
 // sustains. Weights rotate through more memory than L2 holds; times are medians over replays of a graph of many calls.
+// With S each op runs for so many seconds, so that the card comes to its limit of power as in a server's steps, and the
+// second half is measured; behind the share stand watts and the SMs' clock in MHz.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -16,6 +18,7 @@
 #include <vector>
 
 #include "backends/cuda/cuda_backend.h"
+#include "card_watch.h"
 #include "ops/op_table.h"
 #include "tensor/convert.h"
 
@@ -26,6 +29,7 @@ constexpr double kBandwidth = 3.0e12, kBf16Rate = 680e12, kFp8Rate = 1320e12;
 constexpr size_t kRotatedBytes = size_t{300} << 20;
 constexpr size_t kMinReplayedNs = 2'000'000;
 constexpr int kRounds = 5;
+double sustained_seconds = 0;
 std::vector<int64_t> all_tokens = {1, 4, 8, 16, 32, 64, 128, 256, 1024, 4096};   // M= names others
 
 struct Work { double bytes, flops, rate; };
@@ -133,13 +137,24 @@ class Bench {
     };
     nanoseconds(1);
     const int replays = static_cast<int>(kMinReplayedNs / nanoseconds(1)) + 1;
+    const double bound_us = std::max(work.bytes / kBandwidth, work.flops / work.rate) * 1e6;
+    if (sustained_seconds > 0) {
+      size_t elapsed = 0, measured = 0, count = 0;
+      const auto half = static_cast<size_t>(sustained_seconds * 0.5e9);
+      for (; elapsed < half;) elapsed += nanoseconds(replays);
+      watch_.begin();
+      for (; measured < half; count += static_cast<size_t>(replays)) measured += nanoseconds(replays);
+      const CardWatch::Reading card = watch_.end();
+      const double us = static_cast<double>(measured) / static_cast<double>(count) / kCalls * 1e-3;
+      line_ += fmt::format(" {:7.1f} {:3.0f}% {:3.0f}W {:4.0f}", us, bound_us / us * 100, card.watts, card.sm_mhz);
+      return;
+    }
     std::vector<double> times;
     for (int round = 0; round < kRounds; ++round)
       times.push_back(static_cast<double>(nanoseconds(replays)) / replays / kCalls * 1e-3);
     std::sort(times.begin(), times.end());
     const double microseconds = times[times.size() / 2];
-    const double bound = std::max(work.bytes / kBandwidth, work.flops / work.rate) * 1e6;
-    line_ += fmt::format(" {:7.1f} {:3.0f}%", microseconds, bound / microseconds * 100);
+    line_ += fmt::format(" {:7.1f} {:3.0f}%", microseconds, bound_us / microseconds * 100);
   }
   void skip() { line_ += "             "; }
   void end() {
@@ -174,6 +189,7 @@ class Bench {
   std::vector<Arena> arenas_;
   std::vector<std::byte> patterns_[8];
   std::string line_;
+  CardWatch watch_;
 };
 
 struct Format { WeightFormat format; const char* name; double bytes, rate; };
@@ -423,6 +439,10 @@ int main(int argc, char** argv) {
       std::string number;
       if (std::getline(list, number, ',')) gale::all_tokens.push_back(std::stoll(number));
     }
+    parts.erase(parts.begin());
+  }
+  if (!parts.empty() && parts[0].starts_with("S=")) {
+    gale::sustained_seconds = std::stod(parts[0].substr(2));
     parts.erase(parts.begin());
   }
   gale::Bench bench(**device);

@@ -46,6 +46,8 @@ struct TileGemmConfig {
   static constexpr int kThreads = kConsumers + 128;  // registers move between whole warpgroups
   // Small tiles leave a quarter of the registers to a block of the norm behind them, which starts beside them.
   static constexpr bool kIsSmall = kTokens <= 160;
+  // Results of a tile wait in registers, and leave during the first products of the next.
+  static constexpr bool kDefers = !kIsSmall;
   static constexpr int kProducerRegisters = 40, kConsumerRegisters = kIsSmall ? 168 : 232;
   static constexpr int kBoundThreads = kIsSmall ? 512 : kThreads;  // as if so many: 128 registers each
   static constexpr int kBlockK = kSwizzledRowBytes / static_cast<int>(sizeof(T));
@@ -165,13 +167,15 @@ __device__ inline void release_stage(uint64_t& empty) {
   if (threadIdx.x % kWarpSize == 0) barrier_arrive(empty);
 }
 
-template <class C, int kTokens>
+// beside(): what is done while a block of K is multiplied.
+template <class C, int kTokens, class F>
 __device__ void multiply_tile(float (&sum)[kTokens / 2], TileGemmShared<C>& shared, uint8_t* stages, Ring<C>& ring,
-                              int num_blocks) {
+                              int num_blocks, F&& beside) {
   const int group = threadIdx.x / 128;
   const uint64_t weights = tile_descriptor(stages + group * 64 * kSwizzledRowBytes),
                  in = tile_descriptor(stages + C::kWeightBytes);
   int previous = -1;
+#pragma unroll 1
   for (int i = 0; i < num_blocks; ++i, ring.next()) {
     barrier_wait(shared.full[ring.stage], ring.parity);
     const uint64_t a = weights + ring.stage * (C::kStageBytes / 16), b = in + ring.stage * (C::kStageBytes / 16);
@@ -182,6 +186,7 @@ __device__ void multiply_tile(float (&sum)[kTokens / 2], TileGemmShared<C>& shar
     wgmma_wait<1>();  // the block before this one is done
     if (previous >= 0) release_stage(shared.empty[previous]);
     previous = ring.stage;
+    beside();
   }
   wgmma_wait<0>();
   release_stage(shared.empty[previous]);
@@ -249,6 +254,15 @@ struct TileFinish {
   }
 };
 
+// A unit, of 8 tokens, as a thread stores it: pairs of bf16.
+template <bool kIsSwiglu>
+inline constexpr int kPackedOfUnit = kIsSwiglu ? 1 : 2;
+template <bool kIsSwiglu>
+__device__ void pack_unit(uint32_t* packed, float4 x) {
+  packed[0] = pack_bf16(x.x, x.y);
+  if constexpr (!kIsSwiglu) packed[1] = pack_bf16(x.z, x.w);
+}
+
 // Where a warpgroup's results of a tile go: 64 rows, or 32 after SwiGLU, through its staging memory, whose 16-byte
 // pieces are swizzled, so that memory sees rows of 128 or 64 bytes.
 template <class C, bool kIsSwiglu>
@@ -273,29 +287,27 @@ struct TileStore {
   // kUnits times 8 tokens from `token` of the tile on; unit(u) are the finished values of one.
   template <int kUnits, class F>
   __device__ void chunk(int number, int token, F&& unit) {
+    uint32_t packed[kUnits * kPackedOfUnit<kIsSwiglu>];
+#pragma unroll
+    for (int u = 0; u < kUnits; ++u) pack_unit<kIsSwiglu>(packed + u * kPackedOfUnit<kIsSwiglu>, unit(u));
+    store_packed<kUnits>(number, token, packed);
+  }
+  template <int kUnits>
+  __device__ void store_packed(int number, int token, const uint32_t* packed) {
     static_assert(kUnits % (kIsSwiglu ? 4 : 2) == 0 && kUnits * 8 <= C::kChunkTokens);
     const int lane = thread % kWarpSize, warp = thread / kWarpSize;
     uint8_t* buffer = staging;
     if constexpr (kIsSwiglu) {
       buffer += number % 2 * (C::kStagingBytes / 2);
 #pragma unroll
-      for (int u = 0; u < kUnits; u += 4) {
-        const float4 a = unit(u), b = unit(u + 1), c = unit(u + 2), d = unit(u + 3);
-        store_fragments(buffer + piece_at(u * 8 + lane, warp), pack_bf16(a.x, a.y), pack_bf16(b.x, b.y),
-                        pack_bf16(c.x, c.y), pack_bf16(d.x, d.y));
-      }
+      for (int u = 0; u < kUnits; u += 4)
+        store_fragments(buffer + piece_at(u * 8 + lane, warp), packed[u], packed[u + 1], packed[u + 2], packed[u + 3]);
     } else {
-      uint32_t packed[kUnits][2];
-#pragma unroll
-      for (int u = 0; u < kUnits; ++u) {
-        const float4 x = unit(u);
-        packed[u][0] = pack_bf16(x.x, x.y), packed[u][1] = pack_bf16(x.z, x.w);
-      }
       if (number > 0) group_sync(group);  // the chunk before has been read
 #pragma unroll
       for (int u = 0; u < kUnits; u += 2)
-        store_fragments(buffer + piece_at((u + lane / 16) * 8 + lane % 8, warp * 2 + lane / 8 % 2), packed[u][0],
-                        packed[u][1], packed[u + 1][0], packed[u + 1][1]);
+        store_fragments(buffer + piece_at((u + lane / 16) * 8 + lane % 8, warp * 2 + lane / 8 % 2), packed[u * 2],
+                        packed[u * 2 + 1], packed[u * 2 + 2], packed[u * 2 + 3]);
     }
     group_sync(group);
     constexpr int kTokensAtOnce = 128 / kPieces, kSteps = kUnits * 8 / kTokensAtOnce;
@@ -346,6 +358,50 @@ __device__ void store_sums_bf16(const TileGemmView& view, const TileGemmShared<C
                                                [&](int u) { return unit(kWhole * (kChunk / 8) + u); });
   }
 }
+
+// Results of a tile in bf16 that wait in registers while the next one is multiplied: as many as find room.
+template <class C, bool kIsSwiglu>
+struct TileWaiting {
+  static constexpr int kChunks = C::kTokens / C::kChunkTokens, kChunkUnits = C::kChunkTokens / 8;
+  static constexpr int kAtOnce = kIsSwiglu || C::kTokens < 256 ? 0 : kChunks / 2;  // chunks that do not wait
+  static constexpr int kChunkWords = kChunkUnits * kPackedOfUnit<kIsSwiglu>;
+  static_assert(C::kTokens % C::kChunkTokens == 0);
+  uint32_t packed[(kChunks - kAtOnce) * kChunkWords];
+  TilePlace tile;
+  int next = kChunks;  // chunk
+
+  __device__ void put(const TileGemmView& view, const TileGemmShared<C>& shared, const TileFinish<C>& finish,
+                      uint8_t* staging, const TilePlace& of, const float (&sum)[C::kTokens / 2]) {
+    const int pair = threadIdx.x % 4 * 2;
+    const auto unit = [&](int u) {
+      return finish.template finished<kIsSwiglu>(shared, u * 8 + pair,
+                                                 {sum[u * 4], sum[u * 4 + 1], sum[u * 4 + 2], sum[u * 4 + 3]});
+    };
+    tile = of, next = kAtOnce;
+    if constexpr (kAtOnce > 0) {
+      TileStore<C, kIsSwiglu> to(view, staging, tile);
+#pragma unroll
+      for (int c = 0; c < kAtOnce; ++c)
+        to.template chunk<kChunkUnits>(c, c * C::kChunkTokens, [&](int u) { return unit(c * kChunkUnits + u); });
+    }
+#pragma unroll
+    for (int u = kAtOnce * kChunkUnits; u < kChunks * kChunkUnits; ++u)
+      pack_unit<kIsSwiglu>(packed + u * kPackedOfUnit<kIsSwiglu> - kAtOnce * kChunkWords, unit(u));
+  }
+  __device__ void store_next(const TileGemmView& view, uint8_t* staging) {
+    if (next == kChunks) return;
+    TileStore<C, kIsSwiglu> to(view, staging, tile);
+#pragma unroll
+    for (int c = kAtOnce; c < kChunks; ++c)
+      if (c == next)
+        to.template store_packed<kChunkUnits>(c, c * C::kChunkTokens, packed + (c - kAtOnce) * kChunkWords);
+    ++next;
+  }
+  __device__ void store_all(const TileGemmView& view, uint8_t* staging) {
+#pragma unroll 1
+    while (next < kChunks) store_next(view, staging);
+  }
+};
 
 template <class C, int kTokens>
 __device__ void store_sums(const TileGemmView& view, const TileGemmShared<C>& shared, const TileFinish<C>& finish,
@@ -459,7 +515,7 @@ struct TileConsumer {
   __device__ void take(const TilePlace& tile) {
     const TileFinish<C> finish(view, tile);
     float sum[kTokens / 2];
-    multiply_tile<C, kTokens>(sum, shared, stages, ring, k_end - k_begin);
+    multiply_tile<C, kTokens>(sum, shared, stages, ring, k_end - k_begin, [] {});
     finish.share(shared);
     if constexpr (kTokens == C::kTokens) {
       if (view.split > 1) {  // one tile a block: the stages are not needed any more
@@ -471,9 +527,36 @@ struct TileConsumer {
     }
     store_sums<C, kTokens>(view, shared, finish, staging, tile, sum);
   }
+  template <bool kIsSwiglu>
+  __device__ void take_deferred(const TilePlace& tile, TileWaiting<C, kIsSwiglu>& waiting) {
+    const TileFinish<C> finish(view, tile);
+    float sum[C::kTokens / 2];
+    multiply_tile<C, C::kTokens>(sum, shared, stages, ring, k_end - k_begin,
+                                 [&] { waiting.store_next(view, staging); });
+    waiting.store_all(view, staging);
+    finish.share(shared);
+    waiting.put(view, shared, finish, staging, tile, sum);
+  }
+  template <bool kIsSwiglu>
+  __device__ void run_deferred(const TileSchedule<C>& schedule) {
+    TilePlace tile;
+    TileWaiting<C, kIsSwiglu> waiting;
+    int i = 0;
+    for (; schedule.get(i, tile); ++i) {  // narrow ones come last
+      if constexpr (C::kHasNarrow)
+        if (tile.tokens != C::kTokens) break;
+      take_deferred(tile, waiting);
+    }
+    waiting.store_all(view, staging);
+    if constexpr (C::kHasNarrow)
+      for (; schedule.get(i, tile); ++i) take<C::kTokens / 2>(tile);
+  }
   __device__ void run(const TileSchedule<C>& schedule) {
     TilePlace tile;
     wait_for_predecessor();  // the tokens' factors are of its making
+    if constexpr (C::kDefers)
+      if (view.split == 1 && !view.is_f32)
+        return view.is_swiglu ? run_deferred<true>(schedule) : run_deferred<false>(schedule);
     for (int i = 0; schedule.get(i, tile); ++i) {
       if constexpr (C::kHasNarrow)
         if (tile.tokens != C::kTokens) {
