@@ -85,7 +85,7 @@ inline double busy_time(const TileGemmSize& size, const TileGemmPlan& plan) {
 
 // What the busiest SM needs, or memory if that takes longer.
 inline double tile_gemm_time(const TileGemmSize& size, const TileGemmPlan& plan) {
-  constexpr double kStart = 2.8, kShare = 1.25, kShareResults = 4.5 / 256, kBytes = 2.43e6;  // a microsecond
+  constexpr double kStart = 2.8, kShare = 1.25, kShareResults = 4.5 / 256, kBytes = 2.8e6;  // a microsecond
   const double busy = busy_time(size, plan);
   const double memory = static_cast<double>(kBytesOfKBlock) * size.num_k_blocks * size.size_n / kBytes;
   const double most = std::max(busy, memory), ratio = std::min(busy, memory) / most, fourth = std::pow(ratio, 4);
@@ -100,7 +100,7 @@ struct TileChoice {
 
 // For kMinTileTokens tokens and more.
 inline TileGemmPlan plan_tiles(int num_tokens, int size_n, int num_k_blocks, TileChoice only = {}) {
-  constexpr int kMinShare = 4;                      // blocks of K
+  constexpr int kMinShare = 5;                      // blocks of K
   constexpr int kTokensOfPadding = 5, kPadded = 7;  // at most 5 : 7
   const TileGemmSize size{num_tokens, size_n, num_k_blocks};
   const int rows = tiles_of(size_n, kTileGemmRows);

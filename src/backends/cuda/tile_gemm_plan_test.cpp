@@ -31,6 +31,8 @@ TEST(TileGemmPlan, takes_what_was_measured_best_or_a_hundredth_more) {
     const TileGemmPlan plan = plan_tiles(num_tokens, size_n, num_k_blocks);
     return std::pair(plan.tokens, plan.split);
   };
+  EXPECT_EQ(tokens_and_split(96, 4608, 32), std::pair(96, 3));
+  EXPECT_EQ(tokens_and_split(96, 4608, 64), std::pair(96, 3));
   EXPECT_EQ(tokens_and_split(128, 4608, 32), std::pair(128, 3));
   EXPECT_EQ(tokens_and_split(256, 4608, 32), std::pair(96, 1));
   EXPECT_EQ(tokens_and_split(512, 4608, 32), std::pair(192, 1));
