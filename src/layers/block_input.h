@@ -15,7 +15,7 @@ struct BlockInput {
   [[nodiscard]] int64_t num_tokens() const { return (plain.is_empty() ? quantized : plain).shape[0]; }
 };
 
-// Nothing of nothing.
+// The first rows of a tensor, or nothing of nothing.
 [[nodiscard]] inline Tensor first_rows(const Tensor& tensor, int64_t num_rows) {
   return tensor.is_empty() ? tensor : tensor.slice(0, 0, num_rows);
 }

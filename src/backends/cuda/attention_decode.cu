@@ -42,7 +42,7 @@ template <class Cache>
 using Large = Config<Cache, 8, sizeof(Cache) == 1 ? 16 * 1024 : 24 * 1024>;
 // Two blocks an SM, for many: one multiplies while the other merges, and the last tile of a sequence is smaller.
 template <class Cache>
-using Half = Config<Cache, 4, 24 * 1024>;
+using Paired = Config<Cache, 4, 24 * 1024>;
 template <class Cache>
 using Small = Config<Cache, 4, 16 * 1024>;
 
@@ -56,7 +56,7 @@ struct Shared {
   CombineScratch<kRows> combine;
 };
 static_assert(sizeof(Shared<Large<Bf16>>) <= 227 * 1024 && sizeof(Shared<Small<Bf16>>) <= 99 * 1024);
-static_assert(2 * (sizeof(Shared<Half<Bf16>>) + 1024) <= 228 * 1024);
+static_assert(2 * (sizeof(Shared<Paired<Bf16>>) + 1024) <= 228 * 1024);
 
 struct DecodeView {
   AttentionView attention;
@@ -472,7 +472,7 @@ template <class Cache>
 void launch_cache(Stream& stream, Sizing sizing, const AttentionView& view, int num_seqs, const Tensor& workspace) {
   if (sizing == Sizing::kAny) return launch_config<Small<Cache>>(stream, view, num_seqs, workspace);
   const int num_items = num_seqs * view.pages.num_heads * passes_of(view);
-  if (num_items > num_multiprocessors()) return launch_config<Half<Cache>>(stream, view, num_seqs, workspace);
+  if (num_items > num_multiprocessors()) return launch_config<Paired<Cache>>(stream, view, num_seqs, workspace);
   launch_config<Large<Cache>>(stream, view, num_seqs, workspace);
 }
 

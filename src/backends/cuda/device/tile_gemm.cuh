@@ -10,8 +10,8 @@
 // 128 bytes of K each, and two warpgroups multiply 64 rows each.
 //
 // Limited by shared memory, at 256 tokens as much by arithmetic. Where tiles are many, blocks stay and take one after
-// the other, the next one's stages filled during the results of the last; where they are few, blocks of a cluster share
-// the K of one tile and add up their parts in the order of their ranks.
+// the other: while the next one's first blocks of K are multiplied, the results of the last one leave. Where tiles are
+// few, blocks of a cluster share the K of one tile and add up their parts in the order of their ranks.
 namespace gale::cuda {
 
 // A matrix by boxes of the copy engine. Rows beyond its end are never asked for, as each would keep the engine busy for
@@ -361,7 +361,7 @@ __device__ void store_sums_bf16(const TileGemmView& view, const TileGemmShared<C
 
 // Results of a tile in bf16 that wait in registers while the next one is multiplied: as many as find room.
 template <class C, bool kIsSwiglu>
-struct TileWaiting {
+struct DeferredResults {
   static constexpr int kChunks = C::kTokens / C::kChunkTokens, kChunkUnits = C::kChunkTokens / 8;
   static constexpr int kAtOnce = kIsSwiglu || C::kTokens < 256 ? 0 : kChunks / 2;  // chunks that do not wait
   static constexpr int kChunkWords = kChunkUnits * kPackedOfUnit<kIsSwiglu>;
@@ -528,26 +528,26 @@ struct TileConsumer {
     store_sums<C, kTokens>(view, shared, finish, staging, tile, sum);
   }
   template <bool kIsSwiglu>
-  __device__ void take_deferred(const TilePlace& tile, TileWaiting<C, kIsSwiglu>& waiting) {
+  __device__ void take_deferred(const TilePlace& tile, DeferredResults<C, kIsSwiglu>& results) {
     const TileFinish<C> finish(view, tile);
     float sum[C::kTokens / 2];
     multiply_tile<C, C::kTokens>(sum, shared, stages, ring, k_end - k_begin,
-                                 [&] { waiting.store_next(view, staging); });
-    waiting.store_all(view, staging);
+                                 [&] { results.store_next(view, staging); });
+    results.store_all(view, staging);
     finish.share(shared);
-    waiting.put(view, shared, finish, staging, tile, sum);
+    results.put(view, shared, finish, staging, tile, sum);
   }
   template <bool kIsSwiglu>
   __device__ void run_deferred(const TileSchedule<C>& schedule) {
     TilePlace tile;
-    TileWaiting<C, kIsSwiglu> waiting;
+    DeferredResults<C, kIsSwiglu> results;
     int i = 0;
     for (; schedule.get(i, tile); ++i) {  // narrow ones come last
       if constexpr (C::kHasNarrow)
         if (tile.tokens != C::kTokens) break;
-      take_deferred(tile, waiting);
+      take_deferred(tile, results);
     }
-    waiting.store_all(view, staging);
+    results.store_all(view, staging);
     if constexpr (C::kHasNarrow)
       for (; schedule.get(i, tile); ++i) take<C::kTokens / 2>(tile);
   }
