@@ -12,6 +12,8 @@ namespace {
 
 constexpr int kRopeAxes = 3;
 
+bool attends_to_logit_rows_alone(const Device& device) { return device.caps().kind == DeviceKind::kCpu; }
+
 int max_blocks_per_sequence(const SchedulerConfig& config) {
   return (config.max_model_len + config.block_size - 1) / config.block_size;
 }
@@ -21,7 +23,8 @@ int max_blocks_per_sequence(const SchedulerConfig& config) {
 struct BatchBuilder::State {
   PackedUpload upload;
   SchedulerConfig config;
-  AttentionMetadata attention = {};
+  bool attends_to_logit_rows_alone = false;
+  AttentionMetadata attention = {}, logit_attention = {};
   Tensor token_ids = {}, logit_rows = {};
   std::vector<PromptChunk> chunks = {};
   std::vector<size_t> order = {}, drawn = {};       // indices in the plan: of the rows, of the logits
@@ -31,27 +34,35 @@ struct BatchBuilder::State {
   void sort(const Plan& plan, const std::vector<bool>& is_special);
   void put_tokens(const Plan& plan, const Scheduler& scheduler, int num_tokens);
   void put_sequences(const Plan& plan, const Scheduler& scheduler, int num_seqs);
-  void put_tables(const Plan& plan, const Scheduler& scheduler, int num_seqs, int width);
+  [[nodiscard]] Tensor put_tables(const Plan& plan, const Scheduler& scheduler, const std::vector<size_t>& indices,
+                                  int num_seqs, int width);
+  void put_logit_attention(const Plan& plan, const Scheduler& scheduler);
   void put_logit_rows(const Plan& plan, const std::vector<bool>& is_special);
 };
 
 BatchBuilder::BatchBuilder(std::unique_ptr<State> state) : state_(std::move(state)) {}
 BatchBuilder::~BatchBuilder() = default;
 
-size_t BatchBuilder::num_bytes(const SchedulerConfig& config) {
+size_t BatchBuilder::num_bytes(const Device& device, const SchedulerConfig& config) {
   const auto tokens = static_cast<size_t>(std::max(config.max_num_batched_tokens, config.max_num_seqs));
   const auto seqs = static_cast<size_t>(config.max_num_seqs);
   const size_t table = seqs * static_cast<size_t>(max_blocks_per_sequence(config));
+  const size_t of_sequences =
+      2 * Arena::padded((seqs + 1) * sizeof(int32_t)) + Arena::padded(table * sizeof(int32_t));
+  const size_t of_logit_rows =
+      Arena::padded(kRopeAxes * seqs * sizeof(int32_t)) + Arena::padded(seqs * sizeof(int64_t)) + of_sequences;
   return Arena::padded(tokens * sizeof(int32_t)) + Arena::padded(kRopeAxes * tokens * sizeof(int32_t)) +
-         Arena::padded(tokens * sizeof(int64_t)) + 3 * Arena::padded((seqs + 1) * sizeof(int32_t)) +
-         Arena::padded(table * sizeof(int32_t));
+         Arena::padded(tokens * sizeof(int64_t)) + of_sequences + Arena::padded((seqs + 1) * sizeof(int32_t)) +
+         (attends_to_logit_rows_alone(device) ? of_logit_rows : 0);
 }
 
 Result<std::unique_ptr<BatchBuilder>> BatchBuilder::create(Device& device, const SchedulerConfig& config,
                                                            int num_buffers) {
-  GALE_ASSIGN(PackedUpload upload, PackedUpload::create(device, num_bytes(config), num_buffers));
-  return std::unique_ptr<BatchBuilder>(
-      new BatchBuilder(std::unique_ptr<State>(new State{.upload = std::move(upload), .config = config})));
+  GALE_ASSIGN(PackedUpload upload, PackedUpload::create(device, num_bytes(device, config), num_buffers));
+  return std::unique_ptr<BatchBuilder>(new BatchBuilder(std::unique_ptr<State>(
+      new State{.upload = std::move(upload),
+                .config = config,
+                .attends_to_logit_rows_alone = gale::attends_to_logit_rows_alone(device)})));
 }
 
 void BatchBuilder::State::sort(const Plan& plan, const std::vector<bool>& is_special) {
@@ -128,13 +139,15 @@ void BatchBuilder::State::put_sequences(const Plan& plan, const Scheduler& sched
   attention.num_seqs = num_seqs;
   attention.chunks = chunks;
   const int width = (attention.max_seq_len + config.block_size - 1) / config.block_size;
-  put_tables(plan, scheduler, num_seqs, width);
+  attention.block_tables = put_tables(plan, scheduler, order, num_seqs, width);
 }
 
-void BatchBuilder::State::put_tables(const Plan& plan, const Scheduler& scheduler, int num_seqs, int width) {
+// Of the sequences of these indices in the plan; padded to num_seqs.
+Tensor BatchBuilder::State::put_tables(const Plan& plan, const Scheduler& scheduler,
+                                       const std::vector<size_t>& indices, int num_seqs, int width) {
   const auto tables = upload.put<int32_t>({num_seqs, width});
   int32_t* to = tables.host.data();
-  for (const size_t index : order) {
+  for (const size_t index : indices) {
     const std::vector<BlockId>& blocks = scheduler.sequence(plan.sequences[index].id).table.blocks;
     // beyond: reserved for tokens of later steps
     const auto count = std::min(static_cast<std::ptrdiff_t>(width), std::ssize(blocks));
@@ -144,7 +157,7 @@ void BatchBuilder::State::put_tables(const Plan& plan, const Scheduler& schedule
     to += width;
   }
   std::fill(to, tables.host.data() + tables.host.size(), 0);
-  attention.block_tables = tables.device;
+  return tables.device;
 }
 
 void BatchBuilder::State::put_logit_rows(const Plan& plan, const std::vector<bool>& is_special) {
@@ -159,6 +172,34 @@ void BatchBuilder::State::put_logit_rows(const Plan& plan, const std::vector<boo
   size_t r = 0;
   for (const size_t index : drawn) rows.host[r++] = first_rows[index] + plan.sequences[index].num_scheduled_tokens - 1;
   logit_rows = rows.device;
+}
+
+// Each drawn row as a sequence whose one query is its last token.
+void BatchBuilder::State::put_logit_attention(const Plan& plan, const Scheduler& scheduler) {
+  const auto num_rows = static_cast<int>(drawn.size());
+  const auto starts = upload.put<int32_t>({num_rows + 1});
+  const auto lengths = upload.put<int32_t>({num_rows});
+  const auto positions = upload.put<int32_t>({kRopeAxes, num_rows});
+  const auto slots = upload.put<int64_t>({num_rows});
+  std::ranges::fill(slots.host, -1);   // their keys are written already
+  std::iota(starts.host.begin(), starts.host.end(), 0);
+  for (size_t r = 0; r < drawn.size(); ++r) {
+    const ScheduledSequence& scheduled = plan.sequences[drawn[r]];
+    lengths.host[r] = scheduled.num_computed_tokens + scheduled.num_scheduled_tokens;
+    for (size_t axis = 0; axis < kRopeAxes; ++axis) positions.host[axis * drawn.size() + r] = lengths.host[r] - 1;
+  }
+  const auto width = static_cast<int>(attention.block_tables.shape[1]);
+  logit_attention = {.query_start_loc = starts.device,
+                     .seq_lens = lengths.device,
+                     .block_tables = put_tables(plan, scheduler, drawn, num_rows, width),
+                     .slot_mapping = slots.device,
+                     .positions = positions.device,
+                     .num_seqs = num_rows,
+                     .num_tokens = num_rows,
+                     .num_decodes = num_rows,
+                     .max_query_len = 1,
+                     .max_seq_len = attention.max_seq_len,
+                     .block_size = config.block_size};
 }
 
 void BatchBuilder::build(Stream& stream, const Plan& plan, const Scheduler& scheduler,
@@ -176,12 +217,15 @@ void BatchBuilder::build(Stream& stream, const Plan& plan, const Scheduler& sche
   state.put_tokens(plan, scheduler, num_rows > 0 ? num_rows : plan.num_tokens);
   state.put_sequences(plan, scheduler, num_seqs);
   state.put_logit_rows(plan, is_special);
+  state.logit_attention = {};
+  if (state.attends_to_logit_rows_alone && num_rows == 0) state.put_logit_attention(plan, scheduler);
   state.upload.send(stream);
 }
 
 const AttentionMetadata& BatchBuilder::attention() const { return state_->attention; }
 const Tensor& BatchBuilder::token_ids() const { return state_->token_ids; }
 const Tensor& BatchBuilder::logit_rows() const { return state_->logit_rows; }
+const AttentionMetadata& BatchBuilder::logit_attention() const { return state_->logit_attention; }
 std::span<const size_t> BatchBuilder::drawn() const { return state_->drawn; }
 int BatchBuilder::num_plain_rows() const { return state_->num_plain; }
 int BatchBuilder::first_row(size_t index) const { return state_->first_rows.at(index); }

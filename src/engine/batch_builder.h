@@ -23,7 +23,7 @@ class BatchBuilder {
   // num_buffers: how many plans may be under way at once.
   [[nodiscard]] static Result<std::unique_ptr<BatchBuilder>> create(Device& device, const SchedulerConfig& config,
                                                                     int num_buffers);
-  [[nodiscard]] static size_t num_bytes(const SchedulerConfig& config);
+  [[nodiscard]] static size_t num_bytes(const Device& device, const SchedulerConfig& config);
   ~BatchBuilder();
 
   // is_special[i]: the draw of plan.sequences[i] needs more than one kernel; its logits come behind all others.
@@ -35,6 +35,9 @@ class BatchBuilder {
   [[nodiscard]] const Tensor& token_ids() const;          // i32 [T]; -1 - slot: the token drawn last in that slot
   // i32 [R]: rows of hidden states whose logits are wanted; of a padded step they are its first R.
   [[nodiscard]] const Tensor& logit_rows() const;
+  // Of these rows alone: WantedRows::attention. Nothing on a GPU, where the last layer's attention is some thousandth
+  // of a step, and nothing of padded steps.
+  [[nodiscard]] const AttentionMetadata& logit_attention() const;
   // Index in the plan of each row of logits (without padding); the first num_plain_rows() of them are not special.
   [[nodiscard]] std::span<const size_t> drawn() const;
   [[nodiscard]] int num_plain_rows() const;

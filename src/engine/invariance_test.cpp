@@ -42,11 +42,11 @@ class HashingModel final : public Model {
       cache[2 * slot + 1] = static_cast<float>(batch.positions.row<int32_t>(2)[t]);
     }
     for (int s = 0; s < batch.num_seqs; ++s) attend(batch, s, cache, hidden.as<float>());
-    if (!context.wanted_rows) return hidden;
-    const int64_t num_wanted = context.wanted_rows->shape[0];
+    if (!context.wanted) return hidden;
+    const Tensor& rows = context.wanted->rows;
+    const int64_t num_wanted = rows.shape[0];
     const Tensor chosen = context.workspace.allocate(DType::kF32, {num_wanted, 1});
-    for (int64_t r = 0; r < num_wanted; ++r)
-      chosen.as<float>()[r] = hidden.as<float>()[context.wanted_rows->as<int32_t>()[r]];
+    for (int64_t r = 0; r < num_wanted; ++r) chosen.as<float>()[r] = hidden.as<float>()[rows.as<int32_t>()[r]];
     return chosen;
   }
 

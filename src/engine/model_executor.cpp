@@ -165,7 +165,7 @@ Tensor ModelExecutor::compute(const Plan& plan, const Scheduler& scheduler, Pend
     return scheduler.sequence(scheduled.id).is_pooled() || !scheduled.prompt_logprobs.is_empty();
   });
   if (!reads_prompts && plan.layered() == nullptr && rows.shape[0] < context.token_ids.shape[0])
-    context.wanted_rows = rows;
+    context.wanted = {.rows = rows, .attention = state_.batch->logit_attention()};
   const Tensor hidden = model_->forward(context);   // [T, H], or [R, H] of the wanted rows
   for (size_t i = 0; i < plan.sequences.size(); ++i) {
     const ScheduledSequence& scheduled = plan.sequences[i];
@@ -177,7 +177,7 @@ Tensor ModelExecutor::compute(const Plan& plan, const Scheduler& scheduler, Pend
   }
   if (rows.is_empty()) return {};
   const Tensor logits = logits_memory(rows.shape[0]);
-  model_->logits(context, hidden, context.wanted_rows ? Tensor{} : rows, logits);
+  model_->logits(context, hidden, context.wanted ? Tensor{} : rows, logits);
   return logits;
 }
 

@@ -94,7 +94,7 @@ size_t step_bytes(const Model& model, const EngineConfig& config, SchedulerConfi
   return model.workspace_bytes(max_step_tokens(scheduler), max_logit_rows(scheduler)) +
          logits_bytes(model.info(), scheduler) + layered_bytes(model.info(), scheduler, device) + row_list_bytes() +
          Pooler::num_bytes(model.info().hidden_size) +
-         BatchBuilder::num_bytes(scheduler) +
+         BatchBuilder::num_bytes(device, scheduler) +
          attention_bytes(model, {*stream, table, device.caps()}, scheduler, cache) +
          Sampler::num_bytes(sampler_options(model.info(), config, scheduler, device));
 }

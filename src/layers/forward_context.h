@@ -48,6 +48,15 @@ struct LayeredRows {
   Tensor hidden;                    // [num_rows, H]
 };
 
+// The rows whose final hidden states will be read. Of the others the last layer computes keys and values, and no more.
+struct WantedRows {
+  Tensor rows;                      // i32 [R]
+  // A step of these tokens alone, each the one query of a sequence, slots -1. num_seqs 0: the last layer attends for
+  // all rows.
+  AttentionMetadata attention = {};
+  [[nodiscard]] bool attend_alone() const { return attention.num_seqs > 0; }
+};
+
 // One step's input and surroundings, handed down to the attention layer.
 struct ForwardContext {
   OpContext& ops;
@@ -57,9 +66,7 @@ struct ForwardContext {
   Tensor token_ids;                 // i32 [T]; below 0: see EmbeddingArgs
   Tensor last_tokens = {};          // i32 [slots] or empty
   LayeredRows layered = {};
-  // i32 [R]: the rows whose final hidden states will be read; the last layer computes the others' keys and values, and
-  // no more. Nothing: all. Not with `layered`.
-  std::optional<Tensor> wanted_rows = {};
+  std::optional<WantedRows> wanted = {};   // nothing: all rows; not with `layered`
 };
 
 }  // namespace gale

@@ -1,6 +1,7 @@
 #include "layers/gqa.h"
 
 #include <cmath>
+#include <utility>
 
 #include "layers/workspace.h"
 #include "ops/embedding.h"
@@ -53,7 +54,7 @@ GqaAttention::GqaAttention(const WeightScope& scope, const GqaSpec& spec)
 }
 
 void GqaAttention::forward(ForwardContext& context, const KvLayerView& kv, const Tensor& out, const BlockInput& in,
-                           const std::optional<Tensor>& out_rows) const {
+                           const WantedRows* wanted) const {
   const WorkspaceScope scope(context.workspace);
   const int64_t num_tokens = in.num_tokens();
   const Scratch tmp = scratch(context.workspace, num_tokens);
@@ -64,18 +65,22 @@ void GqaAttention::forward(ForwardContext& context, const KvLayerView& kv, const
                                .metadata = &context.attention, .rope = spec_.rope});
   const int64_t num_out = out.shape[0], width = int64_t{spec_.num_heads} * spec_.head_dim;
   if (num_out == 0) return;
-  paged_attention(context.ops, {.out = tmp.attended, .q = tmp.q, .k_cache = kv.k, .v_cache = kv.v,
-                                .metadata = &context.attention,
+  const auto choose = [&](Tensor& from, Tensor& other) {   // the wanted rows, where the other one's lie
+    gather_rows(context.ops, {.out = first_rows(other, num_out).view({num_out, width}),
+                              .in = from.view({num_tokens, width}), .rows = wanted->rows});
+    std::swap(from, other);
+    from = first_rows(from, num_out), other = first_rows(other, num_out);
+  };
+  Tensor q = tmp.q, attended = tmp.attended;
+  const bool alone = wanted != nullptr && wanted->attend_alone();
+  if (alone) choose(q, attended);
+  paged_attention(context.ops, {.out = attended, .q = q, .k_cache = kv.k, .v_cache = kv.v,
+                                .metadata = alone ? &wanted->attention : &context.attention,
                                 .scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(spec_.head_dim)))});
-  Tensor attended = tmp.attended.view({num_tokens, width});
-  if (out_rows) {
-    const Tensor chosen = tmp.q.view({num_tokens, width}).slice(0, 0, num_out);
-    gather_rows(context.ops, {.out = chosen, .in = attended, .rows = *out_rows});
-    attended = chosen;
-  }
-  const Tensor quantized = first_rows(tmp.quantized, num_out);
-  if (quantizes_) quantize_rows(context.ops, {.out = quantized, .in = attended});
-  o_proj_.apply(context.ops, out, {attended, quantized});
+  if (wanted != nullptr && !alone) choose(attended, q);
+  const Tensor flat = attended.view({num_out, width}), quantized = first_rows(tmp.quantized, num_out);
+  if (quantizes_) quantize_rows(context.ops, {.out = quantized, .in = flat});
+  o_proj_.apply(context.ops, out, {flat, quantized});
 }
 
 size_t GqaAttention::workspace_bytes(int64_t num_tokens) const {

@@ -70,9 +70,8 @@ void MlaAttention::attend_absorbed(OpContext& ops, const AttentionMetadata& firs
   head_linear(ops, {.out = rows(tmp.values), .in = attended, .weight = w_uv_});
 }
 
-void MlaAttention::attend(ForwardContext& context, const KvLayerView& kv, const Scratch& tmp) const {
-  OpContext& ops = context.ops;
-  const AttentionMetadata& step = context.attention;
+void MlaAttention::attend(OpContext& ops, const AttentionMetadata& step, const KvLayerView& kv,
+                          const Scratch& tmp) const {
   MlaPrefillArgs prefill{.out = tmp.values, .q = tmp.q, .scratch = tmp.absorbed, .cache = kv.k, .w_uk = w_uk_,
                          .w_uv = w_uv_, .metadata = &step, .scale = scale_};
   prefill.first_sequence = mla_first_prefill(ops, prefill);
@@ -86,7 +85,7 @@ void MlaAttention::attend(ForwardContext& context, const KvLayerView& kv, const 
 }
 
 void MlaAttention::forward(ForwardContext& context, const KvLayerView& kv, const Tensor& out, const BlockInput& in,
-                           const std::optional<Tensor>& out_rows) const {
+                           const WantedRows* wanted) const {
   const WorkspaceScope scope(context.workspace);
   OpContext& ops = context.ops;
   const int64_t num_tokens = in.num_tokens();
@@ -96,14 +95,23 @@ void MlaAttention::forward(ForwardContext& context, const KvLayerView& kv, const
                   .norm_eps = spec_.norm_eps, .cache = kv.k, .metadata = &context.attention, .rope = spec_.rope});
   const int64_t num_out = out.shape[0], width = int64_t{spec_.num_heads} * spec_.v_head_dim;
   if (num_out == 0) return;
-  if (quantizes_) quantize_rows(ops, {.out = tmp.quantized_latent, .in = tmp.q_latent});
-  q_b_proj_.apply(ops, tmp.q.view({num_tokens, q_b_proj_.num_rows()}), {tmp.q_latent, tmp.quantized_latent});
-  attend(context, kv, tmp);
-  Tensor values = tmp.values.view({num_tokens, width});
-  if (out_rows) {
+  const bool alone = wanted != nullptr && wanted->attend_alone();
+  const int64_t num_queries = alone ? num_out : num_tokens;
+  Tensor q_latent = tmp.q_latent;
+  if (alone) {
+    q_latent = Tensor::contiguous(tmp.qkv_a.data, dtype_, {num_out, spec_.q_lora_rank});   // whose rows are done with
+    gather_rows(ops, {.out = q_latent, .in = tmp.q_latent, .rows = wanted->rows});
+  }
+  const Tensor quantized_latent = first_rows(tmp.quantized_latent, num_queries);
+  if (quantizes_) quantize_rows(ops, {.out = quantized_latent, .in = q_latent});
+  q_b_proj_.apply(ops, first_rows(tmp.q, num_queries).view({num_queries, q_b_proj_.num_rows()}),
+                  {q_latent, quantized_latent});
+  attend(ops, alone ? wanted->attention : context.attention, kv, tmp);
+  Tensor values = first_rows(tmp.values, num_queries).view({num_queries, width});
+  if (wanted != nullptr && !alone) {
     CHECK(tmp.absorbed.num_bytes() >= values.num_bytes(), "values wider than latents");
-    const Tensor chosen = Tensor::contiguous(tmp.absorbed.data, values.dtype, {num_out, width});
-    gather_rows(ops, {.out = chosen, .in = values, .rows = *out_rows});
+    const Tensor chosen = Tensor::contiguous(tmp.absorbed.data, dtype_, {num_out, width});
+    gather_rows(ops, {.out = chosen, .in = values, .rows = wanted->rows});
     values = chosen;
   }
   const Tensor quantized = first_rows(tmp.quantized_values, num_out);

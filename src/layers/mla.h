@@ -27,13 +27,13 @@ class MlaAttention {
   [[nodiscard]] KvLayerSpec kv_spec() const;
   [[nodiscard]] size_t workspace_bytes(int64_t num_tokens) const;
   [[nodiscard]] bool reads_plain() const { return qkv_a_proj_.reads_plain(); }   // once weights are loaded
-  // out: of all tokens, or of out_rows (i32) in their order.
+  // out: of all tokens, or of the wanted rows in their order.
   void forward(ForwardContext& context, const KvLayerView& kv, const Tensor& out, const BlockInput& in,
-               const std::optional<Tensor>& out_rows = {}) const;  // [T, H]
+               const WantedRows* wanted = nullptr) const;  // [T, H]
 
  private:
   struct Scratch;
-  void attend(ForwardContext& context, const KvLayerView& kv, const Scratch& tmp) const;
+  void attend(OpContext& ops, const AttentionMetadata& step, const KvLayerView& kv, const Scratch& tmp) const;
   void attend_absorbed(OpContext& ops, const AttentionMetadata& first, const KvLayerView& kv, const Scratch& tmp) const;
   template <class Allocator>
   Scratch scratch(Allocator& allocator, int64_t num_tokens) const;

@@ -176,8 +176,8 @@ Tensor Decoder::forward(ForwardContext& context) const {
         layers_.size());
   const int64_t num_rows = context.token_ids.shape[0], num_whole = num_rows - context.layered.num_rows;
   const auto num_layers = static_cast<int>(layers_.size());
-  const int64_t num_wanted = context.wanted_rows ? context.wanted_rows->shape[0] : 0;
-  CHECK(!context.wanted_rows || num_whole == num_rows, "wanted rows beside layered ones");
+  const int64_t num_wanted = context.wanted ? context.wanted->rows.shape[0] : 0;
+  CHECK(!context.wanted || num_whole == num_rows, "wanted rows beside layered ones");
   const Activations step = activations(context.workspace, num_rows, num_wanted);
   Rows whole{step.residual.slice(0, 0, num_whole), 0, num_whole, 0, num_layers};
   const Rows layered{context.layered.hidden, num_whole, num_rows, context.layered.first_layer,
@@ -212,10 +212,10 @@ Tensor Decoder::forward(ForwardContext& context) const {
     if (present.begin == present.end) continue;
     ForwardContext& of_layer = has_layered ? context : without_layered;
     const BlockInput attention_input = present.of(input_at(i));
-    const std::optional<Tensor> out_rows = i + 1 == num_layers ? context.wanted_rows : std::nullopt;
-    if (out_rows) {
+    const WantedRows* wanted = i + 1 == num_layers && context.wanted ? &*context.wanted : nullptr;
+    if (wanted != nullptr) {
       present.end = num_wanted, whole = {step.chosen, 0, num_wanted, i, num_layers};
-      gather_rows(context.ops, {.out = step.chosen, .in = step.residual, .rows = *out_rows});
+      gather_rows(context.ops, {.out = step.chosen, .in = step.residual, .rows = wanted->rows});
     }
     const Tensor block = present.of(step.block);
     const auto add = [&](const std::optional<RmsNorm>& post, const RmsNorm& next, const BlockInput& out) {
@@ -224,16 +224,16 @@ Tensor Decoder::forward(ForwardContext& context) const {
     };
     std::visit(
         [&](const auto& attention) {
-          attention.forward(of_layer, context.kv.layers[static_cast<size_t>(i)], block, attention_input, out_rows);
+          attention.forward(of_layer, context.kv.layers[static_cast<size_t>(i)], block, attention_input, wanted);
         },
         layer.attention);
-    if (out_rows && num_wanted == 0) break;
+    if (wanted != nullptr && num_wanted == 0) break;
     const BlockInput mlp_input = input_of(layer.mlp, step.normed, step.quantized);
     add(layer.post_attention_norm, layer.pre_mlp_norm, mlp_input);
     std::visit([&](const auto& mlp) { mlp.forward(of_layer, block, present.of(mlp_input)); }, layer.mlp);
     add(layer.post_mlp_norm, norm_at(i + 1), input_at(i + 1));
   }
-  return context.wanted_rows ? step.normed.slice(0, 0, num_wanted) : step.normed;
+  return context.wanted ? step.normed.slice(0, 0, num_wanted) : step.normed;
 }
 
 void Decoder::logits(ForwardContext& context, const Tensor& hidden, const Tensor& rows, const Tensor& out) const {

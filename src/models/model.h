@@ -37,7 +37,7 @@ class Model {
   [[nodiscard]] virtual KvLayout kv_layout() const = 0;
   // Bytes of ForwardContext::workspace that a step of max_tokens tokens and max_rows logit rows needs.
   [[nodiscard]] virtual size_t workspace_bytes(int max_tokens, int max_rows) const = 0;
-  // Final hidden states after the last norm in the workspace: [T, H], or [R, H] of context.wanted_rows in their order;
+  // Final hidden states after the last norm in the workspace: [T, H], or [R, H] of context.wanted in their order;
   // those of context.layered are there only if these reach the last layer. Writes the cache at slot_mapping.
   [[nodiscard]] virtual Tensor forward(ForwardContext& context) const = 0;
   // out[r] = head * hidden[rows[r]]     rows: i32 [R], or nothing: all of hidden [R, H]; out: f32 [R, V]

@@ -122,20 +122,21 @@ TEST_P(GoldenModel, gives_the_same_bits_for_any_chunking) {
 }
 
 TEST_P(GoldenModel, gives_the_same_bits_for_wanted_rows_alone) {
-  const auto run = [&](const std::optional<std::vector<int32_t>>& wanted) {
+  const auto run = [&](const std::optional<std::vector<int32_t>>& wanted, bool attends_alone) {
     Sequence first, second;
-    Rows rows = driver_->step({{&first, prompt(0)}, {&second, prompt(1)}}, wanted);
+    Rows rows = driver_->step({{&first, prompt(0)}, {&second, prompt(1)}}, wanted, attends_alone);
     for (const std::vector<float>& row : driver_->step({{&first, {reply(0)[0]}}, {&second, {reply(1)[0]}}}))
       rows.push_back(row);                       // reads what the step before has left in the cache
     return rows;
   };
-  const Rows all = run(std::nullopt);
+  const Rows all = run(std::nullopt, false);
   const auto end = static_cast<int32_t>(prompt(0).size() + prompt(1).size());
   for (const std::vector<int32_t>& wanted : {std::vector<int32_t>{end - 1, 2, 0}, {}}) {
     Rows expected;
     for (const int32_t row : wanted) expected.push_back(all[static_cast<size_t>(row)]);
     expected.insert(expected.end(), all.end() - 2, all.end());
-    EXPECT_EQ(run(wanted), expected) << wanted.size() << " wanted";
+    EXPECT_EQ(run(wanted, false), expected) << wanted.size() << " wanted";
+    EXPECT_EQ(run(wanted, true), expected) << wanted.size() << " wanted, attended for alone";
   }
 }
 

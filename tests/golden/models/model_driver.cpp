@@ -35,6 +35,28 @@ struct StepTables {
     max_seq = std::max(max_seq, piece.sequence->length);
   }
 
+  // Each of these tokens as a sequence's one query.
+  [[nodiscard]] StepTables of_rows(const std::vector<int32_t>& chosen) const {
+    StepTables out;
+    const size_t num_tokens = token_ids.size(), width = block_tables.size() / seq_lens.size();
+    for (const int32_t row : chosen) {
+      const auto next = std::ranges::upper_bound(query_start, row);
+      const auto sequence = static_cast<size_t>(next - query_start.begin()) - 1;
+      out.query_start.push_back(static_cast<int32_t>(out.token_ids.size()) + 1);
+      out.token_ids.push_back(token_ids.at(static_cast<size_t>(row)));
+      out.positions.push_back(positions.at(static_cast<size_t>(row)));
+      out.slots.push_back(-1);
+      out.seq_lens.push_back(out.positions.back() + 1);
+      const auto table = block_tables.begin() + static_cast<std::ptrdiff_t>(sequence * width);
+      out.block_tables.insert(out.block_tables.end(), table, table + static_cast<std::ptrdiff_t>(width));
+      out.max_seq = std::max(out.max_seq, out.seq_lens.back());
+    }
+    out.max_query = 1;
+    CHECK(positions.size() == 3 * num_tokens, "positions of {} tokens", num_tokens);
+    out.repeat_positions();
+    return out;
+  }
+
   void repeat_positions() {   // axes T, H, W of text are equal
     const std::vector<int32_t> axis = positions;
     for (int copy = 0; copy < 2; ++copy) positions.insert(positions.end(), axis.begin(), axis.end());
@@ -115,7 +137,8 @@ void ModelDriver::grow(Sequence& sequence, size_t num_tokens) {
   }
 }
 
-Rows ModelDriver::step(const std::vector<Piece>& pieces, const std::optional<std::vector<int32_t>>& wanted) {
+Rows ModelDriver::step(const std::vector<Piece>& pieces, const std::optional<std::vector<int32_t>>& wanted,
+                       bool attends_alone) {
   size_t max_blocks = 0;
   for (const Piece& piece : pieces) {
     grow(*piece.sequence, piece.tokens.size());
@@ -133,7 +156,11 @@ Rows ModelDriver::step(const std::vector<Piece>& pieces, const std::optional<std
   ForwardContext context{.ops = ops_, .workspace = workspace, .attention = metadata, .kv = kv_,
                          .token_ids = i32(tables.token_ids, {num_tokens})};
   std::vector<int32_t> chosen = wanted.value_or(std::vector<int32_t>{});
-  if (wanted) context.wanted_rows = i32(chosen, {num_rows});
+  StepTables alone = tables.of_rows(chosen);
+  if (wanted) {
+    context.wanted = {.rows = i32(chosen, {num_rows})};
+    if (attends_alone) context.wanted->attention = metadata_of(alone, num_rows, static_cast<int>(max_blocks));
+  }
   const Tensor hidden = model_->forward(context);
   if (num_rows == 0) return {};
   const auto vocab = static_cast<size_t>(model_->info().vocab_size);

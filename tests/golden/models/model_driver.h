@@ -34,8 +34,10 @@ class ModelDriver {
                                                                      RandomRouting routing);
 
   [[nodiscard]] const Model& model() const { return *model_; }
-  // One step; the logits of all its tokens in order, or of the wanted rows alone (ForwardContext::wanted_rows).
-  Rows step(const std::vector<Piece>& pieces, const std::optional<std::vector<int32_t>>& wanted = {});
+  // One step; the logits of all its tokens in order, or of the wanted rows alone (ForwardContext::wanted), to which the
+  // last layer attends alone or not.
+  Rows step(const std::vector<Piece>& pieces, const std::optional<std::vector<int32_t>>& wanted = {},
+            bool attends_alone = false);
   // The tokens of one sequence in chunks of at most `chunk`.
   Rows prefill(Sequence& sequence, const std::vector<int32_t>& tokens, size_t chunk);
   std::vector<int32_t> greedy(const std::vector<int32_t>& prompt, int num_tokens);
