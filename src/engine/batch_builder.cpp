@@ -218,7 +218,8 @@ void BatchBuilder::build(Stream& stream, const Plan& plan, const Scheduler& sche
   state.put_sequences(plan, scheduler, num_seqs);
   state.put_logit_rows(plan, is_special);
   state.logit_attention = {};
-  if (state.attends_to_logit_rows_alone && num_rows == 0) state.put_logit_attention(plan, scheduler);
+  const bool has_others = std::ssize(state.drawn) < plan.num_tokens;
+  if (state.attends_to_logit_rows_alone && has_others) state.put_logit_attention(plan, scheduler);
   state.upload.send(stream);
 }
 

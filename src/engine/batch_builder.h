@@ -36,7 +36,7 @@ class BatchBuilder {
   // i32 [R]: rows of hidden states whose logits are wanted; of a padded step they are its first R.
   [[nodiscard]] const Tensor& logit_rows() const;
   // Of these rows alone: WantedRows::attention. Nothing on a GPU, where the last layer's attention is some thousandth
-  // of a step, and nothing of padded steps.
+  // of a step, and nothing where these are all rows.
   [[nodiscard]] const AttentionMetadata& logit_attention() const;
   // Index in the plan of each row of logits (without padding); the first num_plain_rows() of them are not special.
   [[nodiscard]] std::span<const size_t> drawn() const;

@@ -15,10 +15,11 @@ struct BlockInput {
   [[nodiscard]] int64_t num_tokens() const { return (plain.is_empty() ? quantized : plain).shape[0]; }
 };
 
-// The first rows of a tensor, or nothing of nothing.
-[[nodiscard]] inline Tensor first_rows(const Tensor& tensor, int64_t num_rows) {
-  return tensor.is_empty() ? tensor : tensor.slice(0, 0, num_rows);
+// Rows begin … end - 1 of a tensor, or nothing of nothing.
+[[nodiscard]] inline Tensor rows_of(const Tensor& tensor, int64_t begin, int64_t end) {
+  return tensor.is_empty() ? tensor : tensor.slice(0, begin, end);
 }
+[[nodiscard]] inline Tensor first_rows(const Tensor& tensor, int64_t num_rows) { return rows_of(tensor, 0, num_rows); }
 
 // f8e4m3 with a scale for each row of the innermost dimension, or nothing.
 template <class Allocator>

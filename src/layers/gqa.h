@@ -21,9 +21,9 @@ struct GqaSpec {
 class GqaAttention {
  public:
   GqaAttention(const WeightScope& scope, const GqaSpec& spec);
-  // out: of all tokens, or of the wanted rows in their order.
+  // out: [T, H] of all tokens, or [R, H] of the wanted rows in their order.
   void forward(ForwardContext& context, const KvLayerView& kv, const Tensor& out, const BlockInput& in,
-               const WantedRows* wanted = nullptr) const;  // [T, H]
+               const WantedRows* wanted = nullptr) const;
   [[nodiscard]] size_t workspace_bytes(int64_t num_tokens) const;
   [[nodiscard]] bool reads_plain() const { return qkv_proj_.reads_plain(); }   // once weights are loaded
   [[nodiscard]] KvLayerSpec kv_spec() const;

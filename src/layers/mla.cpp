@@ -99,7 +99,7 @@ void MlaAttention::forward(ForwardContext& context, const KvLayerView& kv, const
   const int64_t num_queries = alone ? num_out : num_tokens;
   Tensor q_latent = tmp.q_latent;
   if (alone) {
-    q_latent = Tensor::contiguous(tmp.qkv_a.data, dtype_, {num_out, spec_.q_lora_rank});   // whose rows are done with
+    q_latent = tensor_within(tmp.qkv_a, dtype_, {num_out, spec_.q_lora_rank});
     gather_rows(ops, {.out = q_latent, .in = tmp.q_latent, .rows = wanted->rows});
   }
   const Tensor quantized_latent = first_rows(tmp.quantized_latent, num_queries);
@@ -109,8 +109,7 @@ void MlaAttention::forward(ForwardContext& context, const KvLayerView& kv, const
   attend(ops, alone ? wanted->attention : context.attention, kv, tmp);
   Tensor values = first_rows(tmp.values, num_queries).view({num_queries, width});
   if (wanted != nullptr && !alone) {
-    CHECK(tmp.absorbed.num_bytes() >= values.num_bytes(), "values wider than latents");
-    const Tensor chosen = Tensor::contiguous(tmp.absorbed.data, dtype_, {num_out, width});
+    const Tensor chosen = tensor_within(tmp.absorbed, dtype_, {num_out, width});
     gather_rows(ops, {.out = chosen, .in = values, .rows = wanted->rows});
     values = chosen;
   }

@@ -27,9 +27,9 @@ class MlaAttention {
   [[nodiscard]] KvLayerSpec kv_spec() const;
   [[nodiscard]] size_t workspace_bytes(int64_t num_tokens) const;
   [[nodiscard]] bool reads_plain() const { return qkv_a_proj_.reads_plain(); }   // once weights are loaded
-  // out: of all tokens, or of the wanted rows in their order.
+  // out: [T, H] of all tokens, or [R, H] of the wanted rows in their order.
   void forward(ForwardContext& context, const KvLayerView& kv, const Tensor& out, const BlockInput& in,
-               const WantedRows* wanted = nullptr) const;  // [T, H]
+               const WantedRows* wanted = nullptr) const;
 
  private:
   struct Scratch;

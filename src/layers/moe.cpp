@@ -49,10 +49,9 @@ struct Scratch {
   Tensor factors;   // f32 [T * K]: of rows in the order of experts
 };
 
-// Scratch that lies where another's is at other times: as many rows like those of a product's input.
+// As many rows like those of a product's input.
 Tensor rows_within(const Tensor& memory, const Tensor& in, const Tensor& factors) {
-  Tensor rows = Tensor::contiguous(memory.data, in.dtype, {memory.shape[0], in.shape[in.shape.rank() - 1]});
-  CHECK(rows.num_bytes() <= memory.num_bytes(), "{} do not fit {}", rows.describe(), memory.describe());
+  Tensor rows = tensor_within(memory, in.dtype, {memory.shape[0], in.shape[in.shape.rank() - 1]});
   if (in.scales != nullptr) rows.scales = factors.as<float>();
   return rows;
 }

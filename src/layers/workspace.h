@@ -26,6 +26,13 @@ template <class Take>
   return meter.bytes();
 }
 
+// A tensor where another one lies that is not needed any more, or not yet; CHECKs that it fits.
+[[nodiscard]] inline Tensor tensor_within(const Tensor& memory, DType dtype, const Shape& shape) {
+  const Tensor tensor = Tensor::contiguous(memory.data, dtype, shape);
+  CHECK(tensor.num_bytes() <= memory.num_bytes(), "{} do not fit {}", tensor.describe(), memory.describe());
+  return tensor;
+}
+
 // Gives what was taken from the workspace within a block back at its end.
 class WorkspaceScope {
  public:

@@ -138,9 +138,7 @@ struct Decoder::Rows {
   int64_t begin = 0, end = 0;
   int first_layer = 0, end_layer = 0;
   [[nodiscard]] bool are_in(int layer) const { return begin < end && first_layer <= layer && layer < end_layer; }
-  [[nodiscard]] Tensor of(const Tensor& tensor) const {
-    return tensor.is_empty() ? tensor : tensor.slice(0, begin, end);
-  }
+  [[nodiscard]] Tensor of(const Tensor& tensor) const { return rows_of(tensor, begin, end); }
   [[nodiscard]] BlockInput of(const BlockInput& input) const { return {of(input.plain), of(input.quantized)}; }
 };
 

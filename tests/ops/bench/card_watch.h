@@ -5,13 +5,14 @@
 #include <atomic>
 #include <chrono>
 #include <cstdlib>
-#include <stdexcept>
 #include <thread>
+
+#include "base/check.h"
 
 namespace gale {
 
 // Power and clock of the first visible card between begin() and end(), by the driver's NVML, which is loaded on the
-// first begin(). Throws std::runtime_error if there is none.
+// first begin(). CHECKs that there is one.
 class CardWatch {
  public:
   struct Reading { double watts, sm_mhz; };
@@ -51,11 +52,11 @@ class CardWatch {
   template <class F>
   void find(void* library, const char* name, F& function) {
     function = reinterpret_cast<F>(dlsym(library, name));
-    if (function == nullptr) throw std::runtime_error(name);
+    CHECK(function != nullptr, "NVML has no {}", name);
   }
   void load() {
     void* library = dlopen("libnvidia-ml.so.1", RTLD_NOW);
-    if (library == nullptr) throw std::runtime_error(dlerror());
+    CHECK(library != nullptr, "{}", dlerror());
     int (*init)() = nullptr;
     int (*handle_of)(unsigned, Card*) = nullptr;
     find(library, "nvmlInit_v2", init);
@@ -64,7 +65,7 @@ class CardWatch {
     find(library, "nvmlDeviceGetTotalEnergyConsumption", energy_);
     const char* visible = std::getenv("CUDA_VISIBLE_DEVICES");   // numbers; NVML does not know of it
     const int index = visible == nullptr ? 0 : std::atoi(visible);
-    if (init() != 0 || handle_of(static_cast<unsigned>(index), &card_) != 0) throw std::runtime_error("NVML: no card");
+    CHECK(init() == 0 && handle_of(static_cast<unsigned>(index), &card_) == 0, "NVML knows no card {}", index);
   }
   // Millijoules since the driver was loaded.
   [[nodiscard]] unsigned long long energy() const {

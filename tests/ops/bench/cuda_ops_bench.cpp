@@ -141,7 +141,7 @@ class Bench {
     if (sustained_seconds > 0) {
       size_t elapsed = 0, measured = 0, count = 0;
       const auto half = static_cast<size_t>(sustained_seconds * 0.5e9);
-      for (; elapsed < half;) elapsed += nanoseconds(replays);
+      while (elapsed < half) elapsed += nanoseconds(replays);
       watch_.begin();
       for (; measured < half; count += static_cast<size_t>(replays)) measured += nanoseconds(replays);
       const CardWatch::Reading card = watch_.end();
@@ -433,18 +433,21 @@ int main(int argc, char** argv) {
   if (!device) return fmt::print("{}\n", device.error().message), 1;
   fmt::print("{}\n", (*device)->caps().name);
   std::vector<std::string> parts(argv + 1, argv + argc);
-  if (!parts.empty() && parts[0].starts_with("M=")) {
+  const auto take = [&](std::string_view option) -> std::string {
+    const auto found = std::ranges::find_if(parts, [&](const std::string& part) { return part.starts_with(option); });
+    if (found == parts.end()) return {};
+    const std::string value = found->substr(option.size());
+    parts.erase(found);
+    return value;
+  };
+  if (const std::string tokens = take("M="); !tokens.empty()) {
     gale::all_tokens.clear();
-    for (std::istringstream list(parts[0].substr(2)); list;) {
+    for (std::istringstream list(tokens); list;) {
       std::string number;
       if (std::getline(list, number, ',')) gale::all_tokens.push_back(std::stoll(number));
     }
-    parts.erase(parts.begin());
   }
-  if (!parts.empty() && parts[0].starts_with("S=")) {
-    gale::sustained_seconds = std::stod(parts[0].substr(2));
-    parts.erase(parts.begin());
-  }
+  if (const std::string seconds = take("S="); !seconds.empty()) gale::sustained_seconds = std::stod(seconds);
   gale::Bench bench(**device);
   gale::run(bench, [&](const std::string& name) {
     return parts.empty() ||

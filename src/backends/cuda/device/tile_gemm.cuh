@@ -254,21 +254,13 @@ struct TileFinish {
   }
 };
 
-// A unit, of 8 tokens, as a thread stores it: pairs of bf16.
-template <bool kIsSwiglu>
-inline constexpr int kPackedOfUnit = kIsSwiglu ? 1 : 2;
-template <bool kIsSwiglu>
-__device__ void pack_unit(uint32_t* packed, float4 x) {
-  packed[0] = pack_bf16(x.x, x.y);
-  if constexpr (!kIsSwiglu) packed[1] = pack_bf16(x.z, x.w);
-}
-
 // Where a warpgroup's results of a tile go: 64 rows, or 32 after SwiGLU, through its staging memory, whose 16-byte
 // pieces are swizzled, so that memory sees rows of 128 or 64 bytes.
 template <class C, bool kIsSwiglu>
 struct TileStore {
   static constexpr int kPieces = kIsSwiglu ? 4 : 8;  // of 16 bytes, a token
   static constexpr int kPitch = kPieces * 16;
+  static constexpr int kUnitWords = kIsSwiglu ? 1 : 2;  // of 8 tokens, of a thread
   const TileGemmView& view;
   uint8_t* staging;
   int thread, group, first;  // first: token of the tile
@@ -287,10 +279,14 @@ struct TileStore {
   // kUnits times 8 tokens from `token` of the tile on; unit(u) are the finished values of one.
   template <int kUnits, class F>
   __device__ void chunk(int number, int token, F&& unit) {
-    uint32_t packed[kUnits * kPackedOfUnit<kIsSwiglu>];
+    uint32_t packed[kUnits * kUnitWords];
 #pragma unroll
-    for (int u = 0; u < kUnits; ++u) pack_unit<kIsSwiglu>(packed + u * kPackedOfUnit<kIsSwiglu>, unit(u));
+    for (int u = 0; u < kUnits; ++u) pack(packed + u * kUnitWords, unit(u));
     store_packed<kUnits>(number, token, packed);
+  }
+  static __device__ void pack(uint32_t* packed, float4 x) {
+    packed[0] = pack_bf16(x.x, x.y);
+    if constexpr (!kIsSwiglu) packed[1] = pack_bf16(x.z, x.w);
   }
   template <int kUnits>
   __device__ void store_packed(int number, int token, const uint32_t* packed) {
@@ -341,8 +337,8 @@ template <class C, int kTokens, bool kIsSwiglu>
 __device__ void store_sums_bf16(const TileGemmView& view, const TileGemmShared<C>& shared, const TileFinish<C>& finish,
                                 uint8_t* staging, const TilePlace& tile, const float (&sum)[kTokens / 2]) {
   constexpr int kChunk = C::kChunkTokens, kWhole = kTokens / kChunk;
-  const int pair = threadIdx.x % 4 * 2;
   TileStore<C, kIsSwiglu> store(view, staging, tile);
+  const int pair = threadIdx.x % 4 * 2;
   const auto unit = [&](int u) {
     return finish.template finished<kIsSwiglu>(shared, u * 8 + pair,
                                                {sum[u * 4], sum[u * 4 + 1], sum[u * 4 + 2], sum[u * 4 + 3]});
@@ -362,9 +358,10 @@ __device__ void store_sums_bf16(const TileGemmView& view, const TileGemmShared<C
 // Results of a tile in bf16 that wait in registers while the next one is multiplied: as many as find room.
 template <class C, bool kIsSwiglu>
 struct DeferredResults {
+  using Store = TileStore<C, kIsSwiglu>;
   static constexpr int kChunks = C::kTokens / C::kChunkTokens, kChunkUnits = C::kChunkTokens / 8;
   static constexpr int kAtOnce = kIsSwiglu || C::kTokens < 256 ? 0 : kChunks / 2;  // chunks that do not wait
-  static constexpr int kChunkWords = kChunkUnits * kPackedOfUnit<kIsSwiglu>;
+  static constexpr int kChunkWords = kChunkUnits * Store::kUnitWords;
   static_assert(C::kTokens % C::kChunkTokens == 0);
   uint32_t packed[(kChunks - kAtOnce) * kChunkWords];
   TilePlace tile;
@@ -379,18 +376,18 @@ struct DeferredResults {
     };
     tile = of, next = kAtOnce;
     if constexpr (kAtOnce > 0) {
-      TileStore<C, kIsSwiglu> to(view, staging, tile);
+      Store to(view, staging, tile);
 #pragma unroll
       for (int c = 0; c < kAtOnce; ++c)
         to.template chunk<kChunkUnits>(c, c * C::kChunkTokens, [&](int u) { return unit(c * kChunkUnits + u); });
     }
 #pragma unroll
-    for (int u = kAtOnce * kChunkUnits; u < kChunks * kChunkUnits; ++u)
-      pack_unit<kIsSwiglu>(packed + u * kPackedOfUnit<kIsSwiglu> - kAtOnce * kChunkWords, unit(u));
+    for (int u = 0; u < (kChunks - kAtOnce) * kChunkUnits; ++u)
+      Store::pack(packed + u * Store::kUnitWords, unit(kAtOnce * kChunkUnits + u));
   }
   __device__ void store_next(const TileGemmView& view, uint8_t* staging) {
     if (next == kChunks) return;
-    TileStore<C, kIsSwiglu> to(view, staging, tile);
+    Store to(view, staging, tile);
 #pragma unroll
     for (int c = kAtOnce; c < kChunks; ++c)
       if (c == next)
